@@ -1,0 +1,1 @@
+"""The os-volume_attachments extension for any OpenStack-style compute API, as a Paste filter."""

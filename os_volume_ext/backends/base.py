@@ -1,0 +1,144 @@
+"""What a backend is: the one file that a plugin's author reads.
+
+A backend is a class named by an entry point of the group ``os_volume_ext.backends``. An operator
+chooses it by that name (``backend = NAME`` in the filter's section) and gives it options
+(``backend.anything = ...``). ``os_volume_ext.testing.BackendContract`` holds what is said here as
+tests: inherit it, supply its fixtures, run pytest.
+"""
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class ConfigurationError(ValueError):
+    """An option is missing, unknown or wrong; the message is one sentence that names it and what it may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A virtual machine, as the compute API shows it.
+
+    ``host`` and ``instance_name`` are Nova's ``OS-EXT-SRV-ATTR:host`` and
+    ``OS-EXT-SRV-ATTR:instance_name``; None where the compute API does not tell.
+    """
+
+    id: str
+    project_id: str
+    status: str
+    locked: bool = False
+    host: str | None = None
+    instance_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A disk that can be attached.
+
+    ``source`` says where its bytes are, in words that the backend understands (a path, ``rbd:pool/image``);
+    ``format`` is such as ``raw`` or ``qcow2``. Both are None where the catalog does not tell.
+    """
+
+    id: str
+    project_id: str
+    source: str | None = None
+    format: str | None = None
+    multiattach: bool = False
+
+
+class BackendError(Exception):
+    """A backend call did not succeed. Of these exceptions only OutcomeUnknown leaves open what happened."""
+
+
+class BackendUnavailable(BackendError):
+    """The backend can't be reached or is not well; nothing happened. Callers get 503."""
+
+
+class OutcomeUnknown(BackendError):
+    """The call may or may not have had its effect, now or soon. Callers get 503, ``reconcile`` finds out."""
+
+
+class ServerNotFound(BackendError):
+    """The backend has no such server."""
+
+
+class DeviceInUse(BackendError):
+    """The server already has another disk at the device asked for."""
+
+
+class TooManyAttachments(BackendError):
+    """The server can't take one disk more; ``limit`` is how many it takes."""
+
+    def __init__(self, limit: int) -> None:
+        """:param limit: how many disks a server takes."""
+        super().__init__(f"a server takes {limit} volumes at most")
+        self.limit = limit
+
+
+class AttachRefused(BackendError):
+    """The backend will not do it, for the reason given, which callers get to read."""
+
+
+class Backend(abc.ABC):
+    """Attaches volumes to servers and detaches them.
+
+    One object serves many threads, and several processes each have their own; all methods are
+    called from several at once. Nothing that can't cross a fork (connections, threads) may be made
+    in ``__init__``: make it on first use.
+
+    Each call ends, done or given up with OutcomeUnknown, within ``operation_timeout`` seconds, which
+    is among the options. Nothing of it may take effect later. Any exception that is not a
+    BackendError counts as OutcomeUnknown.
+    """
+
+    needs_host: ClassVar[bool] = False
+    """Whether ``Server.host`` must be known, even where the caller may not see it; takes the operator's ``compute.*``."""
+
+    @abc.abstractmethod
+    def __init__(self, options: Mapping[str, str]) -> None:
+        """Read the options.
+
+        :param options: the ``backend.*`` options of the filter's section, without that prefix, and
+            ``operation_timeout`` in seconds.
+        :raises ConfigurationError: if one of them is missing, unknown or wrong.
+        """
+
+    @abc.abstractmethod
+    def attach(self, server: Server, volume: Volume, device: str | None) -> str:
+        """Attach a volume; when this returns, the server has the disk.
+
+        Attached there already means success, whatever device was asked for.
+
+        :param device: such as ``/dev/vdb``; None leaves the choice to the backend.
+        :return: the device that the disk really has, "" if the backend can't say.
+        :raises BackendUnavailable, ServerNotFound, DeviceInUse, TooManyAttachments, AttachRefused:
+            for certain, nothing happened.
+        :raises OutcomeUnknown: it may have happened.
+        """
+
+    @abc.abstractmethod
+    def detach(self, server: Server, volume: Volume, device: str) -> None:
+        """Detach a volume; when this returns, the server does not have the disk.
+
+        Not attached there (any more) means success. The volume may be gone from the catalog.
+
+        :param device: what ``attach`` returned, "" if that is not known.
+        :raises BackendUnavailable, ServerNotFound, AttachRefused: for certain, nothing happened.
+        :raises OutcomeUnknown: it may have happened.
+        """
+
+    @abc.abstractmethod
+    def attached(self, server: Server) -> Mapping[str, str]:
+        """Say which volumes the server really has now.
+
+        :return: the device of each by the volume's id; "" if the backend can't say.
+        :raises BackendUnavailable, ServerNotFound: if there is no telling.
+        """
+
+    @abc.abstractmethod
+    def check(self) -> None:
+        """See whether the backend could work now.
+
+        :raises BackendUnavailable: with the reason, if not.
+        """
