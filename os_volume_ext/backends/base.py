@@ -88,12 +88,12 @@ class Backend(abc.ABC):
     in ``__init__``: make it on first use.
 
     Each call ends, done or given up with OutcomeUnknown, within ``operation_timeout`` seconds, which
-    is among the options. Nothing of it may take effect later. Any exception that is not a
-    BackendError counts as OutcomeUnknown.
+    is among the options. Nothing of it may take effect later. Ids, sources and devices come from people:
+    whatever they are, only BackendErrors are raised; any other exception counts as OutcomeUnknown.
     """
 
     needs_host: ClassVar[bool] = False
-    """Whether ``Server.host`` must be known, even where the caller may not see it; takes the operator's ``compute.*``."""
+    """Whether ``Server.host`` must be known, even where callers don't see it; that takes the operator's ``compute.*``."""
 
     @abc.abstractmethod
     def __init__(self, options: Mapping[str, str]) -> None:
@@ -108,7 +108,8 @@ class Backend(abc.ABC):
     def attach(self, server: Server, volume: Volume, device: str | None) -> str:
         """Attach a volume; when this returns, the server has the disk.
 
-        Attached there already means success, whatever device was asked for.
+        Attached there already means success, whatever device was asked for. Where the device asked for, the
+        volume's format or its being attached to several servers is more than the backend can do: AttachRefused.
 
         :param device: such as ``/dev/vdb``; None leaves the choice to the backend.
         :return: the device that the disk really has, "" if the backend can't say.

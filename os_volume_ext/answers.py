@@ -1,0 +1,39 @@
+"""What all answers of ours have in common: the request's id and the headers; and the query that they depend on."""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from webob import Response
+
+from .serializers import Serializer
+
+REQUEST_ID = "openstack.request_id"
+"""Where an outer filter (oslo.middleware's request_id) leaves the request's id."""
+
+_HEADERS = [("Vary", "Accept, X-Auth-Token"), ("Cache-Control", "no-cache, no-store, must-revalidate")]
+
+
+def request_id_of(environ: Mapping[str, Any]) -> str:
+    """Return the id that an outer filter has given the request, else a new one."""
+    return environ.get(REQUEST_ID) or f"req-{uuid.uuid4()}"
+
+
+def query_of(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Parse the query string; what is not UTF-8 in it stays visible as such."""
+    text = environ.get("QUERY_STRING")
+    return parse_qsl(text, keep_blank_values=True, errors="backslashreplace") if text else []
+
+
+def answer(
+    status: int, body: bytes, serializer: Serializer, request_id: str, headers: Iterable[tuple[str, str]] = ()
+) -> Response:
+    """Make an answer; an empty one has no Content-Type."""
+    headerlist = [("Content-Length", str(len(body))), ("X-Openstack-Request-Id", request_id), *_HEADERS, *headers]
+    if body:
+        headerlist.append(("Content-Type", serializer.content_type))
+    response = Response(app_iter=[body], headerlist=headerlist)
+    if status != 200:
+        response.status_int = status
+    return response

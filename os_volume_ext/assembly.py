@@ -1,0 +1,143 @@
+"""The house put together: from settings to the objects that do the work, for the filter and for the commands."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import entry_points
+from typing import Any
+
+from stevedore import DriverManager
+from stevedore.exception import NoMatches
+
+from .backends.base import Backend, ConfigurationError
+from .catalog.base import VolumeCatalog
+from .claims import Claims
+from .compute import ComputeAPI, RemoteComputeAPI
+from .controller import Controller
+from .keystone import token_source
+from .manager import AttachmentManager, Rules
+from .operations import Operations
+from .perprocess import PerProcess
+from .policy import Policy
+from .reconcile import Reconciler
+from .registry import schema
+from .registry.attachments import Registry
+from .registry.database import Database
+from .resource import Resource
+from .settings import Settings
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What a section's settings name; nothing of it is connected before it is used."""
+
+    settings: Settings
+    database: Database
+    registry: Registry
+    catalog: VolumeCatalog
+    backend: Backend
+    compute: RemoteComputeAPI | None
+    claims: Claims
+    operations: Operations
+
+    def resource(self, app: Callable[..., Any]) -> Resource:
+        """Return what answers the requests on our paths, in front of a WSGI application."""
+        settings = self.settings
+        dialect = settings.dialect
+        privileged = self.compute if self.backend.needs_host else None
+        manager = AttachmentManager(
+            ComputeAPI(app, dialect.lookup_headers, settings.server_read_path, privileged),
+            self.catalog,
+            self.registry,
+            self.backend,
+            self.claims,
+            self.operations,
+            Rules(settings.server_states, dialect.passing_states, settings.max_attachments),
+        )
+        statuses = (settings.attach_status, settings.detach_status)
+        controller = Controller(manager, dialect, statuses, settings.max_limit)
+        return Resource(controller, Policy(settings.policy_file), dialect, settings.max_body)
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        """What makes registry and backend agree."""
+        return Reconciler(
+            self.registry, self.backend, self.claims, self.operations, self.compute, self.settings.server_states
+        )
+
+    @cached_property
+    def background(self) -> PerProcess[None]:
+        """Called, it sees that this process reconciles by itself, where ``reconcile_interval`` says so."""
+        return PerProcess(self._start_reconciling)
+
+    def _start_reconciling(self) -> None:
+        if self.settings.reconcile_interval:
+            threading.Thread(target=self._reconcile_forever, name="os-volume-ext-reconcile", daemon=True).start()
+
+    def _reconcile_forever(self) -> None:
+        while True:
+            time.sleep(self.settings.reconcile_interval)
+            try:
+                for _ in self.reconciler.unfinished():
+                    pass
+            except Exception:
+                LOG.exception("reconcile failed; it is tried again in %d seconds", self.settings.reconcile_interval)
+
+
+def assemble(settings: Settings) -> Assembly:
+    """Put the house together.
+
+    :raises ConfigurationError: if an option turns out wrong, or a plugin can't be loaded.
+    """
+    database = Database(settings.database_options)
+    registry = Registry(database)
+    backend = _plugin("backend", "os_volume_ext.backends", settings.backend)(settings.backend_options)
+    catalog = _plugin("catalog", "os_volume_ext.catalogs", settings.catalog)(settings.catalog_options, database)
+    compute = _remote_compute(settings)
+    if backend.needs_host and compute is None:
+        raise ConfigurationError("compute.url is missing: this backend must know servers' hosts, which users don't see")
+    return Assembly(
+        settings,
+        database,
+        registry,
+        catalog,
+        backend,
+        compute,
+        Claims(registry, backend, settings.operation_timeout, settings.stale_after),
+        Operations(settings.operation_timeout, settings.max_operations),
+    )
+
+
+def assemble_current(settings: Settings) -> Assembly:
+    """The same, with a database that is sure to have the tables it should.
+
+    :raises ConfigurationError: if it has not, with the command to run.
+    """
+    assembly = assemble(settings)
+    schema.ensure(assembly.database)
+    return assembly
+
+
+def _plugin(option: str, group: str, name: str) -> Callable[..., Any]:
+    try:
+        driver: Callable[..., Any] = DriverManager(group, name, warn_on_missing_entrypoint=False).driver
+    except NoMatches as error:
+        known = sorted({point.name for point in entry_points(group=group)})
+        raise ConfigurationError(f"{option} is {name!r}: installed are {', '.join(known)}") from error
+    except Exception as error:  # whatever a plugin's module does when it is imported
+        raise ConfigurationError(f"{option} {name!r} can't be loaded: {error}") from error
+    return driver
+
+
+def _remote_compute(settings: Settings) -> RemoteComputeAPI | None:
+    options = dict(settings.compute_options)
+    if not options:
+        return None
+    url, token, auth_type = options.pop("url"), options.pop("token", None), options.pop("auth_type", None)
+    source = token_source(auth_type, options) if auth_type else lambda: str(token)
+    return RemoteComputeAPI(url, source, settings.dialect.lookup_headers)

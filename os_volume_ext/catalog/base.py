@@ -1,0 +1,41 @@
+"""What a catalog is: a class named by an entry point of the group ``os_volume_ext.catalogs``."""
+
+import abc
+from collections.abc import Mapping
+
+from ..backends.base import Volume
+from ..context import RequestContext
+from ..registry.database import Database
+
+
+class VolumeNotFound(Exception):
+    """There is no such volume, or none that the caller may know of."""
+
+    def __init__(self, volume_id: str) -> None:
+        """:param volume_id: the id that was asked for."""
+        super().__init__(f"Volume {volume_id} could not be found.")
+
+
+class CatalogUnavailable(Exception):
+    """The catalog can't be asked now. Callers get 503."""
+
+
+class VolumeCatalog(abc.ABC):
+    """Knows the volumes. One object serves many threads; nothing that can't cross a fork is made in ``__init__``."""
+
+    @abc.abstractmethod
+    def __init__(self, options: Mapping[str, str], database: Database) -> None:
+        """Read the options.
+
+        :param options: the ``catalog.*`` options of the filter's section, without that prefix.
+        :param database: the filter's own, for a catalog that keeps its volumes there.
+        :raises ConfigurationError: if an option is missing, unknown or wrong.
+        """
+
+    @abc.abstractmethod
+    def volume(self, context: RequestContext, volume_id: str) -> Volume:
+        """Return a volume. Whether it is of the server's project is checked by who asks.
+
+        :raises VolumeNotFound: if there is none.
+        :raises CatalogUnavailable: if the catalog can't tell.
+        """

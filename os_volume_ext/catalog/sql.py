@@ -1,0 +1,85 @@
+"""The catalog of those who have no block-storage service: volumes in the registry's database.
+
+It is filled with ``os-volume-ext volume create``. Deleting a volume here takes it out of the list;
+the bytes that its source names are somebody else's.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import bindparam, delete, exists, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from ..backends.base import ConfigurationError, Volume
+from ..context import RequestContext
+from ..registry.database import Database, RegistryUnavailable
+from ..registry.tables import attachments, utc_now, volumes
+from .base import CatalogUnavailable, VolumeCatalog, VolumeNotFound
+
+_columns = (volumes.c.id, volumes.c.project_id, volumes.c.source, volumes.c.format, volumes.c.multiattach)
+_one = select(*_columns).where(volumes.c.id == bindparam("volume_id"))
+_insert = insert(volumes).values(created_at=utc_now())
+_delete_detached = delete(volumes).where(
+    volumes.c.id == bindparam("volume_id"), ~exists().where(attachments.c.volume_id == volumes.c.id)
+)
+
+
+class VolumeExists(Exception):
+    """There is a volume of that id already."""
+
+
+class VolumeAttached(Exception):
+    """The volume is attached, or being attached or detached."""
+
+
+class SQLCatalog(VolumeCatalog):
+    """Volumes as rows of the table ``volumes``."""
+
+    def __init__(self, options: Mapping[str, str], database: Database) -> None:
+        """Take the database; there are no options. :raises ConfigurationError: if there are any."""
+        if options:
+            raise ConfigurationError(f"catalog.{min(options)} is not an option: the sql catalog has none")
+        self._database = database
+
+    def volume(self, context: RequestContext, volume_id: str) -> Volume:
+        """Return a volume. :raises VolumeNotFound: if there is none. :raises CatalogUnavailable: if no one can tell."""
+        try:
+            return self.get(volume_id)
+        except RegistryUnavailable as error:
+            raise CatalogUnavailable(str(error)) from error
+
+    def get(self, volume_id: str) -> Volume:
+        """Return a volume. :raises VolumeNotFound: if there is none."""
+        with self._database.read() as connection:
+            row = connection.execute(_one, {"volume_id": volume_id}).first()
+        if row is None:
+            raise VolumeNotFound(volume_id)
+        return Volume(*row)
+
+    def list(self, project_id: str | None = None) -> Sequence[Volume]:
+        """Return all volumes, or those of a project, oldest first."""
+        statement = select(*_columns).order_by(volumes.c.created_at, volumes.c.id)
+        if project_id is not None:
+            statement = statement.where(volumes.c.project_id == project_id)
+        with self._database.read() as connection:
+            return [Volume(*row) for row in connection.execute(statement)]
+
+    def create(self, volume: Volume) -> None:
+        """Add a volume. :raises VolumeExists: if there is one of that id."""
+        values = {column.name: getattr(volume, column.name) for column in _columns}
+        try:
+            with self._database.write() as connection:
+                connection.execute(_insert, values)
+        except IntegrityError as error:
+            raise VolumeExists(f"Volume {volume.id} exists already.") from error
+
+    def delete(self, volume_id: str) -> None:
+        """Take a volume out of the catalog.
+
+        :raises VolumeNotFound: if there is none.
+        :raises VolumeAttached: if it has an attachment, in whatever state.
+        """
+        with self._database.write() as connection:
+            if connection.execute(_delete_detached, {"volume_id": volume_id}).rowcount:
+                return
+        self.get(volume_id)
+        raise VolumeAttached(f"Volume {volume_id} is attached: detach it first.")

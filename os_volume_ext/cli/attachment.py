@@ -1,0 +1,76 @@
+"""``os-volume-ext attachment``: the rows of the registry."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cliff.lister import Lister
+from cliff.show import ShowOne
+
+from ..adopt import NotAdopted, adopt
+from ..registry.attachments import Attachment
+from . import paste
+
+COLUMNS = ("server_id", "volume_id", "device", "state", "root", "project_id", "created_at")
+DETAILS = (*COLUMNS, "updated_at", "request_id", "host", "instance_name", "source", "format")
+
+
+def _row(attachment: Attachment, columns: Sequence[str]) -> Sequence[Any]:
+    values = (getattr(attachment, column) for column in columns)
+    return tuple(value.isoformat() if hasattr(value, "isoformat") else value for value in values)
+
+
+def _add_ids(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("server", help="the server's id")
+    parser.add_argument("volume", help="the volume's id")
+
+
+class List(paste.OfFilter, Lister):  # type: ignore[misc]
+    """List attachments, in whatever state."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--server", help="only those of this server")
+        parser.add_argument("--volume", help="only those of this volume")
+        parser.add_argument("--project", help="only those of this project")
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        found = paste.assembly(parsed_args).registry.find(
+            server_id=parsed_args.server, volume_id=parsed_args.volume, project_id=parsed_args.project
+        )
+        return COLUMNS, (_row(attachment, COLUMNS) for attachment in found)
+
+
+class Show(paste.OfFilter, ShowOne):  # type: ignore[misc]
+    """Show all that the registry knows of an attachment."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        _add_ids(parser)
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
+        assembly = paste.assembly(parsed_args)
+        server_id = paste.canonical_id(parsed_args.server, assembly.settings, "server")
+        volume_id = paste.canonical_id(parsed_args.volume, assembly.settings, "volume")
+        found = assembly.registry.get(volume_id, server_id)
+        if found is None:
+            raise LookupError(f"Volume {volume_id} is not attached to server {server_id}.")
+        return DETAILS, _row(found, DETAILS)
+
+
+class Adopt(paste.OfFilter, ShowOne):  # type: ignore[misc]
+    """Take into the registry a disk that a server has already."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        _add_ids(parser)
+        parser.add_argument("--device", help="such as /dev/vdb (default: what the backend says)")
+        parser.add_argument("--root", action="store_true", help="the server started from it: it can't be detached")
+        parser.add_argument("--project", help="default: what the compute API or the catalog says")
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
+        assembly = paste.assembly(parsed_args)
+        server_id = paste.canonical_id(parsed_args.server, assembly.settings, "server")
+        volume_id = paste.canonical_id(parsed_args.volume, assembly.settings, "volume")
+        adopt(assembly, server_id, volume_id, parsed_args.device, parsed_args.root, parsed_args.project)
+        found = assembly.registry.get(volume_id, server_id)
+        if found is None:
+            raise NotAdopted("the row was removed at once by another operation")
+        return DETAILS, _row(found, DETAILS)

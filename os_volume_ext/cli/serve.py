@@ -1,0 +1,64 @@
+"""``os-volume-ext serve``: serve a paste file with waitress, to try it out."""
+
+import argparse
+import configparser
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cliff.command import Command
+from paste.deploy import loadapp
+
+from ..backends.base import ConfigurationError
+from . import paste
+
+
+class Serve(Command):  # type: ignore[misc]
+    """Serve the applications of a paste file over HTTP, until Ctrl-C."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        paste.add_paste(parser)
+        parser.add_argument("--name", default="main", help="the application's section (default: main)")
+        parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
+        parser.add_argument("--port", type=int, default=8774, help="the port to listen on (default: 8774)")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        logging.getLogger("os_volume_ext").setLevel(logging.INFO)
+        create_server = _waitress()
+        path = paste.paste_file(parsed_args)
+        app = loadapp(f"config:{path}", name=parsed_args.name, global_conf=paste.variables(parsed_args))
+        try:
+            server = create_server(app, host=parsed_args.host, port=parsed_args.port)
+        except OSError as error:
+            where = f"{parsed_args.host}:{parsed_args.port}"
+            raise ConfigurationError(f"{where} can't be listened on: {error.strerror or error}") from error
+        url = f"http://{parsed_args.host}:{parsed_args.port}"
+        self.app.stdout.write(f"Serving {path} at {url}; Ctrl-C ends it.\n{_try(path, url)}")
+        self.app.stdout.flush()
+        signal.signal(signal.SIGTERM, _exit)
+        server.run()
+
+
+def _waitress() -> Callable[..., Any]:
+    try:
+        from waitress import create_server
+    except ImportError as error:
+        raise ConfigurationError("serve needs waitress: install os-volume-ext[serve]") from error
+    found: Callable[..., Any] = create_server
+    return found
+
+
+def _try(path: Path, url: str) -> str:
+    """Return what the paste file's section ``[serve]`` says is worth trying."""
+    parser = configparser.RawConfigParser(strict=False)
+    parser.read(path)
+    text = parser.get("serve", "try", fallback="")
+    return f"{text.strip().replace('{url}', url)}\n" if text else ""
+
+
+def _exit(number: int, frame: Any) -> None:
+    raise SystemExit(0)

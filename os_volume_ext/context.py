@@ -1,0 +1,35 @@
+"""Who asks: what the layers below HTTP need to know of the caller and of the request."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+ATTACHMENTS = "os_compute_api:os-volumes-attachments:"
+"""What Nova's names of our policy rules begin with."""
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """The caller of one request, as the auth filter confirmed it.
+
+    ``enforce`` answers whether these credentials may do an action (``index``, ``show``, ``create``,
+    ``delete``) in a project; ``environ`` is the WSGI environment that the request came with and
+    ``path_project`` the project in its path, with which the compute API is asked as the caller.
+    """
+
+    request_id: str
+    user_id: str | None
+    project_id: str | None
+    credentials: Mapping[str, Any] = field(repr=False)
+    enforce: Callable[["RequestContext", str, str | None], bool] = field(repr=False)
+    environ: Mapping[str, Any] = field(repr=False, default_factory=dict)
+    path_project: str | None = None
+
+    def can(self, action: str, project_id: str | None) -> bool:
+        """Say whether policy lets the caller do ``action`` in that project."""
+        return self.enforce(self, action, project_id)
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether policy (``context_is_admin``) calls the caller an administrator."""
+        return bool(self.credentials.get("is_admin"))

@@ -1,0 +1,279 @@
+"""The demo compute API, in the manner of Cyclades or of Nova 2.1: servers, flavors, extensions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from webob import Request, Response
+
+from . import microversions, options, views
+from .data import CYCLADES_API, OPENSTACK_API, ApiVersion, Server
+from .http import Application, Refused, Routes, json_object, json_response, member, path_of, version_document
+from .servers import ServerStore
+
+MAX_LIMIT = 1000
+"""Servers in one page of a list."""
+
+_TRUE = frozenset(("", "1", "t", "true", "y", "yes", "on"))
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What differs between the two compute APIs.
+
+    ``nova`` stands for what Nova has and Cyclades has not: a project in the path, microversions, paging,
+    and hosts shown to administrators.
+    """
+
+    name: str
+    api: ApiVersion
+    document_id: Callable[[str], int | str]
+    fault_names: Mapping[int, str]
+    fault_members: Mapping[str, str] = field(default_factory=dict)
+    extensions: Sequence[Mapping[str, Any]] | None = None
+    nova: bool = False
+
+
+_FAULT_NAMES = {400: "badRequest", 401: "unauthorized", 403: "forbidden", 404: "itemNotFound"}
+
+DIALECTS = {
+    "cyclades": Dialect("cyclades", CYCLADES_API, int, _FAULT_NAMES | {405: "notAllowed"}, {"details": ""}),
+    "openstack": Dialect(
+        "openstack", OPENSTACK_API, str, _FAULT_NAMES | {405: "badMethod"}, extensions=views.EXTENSIONS, nova=True
+    ),
+}
+
+
+def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "ComputeApplication":
+    """Make the application for PasteDeploy.
+
+    The options are ``dialect`` (``cyclades`` or ``openstack``), ``state`` (absolute path of the file that
+    keeps the servers) and ``folders`` (absolute path of the folder that holds a folder for each server).
+
+    :raises ValueError: if an option is unknown, missing or wrong; it names the option.
+    """
+    given = options.read(local_conf, dialect=None, state=None, folders=None)
+    if given["dialect"] not in DIALECTS:
+        raise ValueError(f"dialect must be one of {', '.join(DIALECTS)}, not {given['dialect']!r}")
+    state, folders = options.absolute_path(given, "state"), options.absolute_path(given, "folders")
+    return ComputeApplication(DIALECTS[given["dialect"]], ServerStore(given["dialect"], state, folders))
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, as the auth filter confirmed it."""
+
+    user_id: str
+    project_id: str
+    roles: frozenset[str]
+
+    @property
+    def admin(self) -> bool:
+        """Whether the caller sees every project."""
+        return "admin" in self.roles
+
+
+class ComputeApplication(Application):
+    """The compute API of one dialect."""
+
+    def __init__(self, dialect: Dialect, store: ServerStore) -> None:
+        """:param store: the servers."""
+        self._dialect = dialect
+        self._store = store
+        self._views = views.Views(dialect.document_id, hosts=dialect.nova)
+        self._routes = Routes(
+            {
+                "/servers": {"GET": self._list_servers, "POST": self._create_server},
+                "/servers/detail": {"GET": self._list_servers_in_detail},
+                "/servers/{server_id}": {"GET": self._show_server, "DELETE": self._delete_server},
+                "/servers/{server_id}/metadata": {"GET": self._show_metadata},
+                "/flavors": {"GET": self._list_flavors},
+                "/flavors/detail": {"GET": self._list_flavors_in_detail},
+                "/flavors/{flavor_id}": {"GET": self._show_flavor},
+                **self._extension_routes(),
+            }
+        )
+        self._root = Routes({"": {"GET": self._show_version}})
+
+    def respond(self, request: Request) -> Response:
+        """Answer a request; only the version document is for everybody. :raises Refused: for an error."""
+        path = path_of(request)
+        if not path:
+            return self._root.find(request.method, path)(request)
+        caller = _caller(request)
+        version = microversions.requested(request) if self._dialect.nova else None
+        project, path = self._split(path)
+        handler = self._routes.find(request.method, path)
+        if project is not None and project != caller.project_id:
+            raise Refused(
+                400,
+                f"Malformed request URL: URL's project_id '{project}' doesn't match "
+                f"Context's project_id '{caller.project_id}'",
+            )
+        query = _Query(request, caller, f"/{project}" if project else "", version)
+        response = handler(query)
+        if version is not None:
+            microversions.announce(response, version)
+        return response
+
+    def fault(self, refused: Refused) -> Response:
+        """Answer with a fault."""
+        name = self._dialect.fault_names.get(refused.code, "computeFault")
+        fault = {"code": refused.code, "message": refused.message, **self._dialect.fault_members}
+        return json_response({name: fault}, refused.code, refused.headers)
+
+    def _split(self, path: str) -> tuple[str | None, str]:
+        """Take the project from a path's beginning, where there is one."""
+        first, _, rest = path.removeprefix("/").partition("/")
+        if not self._dialect.nova or first in ("servers", "flavors", "extensions"):
+            return None, path
+        return first, f"/{rest}"
+
+    def _extension_routes(self) -> dict[str, dict[str, Callable[..., Response]]]:
+        if self._dialect.extensions is None:
+            return {}
+        return {
+            "/extensions": {"GET": self._list_extensions},
+            "/extensions/{alias}": {"GET": self._show_extension},
+        }
+
+    def _show_version(self, request: Request) -> Response:
+        document = version_document(self._dialect.api, request.application_url, microversions=True)
+        return json_response({"version": document})
+
+    def _list_servers(self, query: "_Query") -> Response:
+        return self._page(query, lambda server: self._views.reference(query, "servers", server.id, server.name))
+
+    def _list_servers_in_detail(self, query: "_Query") -> Response:
+        return self._page(query, lambda server: self._views.server(query, server))
+
+    def _page(self, query: "_Query", view: Callable[[Server], dict[str, Any]]) -> Response:
+        servers = self._wanted(query)
+        if not self._dialect.nova:
+            return json_response({"servers": [view(server) for server in servers]})
+        start, limit = _after_marker(servers, query.get("marker")), _limit(query.get("limit"))
+        page = servers[start : start + limit]
+        document: dict[str, Any] = {"servers": [view(server) for server in page]}
+        if page and start + limit < len(servers):
+            document["servers_links"] = [{"rel": "next", "href": query.next_page(page[-1].id)}]
+        return json_response(document)
+
+    def _wanted(self, query: "_Query") -> list[Server]:
+        """Return the servers that a list is about. :raises Refused: 403, for all of them to just anybody."""
+        everywhere = query.get("all_tenants", "0").lower() in _TRUE
+        if everywhere and not query.caller.admin:
+            raise Refused(403, "Only an administrator may list the servers of all projects.")
+        project_id = query.get("project_id", "") if everywhere else query.caller.project_id
+        return [
+            server
+            for server in self._store.servers()
+            if project_id in ("", server.project_id)
+            and query.get("name", "") in server.name
+            and query.get("status", server.status).upper() == server.status
+        ]
+
+    def _create_server(self, query: "_Query") -> Response:
+        _refuse_reader(query)
+        name = member(json_object(query.request), "server").get("name")
+        if not isinstance(name, str) or not 0 < len(name.strip()) <= 255:
+            raise Refused(400, "name must be a text of 1 to 255 characters.")
+        server = self._store.create(name.strip(), query.caller.project_id, query.caller.user_id)
+        document = self._views.server(query, server)
+        return json_response({"server": document}, 202, {"Location": document["links"][0]["href"]})
+
+    def _show_server(self, query: "_Query", server_id: str) -> Response:
+        return json_response({"server": self._views.server(query, self._visible(query, server_id))})
+
+    def _show_metadata(self, query: "_Query", server_id: str) -> Response:
+        self._visible(query, server_id)
+        return json_response({"metadata": {}})
+
+    def _delete_server(self, query: "_Query", server_id: str) -> Response:
+        _refuse_reader(query)
+        self._store.delete(self._visible(query, server_id).id)
+        return Response(status=204, content_type=None)
+
+    def _visible(self, query: "_Query", server_id: str) -> Server:
+        """Return a server that the caller may see. :raises Refused: 404, if there is none."""
+        for server in self._store.servers():
+            if server.id == server_id and (query.caller.admin or server.project_id == query.caller.project_id):
+                return server
+        raise Refused(404, f"Server {server_id} could not be found.")
+
+    def _list_flavors(self, query: "_Query") -> Response:
+        return json_response({"flavors": [self._views.reference(query, "flavors", views.FLAVOR_ID, views.FLAVOR_NAME)]})
+
+    def _list_flavors_in_detail(self, query: "_Query") -> Response:
+        return json_response({"flavors": [self._views.flavor(query)]})
+
+    def _show_flavor(self, query: "_Query", flavor_id: str) -> Response:
+        if flavor_id != views.FLAVOR_ID:
+            raise Refused(404, f"Flavor {flavor_id} could not be found.")
+        return json_response({"flavor": self._views.flavor(query)})
+
+    def _list_extensions(self, query: "_Query") -> Response:
+        return json_response({"extensions": self._dialect.extensions})
+
+    def _show_extension(self, query: "_Query", alias: str) -> Response:
+        for extension in self._dialect.extensions or ():
+            if extension["alias"] == alias:
+                return json_response({"extension": extension})
+        raise Refused(404, f"Extension {alias} could not be found.")
+
+
+@dataclass(frozen=True)
+class _Query:
+    """A request, with what was found out about it."""
+
+    request: Request
+    caller: Caller
+    prefix: str
+    version: microversions.Version | None
+
+    @property
+    def url(self) -> str:
+        """Where this API is, with the project that the caller had in the path."""
+        return f"{self.request.application_url}{self.prefix}"
+
+    @property
+    def admin(self) -> bool:
+        return self.caller.admin
+
+    def get(self, name: str, default: str | None = None) -> Any:
+        return self.request.GET.get(name, default)
+
+    def next_page(self, marker: str) -> str:
+        parameters = {**self.request.GET, "marker": marker}
+        return f"{self.request.path_url}?{urlencode(parameters)}"
+
+
+def _caller(request: Request) -> Caller:
+    environ = request.environ
+    if environ.get("HTTP_X_IDENTITY_STATUS") != "Confirmed":
+        raise Refused(401, "This request needs a valid token.", {"WWW-Authenticate": 'Keystone uri="/identity/v3"'})
+    roles = frozenset(role.strip().lower() for role in (environ.get("HTTP_X_ROLES") or "").split(","))
+    return Caller(environ.get("HTTP_X_USER_ID") or "", environ.get("HTTP_X_PROJECT_ID") or "", roles)
+
+
+def _refuse_reader(query: _Query) -> None:
+    if not query.caller.roles & {"member", "admin"}:
+        raise Refused(403, "Only a member of the project may make and delete servers.")
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return MAX_LIMIT
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise Refused(400, "limit must be an integer from 0 on.")
+    # 0 means as many as there may be.
+    return min(int(text) or MAX_LIMIT, MAX_LIMIT)
+
+
+def _after_marker(servers: Sequence[Server], marker: str | None) -> int:
+    if marker is None:
+        return 0
+    for index, server in enumerate(servers):
+        if server.id == marker:
+            return index + 1
+    raise Refused(400, f"marker [{marker}] not found")

@@ -1,0 +1,232 @@
+"""An identity API in the manner of Keystone v3, for the fixed users: as much as the ``openstack`` command asks."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from webob import Request, Response
+
+from . import options, tokens
+from .data import DOMAIN, IDENTITY_API, PROJECTS, USERS, USERS_BY_TOKEN, Project, User
+from .http import Application, Refused, Routes, json_object, json_response, member, path_of, version_document
+
+REGION = "RegionOne"
+
+_Thing = TypeVar("_Thing", User, Project)
+
+_TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
+_UNAUTHORIZED = "The request you have made requires authentication."
+
+
+def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "IdentityApplication":
+    """Make the application for PasteDeploy.
+
+    The options ``compute`` (default ``/v2.1``) and ``cyclades`` (default ``/compute/v2.0``) are the paths of
+    the two compute APIs on the same host, for the catalog.
+
+    :raises ValueError: if an option is unknown or wrong; it names the option.
+    """
+    given = options.read(local_conf, compute="/v2.1", cyclades="/compute/v2.0")
+    return IdentityApplication(options.url_path(given, "compute"), options.url_path(given, "cyclades"))
+
+
+class IdentityApplication(Application):
+    """The identity API."""
+
+    def __init__(self, compute: str, cyclades: str) -> None:
+        """:param compute: the openstack dialect's path. :param cyclades: the cyclades dialect's path."""
+        self._compute = compute
+        self._cyclades = cyclades
+        self._routes = Routes(
+            {
+                "": {"GET": _show_version},
+                "/auth/tokens": {"GET": self._validate, "POST": self._issue},
+                "/auth/projects": {"GET": _list_own_projects},
+                "/projects": {"GET": _list_projects},
+                "/projects/{project_id}": {"GET": _show_project},
+                "/users/{user_id}": {"GET": _show_user},
+            }
+        )
+
+    def respond(self, request: Request) -> Response:
+        """Answer a request. :raises Refused: for an error."""
+        response = self._routes.find(request.method, path_of(request))(request)
+        response.vary = ("X-Auth-Token",)
+        return response
+
+    def fault(self, refused: Refused) -> Response:
+        """Answer with an error in Keystone's form."""
+        error = {"code": refused.code, "message": refused.message, "title": _TITLES[refused.code]}
+        headers = {"WWW-Authenticate": 'Keystone uri="/identity/v3"'} if refused.code == 401 else {}
+        return json_response({"error": error}, refused.code, {**headers, **refused.headers})
+
+    def _issue(self, request: Request) -> Response:
+        auth = member(json_object(request), "auth")
+        identity = member(auth, "identity")
+        methods, user = _authenticate(identity)
+        return self._token_response(request, user, methods, 201, scoped=_wants_scope(auth.get("scope"), user))
+
+    def _validate(self, request: Request) -> Response:
+        caller = _caller(request)
+        user = USERS_BY_TOKEN.get(request.headers.get("X-Subject-Token", ""))
+        if user is None:
+            raise Refused(404, "Could not find the token.")
+        if user != caller and not _is_admin(caller):
+            raise Refused(403, "You are not authorized to see another user's token.")
+        return self._token_response(request, user, ["password"], 200, scoped=True)
+
+    def _token_response(
+        self, request: Request, user: User, methods: list[str], status: int, *, scoped: bool
+    ) -> Response:
+        # An unscoped answer bears the static token too, which the auth filter and a later validation
+        # take for a token of the user's project: one token for each user keeps the sample simple.
+        token = tokens.document(user, methods, scoped=scoped)
+        if scoped:
+            token["catalog"] = self._catalog(request)
+        return json_response({"token": token}, status, {"X-Subject-Token": user.token})
+
+    def _catalog(self, request: Request) -> list[dict[str, Any]]:
+        return [
+            _service("compute", "nova", request.host_url + self._compute),
+            _service("cyclades_compute", "cyclades", request.host_url + self._cyclades),
+            _service("identity", "keystone", request.application_url),
+        ]
+
+
+def _service(kind: str, name: str, url: str) -> dict[str, Any]:
+    endpoint = {"id": f"{name}-public", "interface": "public", "region": REGION, "region_id": REGION, "url": url}
+    return {"id": name, "type": kind, "name": name, "endpoints": [endpoint]}
+
+
+def _authenticate(identity: Mapping[str, Any]) -> tuple[list[str], User]:
+    """Return the methods that were used and the user who they prove it is. :raises Refused: 400 or 401."""
+    methods = identity.get("methods")
+    if not isinstance(methods, list) or not methods or not all(isinstance(method, str) for method in methods):
+        raise Refused(400, "methods must be a list of names.")
+    if not set(methods) <= set(_METHODS):
+        raise Refused(401, "Attempted to authenticate with an unsupported method.")
+    users = [_METHODS[method](member(identity, method)) for method in methods]
+    user = users[0]
+    if user is None or any(other != user for other in users):
+        raise Refused(401, _UNAUTHORIZED)
+    return methods, user
+
+
+def _by_password(data: Mapping[str, Any]) -> User | None:
+    document = member(data, "user")
+    user = _named(USERS, document, "user")
+    return user if user and document.get("password") == user.password else None
+
+
+def _by_token(data: Mapping[str, Any]) -> User | None:
+    token = data.get("id")
+    if not isinstance(token, str):
+        raise Refused(400, "The token's id must be a text.")
+    return USERS_BY_TOKEN.get(token)
+
+
+_METHODS = {"password": _by_password, "token": _by_token}
+
+
+def _wants_scope(scope: Any, user: User) -> bool:
+    """Say whether a token is to be of the user's project. :raises Refused: 400 or 401."""
+    if scope == "unscoped":
+        return False
+    if scope is None:  # the user's project is the default
+        return True
+    if not isinstance(scope, dict) or len(scope) != 1:
+        raise Refused(400, "scope must name one thing.")
+    if "unscoped" in scope:
+        return False
+    if "project" not in scope:
+        raise Refused(401, "User has no access to a domain or to the system.")
+    if _named(PROJECTS, member(scope, "project"), "project") != user.project:
+        raise Refused(401, "User has no access to the project.")
+    return True
+
+
+def _named(things: Iterable[_Thing], document: Mapping[str, Any], what: str) -> _Thing | None:
+    """Find a user or project by its id, or by its name and domain. :raises Refused: 400 where both lack."""
+    if "id" in document:
+        return next((thing for thing in things if thing.id == document["id"]), None)
+    if "name" not in document:
+        raise Refused(400, f"Expecting to find id or name in {what}.")
+    domain = member(document, "domain")
+    if not domain or any(DOMAIN.get(key) != value for key, value in domain.items()):
+        return None
+    return next((thing for thing in things if thing.name == document["name"]), None)
+
+
+def _caller(request: Request) -> User:
+    user = USERS_BY_TOKEN.get(request.headers.get("X-Auth-Token", ""))
+    if user is None:
+        raise Refused(401, _UNAUTHORIZED)
+    return user
+
+
+def _is_admin(user: User) -> bool:
+    return "admin" in user.roles
+
+
+def _show_version(request: Request) -> Response:
+    return json_response({"version": version_document(IDENTITY_API, request.application_url, microversions=False)})
+
+
+def _list_own_projects(request: Request) -> Response:
+    return _project_list(request, [_caller(request).project])
+
+
+def _list_projects(request: Request) -> Response:
+    caller = _caller(request)
+    seen = PROJECTS if _is_admin(caller) else (caller.project,)
+    name = request.GET.get("name")
+    return _project_list(request, [project for project in seen if name in (None, project.name)])
+
+
+def _project_list(request: Request, projects: list[Project]) -> Response:
+    documents = [_project_document(request, project) for project in projects]
+    links = {"self": request.url, "next": None, "previous": None}
+    return json_response({"projects": documents, "links": links})
+
+
+def _show_project(request: Request, project_id: str) -> Response:
+    caller = _caller(request)
+    for project in PROJECTS:
+        if project.id == project_id and (_is_admin(caller) or project == caller.project):
+            return json_response({"project": _project_document(request, project)})
+    raise Refused(404, f"Could not find project: {project_id}.")
+
+
+def _project_document(request: Request, project: Project) -> dict[str, Any]:
+    return {
+        "id": project.id,
+        "name": project.name,
+        "domain_id": DOMAIN["id"],
+        "parent_id": DOMAIN["id"],
+        "description": "",
+        "enabled": True,
+        "is_domain": False,
+        "tags": [],
+        "options": {},
+        "links": {"self": f"{request.application_url}/projects/{project.id}"},
+    }
+
+
+def _show_user(request: Request, user_id: str) -> Response:
+    caller = _caller(request)
+    for user in USERS:
+        if user.id == user_id and (_is_admin(caller) or user == caller):
+            return json_response({"user": _user_document(request, user)})
+    raise Refused(404, f"Could not find user: {user_id}.")
+
+
+def _user_document(request: Request, user: User) -> dict[str, Any]:
+    return {
+        "id": user.id,
+        "name": user.name,
+        "domain_id": DOMAIN["id"],
+        "default_project_id": user.project.id,
+        "enabled": True,
+        "password_expires_at": None,
+        "options": {},
+        "links": {"self": f"{request.application_url}/users/{user.id}"},
+    }

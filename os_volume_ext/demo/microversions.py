@@ -1,0 +1,60 @@
+"""Nova's microversions: which one a request asks for, and the headers that tell which one it got."""
+
+import re
+
+from webob import Request, Response
+
+from .data import OPENSTACK_API
+from .http import Refused
+
+HEADER = "OpenStack-API-Version"
+LEGACY_HEADER = "X-OpenStack-Nova-API-Version"
+
+Version = tuple[int, int]
+
+_FORM = re.compile(r"([1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
+
+
+def requested(request: Request) -> Version:
+    """Return the microversion that a request asks for, the oldest where it asks for none.
+
+    :raises Refused: 400 for one of the wrong form, 406 for one that is not spoken.
+    """
+    text = _asked(request)
+    if text is None:
+        return _parse(OPENSTACK_API.min_version)
+    if text == "latest":
+        return _parse(OPENSTACK_API.version)
+    version = _parse(text)
+    if not _parse(OPENSTACK_API.min_version) <= version <= _parse(OPENSTACK_API.version):
+        raise Refused(
+            406,
+            f"Version {text} is not supported by the API. "
+            f"Minimum is {OPENSTACK_API.min_version} and maximum is {OPENSTACK_API.version}.",
+        )
+    return version
+
+
+def announce(response: Response, version: Version) -> None:
+    """Say in the answer's headers which microversion it was made for."""
+    text = f"{version[0]}.{version[1]}"
+    response.headers[HEADER] = f"compute {text}"
+    response.headers[LEGACY_HEADER] = text
+    response.vary = (HEADER, LEGACY_HEADER)
+
+
+def _asked(request: Request) -> str | None:
+    # One header may ask several services: "compute 2.9, volume 3.0".
+    for each in request.headers.get(HEADER, "").split(","):
+        service, _, version = each.strip().partition(" ")
+        if service.lower() == "compute":
+            return str(version.strip())
+    legacy = request.headers.get(LEGACY_HEADER)
+    return None if legacy is None else str(legacy.strip())
+
+
+def _parse(text: str) -> Version:
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise Refused(400, f"API Version String {text} is of invalid format. Must be of format MajorNum.MinorNum.")
+    return int(match[1]), int(match[2])

@@ -1,0 +1,37 @@
+"""The options of a demo section in a paste file: checked here, so that a typing error stops start-up."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def read(given: Mapping[str, str], **known: str | None) -> dict[str, str]:
+    """Return the options with their defaults filled in.
+
+    :param given: the section's own options.
+    :param known: each option's default; None for one that must be given.
+    :raises ValueError: if an option is unknown or missing; it names the option.
+    """
+    for name in sorted(set(given) - set(known)):
+        raise ValueError(f"{name} is not an option here; there are: {', '.join(known) or 'none'}")
+    options = {**known, **given}
+    for name, value in options.items():
+        if not value:
+            raise ValueError(f"the option {name} is missing")
+    return {name: value for name, value in options.items() if value}
+
+
+def absolute_path(options: Mapping[str, str], name: str) -> Path:
+    """Return an option that is an absolute path. :raises ValueError: if it is a relative one."""
+    path = Path(options[name])
+    if not path.is_absolute():
+        raise ValueError(
+            f"{name} must be an absolute path, not {options[name]!r}: %(here)s is the folder of the paste file"
+        )
+    return path
+
+
+def url_path(options: Mapping[str, str], name: str) -> str:
+    """Return an option that is the path of a URL, such as ``/v2.1``. :raises ValueError: if it is none."""
+    if not options[name].startswith("/"):
+        raise ValueError(f"{name} must be a path that begins with /, not {options[name]!r}")
+    return options[name].rstrip("/")

@@ -1,0 +1,119 @@
+"""The servers of the demo compute API: a state file for what is there, and a folder for each server."""
+
+import fcntl
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .data import SERVERS, Server
+
+_FIRST_NUMBER = max(int(server.id) for server in SERVERS["cyclades"]) + 1
+
+# By dialect: the next server's id, from how many were made before. So no number comes twice.
+_NEW_ID: Mapping[str, Callable[[int], str]] = {
+    "cyclades": lambda made: str(_FIRST_NUMBER + made),
+    "openstack": lambda made: str(uuid.uuid4()),
+}
+
+
+@dataclass(frozen=True)
+class _State:
+    servers: tuple[Server, ...]
+    made: int = 0
+
+
+class ServerStore:
+    """The servers of one dialect; any number of threads and processes may use the same files."""
+
+    def __init__(self, dialect: str, state: Path, folders: Path) -> None:
+        """Make the folders of the servers that are there.
+
+        :param dialect: ``cyclades`` or ``openstack``.
+        :param state: the state file; while there is none, the servers are the fixed ones.
+        :param folders: where each server has a folder called by its id.
+        :raises OSError, ValueError: if a folder can't be made or the state file can't be read.
+        """
+        self._dialect = dialect
+        self._path = state
+        self._folders = folders
+        state.parent.mkdir(parents=True, exist_ok=True)
+        folders.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            for server in self.servers():
+                self._folder(server.id).mkdir(exist_ok=True)
+
+    def servers(self) -> tuple[Server, ...]:
+        """Return all servers, oldest first."""
+        return self._read().servers
+
+    def create(self, name: str, project_id: str, user_id: str) -> Server:
+        """Make a server and its folder."""
+        with self._locked():
+            state = self._read()
+            created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            server = Server(_NEW_ID[self._dialect](state.made), name, project_id, user_id, created=created)
+            self._folder(server.id).mkdir(exist_ok=True)
+            self._write(_State((*state.servers, server), state.made + 1))
+        return server
+
+    def delete(self, server_id: str) -> None:
+        """Remove a server, and its folder with all that is in it; one that is gone already is no error."""
+        with self._locked():
+            state = self._read()
+            # The folder first: when this fails on the way, the server is still there to be deleted again.
+            if any(server.id == server_id for server in state.servers):
+                _remove(self._folder(server_id))
+            left = tuple(server for server in state.servers if server.id != server_id)
+            self._write(_State(left, state.made))
+
+    def _folder(self, server_id: str) -> Path:
+        return self._folders / server_id
+
+    def _read(self) -> _State:
+        try:
+            document = json.loads(self._path.read_text("utf-8"))
+        except FileNotFoundError:
+            return _State(SERVERS[self._dialect])
+        return _State(tuple(Server(**server) for server in document["servers"]), document["made"])
+
+    def _write(self, state: _State) -> None:
+        new = self._path.with_name(f"{self._path.name}.new")
+        with new.open("w", encoding="utf-8") as file:
+            json.dump(asdict(state), file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._path)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._path.with_name(f"{self._path.name}.lock").open("a") as file, _flocked(file.fileno()):
+            yield
+
+
+@contextmanager
+def _flocked(descriptor: int) -> Iterator[None]:
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        # Closing alone would not unlock: a process forked meanwhile has the descriptor too.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        # The directory backend holds this lock while it makes a link in the folder.
+        with _flocked(descriptor):
+            shutil.rmtree(folder)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,61 @@
+"""The lists of API versions, at ``/`` for the compute APIs and at ``/identity`` for the identity API."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from webob import Request, Response
+
+from . import options
+from .data import CYCLADES_API, IDENTITY_API, OPENSTACK_API
+from .http import Application, Refused, Routes, json_response, path_of, version_document
+
+Document = dict[str, Any]
+
+
+def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "VersionsApplication":
+    """Make the application for PasteDeploy.
+
+    With the option ``identity``, the path of the identity API, it answers as Keystone does. Else it answers
+    as Nova does, for the APIs at ``compute`` (default ``/v2.1``) and ``cyclades`` (default ``/compute/v2.0``).
+
+    :raises ValueError: if an option is unknown or wrong; it names the option.
+    """
+    if "identity" in local_conf:
+        path = options.url_path(options.read(local_conf, identity=None), "identity")
+        return VersionsApplication(lambda host: _identity(host + path), 300)
+    given = options.read(local_conf, compute="/v2.1", cyclades="/compute/v2.0")
+    compute, cyclades = options.url_path(given, "compute"), options.url_path(given, "cyclades")
+    return VersionsApplication(lambda host: _compute(host + compute, host + cyclades), 200)
+
+
+class VersionsApplication(Application):
+    """A list of versions, and nothing else."""
+
+    def __init__(self, document: Callable[[str], Document], status: int) -> None:
+        """:param document: makes the list, from the URL of the host. :param status: of the answer."""
+        self._document = document
+        self._status = status
+        self._routes = Routes({"": {"GET": self._list}})
+
+    def respond(self, request: Request) -> Response:
+        """Answer a request. :raises Refused: for an error."""
+        return self._routes.find(request.method, path_of(request))(request)
+
+    def fault(self, refused: Refused) -> Response:
+        """Answer with an error."""
+        name = {404: "itemNotFound", 405: "badMethod"}.get(refused.code, "badRequest")
+        return json_response({name: {"code": refused.code, "message": refused.message}}, refused.code, refused.headers)
+
+    def _list(self, request: Request) -> Response:
+        return json_response({"versions": self._document(request.host_url)}, self._status)
+
+
+def _compute(compute_url: str, cyclades_url: str) -> Any:
+    return [
+        version_document(CYCLADES_API, cyclades_url, microversions=True),
+        version_document(OPENSTACK_API, compute_url, microversions=True),
+    ]
+
+
+def _identity(url: str) -> Any:
+    return {"values": [version_document(IDENTITY_API, url, microversions=False)]}

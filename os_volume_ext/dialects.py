@@ -1,0 +1,148 @@
+"""The two ways to speak: what differs between Cyclades' form of the API and Nova's, as two values.
+
+Nothing else in the package asks which dialect it is; it asks the dialect.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .faults import BadRequest, Kind
+from .registry.attachments import Listed
+
+_DIGITS = re.compile(r"[0-9]{1,18}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_DEVICE = re.compile(r"/dev/[a-z]+[0-9]*")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A way to speak.
+
+    ``read_id`` makes an id in a path or in text canonical, ``body_id`` one in a request's body (None: it has
+    the wrong form; ``id_form`` says the right one). ``body_device`` reads the device asked for there, or raises
+    BadRequest. ``show`` says what an attachment looks like. ``members`` are those that a request's
+    ``volumeAttachment`` may have, None if others are ignored. ``faults`` has the name and the status of each
+    fault, ``fault_details`` whether they have details. ``lookup_headers`` go with each question to the compute
+    API.
+    """
+
+    name: str
+    read_id: Callable[[str], str | None]
+    id_form: str
+    body_id: Callable[[Any], str | None]
+    body_device: Callable[[Any], str | None]
+    show: Callable[[Listed], dict[str, Any]]
+    members: frozenset[str] | None
+    attach_status: int
+    detach_status: int
+    server_states: frozenset[str]
+    passing_states: frozenset[str]
+    faults: Mapping[Kind, tuple[str, int]]
+    fault_details: bool
+    lookup_headers: Mapping[str, str]
+
+
+def _digits(text: str) -> str | None:
+    return str(int(text)) if _DIGITS.fullmatch(text) else None
+
+
+def _uuid(text: str) -> str | None:
+    return text.lower() if _UUID.fullmatch(text) else None
+
+
+def _integer_or_digits(value: Any) -> str | None:
+    text = str(value) if type(value) is int and 0 <= value < 10**18 else value
+    return _digits(text) if isinstance(text, str) else None
+
+
+def _uuid_string(value: Any) -> str | None:
+    return _uuid(value) if isinstance(value, str) else None
+
+
+def _ignore_device(value: Any) -> None:
+    return None
+
+
+def _device(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > 255 or not _DEVICE.fullmatch(value):
+        raise BadRequest("device must be such as /dev/vdb: /dev/, small letters, then digits, 255 in all.")
+    return value
+
+
+def _show_integers(row: Listed) -> dict[str, Any]:
+    volume_id, server_id, _, _ = row
+    number = int(volume_id)
+    return {"device": "", "serverId": int(server_id), "id": number, "volumeId": number}
+
+
+def _show_strings(row: Listed) -> dict[str, Any]:
+    volume_id, server_id, device, _ = row
+    return {"device": device or "", "serverId": server_id, "id": volume_id, "volumeId": volume_id}
+
+
+_COMMON_FAULTS = {
+    Kind.BAD_REQUEST: ("badRequest", 400),
+    Kind.UNAUTHORIZED: ("unauthorized", 401),
+    Kind.FORBIDDEN: ("forbidden", 403),
+    Kind.NOT_FOUND: ("itemNotFound", 404),
+    Kind.VOLUME_IN_USE: ("badRequest", 400),
+    Kind.OVER_LIMIT: ("overLimit", 413),
+    Kind.UNAVAILABLE: ("serviceUnavailable", 503),
+}
+
+CYCLADES = Dialect(
+    name="cyclades",
+    read_id=_digits,
+    id_form="an integer of up to 18 digits",
+    body_id=_integer_or_digits,
+    body_device=_ignore_device,
+    show=_show_integers,
+    members=None,
+    attach_status=200,
+    detach_status=200,
+    server_states=frozenset(("ACTIVE", "STOPPED")),
+    passing_states=frozenset(("BUILD", "REBOOT", "REBUILD", "RESIZE")),
+    faults={
+        **_COMMON_FAULTS,
+        Kind.BAD_METHOD: ("notAllowed", 405),
+        Kind.CONFLICT: ("badRequest", 400),
+        Kind.TOO_MANY_ATTACHMENTS: ("badRequest", 400),
+        Kind.INTERNAL: ("internalServerError", 500),
+    },
+    fault_details=True,
+    lookup_headers={},
+)
+
+OPENSTACK = Dialect(
+    name="openstack",
+    read_id=_uuid,
+    id_form="a UUID such as a26887c6-c47b-4654-abb5-dfadf7d3f803",
+    body_id=_uuid_string,
+    body_device=_device,
+    show=_show_strings,
+    members=frozenset(("volumeId", "device")),
+    attach_status=200,
+    detach_status=202,
+    server_states=frozenset(
+        ("ACTIVE", "PAUSED", "SHUTOFF", "VERIFY_RESIZE", "SOFT_DELETED", "SHELVED", "SHELVED_OFFLOADED")
+    ),
+    passing_states=frozenset(
+        ("BUILD", "HARD_REBOOT", "MIGRATING", "PASSWORD", "REBOOT", "REBUILD", "RESIZE", "REVERT_RESIZE")
+    ),
+    faults={
+        **_COMMON_FAULTS,
+        Kind.BAD_METHOD: ("badMethod", 405),
+        Kind.CONFLICT: ("conflictingRequest", 409),
+        Kind.TOO_MANY_ATTACHMENTS: ("forbidden", 403),
+        Kind.INTERNAL: ("computeFault", 500),
+    },
+    fault_details=False,
+    # From 2.9 on a server says whether it is locked.
+    lookup_headers={"OpenStack-API-Version": "compute 2.9", "X-OpenStack-Nova-API-Version": "2.9"},
+)
+
+DIALECTS = {dialect.name: dialect for dialect in (CYCLADES, OPENSTACK)}

@@ -1,0 +1,88 @@
+"""Backend calls: each with a time limit, and no more than so many under way in one process."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from .backends.base import BackendError, OutcomeUnknown
+from .perprocess import PerProcess
+
+LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Overloaded(Exception):
+    """As many backend calls are under way as may be. Callers get 503; nothing was begun."""
+
+
+class Operations:
+    """The places for backend calls of one process."""
+
+    def __init__(self, timeout: float, most: int) -> None:
+        """Set the limits.
+
+        :param timeout: seconds that a caller waits for a call.
+        :param most: how many calls may be under way; one that nobody waits for any more counts until it ends.
+        """
+        self._timeout = timeout
+        self._threads = PerProcess(lambda: ThreadPoolExecutor(most, thread_name_prefix="os-volume-ext"))
+        self._places = PerProcess(lambda: threading.BoundedSemaphore(most))
+
+    @contextmanager
+    def slot(self) -> Iterator["Slot"]:
+        """Give a place in which to make backend calls, one after the other. :raises Overloaded: if none is free."""
+        places = self._places()
+        if not places.acquire(blocking=False):
+            raise Overloaded
+        slot = Slot(self._threads(), self._timeout)
+        try:
+            yield slot
+        finally:
+            slot.when_idle(places.release)
+
+
+class Slot:
+    """One place; see ``Operations.slot``."""
+
+    def __init__(self, threads: ThreadPoolExecutor, timeout: float) -> None:
+        """:param threads: run the calls. :param timeout: seconds to wait for each."""
+        self._threads = threads
+        self._timeout = timeout
+        self._running: Future[Any] | None = None
+
+    def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a backend's method and return its answer.
+
+        :raises BackendError: as the method does; OutcomeUnknown after the time limit and for any other exception.
+        """
+        future: Future[T] = self._threads.submit(function, *arguments)
+        self._running = future
+        try:
+            return future.result(self._timeout)
+        except BackendError:
+            raise
+        except Exception as error:
+            if not future.done():
+                future.add_done_callback(_log_late)
+                raise OutcomeUnknown(f"no answer within {self._timeout:g} seconds") from error
+            LOG.exception("%s raised what no backend should", _name(function))
+            raise OutcomeUnknown("the backend failed") from error
+
+    def when_idle(self, then: Callable[[], None]) -> None:
+        """Call ``then`` when no call is under way here."""
+        if self._running is None:
+            then()
+        else:
+            self._running.add_done_callback(lambda _: then())
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", repr(function))
+
+
+def _log_late(future: Future[Any]) -> None:
+    LOG.warning("a backend call that was given up has ended: %r", future.exception() or future.result())

@@ -1,0 +1,76 @@
+"""Who may do what: oslo.policy under Nova's own rule names, so that an operator's policy.yaml holds for both."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg
+from oslo_policy import policy
+
+from .backends.base import ConfigurationError
+from .context import ATTACHMENTS, RequestContext
+
+# Nova's base rules (nova/policies/base.py): an operator's rules refer to them, and an unknown one is never true.
+_BASE_RULES = {
+    "context_is_admin": "role:admin",
+    "admin_or_owner": "is_admin:True or project_id:%(project_id)s",
+    "admin_api": "is_admin:True",
+    "project_manager_api": "role:manager and project_id:%(project_id)s",
+    "project_member_api": "role:member and project_id:%(project_id)s",
+    "project_reader_api": "role:reader and project_id:%(project_id)s",
+    "service_api": "role:service",
+    "project_manager_or_admin": "rule:project_manager_api or rule:context_is_admin",
+    "project_member_or_admin": "rule:project_member_api or rule:context_is_admin",
+    "project_reader_or_admin": "rule:project_reader_api or rule:context_is_admin",
+    "service_or_admin": "rule:service_api or rule:context_is_admin",
+}
+_RULES = {
+    "index": "rule:project_reader_or_admin",
+    "show": "rule:project_reader_or_admin",
+    "create": "rule:project_member_or_admin",
+    "delete": "rule:project_member_or_admin",
+}
+
+
+class Policy:
+    """The rules, with what the operator's file says of them."""
+
+    def __init__(self, policy_file: str | None = None) -> None:
+        """Register the rules and read the file.
+
+        :param policy_file: oslo.policy's YAML, an absolute path; it is read again when it changes.
+        :raises ConfigurationError: if it can't be read.
+        """
+        # Not the host's cfg.CONF: ours has no files, no command line and no environment.
+        conf = cfg.ConfigOpts()
+        conf(args=[], default_config_files=[], default_config_dirs=[], use_env=False)
+        self._enforcer = policy.Enforcer(conf, policy_file=policy_file)
+        conf.set_override("policy_dirs", [], "oslo_policy")
+        rules = _BASE_RULES | {ATTACHMENTS + action: rule for action, rule in _RULES.items()}
+        if policy_file is None:
+            # Told to look for none; by itself oslo.policy would find one in the home folder or in /etc.
+            self._enforcer.set_rules(policy.Rules.from_dict(rules), use_conf=False)
+        else:
+            self._enforcer.register_defaults([policy.RuleDefault(name, rule) for name, rule in rules.items()])
+            _load(self._enforcer, policy_file)
+
+    def complete(self, credentials: dict[str, Any]) -> Mapping[str, Any]:
+        """Add ``is_admin``, which is what the policy calls an administrator, to credentials."""
+        credentials["is_admin"] = bool(self._enforcer.enforce("context_is_admin", {}, credentials))
+        return credentials
+
+    def allows(self, context: RequestContext, action: str, project_id: str | None) -> bool:
+        """Say whether the caller may do ``index``, ``show``, ``create`` or ``delete`` in a project."""
+        target = {"project_id": project_id, "user_id": context.user_id}
+        return bool(self._enforcer.enforce(ATTACHMENTS + action, target, context.credentials))
+
+
+def _load(enforcer: policy.Enforcer, policy_file: str) -> None:
+    try:
+        # oslo.policy takes a missing file for an empty one.
+        Path(policy_file).read_text()
+        enforcer.load_rules()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"policy_file: {policy_file} can't be read: {error}") from error
+    except Exception as error:  # whatever oslo.policy and its YAML parser raise
+        raise ConfigurationError(f"policy_file: {policy_file} is not oslo.policy's YAML: {error}") from error

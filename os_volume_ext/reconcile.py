@@ -1,0 +1,193 @@
+"""Reconcile: make registry and backend agree, whatever crashed in between.
+
+It works beside live requests and beside itself: it leaves alone what is under way, and makes each row its
+own, by the same claims as requests do, before it settles it by a backend call of its own.
+"""
+
+import logging
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from .backends.base import Backend, BackendError, Server, ServerNotFound
+from .claims import Claims, Unfinished
+from .compute import ComputeUnavailable, RemoteComputeAPI, ServerMissing
+from .operations import Operations, Overloaded, Slot
+from .registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Registry, Taken
+from .registry.database import RegistryUnavailable
+
+LOG = logging.getLogger(__name__)
+
+AGREES, SETTLED, UNDECIDED = "agrees", "settled", "undecided"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found at one row, or at a disk that no row knows, and what was done about it."""
+
+    server_id: str
+    volume_id: str
+    state: str
+    outcome: str
+    what: str
+
+
+CHANGED = (AGREES, "changed meanwhile")
+
+
+class Reconciler:
+    """Settles rows one by one."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        backend: Backend,
+        claims: Claims,
+        operations: Operations,
+        compute: RemoteComputeAPI | None,
+        server_states: frozenset[str],
+    ) -> None:
+        """Take the rooms below.
+
+        :param compute: asked whether servers are there; None where the operator gave no ``compute.url``.
+        :param server_states: in which a server takes a disk.
+        """
+        self._registry = registry
+        self._backend = backend
+        self._claims = claims
+        self._operations = operations
+        self._compute = compute
+        self._server_states = server_states
+
+    def unfinished(self) -> Iterator[Finding]:
+        """Settle the stale rows; yield a finding for each row that is attaching or detaching."""
+        for row in self._registry.walk(unfinished=True):
+            yield self._examine(row)
+
+    def everything(self) -> Iterator[Finding]:
+        """Settle every row that is not under way; yield a finding for each, and for each disk that no row knows."""
+        servers: dict[str, Server] = {}
+        for row in self._registry.walk():
+            servers[row.server_id] = row.server
+            yield self._examine(row)
+        yield from self._unknown_disks(servers)
+
+    def _examine(self, row: Attachment) -> Finding:
+        try:
+            outcome, what = self._settle(row)
+        except (Unfinished, BackendError, ComputeUnavailable, RegistryUnavailable) as error:
+            outcome, what = UNDECIDED, str(error)
+        except Overloaded:
+            outcome, what = UNDECIDED, "too many backend calls are under way"
+        if outcome != AGREES:
+            level = logging.WARNING if outcome == UNDECIDED else logging.INFO
+            LOG.log(level, "reconcile: volume %s, server %s: %s: %s", row.volume_id, row.server_id, outcome, what)
+        return Finding(row.server_id, row.volume_id, row.state, outcome, what)
+
+    def _settle(self, row: Attachment) -> tuple[str, str]:
+        if row.state != ATTACHED and not self._claims.is_stale(row):
+            return AGREES, "under way"
+        server = self._look_up(row)
+        with self._operations.slot() as slot:
+            if row.state == ATTACHED:
+                return self._settle_attached(slot, row, server)
+            return self._settle_stale(slot, row, server)
+
+    def _settle_stale(self, slot: Slot, row: Attachment, server: Server | None) -> tuple[str, str]:
+        """Bring to an end what an operation left unfinished."""
+        claim = self._claims.take(row, row.state, _request_id())
+        if claim is None:
+            return CHANGED
+        if row.state == ATTACHING and row.volume_id in self._disks(slot, server or row.server):
+            self._claims.attach(claim, slot, server or row.server, row.volume)
+            return SETTLED, "the disk is there: marked attached"
+        self._claims.detach(claim, slot, server or row.server, gone=lambda: server is None)
+        return SETTLED, "detached, the row removed"
+
+    def _settle_attached(self, slot: Slot, row: Attachment, server: Server | None) -> tuple[str, str]:
+        disks = self._disks(slot, server or row.server)
+        if row.volume_id in disks:
+            return self._settle_device(row, disks[row.volume_id])
+        if server is None:
+            return self._remove(slot, row)
+        if self._compute is None:
+            return self._undecided(
+                row, "the disk is not there, and without compute.url no one knows whether the server is"
+            )
+        if server.status not in self._server_states:
+            return self._undecided(row, f"the disk is not there, and the server is in the state {server.status}")
+        return self._attach_again(slot, row, server)
+
+    def _remove(self, slot: Slot, row: Attachment) -> tuple[str, str]:
+        claim = self._claims.take(row, DETACHING, _request_id())
+        if claim is None:
+            return CHANGED
+        self._claims.detach(claim, slot, row.server, gone=lambda: True)
+        return SETTLED, "the server is gone: the row removed"
+
+    def _attach_again(self, slot: Slot, row: Attachment, server: Server) -> tuple[str, str]:
+        claim = self._claims.take(row, ATTACHING, _request_id())
+        if claim is None:
+            return CHANGED
+        self._claims.attach(claim, slot, server, row.volume)
+        return SETTLED, "the disk was not there: attached again"
+
+    def _settle_device(self, row: Attachment, device: str) -> tuple[str, str]:
+        if not device or device == row.device:
+            return AGREES, "attached"
+        try:
+            confirmed = self._registry.confirm(row, device)
+        except Taken:
+            return self._undecided(row, f"the disk is at {device}, which another row of the server has")
+        return (SETTLED, f"the disk is at {device}, the row said {row.device or 'nothing'}") if confirmed else CHANGED
+
+    def _undecided(self, row: Attachment, why: str) -> tuple[str, str]:
+        now = self._registry.get(row.volume_id, row.server_id)
+        if now is None or (now.state, now.request_id) != (row.state, row.request_id):
+            return CHANGED
+        return UNDECIDED, why
+
+    # -- disks without a row ---------------------------------------------------------------------------
+
+    def _unknown_disks(self, servers: Mapping[str, Server]) -> Iterator[Finding]:
+        known = dict(servers)
+        try:
+            known.update((server.id, server) for server in (self._compute.servers() if self._compute else ()))
+        except ComputeUnavailable as error:
+            yield Finding("", "", "", UNDECIDED, f"the servers can't be listed: {error}")
+        for server in known.values():
+            # Twice: a disk that was being detached when it was first seen is not there the second time.
+            if self._without_row(server):
+                for volume_id, device in self._without_row(server).items():
+                    what = f"a disk that no row knows, at {device or 'some device'}: see attachment adopt"
+                    yield Finding(server.id, volume_id, "", UNDECIDED, what)
+
+    def _without_row(self, server: Server) -> Mapping[str, str]:
+        try:
+            with self._operations.slot() as slot:
+                disks = self._disks(slot, server)
+        except (BackendError, Overloaded) as error:
+            LOG.warning("reconcile: the disks of server %s can't be seen: %s", server.id, error)
+            return {}
+        return {volume: device for volume, device in disks.items() if self._registry.get(volume, server.id) is None}
+
+    # -- asking ----------------------------------------------------------------------------------------
+
+    def _disks(self, slot: Slot, server: Server) -> Mapping[str, str]:
+        try:
+            return slot.call(self._backend.attached, server)
+        except ServerNotFound:
+            return {}
+
+    def _look_up(self, row: Attachment) -> Server | None:
+        """Return the server as the compute API has it, None if it has none, as the row has it if none can be asked."""
+        if self._compute is None:
+            return row.server
+        try:
+            return self._compute.server(row.server_id)
+        except ServerMissing:
+            return None
+
+
+def _request_id() -> str:
+    return f"req-{uuid.uuid4()}"

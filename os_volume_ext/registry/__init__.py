@@ -1,0 +1,4 @@
+"""The registry: who is attached to what, kept in a relational database.
+
+``tables`` says what is stored, ``database`` connects, ``schema`` migrates, ``attachments`` asks and changes.
+"""

@@ -1,0 +1,297 @@
+"""The rows of ``attachments``: what is asked of them, and the compare-and-set changes that are made to them.
+
+A row is always changed by who has seen it: every change names the state and the request id that the
+row had, and does nothing where it has others by now. That is the claim of design rule 1.
+"""
+
+import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from ..backends.base import Server, TooManyAttachments, Volume
+from .database import Database
+from .tables import attachments as table
+from .tables import utc_now
+
+ATTACHING, ATTACHED, DETACHING = "attaching", "attached", "detaching"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One row, as it was when it was read.
+
+    ``age`` is how many seconds it had been unchanged then, by the database's clock.
+    """
+
+    volume_id: str
+    server_id: str
+    project_id: str
+    exclusive: bool
+    device: str | None
+    root: bool
+    state: str
+    request_id: str
+    host: str | None
+    instance_name: str | None
+    source: str | None
+    format: str | None
+    created_at: datetime.datetime | None = None
+    updated_at: datetime.datetime | None = None
+    age: float = 0.0
+
+    @property
+    def server(self) -> Server:
+        """The server as it was when the volume was attached, for when the compute API no longer has it."""
+        return Server(self.server_id, self.project_id, "UNKNOWN", False, self.host, self.instance_name)
+
+    @property
+    def volume(self) -> Volume:
+        """The volume as it was when it was attached: detaching needs no catalog."""
+        return Volume(self.volume_id, self.project_id, self.source, self.format, not self.exclusive)
+
+
+class Listed(NamedTuple):
+    """What a list shows of a row."""
+
+    volume_id: str
+    server_id: str
+    device: str | None
+    project_id: str
+
+
+class Taken(Exception):
+    """Another row stands in the way: of this volume, or of this device of the server."""
+
+
+_columns = (
+    table.c.volume_id,
+    table.c.server_id,
+    table.c.project_id,
+    table.c.exclusive_volume_id,
+    table.c.device,
+    table.c.root,
+    table.c.state,
+    table.c.request_id,
+    table.c.host,
+    table.c.instance_name,
+    table.c.source,
+    table.c.format,
+    table.c.created_at,
+    table.c.updated_at,
+    utc_now().label("now"),
+)
+_rows = select(*_columns)
+_one = _rows.where(table.c.volume_id == bindparam("volume_id"), table.c.server_id == bindparam("server_id"))
+_of_volume = _rows.where(table.c.volume_id == bindparam("volume_id"))
+_at_device = _rows.where(table.c.server_id == bindparam("server_id"), table.c.device == bindparam("device"))
+_page = (
+    _rows.where(
+        or_(
+            table.c.server_id > bindparam("server_id"),
+            and_(table.c.server_id == bindparam("server_id"), table.c.volume_id > bindparam("volume_id")),
+        )
+    )
+    .order_by(table.c.server_id, table.c.volume_id)
+    .limit(1000)
+)
+_unfinished_page = _page.where(table.c.state != ATTACHED)
+
+_list = (
+    select(table.c.volume_id, table.c.server_id, table.c.device, table.c.project_id)
+    .where(table.c.server_id == bindparam("server_id"), table.c.state != ATTACHING)
+    .order_by(table.c.created_at, table.c.volume_id)
+    .limit(bindparam("limit"))
+    .offset(bindparam("offset"))
+)
+_list_since = _list.where(table.c.created_at >= bindparam("since"))
+
+_count = select(func.count()).select_from(table).where(table.c.server_id == bindparam("server_id"))
+_lock_server = select(table.c.volume_id).where(table.c.server_id == bindparam("server_id")).with_for_update()
+_insert = insert(table).values(created_at=utc_now(), updated_at=utc_now())
+_seen = and_(
+    table.c.volume_id == bindparam("seen_volume_id"),
+    table.c.server_id == bindparam("seen_server_id"),
+    table.c.state == bindparam("seen_state"),
+    table.c.request_id == bindparam("seen_request_id"),
+)
+_claim = (
+    update(table)
+    .where(_seen)
+    .values(state=bindparam("new_state"), request_id=bindparam("new_request_id"), updated_at=utc_now())
+)
+_set_device = (
+    update(table)
+    .where(_seen)
+    .values(state=bindparam("new_state"), device=bindparam("new_device"), updated_at=utc_now())
+)
+_remove = delete(table).where(_seen)
+
+
+class Registry:
+    """Who is attached to what. Every method raises RegistryUnavailable when the database does not answer."""
+
+    def __init__(self, database: Database) -> None:
+        """:param database: where the rows are."""
+        self._database = database
+
+    def list(
+        self, server_id: str, since: datetime.datetime | None = None, limit: int = 1000, offset: int = 0
+    ) -> Sequence[Listed]:
+        """Return the attachments of a server that callers get to see, oldest first.
+
+        :param since: only those made at that time or later.
+        """
+        parameters: dict[str, Any] = {"server_id": server_id, "limit": limit, "offset": offset}
+        if since is not None:
+            parameters["since"] = since
+        with self._database.read() as connection:
+            # Rows have Listed's fields by name and by place; to copy them would cost half of a long list.
+            return connection.execute(_list if since is None else _list_since, parameters).all()  # type: ignore[return-value]
+
+    def get(self, volume_id: str, server_id: str) -> Attachment | None:
+        """Return the row of a volume on a server, whatever its state."""
+        with self._database.read() as connection:
+            row = connection.execute(_one, {"volume_id": volume_id, "server_id": server_id}).first()
+        return row and _attachment(row)
+
+    def in_the_way(self, wanted: Attachment) -> Attachment | None:
+        """Return the row because of which ``wanted`` could not be reserved, if it is still there."""
+        with self._database.read() as connection:
+            rows = [_attachment(row) for row in connection.execute(_of_volume, {"volume_id": wanted.volume_id})]
+            if wanted.device is not None:
+                at_device = {"server_id": wanted.server_id, "device": wanted.device}
+                rows += [_attachment(row) for row in connection.execute(_at_device, at_device)]
+        here = [row for row in rows if row.server_id == wanted.server_id]
+        elsewhere = [row for row in rows if row.exclusive and wanted.exclusive]
+        return next(iter(here + elsewhere), None)
+
+    def of_volume(self, volume_id: str) -> Sequence[Attachment]:
+        """Return all rows of a volume."""
+        with self._database.read() as connection:
+            return [_attachment(row) for row in connection.execute(_of_volume, {"volume_id": volume_id})]
+
+    def find(self, **wanted: str | None) -> Sequence[Attachment]:
+        """Return the rows whose columns have the values given (None: any), by server and volume."""
+        statement = _rows.order_by(table.c.server_id, table.c.created_at, table.c.volume_id)
+        for column, value in wanted.items():
+            if value is not None:
+                statement = statement.where(table.c[column] == value)
+        with self._database.read() as connection:
+            return [_attachment(row) for row in connection.execute(statement)]
+
+    def count(self, unfinished: bool = False) -> int:
+        """Say how many rows there are; with ``unfinished``, how many of them are attaching or detaching."""
+        statement = select(func.count()).select_from(table)
+        if unfinished:
+            statement = statement.where(table.c.state != ATTACHED)
+        with self._database.read() as connection:
+            return connection.execute(statement).scalar_one()
+
+    def walk(self, unfinished: bool = False) -> Iterator[Attachment]:
+        """Yield the rows by server and volume, each as it is about when it is yielded.
+
+        :param unfinished: only those attaching or detaching.
+        """
+        last = {"server_id": "", "volume_id": ""}
+        while True:
+            with self._database.read() as connection:
+                rows = connection.execute(_unfinished_page if unfinished else _page, last).all()
+            if not rows:
+                return
+            yield from map(_attachment, rows)
+            last = {"server_id": rows[-1].server_id, "volume_id": rows[-1].volume_id}
+
+    def reserve(self, row: Attachment, limit: int | None = None) -> None:
+        """Insert a row; when this returns, it is the only one of that volume (design rule 1: a claim).
+
+        :param limit: how many rows the server may have then.
+        :raises Taken: if another row stands in the way.
+        :raises TooManyAttachments: if the server has so many already.
+        """
+        try:
+            with self._database.write() as connection:
+                self._insert(connection, row, limit)
+        except IntegrityError as error:
+            raise Taken from error
+
+    def move(self, seen: Attachment, row: Attachment, limit: int | None = None) -> bool:
+        """Put ``row`` in the place of the claim ``seen``, in one step. Say whether the claim was still there.
+
+        :raises Taken, TooManyAttachments: as ``reserve``; the claim stays as it was.
+        """
+        try:
+            with self._database.write() as connection:
+                if not connection.execute(_remove, _as_seen(seen)).rowcount:
+                    return False
+                self._insert(connection, row, limit)
+                return True
+        except IntegrityError as error:
+            raise Taken from error
+
+    def claim(self, seen: Attachment, state: str, request_id: str) -> bool:
+        """Make a row one's own in a state, if it is still as seen. Say whether it was."""
+        return self._change(_claim, seen, new_state=state, new_request_id=request_id)
+
+    def confirm(self, seen: Attachment, device: str | None) -> bool:
+        """Mark a row as attached at a device, if it is still as seen. Say whether it was.
+
+        :raises Taken: if another row of the server has that device.
+        """
+        try:
+            return self._change(_set_device, seen, new_state=ATTACHED, new_device=device)
+        except IntegrityError as error:
+            raise Taken from error
+
+    def remove(self, seen: Attachment) -> bool:
+        """Remove a row, if it is still as seen. Say whether it was."""
+        return self._change(_remove, seen)
+
+    def _insert(self, connection: Any, row: Attachment, limit: int | None) -> None:
+        if limit is not None:
+            # Two at once: the second waits for the first's rows and then counts them too.
+            connection.execute(_lock_server, {"server_id": row.server_id})
+            if connection.execute(_count, {"server_id": row.server_id}).scalar_one() >= limit:
+                raise TooManyAttachments(limit)
+        connection.execute(_insert, _values(row))
+
+    def _change(self, statement: Any, seen: Attachment, **new: str | None) -> bool:
+        with self._database.write() as connection:
+            return bool(connection.execute(statement, {**_as_seen(seen), **new}).rowcount)
+
+
+def _attachment(row: Any) -> Attachment:
+    values: list[Any]
+    *values, now = row
+    values[3] = values[3] is not None  # exclusive_volume_id is that id, or NULL
+    values.append((now - row.updated_at).total_seconds())
+    return Attachment(*values)
+
+
+def _as_seen(row: Attachment) -> dict[str, str]:
+    return {
+        "seen_volume_id": row.volume_id,
+        "seen_server_id": row.server_id,
+        "seen_state": row.state,
+        "seen_request_id": row.request_id,
+    }
+
+
+def _values(row: Attachment) -> dict[str, Any]:
+    return {
+        "volume_id": row.volume_id,
+        "server_id": row.server_id,
+        "project_id": row.project_id,
+        "exclusive_volume_id": row.volume_id if row.exclusive else None,
+        "device": row.device,
+        "root": row.root,
+        "state": row.state,
+        "request_id": row.request_id,
+        "host": row.host,
+        "instance_name": row.instance_name,
+        "source": row.source,
+        "format": row.format,
+    }

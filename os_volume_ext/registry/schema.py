@@ -1,0 +1,117 @@
+"""The schema's revision: what the database has, what the package needs, and how to get there.
+
+An embedded SQLite file is brought up to date when the filter starts; any other database only by
+``os-volume-ext db upgrade``, since other workers, of other versions, may be at work on it.
+"""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from ..backends.base import ConfigurationError
+from .database import Database
+
+
+def head() -> str:
+    """Return the revision that this version of the package needs."""
+    return _script().get_current_head() or ""
+
+
+def current(database: Database) -> str | None:
+    """Return the revision that the database has; None where it has no tables of ours.
+
+    :raises ConfigurationError: if the database does not answer.
+    """
+    with _connection(database) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(database: Database) -> None:
+    """Bring the database to ``head()``, one process at a time.
+
+    :raises ConfigurationError: if the database does not answer, or is of a later version than the package.
+    """
+    with _one_at_a_time(database), _connection(database) as connection:
+        _refuse_later(database, MigrationContext.configure(connection).get_current_revision())
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+
+
+def ensure(database: Database) -> None:
+    """See that the database is at ``head()``; an SQLite file is brought there.
+
+    :raises ConfigurationError: if it is not, with the command to run.
+    """
+    found = current(database) if not _is_new_file(database) else None
+    if found == head():
+        return
+    if database.url.get_backend_name() == "sqlite":
+        upgrade(database)
+        return
+    _refuse_later(database, found)
+    raise ConfigurationError(
+        f"database.url: {database} is at revision {found or 'none'} and has to be at {head()}: "
+        "run os-volume-ext db upgrade"
+    )
+
+
+def _refuse_later(database: Database, found: str | None) -> None:
+    if found is not None and found not in {script.revision for script in _script().walk_revisions()}:
+        raise ConfigurationError(
+            f"database.url: {database} is at revision {found}, which this version of os-volume-ext does not know"
+        )
+
+
+def _is_new_file(database: Database) -> bool:
+    return database.url.get_backend_name() == "sqlite" and not Path(str(database.url.database)).exists()
+
+
+@contextmanager
+def _connection(database: Database) -> Iterator[Connection]:
+    engine = database.connect()
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except DBAPIError as error:
+        reason = str(error.orig).splitlines()[0]
+        raise ConfigurationError(f"database.url: {database} can't be used: {reason}") from error
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _one_at_a_time(database: Database) -> Iterator[None]:
+    path = database.url.database
+    if database.url.get_backend_name() != "sqlite" or path is None or path.startswith("file:"):
+        yield
+        return
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        lock = Path(f"{path}.lock").open("a")  # noqa: SIM115 - it is closed below
+    except OSError as error:
+        raise ConfigurationError(f"database.url: {path} can't be written: {error.strerror}") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "os_volume_ext.registry:migrations")
+    return config
+
+
+@cache
+def _script() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())

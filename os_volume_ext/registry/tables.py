@@ -1,0 +1,99 @@
+"""The tables, and the one type and the one function that the databases spell differently.
+
+``migrations/`` makes the same tables; a test compares the two.
+"""
+
+import datetime
+from typing import Any
+
+from sqlalchemy import Boolean, Column, DateTime, Index, MetaData, String, Table, UniqueConstraint, false
+from sqlalchemy.dialects import mysql
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
+
+
+class UTCDateTime(TypeDecorator[datetime.datetime]):
+    """Aware UTC times outside, naive UTC ones inside, with microseconds on every database."""
+
+    impl = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
+        """Make an aware time naive UTC. :raises ValueError: for a naive one, which could be of any zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone")
+        return value.astimezone(datetime.UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
+        """Make a stored time aware."""
+        return None if value is None else value.replace(tzinfo=datetime.UTC)
+
+
+class utc_now(FunctionElement[datetime.datetime]):  # noqa: N801 - written like the SQL function it is
+    """The database's own clock: the one clock that all workers share."""
+
+    type = UTCDateTime()
+    inherit_cache = True
+
+
+@compiles(utc_now, "sqlite")
+def _sqlite(element: utc_now, compiler: Any, **options: Any) -> str:
+    # Its own clock has milliseconds only; ``database`` gives each connection this function.
+    return "utc_now()"
+
+
+@compiles(utc_now, "postgresql")
+def _postgresql(element: utc_now, compiler: Any, **options: Any) -> str:
+    return "timezone('utc', clock_timestamp())"
+
+
+@compiles(utc_now, "mysql", "mariadb")
+def _mysql(element: utc_now, compiler: Any, **options: Any) -> str:
+    return "UTC_TIMESTAMP(6)"
+
+
+metadata = MetaData(naming_convention={
+    "pk": "pk_%(table_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+})  # fmt: skip
+
+attachments = Table(
+    "attachments",
+    metadata,
+    Column("volume_id", String(36), primary_key=True),
+    Column("server_id", String(36), primary_key=True),
+    # The volume's id, or NULL where the volume may be attached to several servers.
+    Column("exclusive_volume_id", String(36)),
+    Column("project_id", String(255), nullable=False),
+    # NULL until it is known.
+    Column("device", String(255)),
+    Column("root", Boolean, nullable=False, server_default=false()),
+    Column("state", String(16), nullable=False),
+    Column("request_id", String(255), nullable=False),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("updated_at", UTCDateTime, nullable=False),
+    # What a backend needs to know of servers and volumes that are gone.
+    Column("host", String(255)),
+    Column("instance_name", String(255)),
+    Column("source", String(1024)),
+    Column("format", String(32)),
+    UniqueConstraint("exclusive_volume_id"),
+    UniqueConstraint("server_id", "device"),
+    Index(None, "server_id", "created_at", "volume_id"),
+)
+
+volumes = Table(
+    "volumes",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("project_id", String(255), nullable=False),
+    Column("source", String(1024)),
+    Column("format", String(32)),
+    Column("multiattach", Boolean, nullable=False, server_default=false()),
+    Column("created_at", UTCDateTime, nullable=False),
+)

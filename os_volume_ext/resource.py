@@ -1,0 +1,99 @@
+"""What every request of ours goes through, in this order.
+
+Negotiate the format of the answer, see that the method is allowed, authenticate, authorize, read the body,
+call the controller, and answer; or answer with the fault that one of these ended in.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from webob import Response
+
+from . import bodies, faults, negotiation
+from .answers import answer, query_of, request_id_of
+from .context import RequestContext
+from .controller import Call, Controller
+from .dialects import Dialect
+from .faults import Fault, Kind
+from .identity import credentials
+from .policy import Policy
+from .routing import Match
+from .serializers import JSON, Serializer
+
+LOG = logging.getLogger(__name__)
+
+
+class Resource:
+    """Answers the requests on our paths; a WSGI application but for the match it is given."""
+
+    def __init__(self, controller: Controller, policy: Policy, dialect: Dialect, max_body: int) -> None:
+        """Take the rooms below. :param max_body: bytes that a request's body may have."""
+        self._controller = controller
+        self._policy = policy
+        self._dialect = dialect
+        self._max_body = max_body
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any], match: Match) -> Iterable[bytes]:
+        """Answer one request."""
+        request_id = request_id_of(environ)
+        query = query_of(environ)
+        serializer, complaint = self._negotiate(environ, match, query)
+        try:
+            status, body = self._perform(environ, match, query, serializer, complaint, request_id)
+            response = answer(status, body, serializer, request_id)
+        except Exception as error:
+            response = self._failure(error, serializer, request_id, environ)
+        chunks: Iterable[bytes] = response(environ, start_response)
+        return chunks
+
+    def _negotiate(
+        self, environ: Mapping[str, Any], match: Match, query: list[tuple[str, str]]
+    ) -> tuple[Serializer, Fault | None]:
+        try:
+            return negotiation.choose(query, match.ending, environ.get("HTTP_ACCEPT")), None
+        except Fault as fault:
+            return JSON, fault
+
+    def _perform(
+        self,
+        environ: dict[str, Any],
+        match: Match,
+        query: list[tuple[str, str]],
+        serializer: Serializer,
+        complaint: Fault | None,
+        request_id: str,
+    ) -> tuple[int, bytes]:
+        action = match.action(environ["REQUEST_METHOD"])
+        if action is None:
+            raise Fault(Kind.BAD_METHOD, f"This resource takes {match.allow} only.", Allow=match.allow)
+        if complaint is not None:
+            raise complaint
+        context = self._authenticate(environ, match, request_id)
+        if not context.can(action, context.project_id):
+            raise Fault(Kind.FORBIDDEN, "Policy does not allow this operation.")
+        body = bodies.read(environ, self._max_body) if environ["REQUEST_METHOD"] == "POST" else None
+        call = Call(context, match.server_id, match.attachment_id, query, body, serializer)
+        result: tuple[int, bytes] = getattr(self._controller, action)(call)
+        return result
+
+    def _authenticate(self, environ: dict[str, Any], match: Match, request_id: str) -> RequestContext:
+        caller = self._policy.complete(credentials(environ))
+        return RequestContext(
+            request_id, caller["user_id"], caller["project_id"], caller, self._policy.allows, environ, match.project_id
+        )
+
+    def _failure(
+        self, error: Exception, serializer: Serializer, request_id: str, environ: Mapping[str, Any]
+    ) -> Response:
+        fault = faults.from_exception(error)
+        name, code = self._dialect.faults[fault.kind]
+        request = f"{environ['REQUEST_METHOD']!r} {environ['PATH_INFO']!r}"
+        if fault.kind is Kind.INTERNAL:
+            LOG.error("%s %s failed", request_id, request, exc_info=error)
+        elif fault.kind is Kind.UNAVAILABLE:
+            LOG.warning("%s %s: %d: %s: %s", request_id, request, code, type(error).__name__, error)
+        else:
+            LOG.info("%s %s: %d: %r", request_id, request, code, fault.message)
+        body = serializer.fault(name, code, fault.message, "" if self._dialect.fault_details else None)
+        return answer(code, body, serializer, request_id, fault.headers)

@@ -1,0 +1,82 @@
+"""Which paths are ours, and which methods each of them takes."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from routes import Mapper
+
+ATTACHMENTS, EXTENSIONS = "os-volume_attachments", "extensions"
+ALIAS = "os-volumes"
+
+# GET stands for HEAD too.
+_ACTIONS = {
+    "collection": {"GET": "index", "POST": "create"},
+    "member": {"GET": "show", "DELETE": "delete"},
+    "extensions": {},
+    "extension": {},
+}
+
+
+@dataclass(frozen=True)
+class Match:
+    """A path of ours. ``ending`` is ``json``, ``xml`` or None; the ids are as the path has them."""
+
+    resource: str
+    ending: str | None
+    project_id: str | None
+    server_id: str = ""
+    attachment_id: str = ""
+
+    def action(self, method: str) -> str | None:
+        """Return the operation that a method stands for here; None if it is not allowed."""
+        return _ACTIONS[self.resource].get("GET" if method == "HEAD" else method)
+
+    @cached_property
+    def allow(self) -> str:
+        """The methods that are allowed here, for the Allow header."""
+        methods = list(_ACTIONS[self.resource])
+        return ", ".join(["GET", "HEAD", *methods[1:]])
+
+
+class Router:
+    """One Routes mapper."""
+
+    def __init__(self) -> None:
+        """Connect the routes."""
+        self._mapper = Mapper(explicit=True, controller_scan=None, always_scan=False)
+        for prefix in ("", "/{project_id}"):
+            collection = f"{prefix}/servers/{{server_id}}/{ATTACHMENTS}"
+            self._mapper.connect(collection, controller="collection")
+            self._mapper.connect(f"{collection}/{{attachment_id}}", controller="member")
+        # Keystone's form of an id, so that /servers/extensions stays the server of that name.
+        for prefix in ("", "/{project_id:[0-9a-f-]{32,36}}"):
+            self._mapper.connect(f"{prefix}/{EXTENSIONS}", controller="extensions")
+            self._mapper.connect(f"{prefix}/{EXTENSIONS}/{ALIAS}", controller="extension")
+        self._mapper.create_regs([])
+
+    def match(self, path: str) -> Match | None:
+        """Say what a path (PATH_INFO: bytes, one a character) is to us; None if it is not ours."""
+        path, ending = _cut(path)
+        found: dict[str, Any] | None = self._mapper.match(path)
+        if found is None:
+            return None
+        return Match(
+            found["controller"],
+            ending,
+            found.get("project_id"),
+            _text(found.get("server_id", "")),
+            _text(found.get("attachment_id", "")),
+        )
+
+
+def _cut(path: str) -> tuple[str, str | None]:
+    """Cut a trailing slash or a ``.json`` or ``.xml`` off a path."""
+    if path.endswith("/"):
+        return path[:-1], None
+    stem, dot, ending = path.rpartition(".")
+    return (stem, ending) if dot and ending in ("json", "xml") else (path, None)
+
+
+def _text(raw: str) -> str:
+    return raw if raw.isascii() else raw.encode("latin-1", "replace").decode("utf-8", "backslashreplace")

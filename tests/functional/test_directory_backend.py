@@ -1,0 +1,590 @@
+"""The directory backend keeps the backend contract, and what its own docstring says."""
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from os_volume_ext.backends import directory
+from os_volume_ext.backends.base import (
+    AttachRefused,
+    BackendUnavailable,
+    ConfigurationError,
+    DeviceInUse,
+    OutcomeUnknown,
+    Server,
+    ServerNotFound,
+    TooManyAttachments,
+    Volume,
+)
+from os_volume_ext.backends.directory import DirectoryBackend
+from os_volume_ext.testing import BackendContract
+
+SERVER = Server("1134", "demo", "ACTIVE")
+VOLUME = Volume("9", "demo")
+
+
+class TestDirectoryBackend(BackendContract):
+    backend_class = DirectoryBackend
+    limit = 25
+    requestable_device = "/dev/vdf"
+    reports_devices = True
+    multiattach = True
+
+    @pytest.fixture
+    def options(self, root):
+        return {"root": str(root)}
+
+    @pytest.fixture
+    def server(self, root):
+        return made(root, "1134")
+
+    @pytest.fixture
+    def other_server(self, root):
+        return made(root, "1135")
+
+    @pytest.fixture
+    def unknown_server(self):
+        return Server("9999", "demo", "ACTIVE")
+
+    @pytest.fixture
+    def new_volume(self):
+        return lambda: Volume(str(uuid.uuid4()), "demo")
+
+
+class TestDirectoryBackendWithSources(TestDirectoryBackend):
+    """The same for volumes whose bytes are elsewhere."""
+
+    @pytest.fixture
+    def new_volume(self, tmp_path):
+        def volume():
+            source = tmp_path / f"{uuid.uuid4()}.img"
+            source.write_bytes(b"data")
+            return Volume(str(uuid.uuid4()), "demo", source=str(source), format="raw")
+
+        return volume
+
+
+def names(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def path_of(descriptor):
+    return Path(f"/proc/self/fd/{descriptor}").readlink()
+
+
+def made(root, server_id):
+    (root / "servers" / server_id).mkdir(parents=True)
+    return Server(server_id, "demo", "ACTIVE")
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def backend(root):
+    made(root, SERVER.id)
+    return DirectoryBackend({"root": str(root), "operation_timeout": "60"})
+
+
+@pytest.fixture
+def folder(root):
+    return root / "servers" / SERVER.id
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Let no new file be made; folders can still be opened."""
+    really = os.open
+
+    def refuse_new(path, flags, *arguments, **keywords):
+        if flags & os.O_CREAT:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return really(path, flags, *arguments, **keywords)
+
+    monkeypatch.setattr(directory.os, "open", refuse_new)
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Make a function of ``os`` fail with an error number."""
+
+    def fail(name, number):
+        def failing(*arguments, **keywords):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(directory.os, name, failing)
+
+    return fail
+
+
+# Options
+
+
+def test_making_the_backend_makes_its_folders(root):
+    DirectoryBackend({"root": str(root)})
+    assert names(root) == ["servers", "volumes"]
+
+
+def test_a_missing_root_is_refused_by_its_name():
+    with pytest.raises(ConfigurationError, match=r"backend\.root is required"):
+        DirectoryBackend({"operation_timeout": "60"})
+
+
+def test_a_relative_root_is_refused_with_a_hint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"backend\.root .*'var/volumes'.*%\(here\)s"):
+        DirectoryBackend({"root": "var/volumes"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_root_that_can_not_be_made_is_refused_by_its_name(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"backend\.root"):
+        DirectoryBackend({"root": str(tmp_path / "file" / "root")})
+
+
+def test_a_root_with_a_nul_is_refused_by_its_name(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"backend\.root"):
+        DirectoryBackend({"root": f"{tmp_path}/nul\0byte"})
+
+
+def test_a_root_that_can_not_be_written_to_is_refused_by_its_name(root, monkeypatch):
+    monkeypatch.setattr(directory.os, "access", lambda path, mode: False)
+    with pytest.raises(ConfigurationError, match=r"backend\.root"):
+        DirectoryBackend({"root": str(root)})
+
+
+def test_an_unknown_option_is_refused_with_those_there_are(root):
+    with pytest.raises(ConfigurationError, match=r"backend\.path .*backend\.root"):
+        DirectoryBackend({"root": str(root), "path": "/srv"})
+
+
+# Layout
+
+
+def test_an_attached_volume_is_a_link_named_after_its_device(backend, folder):
+    backend.attach(SERVER, VOLUME, None)
+    assert names(folder) == ["vdb"]
+    assert (folder / "vdb").readlink() == Path("../../volumes/9")
+
+
+def test_a_volume_without_a_source_is_an_empty_file_at_first(backend, root, folder):
+    backend.attach(SERVER, VOLUME, None)
+    assert (root / "volumes" / "9").is_file()
+    assert (folder / "vdb").read_bytes() == b""
+
+
+def test_a_volume_keeps_its_bytes_when_it_moves(backend, root, folder):
+    other = made(root, "1135")
+    backend.attach(SERVER, VOLUME, None)
+    (folder / "vdb").write_bytes(b"precious")
+    backend.detach(SERVER, VOLUME, "/dev/vdb")
+    backend.attach(other, VOLUME, "/dev/vdc")
+    assert (root / "servers" / "1135" / "vdc").read_bytes() == b"precious"
+
+
+def test_a_volume_with_a_source_is_a_link_to_it(backend, root, folder, tmp_path):
+    source = tmp_path / "disk.img"
+    source.write_bytes(b"data")
+    backend.attach(SERVER, Volume("9", "demo", source=str(source), format="raw"), None)
+    assert (root / "volumes" / "9").readlink() == source
+    assert (folder / "vdb").read_bytes() == b"data"
+
+
+def test_a_volume_follows_the_source_that_the_catalog_names_now(backend, folder, tmp_path):
+    for name in ("old", "new"):
+        (tmp_path / name).write_text(name)
+        volume = Volume("9", "demo", source=str(tmp_path / name))
+        backend.attach(SERVER, volume, None)
+        assert (folder / "vdb").read_text() == name
+        backend.detach(SERVER, volume, "/dev/vdb")
+
+
+def test_no_other_file_is_left_among_the_volumes(backend, root, tmp_path):
+    (tmp_path / "disk.img").write_bytes(b"")
+    backend.attach(SERVER, VOLUME, None)
+    backend.attach(SERVER, Volume("99", "demo", source=str(tmp_path / "disk.img")), None)
+    assert names(root / "volumes") == ["9", "99"]
+
+
+def test_the_links_are_the_truth(backend, root, folder):
+    (folder / "vda").symlink_to("../../volumes/1000")
+    assert backend.attached(SERVER) == {"1000": "/dev/vda"}
+    (folder / "vda").unlink()
+    assert backend.attached(SERVER) == {}
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../volumes/..", "../../volumes/", "../volumes/9", "9"])
+def test_a_link_to_elsewhere_is_no_volume_but_takes_its_device(backend, folder, target):
+    (folder / "vdb").symlink_to(target)
+    assert backend.attached(SERVER) == {}
+    assert backend.attach(SERVER, VOLUME, None) == "/dev/vdc"
+
+
+def test_other_files_are_no_volumes_but_take_their_devices(backend, folder):
+    (folder / "vdb").write_text("not a link")
+    (folder / "console.log").write_text("not a device")
+    with pytest.raises(DeviceInUse):
+        backend.attach(SERVER, VOLUME, "/dev/vdb")
+    assert backend.attach(SERVER, VOLUME, None) == "/dev/vdc"
+    assert backend.attached(SERVER) == {"9": "/dev/vdc"}
+
+
+def test_detach_removes_every_link_to_the_volume(backend, folder):
+    for name in ("vdb", "vdc"):
+        (folder / name).symlink_to("../../volumes/9")
+    backend.detach(SERVER, VOLUME, "/dev/vdb")
+    assert names(folder) == []
+
+
+# Devices
+
+
+def test_the_first_free_device_is_chosen(backend):
+    devices = [backend.attach(SERVER, Volume(name, "demo"), None) for name in "abc"]
+    assert devices == ["/dev/vdb", "/dev/vdc", "/dev/vdd"]
+    backend.detach(SERVER, Volume("b", "demo"), "/dev/vdc")
+    assert backend.attach(SERVER, Volume("d", "demo"), None) == "/dev/vdc"
+
+
+def test_a_device_beyond_those_chosen_from_can_be_asked_for(backend, folder):
+    assert backend.attach(SERVER, VOLUME, "/dev/sda1") == "/dev/sda1"
+    assert names(folder) == ["sda1"]
+
+
+def test_a_full_server_takes_no_other_device_either(backend):
+    for number in range(25):
+        backend.attach(SERVER, Volume(str(number), "demo"), None)
+    assert sorted(backend.attached(SERVER).values())[-1] == "/dev/vdz"
+    with pytest.raises(TooManyAttachments) as refused:
+        backend.attach(SERVER, Volume("late", "demo"), "/dev/sdb")
+    assert refused.value.limit == 25
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "",
+        "vdb",
+        "/dev/",
+        "/dev/VDB",
+        "/dev/vd-b",
+        "/dev/1",
+        "/dev/vdb1x",
+        "/dev/..",
+        "/dev/a/b",
+        "/dev/vdb\n",
+        "/dev/vdb\0",
+        "/dev/" + "v" * 251,
+    ],
+    ids=ascii,
+)
+def test_a_malformed_device_is_refused(backend, folder, device):
+    with pytest.raises(AttachRefused):
+        backend.attach(SERVER, VOLUME, device)
+    assert names(folder) == []
+
+
+# Volumes that can't be
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        ".hidden",
+        "a/b",
+        "../9",
+        "nul\0byte",
+        "9\n",
+        "-x",
+        "ä",
+        "x" * 256,
+    ],
+    ids=ascii,
+)
+def test_an_unsafe_id_is_refused(backend, root, folder, name):
+    with pytest.raises(AttachRefused):
+        backend.attach(SERVER, Volume(name, "demo"), None)
+    with pytest.raises(AttachRefused):
+        backend.attach(Server(name, "demo", "ACTIVE"), VOLUME, None)
+    with pytest.raises(ServerNotFound):
+        backend.attached(Server(name, "demo", "ACTIVE"))
+    with pytest.raises(ServerNotFound):
+        backend.detach(Server(name, "demo", "ACTIVE"), VOLUME, "")
+    assert names(folder) == []
+    assert names(root / "volumes") == []
+
+
+@pytest.mark.parametrize("name", ["..", "../1135/vdb"])
+def test_detaching_an_unsafe_volume_id_touches_nothing(backend, root, folder, name):
+    backend.attach(made(root, "1135"), VOLUME, None)
+    backend.detach(SERVER, Volume(name, "demo"), "")
+    assert names(root / "servers" / "1135") == ["vdb"]
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("/nowhere/disk.img", "does not exist"),
+        ("disk.img", "not an absolute path"),
+        ("/nul\0byte", "does not exist"),
+        ("", "not an absolute path"),
+    ],
+)
+def test_a_wrong_source_is_refused_with_the_reason(backend, root, folder, source, reason):
+    with pytest.raises(AttachRefused, match=reason):
+        backend.attach(SERVER, Volume("9", "demo", source=source), None)
+    assert names(folder) == names(root / "volumes") == []
+
+
+def test_another_format_than_raw_is_refused(backend, folder):
+    with pytest.raises(AttachRefused, match="qcow2"):
+        backend.attach(SERVER, Volume("9", "demo", format="qcow2"), None)
+    assert names(folder) == []
+
+
+def test_a_volume_with_a_file_of_its_own_is_not_replaced_by_a_source(backend, root, tmp_path):
+    (tmp_path / "disk.img").write_bytes(b"")
+    (root / "volumes" / "9").write_bytes(b"precious")
+    with pytest.raises(AttachRefused):
+        backend.attach(SERVER, Volume("9", "demo", source=str(tmp_path / "disk.img")), None)
+    assert (root / "volumes" / "9").read_bytes() == b"precious"
+
+
+def test_a_volume_that_lost_its_source_is_refused(backend, root, folder):
+    (root / "volumes" / "9").symlink_to("/srv/disk.img")
+    with pytest.raises(AttachRefused):
+        backend.attach(SERVER, VOLUME, None)
+    assert names(folder) == []
+
+
+# What fails, and what is known of it
+
+
+def test_a_file_or_a_link_is_no_server(backend, root):
+    (root / "servers" / "file").write_text("")
+    (root / "servers" / "link").symlink_to(SERVER.id)
+    for name in ("file", "link"):
+        with pytest.raises(ServerNotFound):
+            backend.attach(Server(name, "demo", "ACTIVE"), VOLUME, None)
+
+
+def test_a_missing_root_does_not_look_like_deleted_servers(backend, root):
+    root.rename(root.with_name("unmounted"))
+    with pytest.raises(BackendUnavailable):
+        backend.attached(SERVER)
+    with pytest.raises(BackendUnavailable):
+        backend.detach(SERVER, VOLUME, "")
+    with pytest.raises(BackendUnavailable, match="volumes is not a folder"):
+        backend.check()
+
+
+def test_a_check_fails_where_the_root_can_not_be_written_to(backend, monkeypatch):
+    monkeypatch.setattr(directory.os, "access", lambda path, mode: not mode & os.W_OK)
+    with pytest.raises(BackendUnavailable):
+        backend.check()
+
+
+def test_a_server_that_vanishes_before_it_is_locked_is_not_found(backend, folder, monkeypatch):
+    lock = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", lambda *arguments: (folder.exists() and folder.rmdir(), lock(*arguments)))
+    with pytest.raises(ServerNotFound):
+        backend.attach(SERVER, VOLUME, None)
+
+
+def test_a_server_made_anew_while_waiting_for_the_old_one_is_not_found(backend, folder, monkeypatch):
+    lock = fcntl.flock
+
+    def replace_and_lock(descriptor, how):
+        if how == fcntl.LOCK_EX:
+            folder.rename(folder.with_name("old"))
+            folder.mkdir()
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", replace_and_lock)
+    with pytest.raises(ServerNotFound):
+        backend.attach(SERVER, VOLUME, None)
+    assert names(folder) == names(folder.with_name("old")) == []
+
+
+def test_a_server_that_vanishes_after_it_is_locked_is_not_found(backend, folder, monkeypatch):
+    provide = backend._provide
+    monkeypatch.setattr(backend, "_provide", lambda volume: (provide(volume), folder.rmdir()))
+    with pytest.raises(ServerNotFound):
+        backend.attach(SERVER, VOLUME, None)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_change_that_the_kernel_refuses_did_not_happen(backend, failing, number):
+    backend.attach(SERVER, VOLUME, None)
+    failing("symlink", number)
+    failing("unlink", number)
+    with pytest.raises(BackendUnavailable, match=os.strerror(number)):
+        backend.attach(SERVER, Volume("99", "demo"), None)
+    with pytest.raises(BackendUnavailable, match=os.strerror(number)):
+        backend.detach(SERVER, VOLUME, "/dev/vdb")
+    assert backend.attached(SERVER) == {"9": "/dev/vdb"}
+
+
+def test_a_change_that_fails_in_the_disk_may_have_happened(backend, failing):
+    backend.attach(SERVER, VOLUME, None)
+    failing("symlink", errno.EIO)
+    failing("unlink", errno.EIO)
+    with pytest.raises(OutcomeUnknown):
+        backend.attach(SERVER, Volume("99", "demo"), None)
+    with pytest.raises(OutcomeUnknown):
+        backend.detach(SERVER, VOLUME, "/dev/vdb")
+
+
+def test_a_volume_that_can_not_be_made_is_not_attached(backend, folder, full_disk):
+    with pytest.raises(BackendUnavailable, match="the file of volume 9"):
+        backend.attach(SERVER, VOLUME, None)
+    assert names(folder) == []
+
+
+def test_a_change_that_may_not_last_is_unknown_until_it_does(backend, folder, monkeypatch):
+    sync = os.fsync
+
+    def fail_for_the_server(descriptor):
+        if os.path.samestat(os.fstat(descriptor), folder.stat()):
+            raise OSError(errno.EIO, "Input/output error")
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(directory.os, "fsync", fail_for_the_server)
+        for _ in range(2):
+            with pytest.raises(OutcomeUnknown):
+                backend.attach(SERVER, VOLUME, None)
+    assert backend.attach(SERVER, VOLUME, None) == "/dev/vdb"
+    with monkeypatch.context() as patch:
+        patch.setattr(directory.os, "fsync", fail_for_the_server)
+        for _ in range(2):
+            with pytest.raises(OutcomeUnknown):
+                backend.detach(SERVER, VOLUME, "/dev/vdb")
+    backend.detach(SERVER, VOLUME, "/dev/vdb")
+
+
+def test_the_folders_last_before_they_are_used(root, monkeypatch):
+    synced = []
+    monkeypatch.setattr(directory.os, "fsync", lambda descriptor: synced.append(path_of(descriptor)))
+    DirectoryBackend({"root": str(root)})
+    assert synced == [root]
+
+
+def test_the_volume_lasts_before_the_link_to_it_is_made(backend, root, monkeypatch):
+    events = []
+    sync, symlink = os.fsync, os.symlink
+
+    def note_sync(descriptor):
+        events.append(path_of(descriptor).relative_to(root).as_posix())
+        sync(descriptor)
+
+    def note_link(target, name, **keywords):
+        events.append(f"link {name}")
+        symlink(target, name, **keywords)
+
+    monkeypatch.setattr(directory.os, "fsync", note_sync)
+    monkeypatch.setattr(directory.os, "symlink", note_link)
+    backend.attach(SERVER, VOLUME, None)
+    assert events == ["volumes", "link vdb", "servers/1134"]
+
+
+@pytest.mark.parametrize("source", [None, "missing/disk", "/missing/disk"])
+def test_no_reason_that_callers_read_tells_a_path(backend, full_disk, source):
+    with pytest.raises((BackendUnavailable, AttachRefused), match="volume 9") as refused:
+        backend.attach(SERVER, Volume("9", "demo", source=source), None)
+    assert "/" not in str(refused.value)
+
+
+# Many at once
+
+
+@pytest.mark.parametrize("change", ["symlink", "unlink"])
+def test_the_server_is_locked_while_it_is_changed(backend, folder, monkeypatch, change):
+    really, tried = getattr(os, change), []
+
+    def change_while_another_tries(*arguments, **keywords):
+        another = os.open(folder, os.O_RDONLY)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            tried.append(change)
+        finally:
+            os.close(another)
+        really(*arguments, **keywords)
+
+    monkeypatch.setattr(directory.os, change, change_while_another_tries)
+    backend.attach(SERVER, VOLUME, None)
+    backend.detach(SERVER, VOLUME, "/dev/vdb")
+    assert tried == [change]
+
+
+def test_the_server_is_unlocked_even_where_a_forked_process_has_its_descriptor(backend, folder, monkeypatch):
+    kept = []
+    lock = fcntl.flock
+
+    def lock_and_keep(descriptor, how):
+        lock(descriptor, how)
+        if not kept:
+            kept.append(os.dup(descriptor))  # what a fork does to every descriptor
+
+    monkeypatch.setattr(fcntl, "flock", lock_and_keep)
+    backend.attach(SERVER, VOLUME, None)
+    another = os.open(folder, os.O_RDONLY)
+    try:
+        lock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises BlockingIOError where it is still locked
+    finally:
+        os.close(another)
+        os.close(kept[0])
+
+
+@pytest.mark.parametrize("way", ["well", "refused"])
+def test_no_descriptor_is_left_open(backend, way):
+    before = len(names("/proc/self/fd"))
+    backend.attach(SERVER, VOLUME, None)
+    if way == "refused":
+        with pytest.raises(DeviceInUse):
+            backend.attach(SERVER, Volume("99", "demo"), "/dev/vdb")
+    assert len(names("/proc/self/fd")) == before
+
+
+ATTACH_TWELVE = """
+import sys
+from os_volume_ext.backends.base import Server, Volume
+from os_volume_ext.backends.directory import DirectoryBackend
+
+root, name = sys.argv[1:]
+backend = DirectoryBackend({"root": root})
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(12):
+    print(backend.attach(Server("1134", "demo", "ACTIVE"), Volume(f"{name}-{number}", "demo"), None))
+"""
+
+
+def test_processes_that_attach_at_once_get_different_devices(backend, root):
+    command = [sys.executable, "-c", ATTACH_TWELVE, str(root)]
+    processes = [
+        subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for name in ("one", "other")
+    ]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    devices = [device for process in processes for device in process.communicate(timeout=60)[0].split()]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert len(set(devices)) == len(devices) == 24
+    assert sorted(backend.attached(SERVER).values()) == sorted(devices)

@@ -1,0 +1,86 @@
+"""What the integration tests share: commands, and servers that are waited for and always ended."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+START_TIMEOUT = 30  # seconds that a server may take until its port answers
+
+
+def _environment(**more: str) -> dict[str, str]:
+    """Leave out what would let a command find this checkout by accident."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | more
+
+
+@pytest.fixture(scope="session")
+def run_command() -> Callable[..., str]:
+    """Give ``run_command(*command, cwd=FOLDER, **environment)``: what it printed; the test fails if it does."""
+
+    def run(*command: str | Path, cwd: Path, **environment: str) -> str:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env=_environment(**environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{command} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Give a port of 127.0.0.1 that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            pass
+        try:
+            process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+        pytest.fail(f"{process.args} exited {process.returncode}\n{log.read_text()}")
+    pytest.fail(f"{process.args} does not answer on port {port}\n{log.read_text()}")
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Give ``start_server(*command, port=PORT)``: the process, once its port answers."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*command: str | Path, port: int) -> subprocess.Popen[bytes]:
+        log = tmp_path / f"server-{port}.log"
+        with log.open("wb") as output:
+            # Under a shell's "&" the tests, and so what they start, would ignore SIGINT.
+            process = subprocess.Popen(
+                ["env", "--default-signal=INT", *command],
+                cwd=tmp_path,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        started.append(process)
+        _wait_for_port(port, process, log)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()

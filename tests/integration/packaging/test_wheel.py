@@ -1,0 +1,136 @@
+"""What ``python -m build`` makes: a wheel that serves the sample by itself, and an sdist that makes the same wheel."""
+
+import http.client
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+SERVER = "4335bab6-6086-4247-8274-8b8b048edaaa"
+VOLUME = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
+
+pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="git says which files belong to the project")
+
+
+@pytest.fixture(scope="module")
+def tracked(run_command: Callable[..., str]) -> set[str]:
+    names = run_command("git", "ls-files", "-z", cwd=ROOT).split("\0")
+    return {name for name in names if name and (ROOT / name).is_file()}
+
+
+@pytest.fixture(scope="module")
+def dist(tracked: set[str], run_command: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source, made = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
+    for name in tracked:
+        target = source / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target)
+    run_command(sys.executable, "-m", "build", "--sdist", "--wheel", "--outdir", made, source, cwd=made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    [wheel] = dist.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def sdist(dist: Path) -> Path:
+    [sdist] = dist.glob("*.tar.gz")
+    return sdist
+
+
+@pytest.fixture(scope="module")
+def prefix(wheel: Path, run_command: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a virtualenv that holds the wheel, its extra ``serve`` and nothing else."""
+    prefix = tmp_path_factory.mktemp("installed")
+    run_command(sys.executable, "-m", "venv", prefix, cwd=prefix)
+    run_command(prefix / "bin/python", "-m", "pip", "install", "--quiet", f"{wheel}[serve]", cwd=prefix)
+    return prefix
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_the_wheel_holds_the_package_the_sample_and_no_more(tracked: set[str], wheel: Path) -> None:
+    stem = "-".join(wheel.name.split("-")[:2])
+    names = contents(wheel).keys()
+    package = {name for name in tracked if name.startswith("os_volume_ext/")}
+    assert {name for name in names if not name.startswith(stem)} == package
+    assert f"{stem}.data/data/etc/os-volume-ext/api-paste.ini" in names
+    assert f"{stem}.dist-info/entry_points.txt" in names
+    assert any(name.startswith(f"{stem}.dist-info/") and name.endswith("LICENSE") for name in names)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os_volume_ext/py.typed",
+        "os_volume_ext/backends/base.py",
+        "os_volume_ext/registry/migrations/env.py",
+        "os_volume_ext/registry/migrations/script.py.mako",
+        "os_volume_ext/registry/migrations/versions/0001_attachments_and_volumes.py",
+        "os_volume_ext/testing/__init__.py",
+    ],
+)
+def test_the_wheel_holds_what_is_easily_forgotten(wheel: Path, name: str) -> None:
+    assert name in contents(wheel)
+
+
+def test_the_sdist_holds_all_but_dot_files(tracked: set[str], sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {name for name in tracked if not name.startswith(".")} - names == set()
+
+
+def test_the_sdist_makes_the_same_wheel(
+    wheel: Path, sdist: Path, run_command: Callable[..., str], tmp_path: Path
+) -> None:
+    run_command(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, sdist, cwd=tmp_path)
+    again = contents(tmp_path / wheel.name)
+    expected = contents(wheel)
+    assert again.keys() == expected.keys()
+    # RECORD lists the hashes of the others.
+    assert [name for name in expected if again[name] != expected[name] and not name.endswith("/RECORD")] == []
+
+
+def test_the_wheel_serves_the_sample(
+    prefix: Path, free_port: int, start_server: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    server = start_server(
+        prefix / "bin/os-volume-ext",
+        "serve",
+        "--paste",
+        prefix / "etc/os-volume-ext/api-paste.ini",
+        "--var",
+        tmp_path / "var",
+        "--port",
+        str(free_port),
+        port=free_port,
+    )
+    with closing(http.client.HTTPConnection("127.0.0.1", free_port, timeout=30)) as connection:
+        connection.request(
+            "POST",
+            f"/v2.1/servers/{SERVER}/os-volume_attachments",
+            body=json.dumps({"volumeAttachment": {"volumeId": VOLUME}}),
+            headers={"X-Auth-Token": "demo-token", "Content-Type": "application/json"},
+        )
+        answer = connection.getresponse()
+        body = answer.read()
+    assert answer.status == 200, body
+    attachment = json.loads(body)["volumeAttachment"]
+    assert attachment == {"id": VOLUME, "serverId": SERVER, "volumeId": VOLUME, "device": "/dev/vdb"}
+    server.send_signal(signal.SIGINT)
+    assert server.wait(30) == 0

@@ -1,0 +1,329 @@
+"""The backend contract: a good backend passes all of it, and bad ones are caught."""
+
+import inspect
+
+import pytest
+
+from os_volume_ext.testing import BackendContract
+from os_volume_ext.testing.contract import DECLARATIONS
+
+GOOD = """
+import threading
+import uuid
+
+import pytest
+
+from os_volume_ext.backends.base import (
+    AttachRefused, DeviceInUse, OutcomeUnknown, Server, ServerNotFound, TooManyAttachments, Volume,
+)
+from os_volume_ext.backends.directory import DirectoryBackend
+from os_volume_ext.testing import BackendContract
+
+
+class Good(DirectoryBackend):
+    pass
+
+{backend}
+
+class TestIt(BackendContract):
+    backend_class = {name}
+    limit = 25
+    requestable_device = "/dev/vdf"
+    reports_devices = True
+    multiattach = True
+
+    @pytest.fixture
+    def options(self, tmp_path):
+        return {{"root": str(tmp_path)}}
+
+    @pytest.fixture
+    def server(self, tmp_path):
+        return self.made(tmp_path, "1134")
+
+    @pytest.fixture
+    def other_server(self, tmp_path):
+        return self.made(tmp_path, "1135")
+
+    @pytest.fixture
+    def unknown_server(self):
+        return Server("9999", "demo", "ACTIVE")
+
+    @pytest.fixture
+    def new_volume(self):
+        return lambda: Volume(uuid.uuid4().hex, "demo")
+
+    def made(self, root, server_id):
+        (root / "servers" / server_id).mkdir(parents=True)
+        return Server(server_id, "demo", "ACTIVE")
+
+{attributes}
+"""
+
+
+@pytest.fixture
+def outcomes(pytester):
+    """Run the contract on a backend, and say which tests passed, failed and so on."""
+
+    def run(backend="", name="Good", attributes="", only=""):
+        pytester.makepyfile(test_it=GOOD.format(backend=backend, name=name, attributes=attributes))
+        result = pytester.inline_run("-p", "no:cacheprovider", "-k", only)
+        passed, skipped, failed = result.listoutcomes()
+        return {
+            "passed": {_test(report) for report in passed},
+            "skipped": {_test(report) for report in skipped},
+            "failed": {_test(report) for report in failed},
+            "reasons": "".join(str(report.longrepr) for report in failed),
+        }
+
+    return run
+
+
+def _test(report):
+    return report.nodeid.rpartition("::")[2].partition("[")[0]
+
+
+def contract():
+    return {name for name, _ in inspect.getmembers(BackendContract, inspect.isfunction) if name.startswith("test_")}
+
+
+UNSUPPORTED = {
+    "test_a_device_that_can_not_be_asked_for_is_refused",
+    "test_a_multiattach_volume_is_refused_where_it_is_not_supported",
+}
+
+
+def test_a_subclass_runs_every_test_of_the_contract(outcomes):
+    result = outcomes()
+    assert result["failed"] == set()
+    assert result["skipped"] == UNSUPPORTED
+    assert result["passed"] == contract() - UNSUPPORTED
+
+
+def test_a_backend_with_fewer_capabilities_passes_where_it_refuses(outcomes):
+    result = outcomes(
+        """
+class Modest(DirectoryBackend):
+    def attach(self, server, volume, device):
+        if volume.multiattach or device and volume.id not in self.attached(server):
+            raise AttachRefused("not supported")
+        return super().attach(server, volume, None) and ""
+
+    def attached(self, server):
+        return dict.fromkeys(super().attached(server), "")
+""",
+        "Modest",
+        "    requestable_device = None\n    reports_devices = False\n    multiattach = False",
+    )
+    assert result["failed"] == set()
+    assert result["passed"] >= UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "test"),
+    [
+        ("requestable_device", None, "test_a_device_that_can_not_be_asked_for_is_refused"),
+        ("multiattach", False, "test_a_multiattach_volume_is_refused_where_it_is_not_supported"),
+        ("reports_devices", False, "test_a_device_is_a_path_or_empty_as_declared"),
+        ("limit", 24, "test_one_volume_more_than_the_limit_is_refused_and_nothing_happens"),
+    ],
+)
+def test_a_wrong_declaration_is_caught(outcomes, attribute, value, test):
+    assert test in outcomes(attributes=f"    {attribute} = {value}", only=test)["failed"]
+
+
+@pytest.mark.parametrize("attribute", DECLARATIONS)
+def test_a_missing_declaration_is_named(outcomes, attribute):
+    result = outcomes(attributes=f"    del {attribute}", only="healthy")
+    assert result["passed"] == set()
+    assert f"TestIt must declare {attribute}" in result["reasons"]
+
+
+@pytest.mark.parametrize("fixture", ["options", "server", "other_server", "unknown_server", "new_volume"])
+def test_a_missing_fixture_is_named(outcomes, fixture):
+    result = outcomes(attributes=f"    del {fixture}", only="servers_are_apart or detach_from_an_unknown")
+    assert f"NotImplementedError: Supply the fixture `{fixture}`" in result["reasons"]
+
+
+BAD = {
+    "one that is not idempotent": (
+        """
+    def attach(self, server, volume, device):
+        if volume.id in self.attached(server):
+            raise DeviceInUse("it is there already")
+        return super().attach(server, volume, device)
+""",
+        {"test_a_repeated_attach_says_the_same_device", "test_threads_that_attach_the_same_volume_make_one_disk"},
+    ),
+    "one that minds a repeated detach": (
+        """
+    def detach(self, server, volume, device):
+        if volume.id not in self.attached(server):
+            raise AttachRefused("it is not attached")
+        super().detach(server, volume, device)
+""",
+        {"test_a_repeated_detach_succeeds", "test_detaching_what_was_never_attached_succeeds"},
+    ),
+    "one that lies about the device": (
+        """
+    def attach(self, server, volume, device):
+        super().attach(server, volume, None)
+        return device or "/dev/vdb"
+""",
+        {"test_a_device_asked_for_is_the_one_that_the_disk_gets", "test_each_volume_has_its_own_device"},
+    ),
+    "one that answers success on hope": (
+        """
+    def attach(self, server, volume, device):
+        return device or "/dev/vdb"
+""",
+        {"test_attach_says_the_device_that_attached_shows", "test_attach_to_an_unknown_server_says_so"},
+    ),
+    "one that swallows ServerNotFound": (
+        """
+    def attached(self, server):
+        try:
+            return super().attached(server)
+        except ServerNotFound:
+            return {}
+
+    def detach(self, server, volume, device):
+        try:
+            super().detach(server, volume, device)
+        except ServerNotFound:
+            pass
+""",
+        {"test_attached_of_an_unknown_server_says_so", "test_detach_from_an_unknown_server_says_so"},
+    ),
+    "one that makes a server it does not know": (
+        """
+    def attach(self, server, volume, device):
+        try:
+            return super().attach(server, volume, device)
+        except ServerNotFound:
+            import os
+            os.mkdir(os.path.join(self._servers, server.id))
+            raise
+""",
+        {"test_attach_to_an_unknown_server_does_not_make_it"},
+    ),
+    "one that detaches by the device": (
+        """
+    def detach(self, server, volume, device):
+        for volume_id, where in self.attached(server).items():
+            if where == device:
+                super().detach(server, Volume(volume_id, "demo"), device)
+""",
+        {"test_detach_goes_by_the_volume_not_by_the_device", "test_detach_needs_no_device"},
+    ),
+    "one that needs the catalog to detach": (
+        """
+    def attach(self, server, volume, device):
+        self.seen = getattr(self, "seen", set()) | {volume.id}
+        return super().attach(server, volume, device)
+
+    def detach(self, server, volume, device):
+        if volume.id in getattr(self, "seen", ()) and volume.format is None:
+            raise AttachRefused("of which format?")
+        super().detach(server, volume, device)
+""",
+        {"test_detach_works_for_a_volume_gone_from_the_catalog"},
+    ),
+    "one that remembers instead of looking": (
+        """
+    def attach(self, server, volume, device):
+        device = super().attach(server, volume, device)
+        self.memory = {**getattr(self, "memory", {}), volume.id: device}
+        return device
+
+    def attached(self, server):
+        super().attached(server)
+        return getattr(self, "memory", {})
+""",
+        {"test_a_new_backend_object_sees_what_a_former_one_attached", "test_detach_removes_the_volume"},
+    ),
+    "one with another limit than it says": (
+        """
+    def attach(self, server, volume, device):
+        try:
+            return super().attach(server, volume, device)
+        except TooManyAttachments:
+            raise TooManyAttachments(26)
+""",
+        {"test_one_volume_more_than_the_limit_is_refused_and_nothing_happens"},
+    ),
+    "one that attaches elsewhere and then refuses": (
+        """
+    def attach(self, server, volume, device):
+        try:
+            return super().attach(server, volume, device)
+        except DeviceInUse:
+            super().attach(server, volume, None)
+            raise
+""",
+        {"test_a_device_in_use_is_refused_and_nothing_happens"},
+    ),
+    "one that lets any exception out": (
+        """
+    def attach(self, server, volume, device):
+        open(f"{self._volumes}/{volume.id}", "a").close()
+        return super().attach(server, volume, device)
+""",
+        {"test_a_hostile_volume_id_is_attached_truly_or_refused"},
+    ),
+    "one that takes any option": (
+        """
+    def __init__(self, options):
+        super().__init__({"root": options["root"]})
+""",
+        {"test_an_unknown_option_is_refused_by_its_name"},
+    ),
+    "one that is never well": (
+        """
+    def check(self):
+        raise OutcomeUnknown("who knows")
+""",
+        {"test_a_healthy_backend_passes_its_check"},
+    ),
+    "one that starts a thread when it is made": (
+        """
+    def __init__(self, options):
+        super().__init__(options)
+        threading.Thread(target=threading.Event().wait, args=(60,), daemon=True).start()
+""",
+        {"test_making_a_backend_starts_no_thread"},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_backend_is_caught(outcomes, what):
+    body, caught_by = BAD[what]
+    only = " or ".join(sorted(caught_by))
+    assert outcomes(f"class Bad(DirectoryBackend):{body}", "Bad", only=only)["failed"] == caught_by
+
+
+def test_a_backend_that_is_not_thread_safe_is_caught(outcomes):
+    # No luck needed: the first two threads go on only when both have seen the server empty.
+    result = outcomes(
+        """
+class Bad(DirectoryBackend):
+    both_have_looked = threading.Barrier(2, timeout=60)
+
+    def attach(self, server, volume, device):
+        taken = self.attached(server).values()
+        self.both_have_looked.wait()
+        free = next(device for device in ("/dev/vdb", "/dev/vdc", "/dev/vdd") if device not in taken)
+        return super().attach(server, volume, free)
+""",
+        "Bad",
+        only="threads_that_attach_different_volumes or backend_objects_that_attach_different_volumes",
+    )
+    assert result["passed"] == set()
+    assert len(result["failed"]) == 2
+
+
+def test_a_failing_assert_says_what_it_compared(outcomes):
+    body, _ = BAD["one that lies about the device"]
+    result = outcomes(f"class Bad(DirectoryBackend):{body}", "Bad", only="asked_for_is_the_one")
+    assert "'/dev/vdb'" in result["reasons"]
+    assert "'/dev/vdf'" in result["reasons"]
