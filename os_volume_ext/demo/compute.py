@@ -10,6 +10,7 @@ from webob import Request, Response
 from . import microversions, options, views
 from .data import CYCLADES_API, OPENSTACK_API, ApiVersion, Server
 from .http import Application, Refused, Routes, json_object, json_response, member, path_of, version_document
+from .seed import seed
 from .servers import ServerStore
 
 MAX_LIMIT = 1000
@@ -49,15 +50,21 @@ def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "ComputeAp
     """Make the application for PasteDeploy.
 
     The options are ``dialect`` (``cyclades`` or ``openstack``), ``state`` (absolute path of the file that
-    keeps the servers) and ``folders`` (absolute path of the folder that holds a folder for each server).
+    keeps the servers), ``folders`` (absolute path of the folder that holds a folder for each server) and,
+    if wanted, ``seed`` (the section of the filter that gets the sample's volumes at the first start).
 
     :raises ValueError: if an option is unknown, missing or wrong; it names the option.
     """
+    section = local_conf.pop("seed", None)
     given = options.read(local_conf, dialect=None, state=None, folders=None)
     if given["dialect"] not in DIALECTS:
         raise ValueError(f"dialect must be one of {', '.join(DIALECTS)}, not {given['dialect']!r}")
     state, folders = options.absolute_path(given, "state"), options.absolute_path(given, "folders")
-    return ComputeApplication(DIALECTS[given["dialect"]], ServerStore(given["dialect"], state, folders))
+    store = ServerStore(given["dialect"], state, folders)
+    if section and store.is_new():
+        seed(global_conf, section)
+        store.keep()
+    return ComputeApplication(DIALECTS[given["dialect"]], store)
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,7 @@ class ComputeApplication(Application):
                 "/flavors": {"GET": self._list_flavors},
                 "/flavors/detail": {"GET": self._list_flavors_in_detail},
                 "/flavors/{flavor_id}": {"GET": self._show_flavor},
+                "/flavors/{flavor_id}/os-extra_specs": {"GET": self._show_extra_specs},
                 **self._extension_routes(),
             }
         )
@@ -208,9 +216,12 @@ class ComputeApplication(Application):
         return json_response({"flavors": [self._views.flavor(query)]})
 
     def _show_flavor(self, query: "_Query", flavor_id: str) -> Response:
-        if flavor_id != views.FLAVOR_ID:
-            raise Refused(404, f"Flavor {flavor_id} could not be found.")
+        _refuse_unknown_flavor(flavor_id)
         return json_response({"flavor": self._views.flavor(query)})
+
+    def _show_extra_specs(self, query: "_Query", flavor_id: str) -> Response:
+        _refuse_unknown_flavor(flavor_id)
+        return json_response({"extra_specs": {}})
 
     def _list_extensions(self, query: "_Query") -> Response:
         return json_response({"extensions": self._dialect.extensions})
@@ -259,6 +270,11 @@ def _caller(request: Request) -> Caller:
 def _refuse_reader(query: _Query) -> None:
     if not query.caller.roles & {"member", "admin"}:
         raise Refused(403, "Only a member of the project may make and delete servers.")
+
+
+def _refuse_unknown_flavor(flavor_id: str) -> None:
+    if flavor_id != views.FLAVOR_ID:
+        raise Refused(404, f"Flavor {flavor_id} could not be found.")
 
 
 def _limit(text: str | None) -> int:

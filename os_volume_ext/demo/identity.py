@@ -44,6 +44,7 @@ class IdentityApplication(Application):
                 "/projects": {"GET": _list_projects},
                 "/projects/{project_id}": {"GET": _show_project},
                 "/users/{user_id}": {"GET": _show_user},
+                "/users/{user_id}/projects": {"GET": _list_projects_of},
             }
         )
 
@@ -212,10 +213,18 @@ def _project_document(request: Request, project: Project) -> dict[str, Any]:
 
 
 def _show_user(request: Request, user_id: str) -> Response:
+    return json_response({"user": _user_document(request, _visible_user(request, user_id))})
+
+
+def _list_projects_of(request: Request, user_id: str) -> Response:
+    return _project_list(request, [_visible_user(request, user_id).project])
+
+
+def _visible_user(request: Request, user_id: str) -> User:
     caller = _caller(request)
     for user in USERS:
         if user.id == user_id and (_is_admin(caller) or user == caller):
-            return json_response({"user": _user_document(request, user)})
+            return user
     raise Refused(404, f"Could not find user: {user_id}.")
 
 

@@ -48,6 +48,15 @@ class ServerStore:
             for server in self.servers():
                 self._folder(server.id).mkdir(exist_ok=True)
 
+    def is_new(self) -> bool:
+        """Say whether there is no state file yet."""
+        return not self._path.exists()
+
+    def keep(self) -> None:
+        """Write the state file, with the servers as they are."""
+        with self._locked():
+            self._write(self._read())
+
     def servers(self) -> tuple[Server, ...]:
         """Return all servers, oldest first."""
         return self._read().servers

@@ -407,7 +407,7 @@ def test_a_server_made_anew_while_waiting_for_the_old_one_is_not_found(backend, 
     lock = fcntl.flock
 
     def replace_and_lock(descriptor, how):
-        if how == fcntl.LOCK_EX:
+        if how & fcntl.LOCK_EX:
             folder.rename(folder.with_name("old"))
             folder.mkdir()
         lock(descriptor, how)

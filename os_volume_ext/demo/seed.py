@@ -1,0 +1,47 @@
+"""Fills the catalog and the registry of the sample with the fixed volumes, by the roads that operators have."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from ..adopt import NotAdopted, adopt
+from ..assembly import Assembly, assemble_current
+from ..backends.base import ConfigurationError, Server, Volume
+from ..catalog.sql import SQLCatalog, VolumeExists
+from ..cli.paste import filter_sections
+from ..settings import Settings
+from .data import ROOT_VOLUMES, VOLUMES
+
+
+def seed(global_conf: Mapping[str, str], section: str) -> None:
+    """Add what is not there yet; the servers must be.
+
+    :param global_conf: PasteDeploy's, which names the paste file.
+    :param section: the section of the filter whose catalog and registry are filled.
+    :raises ConfigurationError: if there is no such section, or its filter has no sql catalog.
+    """
+    sections = filter_sections(Path(global_conf["__file__"]), global_conf)
+    if section not in sections:
+        raise ConfigurationError(f"seed is {section!r}: it may be one of {', '.join(sections)}")
+    # Without compute.*: this compute API is not being served yet.
+    options = {name: value for name, value in sections[section].items() if not name.startswith("compute.")}
+    assembly = assemble_current(Settings.parse(options))
+    _fill_catalog(assembly)
+    _attach_root_volumes(assembly)
+    assembly.database.dispose()
+
+
+def _fill_catalog(assembly: Assembly) -> None:
+    if not isinstance(assembly.catalog, SQLCatalog):
+        raise ConfigurationError("seed needs a filter with the sql catalog")
+    for volume in VOLUMES[assembly.settings.dialect.name]:
+        with suppress(VolumeExists):
+            assembly.catalog.create(Volume(volume.id, volume.project_id))
+
+
+def _attach_root_volumes(assembly: Assembly) -> None:
+    for root in ROOT_VOLUMES[assembly.settings.dialect.name]:
+        server = Server(root.server_id, root.project_id, "ACTIVE")
+        assembly.backend.attach(server, Volume(root.volume_id, root.project_id), root.device)
+        with suppress(NotAdopted):
+            adopt(assembly, root.server_id, root.volume_id, root.device, True, root.project_id)
