@@ -215,9 +215,12 @@ def _parse(body: bytes, server_id: str) -> Server:
 
 
 def _server(document: Mapping[str, Any]) -> Server:
+    project_id = document["tenant_id"]
+    if not isinstance(project_id, str):
+        raise TypeError("tenant_id is not a string")
     return Server(
         str(document["id"]).lower(),
-        str(document["tenant_id"]),
+        project_id,
         str(document["status"]).upper(),
         bool(document.get("locked", False)),
         document.get("OS-EXT-SRV-ATTR:host"),

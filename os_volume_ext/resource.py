@@ -38,8 +38,9 @@ class Resource:
         """Answer one request."""
         request_id = request_id_of(environ)
         query = query_of(environ)
-        serializer, complaint = self._negotiate(environ, match, query)
+        serializer: Serializer = JSON
         try:
+            serializer, complaint = self._negotiate(environ, match, query)
             status, body = self._perform(environ, match, query, serializer, complaint, request_id)
             response = answer(status, body, serializer, request_id)
         except Exception as error:
