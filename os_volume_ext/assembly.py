@@ -83,8 +83,8 @@ class Assembly:
         while True:
             time.sleep(self.settings.reconcile_interval)
             try:
-                for _ in self.reconciler.unfinished():
-                    pass
+                for finding in self.reconciler.unfinished():
+                    finding.log()
             except Exception:
                 LOG.exception("reconcile failed; it is tried again in %d seconds", self.settings.reconcile_interval)
 

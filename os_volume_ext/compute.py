@@ -188,7 +188,9 @@ class RemoteComputeAPI:
         try:
             headers = {**self._headers, "X-Auth-Token": self._token()}
             return requests.get(url, headers=headers, timeout=TIMEOUT, allow_redirects=False)
-        except Exception as error:  # requests' own and those of any authentication plugin
+        except requests.ConnectionError as error:
+            raise ComputeUnavailable(f"{url} can't be asked: no connection") from error
+        except Exception as error:  # requests' others and those of any authentication plugin
             raise ComputeUnavailable(f"{url} can't be asked: {error}") from error
 
 

@@ -31,6 +31,12 @@ class Finding:
     outcome: str
     what: str
 
+    def log(self) -> None:
+        """Log what is not as it should be, or was not."""
+        if self.outcome != AGREES:
+            level = logging.WARNING if self.outcome == UNDECIDED else logging.INFO
+            LOG.log(level, "volume %s, server %s: %s: %s", self.volume_id, self.server_id, self.outcome, self.what)
+
 
 CHANGED = (AGREES, "changed meanwhile")
 
@@ -79,9 +85,6 @@ class Reconciler:
             outcome, what = UNDECIDED, str(error)
         except Overloaded:
             outcome, what = UNDECIDED, "too many backend calls are under way"
-        if outcome != AGREES:
-            level = logging.WARNING if outcome == UNDECIDED else logging.INFO
-            LOG.log(level, "reconcile: volume %s, server %s: %s: %s", row.volume_id, row.server_id, outcome, what)
         return Finding(row.server_id, row.volume_id, row.state, outcome, what)
 
     def _settle(self, row: Attachment) -> tuple[str, str]:

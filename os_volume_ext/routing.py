@@ -50,15 +50,17 @@ class Router:
             self._mapper.connect(collection, controller="collection")
             self._mapper.connect(f"{collection}/{{attachment_id}}", controller="member")
         # Keystone's form of an id, so that /servers/extensions stays the server of that name.
-        for prefix in ("", "/{project_id:[0-9a-f-]{32,36}}"):
-            self._mapper.connect(f"{prefix}/{EXTENSIONS}", controller="extensions")
-            self._mapper.connect(f"{prefix}/{EXTENSIONS}/{ALIAS}", controller="extension")
+        form: Any = {"requirements": {"project_id": "[0-9a-f-]{32,36}"}}
+        for prefix in ("", "/{project_id}"):
+            self._mapper.connect(f"{prefix}/{EXTENSIONS}", controller="extensions", **form)
+            self._mapper.connect(f"{prefix}/{EXTENSIONS}/{ALIAS}", controller="extension", **form)
         self._mapper.create_regs([])
 
     def match(self, path: str) -> Match | None:
         """Say what a path (PATH_INFO: bytes, one a character) is to us; None if it is not ours."""
         path, ending = _cut(path)
-        found: dict[str, Any] | None = self._mapper.match(path)
+        # The mapper's expressions end in "$", which a line's end may follow.
+        found: dict[str, Any] | None = None if path.endswith("\n") else self._mapper.match(path)
         if found is None:
             return None
         return Match(

@@ -125,7 +125,7 @@ def _integer(options: Mapping[str, str], name: str, default: int, least: int) ->
     text = options.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and int(text) >= least):
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) >= least):
         raise ConfigurationError(f"{name} is {text!r}: it must be an integer, {least} or more")
     return int(text)
 

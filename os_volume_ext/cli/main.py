@@ -26,6 +26,11 @@ class Shell(App):  # type: ignore[misc]
         level = LEVELS[min(self.options.verbose_level, len(LEVELS) - 1)]
         logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
+        # What ends a command is said as other commands say it, without time and level.
+        said = logging.StreamHandler()
+        said.setFormatter(logging.Formatter("os-volume-ext: %(message)s"))
+        self.LOG.handlers = [said]
+        self.LOG.propagate = False
 
 
 def main(argv: list[str] | None = None) -> int:

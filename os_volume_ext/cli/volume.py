@@ -38,6 +38,9 @@ class _Filled:
 class Create(paste.OfFilter, ShowOne):  # type: ignore[misc]
     """Add a volume to the catalog."""
 
+    # --format is the volume's here; the output's is -f.
+    conflict_handler = "resolve"
+
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("id", help="the volume's id, in the dialect's form")
         parser.add_argument("--project", required=True, help="the id of the project that owns it")

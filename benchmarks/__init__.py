@@ -1,0 +1,1 @@
+"""What the filter costs, as ratios to floors that are measured in the same run: ``python -m benchmarks``."""

@@ -1,0 +1,109 @@
+"""The filter as the benchmarks use it: whole, on an SQLite file, with a backend that does nothing."""
+
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest import mock
+
+from os_volume_ext import assembly
+from os_volume_ext.backends.base import Backend, Server, Volume
+from os_volume_ext.filter import WSGIApp, make_filter
+
+SERVER = {"cyclades": "1134", "openstack": "4335bab6-6086-4247-8274-8b8b048edaaa"}
+
+# What a server and keystonemiddleware leave there for a caller.
+ENVIRON = {
+    "SERVER_NAME": "127.0.0.1",
+    "SERVER_PORT": "8774",
+    "SERVER_PROTOCOL": "HTTP/1.1",
+    "REMOTE_ADDR": "127.0.0.1",
+    "SCRIPT_NAME": "",
+    "QUERY_STRING": "",
+    "HTTP_HOST": "127.0.0.1:8774",
+    "HTTP_USER_AGENT": "python-novaclient",
+    "HTTP_ACCEPT": "application/json",
+    "HTTP_ACCEPT_ENCODING": "gzip, deflate",
+    "HTTP_CONNECTION": "keep-alive",
+    "HTTP_X_AUTH_TOKEN": "secret",
+    "HTTP_X_IDENTITY_STATUS": "Confirmed",
+    "HTTP_X_USER_ID": "demo-user",
+    "HTTP_X_USER_NAME": "demo",
+    "HTTP_X_PROJECT_ID": "demo",
+    "HTTP_X_PROJECT_NAME": "demo",
+    "HTTP_X_ROLES": "member,reader",
+    "HTTP_X_DOMAIN_ID": None,
+    "HTTP_X_USER_DOMAIN_ID": "default",
+    "HTTP_X_PROJECT_DOMAIN_ID": "default",
+    "keystone.token_info": {},
+    "openstack.request_id": "req-c7a59c5b-1f3d-4dbb-9d2c-7d2a6c9b53d5",
+    "wsgi.version": (1, 0),
+    "wsgi.url_scheme": "http",
+    "wsgi.errors": io.StringIO(),
+    "wsgi.multithread": True,
+    "wsgi.multiprocess": True,
+    "wsgi.run_once": False,
+}
+
+
+class Nothing(Backend):
+    """A backend that does nothing."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        pass
+
+    def attach(self, server: Server, volume: Volume, device: str | None) -> str:
+        return "/dev/vdb"
+
+    def detach(self, server: Server, volume: Volume, device: str) -> None:
+        pass
+
+    def attached(self, server: Server) -> Mapping[str, str]:
+        return {}
+
+    def check(self) -> None:
+        pass
+
+
+@contextmanager
+def house(dialect: str) -> Iterator[tuple[WSGIApp, WSGIApp, Path]]:
+    """Give the filter, the application that it wraps, and the file of its database."""
+    load = assembly._plugin
+    chosen = mock.patch.object(
+        assembly, "_plugin", lambda option, *names: Nothing if option == "backend" else load(option, *names)
+    )
+    with TemporaryDirectory(prefix="os-volume-ext-bench-") as folder, chosen:
+        path = Path(folder, "registry.db")
+        app = compute_app(SERVER[dialect])
+        yield make_filter(app, **{"dialect": dialect, "database.url": f"sqlite:///{path}", "backend": "nothing"}), app, path
+
+
+def compute_app(server_id: str) -> WSGIApp:
+    """Return a compute API with one server, whose answer is ready."""
+    shown = {"server": {"id": server_id, "name": "one", "tenant_id": "demo", "status": "ACTIVE", "locked": False}}
+    body = json.dumps(shown).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", headers)
+        return [body]
+
+    return app
+
+
+def environ(method: str, path: str, body: bytes = b"", **more: Any) -> dict[str, Any]:
+    """Return a request."""
+    made = {**ENVIRON, "REQUEST_METHOD": method, "PATH_INFO": path, "wsgi.input": io.BytesIO(body), **more}
+    return {**made, "CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(body))} if body else made
+
+
+def ask(app: WSGIApp, environ: dict[str, Any], expected: str) -> bytes:
+    """Send a request of which nothing may be kept and return the answer's body. :raises RuntimeError: if it fails."""
+    seen: list[str] = []
+    body = b"".join(app(environ, lambda status, headers, exc_info=None: seen.append(status)))
+    if seen[0] != expected:
+        raise RuntimeError(f"{environ['PATH_INFO']} answered {seen[0]}: {body!r}")
+    return body

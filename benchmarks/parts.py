@@ -1,0 +1,51 @@
+"""Where the time of showing one attachment goes: each part of the road, timed by itself."""
+
+from dataclasses import replace
+from typing import Any
+
+from os_volume_ext import negotiation
+from os_volume_ext.answers import answer, query_of, request_id_of
+from os_volume_ext.compute import ComputeAPI
+from os_volume_ext.context import RequestContext
+from os_volume_ext.dialects import OPENSTACK
+from os_volume_ext.identity import credentials
+from os_volume_ext.policy import Policy
+from os_volume_ext.registry.attachments import Listed, Registry
+from os_volume_ext.routing import Router
+from os_volume_ext.serializers import JSON
+
+from .house import WSGIApp
+from .measure import Finding, cost
+
+
+def where_time_goes(finding: Finding, request: dict[str, Any], app: WSGIApp, registry: Registry) -> Finding:
+    """Add the table to a finding."""
+    router, policy, compute = Router(), Policy(), ComputeAPI(app, OPENSTACK.lookup_headers)
+    match = router.match(request["PATH_INFO"])
+    if match is None:
+        raise RuntimeError(f"{request['PATH_INFO']} is not ours")
+
+    def identify() -> RequestContext:
+        caller = policy.complete(credentials(request))
+        return RequestContext("req-1", caller["user_id"], caller["project_id"], caller, policy.allows, request)
+
+    context = identify()
+    row = Listed(match.attachment_id, match.server_id, "/dev/vdb", "demo")
+    body = JSON.attachment(OPENSTACK.show(row))
+    parts = {
+        "routing": lambda: router.match(request["PATH_INFO"]),
+        "request id, query, negotiation": lambda: (
+            request_id_of(request),
+            negotiation.choose(query_of(request), None, request["HTTP_ACCEPT"]),
+        ),
+        "identity": identify,
+        "policy, asked twice": lambda: (context.can("show", "demo"), context.can("show", "demo")),
+        "sub-request": lambda: compute.project(context, match.server_id),
+        "registry": lambda: registry.get(match.attachment_id, match.server_id),
+        "serialization": lambda: JSON.attachment(OPENSTACK.show(row)),
+        "answer": lambda: answer(200, body, JSON, "req-1")(request, lambda status, headers, exc_info=None: None),
+    }
+    costs = {name: cost(part) for name, part in parts.items()}
+    costs["all the rest"] = finding.here - sum(costs.values())
+    lines = [f"  {name:<32} {each * 1e6:6.1f} us {each / finding.here:5.0%}" for name, each in costs.items()]
+    return replace(finding, notes=(f"Where the {finding.here * 1e6:.0f} us of {finding.what} go:", *lines))

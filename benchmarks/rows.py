@@ -1,0 +1,37 @@
+"""Rows of the registry made with ``sqlite3`` alone, and a connection such as the registry's to read them by."""
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+INSERT = """
+INSERT INTO attachments (volume_id, server_id, exclusive_volume_id, project_id, device, root, state, request_id,
+                         created_at, updated_at)
+VALUES (?, ?, ?, 'demo', ?, 0, 'attached', 'req-1', '2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000')
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    for pragma in "busy_timeout = 10000", "journal_mode = WAL", "synchronous = FULL":
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def fill(path: Path, pairs: Iterable[tuple[str, str]]) -> None:
+    """Attach volumes to servers: pairs of a volume's id and a server's."""
+    connection = connect(path)
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("BEGIN")
+    connection.executemany(
+        INSERT, ((volume, server, volume, f"/dev/vd{number}") for number, (volume, server) in enumerate(pairs))
+    )
+    connection.execute("COMMIT")
+    connection.close()
+
+
+def volume_ids(dialect: str, count: int) -> list[str]:
+    """Return ids of one length in their own order."""
+    if dialect == "cyclades":
+        return [str(1_000_000 + number) for number in range(count)]
+    return [f"a26887c6-c47b-4654-abb5-{number:012x}" for number in range(count)]

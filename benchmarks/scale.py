@@ -1,0 +1,40 @@
+"""What the same list of 10 costs where the table has 1,000 rows and where it has a million."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+from .house import SERVER, WSGIApp, ask, environ, house
+from .measure import Finding, compare
+from .rows import fill, volume_ids
+
+SMALL, LARGE, LISTED = 1_000, 1_000_000, 10
+
+
+def run() -> Iterator[Finding]:
+    with ExitStack() as stack:
+        request = environ("GET", f"/servers/{SERVER['cyclades']}/os-volume_attachments")
+        (small, _, path), (large, _, large_path) = (stack.enter_context(house("cyclades")) for _ in range(2))
+        fill(path, pairs(SMALL))
+        fill(large_path, pairs(LARGE))
+        answers = {ask(app, dict(request), "200 OK") for app in (small, large)}
+        if len(answers) != 1:
+            raise RuntimeError("the two answer otherwise")
+        yield compare(
+            f"list of {LISTED}, of {LARGE:,} rows and (floor) of {SMALL:,}",
+            asking(small, request),
+            asking(large, request),
+            1.2,
+            20,
+            150,
+        )
+
+
+def asking(app: WSGIApp, request: dict[str, Any]) -> Any:
+    return lambda: ask(app, dict(request), "200 OK")
+
+
+def pairs(count: int) -> Iterator[tuple[str, str]]:
+    """Yield the listed server's volumes, then those of others, ten a server."""
+    for number, volume in enumerate(volume_ids("cyclades", count)):
+        yield volume, str(int(SERVER["cyclades"]) + number // LISTED)

@@ -1,0 +1,60 @@
+"""What showing one attachment costs, against the same look-ups and the same answer with no framework."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from os_volume_ext.registry.attachments import Registry
+from os_volume_ext.registry.database import Database
+
+from .house import SERVER, WSGIApp, ask, environ, house
+from .measure import Finding, compare
+from .parts import where_time_goes
+from .rows import connect, fill, volume_ids
+
+SELECT = "SELECT volume_id, server_id, device, project_id, state FROM attachments WHERE volume_id = ? AND server_id = ?"
+
+
+def run() -> Iterator[Finding]:
+    for dialect, server_id in SERVER.items():
+        with house(dialect) as (ours, app, path):
+            volume_id, *_ = volumes = volume_ids(dialect, 100)
+            fill(path, ((each, server_id) for each in volumes))
+            request = environ("GET", f"/servers/{server_id}/os-volume_attachments/{volume_id}")
+            bare = floor(app, path, server_id, volume_id, int if dialect == "cyclades" else str)
+            if bare(request) != ask(ours, dict(request), "200 OK"):
+                raise RuntimeError("the floor answers otherwise")
+            finding = compare(
+                f"show, {dialect}", bare, lambda request: ask(ours, dict(request), "200 OK"), 8, 20, 150, (request,)
+            )
+            if dialect == "openstack":
+                registry = Registry(Database({"url": f"sqlite:///{path}"}))
+                finding = where_time_goes(finding, request, app, registry)
+            yield finding
+
+
+def floor(
+    app: WSGIApp, path: Any, server_id: str, volume_id: str, form: Callable[[str], Any]
+) -> Callable[[dict[str, Any]], bytes]:
+    """Return what shows that attachment and does nothing that it could do without."""
+    connection = connect(path)
+
+    def server(request: dict[str, Any]) -> Any:
+        asked = {**request, "PATH_INFO": f"/servers/{server_id}"}
+        return json.loads(ask(app, asked, "200 OK"))["server"]
+
+    def show(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        server(environ)
+        volume, server_of, device, _, _ = connection.execute(SELECT, (volume_id, server_id)).fetchone()
+        number = form(volume)
+        shown = {
+            "device": device if form is str else "",
+            "serverId": form(server_of),
+            "id": number,
+            "volumeId": number,
+        }
+        body = json.dumps({"volumeAttachment": shown}).encode()
+        start_response("200 OK", [("Content-Length", str(len(body))), ("Content-Type", "application/json")])
+        return [body]
+
+    return lambda request: ask(show, dict(request), "200 OK")

@@ -1,0 +1,38 @@
+"""What importing and building the filter takes, against importing what it is made of."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from .measure import Finding, compare
+
+DEPENDENCIES = """
+import webob, paste.deploy, routes, lxml.etree, sqlalchemy, alembic.command, alembic.config, alembic.migration
+import alembic.script, stevedore, oslo_policy.policy, oslo_config.cfg, requests
+"""
+FILTER = """
+import sys
+from os_volume_ext.filter import make_filter
+folder = sys.argv[1]
+options = {"database.url": f"sqlite:///{folder}/registry.db", "backend": "directory", "backend.root": f"{folder}/root"}
+make_filter(lambda environ, start_response: [], **options)
+"""
+
+
+def run() -> Iterator[Finding]:
+    with TemporaryDirectory(prefix="os-volume-ext-bench-") as folder:
+        Path(folder, "root").mkdir()
+        # The first time makes the database.
+        yield compare(
+            "import and build the filter",
+            lambda: python(DEPENDENCIES, folder),
+            lambda: python(FILTER, folder),
+            1.3,
+            rounds=15,
+        )
+
+
+def python(code: str, folder: str) -> None:
+    subprocess.run([sys.executable, "-c", code, folder], check=True)

@@ -1,0 +1,190 @@
+"""Which paths are ours."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from os_volume_ext.routing import Match, Router
+
+ROUTER = Router()
+LIST = "/servers/1134/os-volume_attachments"
+UUID = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
+PROJECT = "6f70656e737461636b20342065766572"
+
+
+def match(path):
+    return ROUTER.match(path)
+
+
+@pytest.mark.parametrize("prefix", ["", "/demo", f"/{PROJECT}", "/AUTH_demo", "/servers"])
+def test_the_collection_is_ours_with_and_without_a_project(prefix):
+    project = prefix[1:] or None
+    assert match(prefix + LIST) == Match("collection", None, project, "1134")
+
+
+@pytest.mark.parametrize("prefix", ["", "/demo"])
+@pytest.mark.parametrize("attachment_id", ["9", UUID, UUID.upper(), "nonsense", "a;b", "a,b", "a#b", "%39", " "])
+def test_a_member_is_ours_with_its_id_as_it_stands_in_the_path(prefix, attachment_id):
+    assert match(f"{prefix}{LIST}/{attachment_id}") == Match("member", None, prefix[1:] or None, "1134", attachment_id)
+
+
+@pytest.mark.parametrize("ending", ["json", "xml"])
+@pytest.mark.parametrize(("path", "resource"), [(LIST, "collection"), (f"{LIST}/9", "member")])
+def test_an_ending_is_cut_off_and_told(path, resource, ending):
+    found = match(f"{path}.{ending}")
+    assert (found.resource, found.ending, found.server_id) == (resource, ending, "1134")
+    assert found.attachment_id == ("9" if resource == "member" else "")
+
+
+@pytest.mark.parametrize(("path", "resource"), [(LIST, "collection"), (f"{LIST}/9", "member")])
+def test_a_trailing_slash_makes_no_difference(path, resource):
+    assert match(f"{path}/") == match(path)
+    assert match(path).resource == resource
+
+
+def test_only_the_last_ending_is_cut_off():
+    assert match(f"{LIST}/9.json.xml").attachment_id == "9.json"
+
+
+@pytest.mark.parametrize("ending", [".html", ".JSON", ".", ".jsonx"])
+def test_another_ending_belongs_to_the_id(ending):
+    found = match(f"{LIST}/9{ending}")
+    assert (found.ending, found.attachment_id) == (None, f"9{ending}")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "/servers",
+        "/servers/1134",
+        "/servers/os-volume_attachments",
+        "/servers//os-volume_attachments",
+        "//servers/1134/os-volume_attachments",
+        "/servers/1134//os-volume_attachments",
+        "/servers/1134/os-volume_attachments//",
+        "/servers/1134/os-volume_attachments//9",
+        "/servers/1134/os-volume_attachments/9//",
+        "/servers/1134/os-volume_attachments/9/metadata",
+        "/servers/1134/os-volume_attachments.xml/",
+        "/servers/1134/os-volume_attachments.html",
+        "/servers/1134/os-volume_attachments;x",
+        "/servers/1134/os-volume_attachmentsx",
+        "/servers/1134/OS-VOLUME_ATTACHMENTS",
+        "/servers/1134/os-volume_attachments/.json",
+        "/Servers/1134/os-volume_attachments",
+        "/a/b/servers/1134/os-volume_attachments",
+        "servers/1134/os-volume_attachments",
+        "/os-volume_attachments",
+        "/servers/1134/os-volume_attachments\n",
+        "/servers/1134/os-volume_attachments/9\n",
+        "/servers/1134/os-volume_attachments/9\n/",
+        "/servers/1134/os-volume_attachments/9\n.json",
+        "/extensions\n",
+        "/extensions/os-volume",
+        "/extensions/os-volumes/x",
+        "/servers/extensions",
+        "/demo/extensions",
+        "/servers/extensions/os-volumes",
+    ],
+)
+def test_other_paths_are_not_ours(path):
+    assert match(path) is None
+
+
+@pytest.mark.parametrize("prefix", ["", f"/{PROJECT}", f"/{UUID}"])
+@pytest.mark.parametrize("ending", [None, "json", "xml"])
+def test_discovery_is_ours_without_a_project_and_with_keystones_form_of_one(prefix, ending):
+    dot = f".{ending}" if ending else ""
+    assert match(f"{prefix}/extensions{dot}") == Match("extensions", ending, prefix[1:] or None)
+    assert match(f"{prefix}/extensions/os-volumes{dot}") == Match("extension", ending, prefix[1:] or None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("\u03b1".encode().decode("latin-1"), "\u03b1"),
+        ("\xff", "\\xff"),
+        ("a\xc3", "a\\xc3"),
+        ("\u0661".encode().decode("latin-1"), "\u0661"),
+    ],
+)
+def test_an_id_is_read_as_utf_8_and_what_is_not_stays_visible(raw, text):
+    found = match(f"/servers/{raw}/os-volume_attachments/{raw}")
+    assert (found.server_id, found.attachment_id) == (text, text)
+
+
+def test_the_project_keeps_the_bytes_that_the_compute_api_is_to_be_asked_with():
+    raw = "\u03b1".encode().decode("latin-1")
+    assert match(f"/{raw}{LIST}").project_id == raw
+
+
+@pytest.mark.parametrize(
+    ("path", "actions", "allow"),
+    [
+        (LIST, {"GET": "index", "HEAD": "index", "POST": "create"}, "GET, HEAD, POST"),
+        (f"{LIST}/9", {"GET": "show", "HEAD": "show", "DELETE": "delete"}, "GET, HEAD, DELETE"),
+    ],
+)
+def test_each_resource_takes_its_methods_and_head_wherever_get(path, actions, allow):
+    found = match(path)
+    methods = ["GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "", "BREW"]
+    assert {method: found.action(method) for method in methods} == {method: actions.get(method) for method in methods}
+    assert found.allow == allow
+
+
+SEGMENTS = st.sampled_from(
+    ["", "/", "//", "/servers", "/9", f"/{UUID}", "/os-volume_attachments", "/extensions", "/os-volumes", ".json", ".xml"]
+)
+LATIN_1 = st.text(st.characters(codec="latin-1"), max_size=6)
+PATHS = st.lists(SEGMENTS | LATIN_1, max_size=8).map("".join) | st.builds(
+    "{}/servers/{}/os-volume_attachments{}{}".format,
+    LATIN_1.map(lambda text: f"/{text}") | st.just(""),
+    LATIN_1,
+    LATIN_1.map(lambda text: f"/{text}") | st.just(""),
+    st.sampled_from(["", ".json", ".xml", "/", ".json/", "\n"]),
+)
+
+
+def rebuilt(found):
+    """Write the path that a match came from, but for a trailing slash."""
+    project = "" if found.project_id is None else f"/{found.project_id}"
+    server, attachment = found.server_id, found.attachment_id
+    path = {
+        "collection": f"{project}/servers/{server}/os-volume_attachments",
+        "member": f"{project}/servers/{server}/os-volume_attachments/{attachment}",
+        "extensions": f"{project}/extensions",
+        "extension": f"{project}/extensions/os-volumes",
+    }[found.resource]
+    return path if found.ending is None else f"{path}.{found.ending}"
+
+
+def shown(path):
+    """Read the bytes of a path as the ids of a match are read."""
+    return path.encode("latin-1").decode("utf-8", "backslashreplace")
+
+
+@given(PATHS)
+@example("/servers/9/os-volume_attachments\n")
+@example("/servers/9/os-volume_attachments/9\n/")
+@example("/\xff/servers/\xff/os-volume_attachments/\xff.xml")
+def test_any_path_is_either_not_ours_or_rebuilt_from_what_was_matched(path):
+    found = match(path)
+    if found is None:
+        return
+    if found.project_id is not None:
+        raw = f"/{found.project_id}"
+        assert path.startswith(raw)
+        assert "/" not in found.project_id
+        path, found = path.removeprefix(raw), Match(
+            found.resource, found.ending, None, found.server_id, found.attachment_id
+        )
+    assert shown(path) in (rebuilt(found), f"{rebuilt(found)}/")
+
+
+@given(st.text(max_size=30))
+def test_not_even_text_that_is_no_path_raises(text):
+    found = match(text)
+    assert found is None or isinstance(found, Match)
+    assert isinstance(match(f"/servers/{text}/os-volume_attachments/9"), Match | None)

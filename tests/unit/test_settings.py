@@ -1,0 +1,259 @@
+"""The options of a filter's section."""
+
+import dataclasses
+import logging
+
+import pytest
+
+from os_volume_ext import settings
+from os_volume_ext.backends.base import ConfigurationError
+from os_volume_ext.dialects import CYCLADES, DIALECTS, OPENSTACK
+from os_volume_ext.settings import Settings, warn_of_hidden
+
+LEAST = {"backend": "directory", "database.url": "sqlite:////x"}
+
+
+def parse(**options):
+    """Read options given with ``__`` for ``.``."""
+    return Settings.parse(LEAST | {name.replace("__", "."): value for name, value in options.items()})
+
+
+def complaint(**options):
+    with pytest.raises(ConfigurationError) as caught:
+        parse(**options)
+    return str(caught.value)
+
+
+def test_what_is_not_given_has_the_default_that_the_design_says():
+    assert parse() == Settings(
+        dialect=CYCLADES,
+        backend="directory",
+        catalog="sql",
+        database_options={"url": "sqlite:////x"},
+        backend_options={"operation_timeout": "60"},
+        catalog_options={},
+        compute_options={},
+        policy_file=None,
+        attach_status=200,
+        detach_status=200,
+        server_states=frozenset({"ACTIVE", "STOPPED"}),
+        server_read_path=None,
+        max_body=65536,
+        max_limit=1000,
+        max_attachments=None,
+        operation_timeout=60,
+        stale_after=180,
+        max_operations=64,
+        reconcile_interval=0,
+    )
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_statuses_and_states_are_the_dialects_unless_given(name):
+    dialect = DIALECTS[name]
+    parsed = parse(dialect=name)
+    assert parsed.dialect is dialect
+    assert (parsed.attach_status, parsed.detach_status) == (dialect.attach_status, dialect.detach_status)
+    assert parsed.server_states == dialect.server_states
+
+
+def test_settings_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        parse().max_body = 1
+
+
+def test_every_option_by_name_has_a_field_and_the_other_way_round():
+    groups = {f"{prefix.rstrip('.')}_options" for prefix in settings.PREFIXES}
+    assert {field.name for field in dataclasses.fields(Settings)} == set(settings.NAMES) | groups
+
+
+@pytest.mark.parametrize("prefix", ["database", "backend", "catalog"])
+def test_a_plugins_options_come_without_their_prefix(prefix):
+    parsed = parse(**{f"{prefix}__a.b": "1"})
+    assert getattr(parsed, f"{prefix}_options")["a.b"] == "1"
+
+
+def test_the_backend_is_told_the_operation_timeout_that_holds():
+    parsed = parse(operation_timeout="7", stale_after="15", backend__operation_timeout="999")
+    assert parsed.backend_options["operation_timeout"] == "7"
+    assert parsed.operation_timeout == 7
+
+
+def test_the_settings_do_not_show_the_compute_token_when_printed():
+    parsed = parse(compute__url="http://c", compute__token="hush")
+    assert parsed.compute_options == {"url": "http://c", "token": "hush"}
+    assert "hush" not in repr(parsed)
+
+
+# What stops start-up.
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("dialekt", "did you mean dialect?"), ("max_bodies", "did you mean max_body?"), ("backends.", "backend.")],
+)
+def test_an_unknown_option_is_named_with_the_one_that_was_meant(name, hint):
+    message = complaint(**{name: "x"})
+    assert message.startswith(f"{name} is not an option")
+    assert hint in message
+
+
+def test_an_unknown_option_like_no_other_is_named_with_all_there_are():
+    message = complaint(qqqqqqqq="x")
+    assert "qqqqqqqq is not an option" in message
+    assert all(name in message for name in settings.NAMES)
+    assert "database.*, backend.*, catalog.*, compute.*" in message
+
+
+@pytest.mark.parametrize("options", [{}, {"backend": ""}])
+def test_a_missing_backend_is_named(options):
+    with pytest.raises(ConfigurationError, match=r"^backend is missing: it must be the name of a backend"):
+        Settings.parse({"database.url": "sqlite:////x", **options})
+
+
+@pytest.mark.parametrize("value", ["", "nova", "CYCLADES"])
+def test_an_unknown_dialect_is_answered_with_those_there_are(value):
+    assert complaint(dialect=value) == f"dialect is {value!r}: it may be cyclades or openstack"
+
+
+INTEGERS = {
+    "max_body": 1,
+    "max_limit": 1,
+    "max_attachments": 1,
+    "operation_timeout": 1,
+    "stale_after": 1,
+    "max_operations": 1,
+    "reconcile_interval": 0,
+}
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+@pytest.mark.parametrize("value", ["", "x", "-1", "+1", "1.5", " 1", "1_0", "\u0661", "1e3", "9" * 5000])
+def test_what_is_not_an_integer_is_named_with_what_it_may_be(name, value):
+    message = complaint(**{name: value})
+    assert message.startswith(f"{name} is ")
+    assert message.endswith(f": it must be an integer, {INTEGERS[name]} or more")
+
+
+@pytest.mark.parametrize("name", [name for name, least in INTEGERS.items() if least == 1])
+def test_a_nought_where_there_must_be_something_is_refused(name):
+    assert complaint(**{name: "0"}) == f"{name} is '0': it must be an integer, 1 or more"
+
+
+@pytest.mark.parametrize("name", ["max_body", "max_limit", "max_attachments", "max_operations", "reconcile_interval"])
+def test_an_integer_is_taken(name):
+    assert getattr(parse(**{name: "17"}), name) == 17
+
+
+def test_the_reconcile_interval_may_be_nought_which_is_off():
+    assert parse(reconcile_interval="0").reconcile_interval == 0
+
+
+@pytest.mark.parametrize("name", ["attach_status", "detach_status"])
+@pytest.mark.parametrize("value", ["200", "202"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_status_may_be_200_or_202(name, value, dialect):
+    assert getattr(parse(dialect=dialect, **{name: value}), name) == int(value)
+
+
+@pytest.mark.parametrize("name", ["attach_status", "detach_status"])
+@pytest.mark.parametrize("value", ["", "201", "204", "0200", " 200"])
+def test_another_status_is_refused(name, value):
+    assert complaint(**{name: value}) == f"{name} is {value!r}: it may be 200 or 202"
+
+
+def test_server_states_are_a_list_with_commas_in_any_case():
+    assert parse(server_states=" active,Paused , ,").server_states == {"ACTIVE", "PAUSED"}
+
+
+@pytest.mark.parametrize("value", ["", " ", ",", " , "])
+def test_server_states_that_name_none_are_refused(value):
+    assert complaint(server_states=value).startswith("server_states is empty: it must name states")
+
+
+def test_a_server_read_path_is_a_path_with_the_servers_id():
+    assert parse(server_read_path="/servers/{server_id}/metadata").server_read_path == "/servers/{server_id}/metadata"
+
+
+@pytest.mark.parametrize("value", ["", "/servers/metadata", "servers/{server_id}", "http://x/{server_id}"])
+def test_another_server_read_path_is_refused(value):
+    message = complaint(server_read_path=value)
+    assert message == f"server_read_path is {value!r}: it must be a path such as /servers/{{server_id}}/metadata"
+
+
+def test_an_absolute_policy_file_is_taken():
+    assert parse(policy_file="/etc/p.yaml").policy_file == "/etc/p.yaml"
+
+
+@pytest.mark.parametrize("value", ["", "policy.yaml", "./policy.yaml", "~/policy.yaml"])
+def test_a_relative_policy_file_is_refused_with_the_way_to_write_it(value):
+    message = complaint(policy_file=value)
+    assert message.startswith(f"policy_file has the relative path {value!r}")
+    assert "%(here)s/" in message
+
+
+@pytest.mark.parametrize(("timeout", "stale"), [("60", "120"), ("90", None), ("10", "1")])
+def test_stale_after_leaves_room_for_a_call_that_started_late(timeout, stale):
+    message = complaint(operation_timeout=timeout, **({"stale_after": stale} if stale else {}))
+    assert message == (
+        f"stale_after is {stale or 180}: it must be more than twice operation_timeout, which is {timeout}"
+    )
+
+
+def test_stale_after_may_be_just_over_twice_the_timeout():
+    assert parse(operation_timeout="60", stale_after="121").stale_after == 121
+
+
+# compute.*
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compute__url": "http://c", "compute__token": "t"},
+        {"compute__url": "http://c", "compute__auth_type": "v3password", "compute__username": "u"},
+    ],
+)
+def test_compute_options_are_a_url_with_a_token_or_a_plugin(options):
+    assert parse(**options).compute_options == {
+        name.removeprefix("compute__"): value for name, value in options.items()
+    }
+
+
+@pytest.mark.parametrize("options", [{"compute__token": "t"}, {"compute__url": "", "compute__token": "t"}])
+def test_compute_options_without_a_url_are_refused(options):
+    assert complaint(**options).startswith("compute.url is missing: it must be the compute API's URL")
+
+
+@pytest.mark.parametrize("options", [{}, {"compute__token": "t", "compute__auth_type": "v3password"}])
+def test_a_compute_url_needs_exactly_one_way_to_get_a_token(options):
+    message = complaint(compute__url="http://c", **options)
+    assert "either compute.token or compute.auth_type" in message
+
+
+def test_a_plugins_option_beside_a_fixed_token_is_named():
+    message = complaint(compute__url="http://c", compute__token="t", compute__username="u", compute__zone="z")
+    assert message == "compute.username is not an option beside compute.token"
+
+
+# [DEFAULT]
+
+
+@pytest.mark.parametrize("name", ["max_body", "database.url", "backend.root"])
+def test_an_option_of_ours_in_default_is_warned_of(name, caplog):
+    warn_of_hidden({"here": "/etc", "debug": "true", name: "hush"})
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.name == "os_volume_ext.settings"
+    assert repr(name) in record.getMessage()
+    assert "hush" not in record.getMessage()
+
+
+def test_what_the_host_has_in_default_is_ignored_in_silence(caplog):
+    warn_of_hidden({"here": "/etc", "__file__": "/etc/p.ini", "debug": "true", "dialects": "x"})
+    assert caplog.records == []
+
+
+def test_openstack_can_be_told_to_answer_as_the_specification_does():
+    parsed = parse(dialect="openstack", detach_status="200", server_states="ACTIVE")
+    assert (parsed.dialect, parsed.detach_status, parsed.server_states) == (OPENSTACK, 200, {"ACTIVE"})
