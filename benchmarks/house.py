@@ -78,7 +78,11 @@ def house(dialect: str) -> Iterator[tuple[WSGIApp, WSGIApp, Path]]:
     with TemporaryDirectory(prefix="os-volume-ext-bench-") as folder, chosen:
         path = Path(folder, "registry.db")
         app = compute_app(SERVER[dialect])
-        yield make_filter(app, **{"dialect": dialect, "database.url": f"sqlite:///{path}", "backend": "nothing"}), app, path
+        yield (
+            make_filter(app, **{"dialect": dialect, "database.url": f"sqlite:///{path}", "backend": "nothing"}),
+            app,
+            path,
+        )
 
 
 def compute_app(server_id: str) -> WSGIApp:

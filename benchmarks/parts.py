@@ -39,9 +39,9 @@ def where_time_goes(finding: Finding, request: dict[str, Any], app: WSGIApp, reg
             negotiation.choose(query_of(request), None, request["HTTP_ACCEPT"]),
         ),
         "identity": identify,
-        "policy, asked twice": lambda: (context.can("show", "demo"), context.can("show", "demo")),
+        "policy": lambda: policy.allows(context, "show", "demo"),
         "sub-request": lambda: compute.project(context, match.server_id),
-        "registry": lambda: registry.get(match.attachment_id, match.server_id),
+        "registry": lambda: registry.show(match.attachment_id, match.server_id),
         "serialization": lambda: JSON.attachment(OPENSTACK.show(row)),
         "answer": lambda: answer(200, body, JSON, "req-1")(request, lambda status, headers, exc_info=None: None),
     }

@@ -1,7 +1,9 @@
 """What showing one attachment costs, against the same look-ups and the same answer with no framework."""
 
+import io
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from os_volume_ext.registry.attachments import Registry
@@ -12,7 +14,10 @@ from .measure import Finding, compare
 from .parts import where_time_goes
 from .rows import connect, fill, volume_ids
 
-SELECT = "SELECT volume_id, server_id, device, project_id, state FROM attachments WHERE volume_id = ? AND server_id = ?"
+SELECT = """
+SELECT volume_id, server_id, device, project_id FROM attachments
+WHERE volume_id = ? AND server_id = ? AND state != 'attaching'
+"""
 
 
 def run() -> Iterator[Finding]:
@@ -21,7 +26,7 @@ def run() -> Iterator[Finding]:
             volume_id, *_ = volumes = volume_ids(dialect, 100)
             fill(path, ((each, server_id) for each in volumes))
             request = environ("GET", f"/servers/{server_id}/os-volume_attachments/{volume_id}")
-            bare = floor(app, path, server_id, volume_id, int if dialect == "cyclades" else str)
+            bare = floor(app, path, int if dialect == "cyclades" else str)
             if bare(request) != ask(ours, dict(request), "200 OK"):
                 raise RuntimeError("the floor answers otherwise")
             finding = compare(
@@ -33,28 +38,42 @@ def run() -> Iterator[Finding]:
             yield finding
 
 
-def floor(
-    app: WSGIApp, path: Any, server_id: str, volume_id: str, form: Callable[[str], Any]
-) -> Callable[[dict[str, Any]], bytes]:
-    """Return what shows that attachment and does nothing that it could do without."""
+def floor(app: WSGIApp, path: Path, form: Callable[[str], Any]) -> Callable[[dict[str, Any]], bytes]:
+    """Return what shows attachments and does nothing that it could do without."""
     connection = connect(path)
 
-    def server(request: dict[str, Any]) -> Any:
-        asked = {**request, "PATH_INFO": f"/servers/{server_id}"}
+    def see_server(environ: dict[str, Any], server_id: str) -> Any:
+        asked = {
+            **environ,
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": f"/servers/{server_id}",
+            "QUERY_STRING": "",
+            "CONTENT_LENGTH": "0",
+            "HTTP_ACCEPT": "application/json",
+            "wsgi.input": io.BytesIO(),
+        }
         return json.loads(ask(app, asked, "200 OK"))["server"]
 
     def show(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        server(environ)
-        volume, server_of, device, _, _ = connection.execute(SELECT, (volume_id, server_id)).fetchone()
+        _, _, server_id, _, volume_id = environ["PATH_INFO"].split("/")
+        see_server(environ, server_id)
+        volume, server, device, _ = connection.execute(SELECT, (volume_id, server_id)).fetchone()
         number = form(volume)
         shown = {
             "device": device if form is str else "",
-            "serverId": form(server_of),
+            "serverId": form(server),
             "id": number,
             "volumeId": number,
         }
         body = json.dumps({"volumeAttachment": shown}).encode()
-        start_response("200 OK", [("Content-Length", str(len(body))), ("Content-Type", "application/json")])
+        headers = [
+            ("Content-Length", str(len(body))),
+            ("X-Openstack-Request-Id", environ["openstack.request_id"]),
+            ("Vary", "Accept, X-Auth-Token"),
+            ("Cache-Control", "no-cache, no-store, must-revalidate"),
+            ("Content-Type", "application/json; charset=UTF-8"),
+        ]
+        start_response("200 OK", headers)
         return [body]
 
     return lambda request: ask(show, dict(request), "200 OK")

@@ -10,7 +10,6 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from stevedore import DriverManager
-from stevedore.exception import NoMatches
 
 from .backends.base import Backend, ConfigurationError
 from .catalog.base import VolumeCatalog
@@ -124,11 +123,11 @@ def assemble_current(settings: Settings) -> Assembly:
 
 
 def _plugin(option: str, group: str, name: str) -> Callable[..., Any]:
+    known = sorted({point.name for point in entry_points(group=group)})
+    if name not in known:
+        raise ConfigurationError(f"{option} is {name!r}: installed are {', '.join(known)}")
     try:
-        driver: Callable[..., Any] = DriverManager(group, name, warn_on_missing_entrypoint=False).driver
-    except NoMatches as error:
-        known = sorted({point.name for point in entry_points(group=group)})
-        raise ConfigurationError(f"{option} is {name!r}: installed are {', '.join(known)}") from error
+        driver: Callable[..., Any] = DriverManager(group, name).driver
     except Exception as error:  # whatever a plugin's module does when it is imported
         raise ConfigurationError(f"{option} {name!r} can't be loaded: {error}") from error
     return driver

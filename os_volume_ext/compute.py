@@ -129,11 +129,10 @@ class ComputeAPI:
                 chunks.close()
 
     def _environ(self, context: RequestContext, path: str) -> dict[str, Any]:
-        environ = {
-            key: value
-            for key, value in context.environ.items()
-            if key not in _DROPPED and not key.startswith(_DROPPED_PREFIXES)
-        }
+        environ = dict(context.environ)
+        # No header's key has a dot; to look for one is cheaper than for three prefixes.
+        for key in [*_DROPPED, *(key for key in environ if "." in key and key.startswith(_DROPPED_PREFIXES))]:
+            environ.pop(key, None)
         environ.update(
             self._headers,
             REQUEST_METHOD="GET",
@@ -181,7 +180,7 @@ class RemoteComputeAPI:
                 yield from [_server(each) for each in document["servers"]]
                 links = document.get("servers_links", ())
                 url = next((link["href"] for link in links if link["rel"] == "next"), None)
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
                 raise ComputeUnavailable(f"{url} did not answer with servers") from error
 
     def _get(self, url: str) -> requests.Response:
@@ -202,14 +201,14 @@ def _refusal(status: int, body: bytes, server_id: str) -> Exception:
     try:
         (fault,) = json.loads(body).values()
         return ComputeRefused(status, str(fault["message"]))
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return ComputeRefused(status, f"The compute API refused to show server {server_id}.")
 
 
 def _parse(body: bytes, server_id: str) -> Server:
     try:
         server = _server(json.loads(body)["server"])
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ComputeUnavailable(f"the compute API's answer for server {server_id} makes no sense") from error
     if server.id != server_id:
         raise ComputeUnavailable(f"the compute API answered with server {server.id!r} for {server_id}")

@@ -24,10 +24,15 @@ class RequestContext:
     enforce: Callable[["RequestContext", str, str | None], bool] = field(repr=False)
     environ: Mapping[str, Any] = field(repr=False, default_factory=dict)
     path_project: str | None = None
+    _answers: dict[tuple[str, str | None], bool] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def can(self, action: str, project_id: str | None) -> bool:
         """Say whether policy lets the caller do ``action`` in that project."""
-        return self.enforce(self, action, project_id)
+        # Asked of the caller's project first and then of the server's, which mostly is the same.
+        question = action, project_id
+        if question not in self._answers:
+            self._answers[question] = self.enforce(self, action, project_id)
+        return self._answers[question]
 
     @property
     def is_admin(self) -> bool:

@@ -1,7 +1,6 @@
 """The four operations, in HTTP's words. What they do is the manager's business."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import bodies, queries
 from .compute import ServerMissing
@@ -11,8 +10,7 @@ from .manager import AttachmentManager, AttachmentMissing
 from .serializers import Serializer
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One request, as far as it has come: ids are as the path has them."""
 
     context: RequestContext

@@ -31,7 +31,7 @@ class Discovery:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any], match: Match) -> Iterable[bytes]:
         """Answer one GET."""
-        status, headers, chunks = Request(environ).call_application(self._app)
+        status, headers, chunks, exc_info = Request(environ).call_application(self._app, catch_exc_info=True)
         response: Response | None = None
         if status.startswith("404"):
             response = _ours(environ, match)
@@ -39,7 +39,7 @@ class Discovery:
             body = b"".join(_closing(chunks))
             response, chunks = _with_ours(body, headers), [body]
         if response is None:
-            start_response(status, headers)
+            start_response(status, headers, *([exc_info] if exc_info else []))
             passed: Iterable[bytes] = chunks
             return passed
         _close(chunks)
@@ -68,9 +68,9 @@ def _with_ours(body: bytes, headers: Iterable[tuple[str, str]]) -> Response | No
     try:
         document = json.loads(body)
         listed = [extension["alias"] for extension in document["extensions"]]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    if ALIAS in listed:
+    if ALIAS in listed or not isinstance(document["extensions"], list):
         return None
     document["extensions"].append(EXTENSION)
     body = json.dumps(document).encode()

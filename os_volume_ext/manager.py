@@ -9,9 +9,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .backends.base import Backend, DeviceInUse, Server, ServerNotFound, Volume
+from .backends.base import AttachRefused, Backend, DeviceInUse, Server, ServerNotFound, Volume
 from .catalog.base import VolumeCatalog, VolumeNotFound
-from .claims import Claim, Claims
+from .claims import Claim, Claims, Unfinished
 from .compute import ComputeAPI, ComputeRefused, ComputeUnavailable, ServerMissing
 from .context import RequestContext
 from .operations import Operations, Slot
@@ -101,12 +101,12 @@ class AttachmentManager:
         :raises AttachmentMissing: if the volume is not attached there. The rest as ``list``.
         """
         project_id = self._project(context, "show", server_id)
-        row = self._registry.get(volume_id, server_id)
+        row = self._registry.show(volume_id, server_id)
         if project_id is None and row and not context.can("show", row.project_id):
             raise ServerMissing(server_id)
-        if row is None or row.state == ATTACHING:
+        if row is None:
             raise AttachmentMissing(server_id, volume_id)
-        return Listed(row.volume_id, row.server_id, row.device, row.project_id)
+        return row
 
     def attach(self, context: RequestContext, server_id: str, volume_id: str, device: str | None = None) -> Listed:
         """Attach a volume to a server.
@@ -258,7 +258,10 @@ class AttachmentManager:
         claim = self._claims.take(other, DETACHING, context.request_id)
         if claim is None:
             return None
-        self._claims.detach_disk(claim, slot, other.server, gone=lambda: True)
+        try:
+            self._claims.detach_disk(claim, slot, other.server, gone=lambda: True)
+        except AttachRefused as error:  # that is not about the server that the caller asked for
+            raise Unfinished(f"the backend refused to detach it from server {other.server_id}: {error}") from error
         LOG.warning(
             "%s volume %s was attached to server %s, which is gone: its row goes too",
             context.request_id, other.volume_id, other.server_id,

@@ -12,7 +12,7 @@ _FORMATS: dict[str, Serializer] = {"json": JSON, "xml": XML}
 _OFFERS = {
     offer: serializer
     for media_type, serializer in sorted(SERIALIZERS.items(), key=lambda item: item[1] is XML)
-    for offer in (media_type, f"{media_type};charset=utf-8")
+    for offer in (media_type, f"{media_type};charset=utf-8", f"{media_type};charset=UTF-8")
 }
 
 

@@ -9,7 +9,9 @@ from .faults import BadRequest
 MOST = 2**63 - 1  # databases count no further
 
 # A "+" that a client forgot to quote arrives as a space.
-_LOST_PLUS = re.compile(r" (?=\d\d:?\d\d$)", re.ASCII)
+_LOST_PLUS = re.compile(r"(.+[T ].+) (?=\d\d:?\d\d\Z)", re.ASCII)
+# Python takes any letter between date and time, and some before the offset.
+_SHAPE = re.compile(r"[\dW-]+[T ][\d:.,]+(Z|[+-][\d:.]+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,16 @@ def page(query: list[tuple[str, str]], max_limit: int) -> Page:
 
 def changes_since(text: str) -> datetime.datetime:
     """Read an ISO 8601 date and time; without an offset it is UTC. :raises BadRequest:"""
+    if _is_date(text):
+        raise BadRequest("changes-since must have a time too, such as 2011-01-24T17:08Z.")
+    text = _LOST_PLUS.sub(r"\1+", text)
     try:
-        moment = datetime.datetime.fromisoformat(_LOST_PLUS.sub("+", text))
+        if not _SHAPE.fullmatch(text):
+            raise ValueError(text)
+        moment = datetime.datetime.fromisoformat(text)
         moment = (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).astimezone(datetime.UTC)
     except (ValueError, OverflowError) as error:
         raise BadRequest("changes-since must be an ISO 8601 date and time, such as 2011-01-24T17:08Z.") from error
-    if _is_date(text):
-        raise BadRequest("changes-since must have a time too, such as 2011-01-24T17:08Z.")
     if moment > datetime.datetime.now(datetime.UTC):
         raise BadRequest("changes-since must not be in the future.")
     return moment

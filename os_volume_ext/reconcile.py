@@ -159,19 +159,19 @@ class Reconciler:
         except ComputeUnavailable as error:
             yield Finding("", "", "", UNDECIDED, f"the servers can't be listed: {error}")
         for server in known.values():
-            # Twice: a disk that was being detached when it was first seen is not there the second time.
-            if self._without_row(server):
-                for volume_id, device in self._without_row(server).items():
-                    what = f"a disk that no row knows, at {device or 'some device'}: see attachment adopt"
-                    yield Finding(server.id, volume_id, "", UNDECIDED, what)
+            try:
+                # Twice: a disk that was being detached when it was first seen is not there the second time.
+                disks = self._without_row(server) and self._without_row(server)
+            except (BackendError, Overloaded) as error:
+                yield Finding(server.id, "", "", UNDECIDED, f"its disks can't be seen: {error!r}")
+                continue
+            for volume_id, device in disks.items():
+                what = f"a disk that no row knows, at {device or 'some device'}: see attachment adopt"
+                yield Finding(server.id, volume_id, "", UNDECIDED, what)
 
     def _without_row(self, server: Server) -> Mapping[str, str]:
-        try:
-            with self._operations.slot() as slot:
-                disks = self._disks(slot, server)
-        except (BackendError, Overloaded) as error:
-            LOG.warning("reconcile: the disks of server %s can't be seen: %s", server.id, error)
-            return {}
+        with self._operations.slot() as slot:
+            disks = self._disks(slot, server)
         return {volume: device for volume, device in disks.items() if self._registry.get(volume, server.id) is None}
 
     # -- asking ----------------------------------------------------------------------------------------

@@ -1,8 +1,6 @@
 """Which paths are ours, and which methods each of them takes."""
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from routes import Mapper
 
@@ -18,8 +16,7 @@ _ACTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """A path of ours. ``ending`` is ``json``, ``xml`` or None; the ids are as the path has them."""
 
     resource: str
@@ -32,7 +29,7 @@ class Match:
         """Return the operation that a method stands for here; None if it is not allowed."""
         return _ACTIONS[self.resource].get("GET" if method == "HEAD" else method)
 
-    @cached_property
+    @property
     def allow(self) -> str:
         """The methods that are allowed here, for the Allow header."""
         methods = list(_ACTIONS[self.resource])

@@ -128,7 +128,7 @@ def read_json(body: bytes) -> Any:
     """Read JSON. A member given twice, ``NaN`` and ``Infinity`` are malformed. :raises Malformed:"""
     text = _decode(body)
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise Malformed(_json_reason(text, error)) from error
     except RecursionError as error:
@@ -190,6 +190,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) < len(pairs):
         raise Malformed("The body's JSON gives a member of an object twice.")
     return members
+
+
+# json.loads with these would make one for each body.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique)
 
 
 def _json_reason(text: str, error: json.JSONDecodeError) -> str:

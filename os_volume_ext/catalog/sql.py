@@ -49,7 +49,7 @@ class SQLCatalog(VolumeCatalog):
 
     def get(self, volume_id: str) -> Volume:
         """Return a volume. :raises VolumeNotFound: if there is none."""
-        with self._database.read() as connection:
+        with self._database.single() as connection:
             row = connection.execute(_one, {"volume_id": volume_id}).first()
         if row is None:
             raise VolumeNotFound(volume_id)
@@ -60,14 +60,14 @@ class SQLCatalog(VolumeCatalog):
         statement = select(*_columns).order_by(volumes.c.created_at, volumes.c.id)
         if project_id is not None:
             statement = statement.where(volumes.c.project_id == project_id)
-        with self._database.read() as connection:
+        with self._database.single() as connection:
             return [Volume(*row) for row in connection.execute(statement)]
 
     def create(self, volume: Volume) -> None:
         """Add a volume. :raises VolumeExists: if there is one of that id."""
         values = {column.name: getattr(volume, column.name) for column in _columns}
         try:
-            with self._database.write() as connection:
+            with self._database.single() as connection:
                 connection.execute(_insert, values)
         except IntegrityError as error:
             raise VolumeExists(f"Volume {volume.id} exists already.") from error
@@ -78,7 +78,7 @@ class SQLCatalog(VolumeCatalog):
         :raises VolumeNotFound: if there is none.
         :raises VolumeAttached: if it has an attachment, in whatever state.
         """
-        with self._database.write() as connection:
+        with self._database.single() as connection:
             if connection.execute(_delete_detached, {"volume_id": volume_id}).rowcount:
                 return
         self.get(volume_id)

@@ -34,8 +34,12 @@ class List(paste.OfFilter, Lister):  # type: ignore[misc]
         parser.add_argument("--project", help="only those of this project")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        found = paste.assembly(parsed_args).registry.find(
-            server_id=parsed_args.server, volume_id=parsed_args.volume, project_id=parsed_args.project
+        assembly = paste.assembly(parsed_args)
+        server_id, volume_id = parsed_args.server, parsed_args.volume
+        found = assembly.registry.find(
+            server_id=server_id and paste.canonical_id(server_id, assembly.settings, "server"),
+            volume_id=volume_id and paste.canonical_id(volume_id, assembly.settings, "volume"),
+            project_id=parsed_args.project,
         )
         return COLUMNS, (_row(attachment, COLUMNS) for attachment in found)
 

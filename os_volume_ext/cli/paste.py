@@ -75,7 +75,10 @@ def settings(arguments: argparse.Namespace) -> Settings:
 def filter_sections(path: Path, global_conf: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Return the options of each section of a paste file that uses our filter, by its name."""
     parser = configparser.RawConfigParser(strict=False)
-    parser.read(path)
+    try:
+        parser.read(path)
+    except configparser.Error as error:
+        raise ConfigurationError(f"--paste: {path} is no paste file: {str(error).splitlines()[0]}") from error
     found = {}
     for section in parser.sections():
         kind, _, name = section.partition(":")

@@ -60,7 +60,10 @@ def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "ComputeAp
     if given["dialect"] not in DIALECTS:
         raise ValueError(f"dialect must be one of {', '.join(DIALECTS)}, not {given['dialect']!r}")
     state, folders = options.absolute_path(given, "state"), options.absolute_path(given, "folders")
-    store = ServerStore(given["dialect"], state, folders)
+    try:
+        store = ServerStore(given["dialect"], state, folders)
+    except OSError as error:
+        raise ValueError(f"state and folders must be where files can be written: {error}") from error
     if section and store.is_new():
         seed(global_conf, section)
         store.keep()

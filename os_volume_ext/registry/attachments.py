@@ -100,13 +100,11 @@ _page = (
 )
 _unfinished_page = _page.where(table.c.state != ATTACHED)
 
-_list = (
-    select(table.c.volume_id, table.c.server_id, table.c.device, table.c.project_id)
-    .where(table.c.server_id == bindparam("server_id"), table.c.state != ATTACHING)
-    .order_by(table.c.created_at, table.c.volume_id)
-    .limit(bindparam("limit"))
-    .offset(bindparam("offset"))
+_shown = select(table.c.volume_id, table.c.server_id, table.c.device, table.c.project_id).where(
+    table.c.server_id == bindparam("server_id"), table.c.state != ATTACHING
 )
+_one_shown = _shown.where(table.c.volume_id == bindparam("volume_id"))
+_list = _shown.order_by(table.c.created_at, table.c.volume_id).limit(bindparam("limit")).offset(bindparam("offset"))
 _list_since = _list.where(table.c.created_at >= bindparam("since"))
 
 _count = select(func.count()).select_from(table).where(table.c.server_id == bindparam("server_id"))
@@ -148,19 +146,24 @@ class Registry:
         parameters: dict[str, Any] = {"server_id": server_id, "limit": limit, "offset": offset}
         if since is not None:
             parameters["since"] = since
-        with self._database.read() as connection:
+        with self._database.single() as connection:
             # Rows have Listed's fields by name and by place; to copy them would cost half of a long list.
             return connection.execute(_list if since is None else _list_since, parameters).all()  # type: ignore[return-value]
 
+    def show(self, volume_id: str, server_id: str) -> Listed | None:
+        """Return what a list shows of a volume on a server."""
+        with self._database.single() as connection:
+            return connection.execute(_one_shown, {"volume_id": volume_id, "server_id": server_id}).first()  # type: ignore[return-value]
+
     def get(self, volume_id: str, server_id: str) -> Attachment | None:
         """Return the row of a volume on a server, whatever its state."""
-        with self._database.read() as connection:
+        with self._database.single() as connection:
             row = connection.execute(_one, {"volume_id": volume_id, "server_id": server_id}).first()
         return row and _attachment(row)
 
     def in_the_way(self, wanted: Attachment) -> Attachment | None:
         """Return the row because of which ``wanted`` could not be reserved, if it is still there."""
-        with self._database.read() as connection:
+        with self._database.single() as connection:
             rows = [_attachment(row) for row in connection.execute(_of_volume, {"volume_id": wanted.volume_id})]
             if wanted.device is not None:
                 at_device = {"server_id": wanted.server_id, "device": wanted.device}
@@ -171,7 +174,7 @@ class Registry:
 
     def of_volume(self, volume_id: str) -> Sequence[Attachment]:
         """Return all rows of a volume."""
-        with self._database.read() as connection:
+        with self._database.single() as connection:
             return [_attachment(row) for row in connection.execute(_of_volume, {"volume_id": volume_id})]
 
     def find(self, **wanted: str | None) -> Sequence[Attachment]:
@@ -180,7 +183,7 @@ class Registry:
         for column, value in wanted.items():
             if value is not None:
                 statement = statement.where(table.c[column] == value)
-        with self._database.read() as connection:
+        with self._database.single() as connection:
             return [_attachment(row) for row in connection.execute(statement)]
 
     def count(self, unfinished: bool = False) -> int:
@@ -188,7 +191,7 @@ class Registry:
         statement = select(func.count()).select_from(table)
         if unfinished:
             statement = statement.where(table.c.state != ATTACHED)
-        with self._database.read() as connection:
+        with self._database.single() as connection:
             return connection.execute(statement).scalar_one()
 
     def walk(self, unfinished: bool = False) -> Iterator[Attachment]:
@@ -198,7 +201,7 @@ class Registry:
         """
         last = {"server_id": "", "volume_id": ""}
         while True:
-            with self._database.read() as connection:
+            with self._database.single() as connection:
                 rows = connection.execute(_unfinished_page if unfinished else _page, last).all()
             if not rows:
                 return
@@ -213,7 +216,8 @@ class Registry:
         :raises TooManyAttachments: if the server has so many already.
         """
         try:
-            with self._database.write() as connection:
+            # One statement commits by itself, which saves two more.
+            with self._database.single() if limit is None else self._database.write() as connection:
                 self._insert(connection, row, limit)
         except IntegrityError as error:
             raise Taken from error
@@ -259,7 +263,7 @@ class Registry:
         connection.execute(_insert, _values(row))
 
     def _change(self, statement: Any, seen: Attachment, **new: str | None) -> bool:
-        with self._database.write() as connection:
+        with self._database.single() as connection:
             return bool(connection.execute(statement, {**_as_seen(seen), **new}).rowcount)
 
 

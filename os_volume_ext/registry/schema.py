@@ -31,7 +31,8 @@ def current(database: Database) -> str | None:
 
     :raises ConfigurationError: if the database does not answer.
     """
-    with _connection(database) as connection:
+    # Locked too: SQLite does not let others wait while the first connection to a new file switches it to WAL.
+    with _one_at_a_time(database), _connection(database) as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 

@@ -135,7 +135,19 @@ def test_each_resource_takes_its_methods_and_head_wherever_get(path, actions, al
 
 
 SEGMENTS = st.sampled_from(
-    ["", "/", "//", "/servers", "/9", f"/{UUID}", "/os-volume_attachments", "/extensions", "/os-volumes", ".json", ".xml"]
+    [
+        "",
+        "/",
+        "//",
+        "/servers",
+        "/9",
+        f"/{UUID}",
+        "/os-volume_attachments",
+        "/extensions",
+        "/os-volumes",
+        ".json",
+        ".xml",
+    ]
 )
 LATIN_1 = st.text(st.characters(codec="latin-1"), max_size=6)
 PATHS = st.lists(SEGMENTS | LATIN_1, max_size=8).map("".join) | st.builds(
@@ -177,8 +189,9 @@ def test_any_path_is_either_not_ours_or_rebuilt_from_what_was_matched(path):
         raw = f"/{found.project_id}"
         assert path.startswith(raw)
         assert "/" not in found.project_id
-        path, found = path.removeprefix(raw), Match(
-            found.resource, found.ending, None, found.server_id, found.attachment_id
+        path, found = (
+            path.removeprefix(raw),
+            Match(found.resource, found.ending, None, found.server_id, found.attachment_id),
         )
     assert shown(path) in (rebuilt(found), f"{rebuilt(found)}/")
 

@@ -1,0 +1,124 @@
+"""The sql catalog over a real database."""
+
+import pytest
+
+from os_volume_ext.backends.base import ConfigurationError, Volume
+from os_volume_ext.catalog.base import CatalogUnavailable, VolumeNotFound
+from os_volume_ext.catalog.sql import SQLCatalog, VolumeAttached, VolumeExists
+from os_volume_ext.context import RequestContext
+from os_volume_ext.registry import schema
+from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Registry
+from os_volume_ext.registry.database import Database, RegistryUnavailable
+
+CONTEXT = RequestContext("req-1", "user", "demo", {}, lambda context, action, project_id: True)
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'registry.db'}"
+
+
+@pytest.fixture
+def database(url):
+    database = Database({"url": url})
+    schema.ensure(database)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def catalog(database):
+    return SQLCatalog({}, database)
+
+
+@pytest.fixture
+def broken(tmp_path):
+    return SQLCatalog({}, Database({"url": f"sqlite:///{tmp_path}/no/such/folder/registry.db"}))
+
+
+def attach(database, state):
+    row = Attachment("9", "1134", "demo", True, None, False, state, "req-1", None, None, None, None)
+    Registry(database).reserve(row)
+    return row
+
+
+def test_a_volume_is_given_as_it_was_created(catalog):
+    volume = Volume("9", "demo", "rbd:pool/image", "raw", True)
+    catalog.create(volume)
+    assert catalog.volume(CONTEXT, "9") == volume
+
+
+def test_a_volume_needs_no_source(catalog):
+    catalog.create(Volume("9", "demo"))
+    assert catalog.get("9") == Volume("9", "demo", None, None, False)
+
+
+def test_a_volume_that_is_not_there_is_not_found(catalog):
+    with pytest.raises(VolumeNotFound, match="Volume 9 could not be found"):
+        catalog.volume(CONTEXT, "9")
+
+
+def test_a_volume_is_created_once(catalog):
+    catalog.create(Volume("9", "demo"))
+    with pytest.raises(VolumeExists, match="Volume 9 exists already"):
+        catalog.create(Volume("9", "other"))
+    assert catalog.get("9").project_id == "demo"
+
+
+def test_volumes_are_listed_oldest_first(catalog):
+    for volume_id in ("9", "1", "5"):
+        catalog.create(Volume(volume_id, "demo"))
+    assert [volume.id for volume in catalog.list()] == ["9", "1", "5"]
+
+
+def test_volumes_of_one_project_are_listed(catalog):
+    catalog.create(Volume("9", "demo"))
+    catalog.create(Volume("10", "other"))
+    assert [volume.id for volume in catalog.list("other")] == ["10"]
+    assert catalog.list("nobody") == []
+
+
+def test_a_deleted_volume_is_gone(catalog):
+    catalog.create(Volume("9", "demo"))
+    catalog.create(Volume("10", "demo"))
+    catalog.delete("9")
+    assert [volume.id for volume in catalog.list()] == ["10"]
+
+
+def test_to_delete_a_volume_that_is_not_there_is_told(catalog):
+    with pytest.raises(VolumeNotFound):
+        catalog.delete("9")
+
+
+@pytest.mark.parametrize("state", [ATTACHING, ATTACHED, DETACHING])
+def test_a_volume_with_an_attachment_in_whatever_state_is_not_deleted(catalog, database, state):
+    catalog.create(Volume("9", "demo"))
+    row = attach(database, state)
+    with pytest.raises(VolumeAttached, match="Volume 9 is attached: detach it first"):
+        catalog.delete("9")
+    assert catalog.get("9").id == "9"
+    Registry(database).remove(row)
+    catalog.delete("9")
+
+
+def test_other_volumes_attachments_do_not_matter(catalog, database):
+    catalog.create(Volume("10", "demo"))
+    attach(database, ATTACHED)
+    catalog.delete("10")
+    assert catalog.list() == []
+
+
+def test_an_option_is_refused_by_name(database):
+    with pytest.raises(ConfigurationError, match=r"catalog\.url is not an option: the sql catalog has none"):
+        SQLCatalog({"url": "http://cinder"}, database)
+
+
+def test_a_database_that_does_not_answer_is_a_catalog_that_can_not_be_asked(broken):
+    with pytest.raises(CatalogUnavailable):
+        broken.volume(CONTEXT, "9")
+
+
+def test_the_commands_are_told_that_the_database_does_not_answer(broken):
+    for ask in (broken.list, lambda: broken.create(Volume("9", "demo")), lambda: broken.delete("9")):
+        with pytest.raises(RegistryUnavailable):
+            ask()

@@ -1,0 +1,646 @@
+"""The command, over paste files of its own: what it does, prints and exits with."""
+
+import csv
+import datetime
+import io
+import json
+import logging
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from sqlalchemy import update
+
+from os_volume_ext.backends.base import Server, Volume
+from os_volume_ext.backends.directory import DirectoryBackend
+from os_volume_ext.cli.main import main
+from os_volume_ext.registry import schema
+from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Registry
+from os_volume_ext.registry.database import Database
+from os_volume_ext.registry.tables import attachments as table
+
+PASTE = """\
+[DEFAULT]
+hosts_own = anything
+
+[pipeline:main]
+pipeline = volumes compute
+
+[filter:volumes]
+use = egg:os-volume-ext
+dialect = cyclades
+database.url = sqlite:///%(here)s/registry.db
+backend = directory
+backend.root = %(here)s/backend
+
+[filter:somebody_elses]
+use = egg:os-volume-ext#demo_tokens
+
+[filter:of_a_package_that_is_not_here]
+use = egg:no-such-package#main
+
+[app:compute]
+use = egg:no-such-package#compute
+"""
+SECOND = """
+[filter:nova]
+use = egg:os-volume-ext
+dialect = openstack
+database.url = sqlite:///%(here)s/nova.db
+backend = directory
+backend.root = %(here)s/nova
+"""
+UUID = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
+
+
+@pytest.fixture(autouse=True)
+def _logging(monkeypatch):
+    """The command sets up logging for a process of its own: put things back."""
+    monkeypatch.delenv("OS_VOLUME_EXT_PASTE", raising=False)
+    loggers = [logging.getLogger(name) for name in (None, "cliff.app", "alembic", "os_volume_ext")]
+    before = [(list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+@pytest.fixture
+def paste(tmp_path):
+    path = tmp_path / "api-paste.ini"
+    path.write_text(PASTE)
+    return path
+
+
+@pytest.fixture
+def two_sections(paste):
+    paste.write_text(PASTE + SECOND)
+    return paste
+
+
+@pytest.fixture
+def option(paste):
+    """Give ``option(line)``: add a line to our section."""
+
+    def add(line):
+        paste.write_text(paste.read_text().replace("dialect = cyclades", f"dialect = cyclades\n{line}"))
+
+    return add
+
+
+@pytest.fixture
+def run(paste, capsys):
+    """Give ``run(*arguments)``: the exit status, and what was printed to the one and to the other."""
+
+    def call(*arguments, paste=paste):
+        capsys.readouterr()
+        try:
+            status = main([*arguments, *(["--paste", str(paste)] if paste else [])])
+        except SystemExit as error:  # argparse's, or help's
+            status = error.code or 0
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def ok(run):
+    """Give ``ok(*arguments)``: what a command printed that succeeded and had nothing to complain of."""
+
+    def call(*arguments, **more):
+        status, out, err = run(*arguments, **more)
+        assert (status, err) == (0, "")
+        return out
+
+    return call
+
+
+@pytest.fixture
+def told(run):
+    """Give ``told(*arguments)``: the one sentence that a command said that failed."""
+
+    def call(*arguments, status=1, **more):
+        found, out, err = run(*arguments, **more)
+        assert (found, out) == (status, "")
+        assert err.startswith("os-volume-ext: ")
+        assert err.count("\n") == 1
+        assert "Traceback" not in err
+        return err
+
+    return call
+
+
+@pytest.fixture
+def database(tmp_path):
+    database = Database({"url": f"sqlite:///{tmp_path / 'registry.db'}"})
+    schema.ensure(database)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def registry(database):
+    return Registry(database)
+
+
+@pytest.fixture
+def backend(tmp_path):
+    """Give the backend, with the servers 1134 and 1135."""
+    backend = DirectoryBackend({"root": str(tmp_path / "backend")})
+    for server_id in ("1134", "1135"):
+        (tmp_path / "backend" / "servers" / server_id).mkdir()
+    return backend
+
+
+@pytest.fixture
+def put(database, registry, backend):
+    """Give ``put(state, ...)``: add a row such as a worker leaves."""
+
+    def add(state, volume_id="9", server_id="1134", disk=False, stale=False, device=None, **more):
+        values = {
+            "project_id": "demo",
+            "exclusive": True,
+            "root": False,
+            "request_id": "req-of-the-dead",
+            "host": None,
+            "instance_name": None,
+            "source": None,
+            "format": None,
+        } | more
+        if disk:
+            device = backend.attach(server(server_id), Volume(volume_id, "demo"), device)
+        row = Attachment(volume_id=volume_id, server_id=server_id, state=state, device=device, **values)
+        registry.reserve(row)
+        if stale:
+            long_ago = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+            with database.write() as connection:
+                connection.execute(update(table).where(table.c.volume_id == volume_id).values(updated_at=long_ago))
+        return row
+
+    return add
+
+
+def server(server_id):
+    return Server(server_id, "demo", "ACTIVE")
+
+
+@pytest.fixture
+def compute(option):
+    """Give the servers that the compute API at ``compute.url`` shows to who has the right token."""
+    known = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            last = self.path.partition("?")[0].rpartition("/")[2]
+            if self.headers["X-Auth-Token"] != "the operator's":
+                self.answer(401, {})
+            elif last == "detail":
+                self.answer(200, {"servers": list(known.values())})
+            elif last in known:
+                self.answer(200, {"server": known[last]})
+            else:
+                self.answer(404, {})
+
+        def answer(self, status, document):
+            body = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    def add(server_id, project_id="demo", status="ACTIVE"):
+        known[server_id] = {"id": server_id, "tenant_id": project_id, "status": status}
+
+    service = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=service.serve_forever)
+    thread.start()
+    option(f"compute.url = http://127.0.0.1:{service.server_port}/v2.0\ncompute.token = the operator's")
+    yield add
+    service.shutdown()
+    thread.join(10)
+    service.server_close()
+
+
+# -- volume ----------------------------------------------------------------------------------------
+
+
+def test_a_volume_is_created_shown_listed_and_deleted(ok):
+    created = ok("volume", "create", "9", "--project", "demo", "--source", "/a/file", "--format", "raw", "-f", "json")
+    expected = {"id": "9", "project_id": "demo", "source": "/a/file", "format": "raw", "multiattach": False}
+    assert json.loads(created) == expected
+    assert json.loads(ok("volume", "show", "9", "-f", "json")) == expected | {"servers": ""}
+    assert json.loads(ok("volume", "list", "-f", "json")) == [expected]
+    assert ok("volume", "delete", "9") == ""
+    assert json.loads(ok("volume", "list", "-f", "json")) == []
+
+
+def test_a_multiattach_volume_says_so(ok):
+    ok("volume", "create", "9", "--project", "demo", "--multiattach")
+    assert json.loads(ok("volume", "show", "9", "-f", "json"))["multiattach"] is True
+
+
+def test_volumes_of_a_project_are_listed(ok):
+    ok("volume", "create", "9", "--project", "demo")
+    ok("volume", "create", "10", "--project", "other")
+    assert ok("volume", "list", "--project", "other", "-f", "value", "-c", "id") == "10\n"
+
+
+def test_lists_are_tables_by_default(ok):
+    ok("volume", "create", "9", "--project", "demo")
+    lines = ok("volume", "list").splitlines()
+    assert [word.strip() for word in lines[1].strip("|").split("|")] == [
+        "id",
+        "project_id",
+        "source",
+        "format",
+        "multiattach",
+    ]
+    assert [word.strip() for word in lines[3].strip("|").split("|")] == ["9", "demo", "None", "None", "False"]
+
+
+def test_lists_are_to_be_had_as_csv_and_yaml(ok):
+    ok("volume", "create", "9", "--project", "demo")
+    (row,) = csv.DictReader(io.StringIO(ok("volume", "list", "-f", "csv")))
+    assert (row["id"], row["project_id"]) == ("9", "demo")
+    lines = {line.lstrip("- ") for line in ok("volume", "list", "-f", "yaml").splitlines()}
+    assert lines == {"id: '9'", "project_id: demo", "source: null", "format: null", "multiattach: false"}
+
+
+def test_an_id_is_made_canonical(ok):
+    assert json.loads(ok("volume", "create", "009", "--project", "demo", "-f", "json"))["id"] == "9"
+    assert json.loads(ok("volume", "show", "0009", "-f", "json"))["id"] == "9"
+
+
+@pytest.mark.parametrize("volume_id", ["x", "9.5", UUID, "1" * 19, "", "٩"])
+def test_an_id_of_the_wrong_form_is_told(told, volume_id):
+    sentence = told("volume", "create", volume_id, "--project", "demo")
+    assert f"{volume_id!r} is not the id of a volume: it must be an integer of up to 18 digits" in sentence
+
+
+def test_a_volume_is_created_once(ok, told):
+    ok("volume", "create", "9", "--project", "demo")
+    assert "Volume 9 exists already" in told("volume", "create", "09", "--project", "other")
+
+
+@pytest.mark.parametrize("command", ["show", "delete"])
+def test_a_volume_that_is_not_there_is_told(told, command):
+    assert "Volume 9 could not be found" in told("volume", command, "9")
+
+
+def test_a_volume_needs_a_project(run):
+    status, out, err = run("volume", "create", "9")
+    assert (status, out) == (2, "")
+    assert "--project" in err
+
+
+@pytest.mark.parametrize("state", [ATTACHING, ATTACHED, DETACHING])
+def test_a_volume_that_is_attached_is_not_deleted(ok, told, put, state):
+    ok("volume", "create", "9", "--project", "demo")
+    put(state)
+    assert "Volume 9 is attached: detach it first" in told("volume", "delete", "9")
+    assert json.loads(ok("volume", "show", "9", "-f", "json"))["servers"] == "1134"
+
+
+# -- db --------------------------------------------------------------------------------------------
+
+
+def test_the_revision_before_and_after_an_upgrade_is_shown(ok, tmp_path):
+    before = json.loads(ok("db", "current", "-f", "json"))
+    assert (before["current"], before["needed"]) == (None, schema.head())
+    assert before["database"] == f"sqlite:///{tmp_path}/registry.db"
+    assert ok("db", "upgrade") == f"sqlite:///{tmp_path}/registry.db is at revision {schema.head()}\n"
+    assert json.loads(ok("db", "current", "-f", "json"))["current"] == schema.head()
+
+
+def test_upgrading_twice_is_fine(ok):
+    assert ok("db", "upgrade") == ok("db", "upgrade")
+
+
+def test_a_database_of_a_later_version_is_told(told, database):
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    for command in (["db", "upgrade"], ["volume", "list"], ["reconcile"]):
+        assert "is at revision 9999, which this version of os-volume-ext does not know" in told(*command)
+
+
+# -- attachment ------------------------------------------------------------------------------------
+
+
+def test_attachments_in_whatever_state_are_listed(ok, put):
+    put(ATTACHING, "9")
+    put(ATTACHED, "10", device="/dev/vdb")
+    put(DETACHING, "11", "1135")
+    rows = json.loads(ok("attachment", "list", "-f", "json"))
+    assert [(row["server_id"], row["volume_id"], row["state"], row["device"]) for row in rows] == [
+        ("1134", "9", "attaching", None),
+        ("1134", "10", "attached", "/dev/vdb"),
+        ("1135", "11", "detaching", None),
+    ]
+    datetime.datetime.fromisoformat(rows[0]["created_at"])
+
+
+@pytest.mark.parametrize(
+    ("choice", "found"),
+    [(["--server", "1135"], ["10"]), (["--volume", "9"], ["9"]), (["--project", "other"], ["11"]), ([], 3)],
+)
+def test_attachments_are_chosen_by_server_volume_and_project(ok, put, choice, found):
+    put(ATTACHED, "9")
+    put(ATTACHED, "10", "1135")
+    put(ATTACHED, "11", project_id="other")
+    listed = ok("attachment", "list", *choice, "-f", "value", "-c", "volume_id").split()
+    assert listed == found or len(listed) == found
+
+
+def test_attachments_are_chosen_by_ids_in_any_spelling(ok, put):
+    put(ATTACHED)
+    assert ok("attachment", "list", "--server", "01134", "-f", "value", "-c", "volume_id").split() == ["9"]
+    assert ok("attachment", "list", "--volume", "009", "-f", "value", "-c", "volume_id").split() == ["9"]
+
+
+def test_attachments_are_not_chosen_by_ids_of_the_wrong_form(told):
+    assert "'x' is not the id of a server" in told("attachment", "list", "--server", "x")
+    assert "'x' is not the id of a volume" in told("attachment", "list", "--volume", "x")
+
+
+def test_an_attachment_is_shown_with_all_that_is_known(ok, put):
+    put(ATTACHED, host="node-1", source="/a/file", device="/dev/vdb")
+    shown = json.loads(ok("attachment", "show", "01134", "009", "-f", "json"))
+    assert (shown["server_id"], shown["volume_id"], shown["device"]) == ("1134", "9", "/dev/vdb")
+    assert (shown["host"], shown["source"], shown["request_id"]) == ("node-1", "/a/file", "req-of-the-dead")
+    assert shown["root"] is False
+
+
+def test_an_attachment_that_is_not_there_is_told(told, database):
+    assert "Volume 9 is not attached to server 1134" in told("attachment", "show", "1134", "9")
+
+
+@pytest.mark.parametrize(("arguments", "what"), [(("x", "9"), "server"), (("1134", "x"), "volume")])
+@pytest.mark.parametrize("command", ["show", "adopt"])
+def test_attachments_ids_of_the_wrong_form_are_told(told, command, arguments, what):
+    assert f"'x' is not the id of a {what}" in told("attachment", command, *arguments)
+
+
+# -- attachment adopt --------------------------------------------------------------------------------
+
+
+def test_a_disk_that_is_there_is_adopted(ok, backend, registry):
+    backend.attach(server("1134"), Volume("9", "demo"), "/dev/vdc")
+    adopted = json.loads(ok("attachment", "adopt", "1134", "9", "--project", "demo", "-f", "json"))
+    assert (adopted["state"], adopted["device"], adopted["root"]) == ("attached", "/dev/vdc", False)
+    assert adopted["project_id"] == "demo"
+    assert registry.get("9", "1134").state == ATTACHED
+
+
+def test_a_root_disk_is_adopted_as_one(ok, backend, registry):
+    backend.attach(server("1134"), Volume("9", "demo"), "/dev/vda")
+    ok("attachment", "adopt", "1134", "9", "--project", "demo", "--root")
+    assert registry.get("9", "1134").root
+
+
+def test_a_device_given_by_the_operator_is_kept(ok, backend, registry):
+    backend.attach(server("1134"), Volume("9", "demo"), None)
+    ok("attachment", "adopt", "1134", "9", "--project", "demo", "--device", "/dev/sda")
+    assert registry.get("9", "1134").device == "/dev/sda"
+
+
+def test_a_disk_that_is_not_there_is_not_adopted(told, backend, registry):
+    assert "server 1134 has no disk 9: nothing to adopt" in told(
+        "attachment", "adopt", "1134", "9", "--project", "demo"
+    )
+    assert registry.count() == 0
+
+
+def test_a_disk_of_a_server_that_is_not_there_is_not_adopted(told, backend, registry):
+    assert "there is no server 1136" in told("attachment", "adopt", "1136", "9", "--project", "demo")
+    assert registry.count() == 0
+
+
+def test_a_disk_with_a_row_is_not_adopted_again(ok, told, backend, registry):
+    backend.attach(server("1134"), Volume("9", "demo"), None)
+    ok("attachment", "adopt", "1134", "9", "--project", "demo")
+    assert "has a row already" in told("attachment", "adopt", "1134", "9", "--project", "demo")
+    assert registry.count() == 1
+
+
+def test_a_disk_whose_project_nobody_knows_is_not_adopted(told, backend, registry):
+    backend.attach(server("1134"), Volume("9", "demo"), None)
+    assert "give --project" in told("attachment", "adopt", "1134", "9")
+    assert registry.count() == 0
+
+
+def test_the_catalog_tells_the_project_the_source_and_whether_it_is_multiattach(ok, backend, registry):
+    ok("volume", "create", "9", "--project", "theirs", "--multiattach")
+    for server_id in ("1134", "1135"):
+        backend.attach(server(server_id), Volume("9", "demo"), None)
+        ok("attachment", "adopt", server_id, "9")
+    assert {row.project_id for row in registry.of_volume("9")} == {"theirs"}
+
+
+def test_the_compute_api_tells_the_project(ok, backend, registry, compute):
+    compute("1134", project_id="servers own")
+    backend.attach(server("1134"), Volume("9", "demo"), None)
+    ok("attachment", "adopt", "1134", "9")
+    assert registry.get("9", "1134").project_id == "servers own"
+
+
+def test_a_server_that_the_compute_api_does_not_have_is_not_adopted_from(told, backend, registry, compute):
+    backend.attach(server("1134"), Volume("9", "demo"), None)
+    assert "Server 1134 could not be found" in told("attachment", "adopt", "1134", "9", "--project", "demo")
+    assert registry.count() == 0
+
+
+# -- reconcile ---------------------------------------------------------------------------------------
+
+
+def test_reconcile_with_nothing_to_do_exits_0(run, database):
+    assert run("reconcile", "-f", "json") == (0, "[]\n", "0 agree, 0 settled, 0 undecided\n")
+
+
+def test_reconcile_settles_stale_rows_in_a_table(run, put, registry):
+    put(ATTACHING, "9", disk=True, stale=True)
+    put(DETACHING, "10", disk=True, stale=True)
+    put(ATTACHING, "11", "1135")
+    status, out, err = run("reconcile")
+    assert (status, err) == (0, "1 agree, 2 settled, 0 undecided\n")
+    assert out.splitlines()[1].replace("|", " ").split() == ["server_id", "volume_id", "state", "outcome", "what"]
+    assert "the disk is there: marked attached" in out
+    assert "detached, the row removed" in out
+    assert "11" not in [line.split("|")[2].strip() for line in out.splitlines() if line.startswith("|")]
+    assert [(row.volume_id, row.state) for row in registry.walk()] == [("9", ATTACHED), ("11", ATTACHING)]
+
+
+def test_reconciles_output_can_be_parsed_and_its_summary_is_apart(run, put):
+    put(DETACHING, disk=True, stale=True)
+    status, out, err = run("reconcile", "-f", "json")
+    (finding,) = json.loads(out)
+    assert finding == {
+        "server_id": "1134",
+        "volume_id": "9",
+        "state": "detaching",
+        "outcome": "settled",
+        "what": "detached, the row removed",
+    }
+    assert (status, err) == (0, "0 agree, 1 settled, 0 undecided\n")
+
+
+def test_reconcile_leaves_attached_rows_alone_unless_all_are_asked_for(run, put):
+    put(ATTACHED)
+    assert run("reconcile", "-f", "json")[:2] == (0, "[]\n")
+    status, out, err = run("reconcile", "--all", "-f", "json")
+    assert (status, err) == (1, "0 agree, 0 settled, 1 undecided\n")
+    assert json.loads(out)[0]["outcome"] == "undecided"
+
+
+def test_reconcile_of_all_says_nothing_of_what_agrees(run, put):
+    put(ATTACHED, disk=True)
+    assert run("reconcile", "--all", "-f", "json") == (0, "[]\n", "1 agree, 0 settled, 0 undecided\n")
+
+
+def test_reconcile_of_all_names_disks_that_no_row_knows(run, put, backend, compute):
+    for server_id in ("1134", "1135"):
+        compute(server_id)
+    put(ATTACHED, disk=True)
+    backend.attach(server("1135"), Volume("4711", "demo"), None)
+    status, out, err = run("reconcile", "--all", "-f", "json")
+    assert (status, err) == (1, "1 agree, 0 settled, 1 undecided\n")
+    (finding,) = json.loads(out)
+    assert (finding["server_id"], finding["volume_id"]) == ("1135", "4711")
+    assert "attachment adopt" in finding["what"]
+
+
+def test_reconcile_of_all_attaches_again_and_removes_what_deleted_servers_left(run, put, registry, backend, compute):
+    compute("1134")
+    put(ATTACHED, "9")
+    put(ATTACHED, "10", "1136")
+    assert run("reconcile", "--all")[0] == 0
+    assert backend.attached(server("1134")) == {"9": "/dev/vdb"}
+    assert [(row.volume_id, row.state) for row in registry.walk()] == [("9", ATTACHED)]
+    assert run("reconcile", "--all", "-f", "json") == (0, "[]\n", "1 agree, 0 settled, 0 undecided\n")
+
+
+def test_reconcile_without_the_right_token_is_undecided(run, put, compute, paste):
+    paste.write_text(paste.read_text().replace("the operator's", "somebody's"))
+    put(DETACHING, stale=True)
+    status, out, _ = run("reconcile", "-f", "json")
+    assert status == 1
+    assert "answered 401" in json.loads(out)[0]["what"]
+
+
+# -- which paste file, which section -------------------------------------------------------------------
+
+
+def test_the_paste_file_may_be_in_the_environment(ok, paste, monkeypatch):
+    monkeypatch.setenv("OS_VOLUME_EXT_PASTE", str(paste))
+    assert ok("volume", "list", "-f", "json", paste=None) == "[]\n"
+
+
+def test_the_paste_file_may_be_a_relative_path(ok, paste, monkeypatch):
+    monkeypatch.chdir(paste.parent)
+    assert ok("volume", "list", "-f", "json", paste=paste.name) == "[]\n"
+
+
+def test_without_a_paste_file_it_is_told_how_to_give_one(told):
+    sentence = told("volume", "list", paste=None)
+    assert "--paste FILE" in sentence
+    assert "OS_VOLUME_EXT_PASTE" in sentence
+
+
+def test_a_paste_file_that_is_not_there_is_told(told, tmp_path):
+    assert f"--paste: {tmp_path}/missing.ini can't be read" in told("volume", "list", paste=tmp_path / "missing.ini")
+
+
+def test_a_folder_is_no_paste_file(told, tmp_path):
+    assert "can't be read" in told("volume", "list", paste=tmp_path)
+
+
+def test_a_file_that_is_no_paste_file_is_told(told, paste):
+    paste.write_text("anything but that\n")
+    assert f"--paste: {paste} is no paste file" in told("volume", "list")
+
+
+def test_a_paste_file_without_a_section_of_ours_is_told(told, paste):
+    paste.write_text("[filter:other]\nuse = egg:os-volume-ext#demo_tokens\n")
+    assert "one of: none" in told("volume", "list")
+
+
+def test_of_several_sections_one_must_be_chosen_and_the_sentence_names_them(told, two_sections):
+    assert "Give --filter SECTION, one of: volumes, nova" in told("volume", "list")
+
+
+def test_a_section_that_is_none_of_ours_is_told_and_the_sentence_names_ours(told, two_sections):
+    sentence = told("volume", "list", "--filter", "somebody_elses")
+    assert "somebody_elses is no section of ours; there are: volumes, nova" in sentence
+
+
+def test_each_section_has_a_database_and_a_dialect_of_its_own(ok, told, two_sections):
+    ok("volume", "create", "9", "--project", "demo", "--filter", "volumes")
+    ok("volume", "create", UUID.upper(), "--project", "demo", "--filter", "nova")
+    assert ok("volume", "list", "--filter", "volumes", "-f", "value", "-c", "id") == "9\n"
+    assert ok("volume", "list", "--filter", "nova", "-f", "value", "-c", "id") == f"{UUID}\n"
+    assert "must be a UUID" in told("volume", "create", "9", "--project", "demo", "--filter", "nova")
+
+
+def test_var_is_what_the_paste_file_may_refer_to(ok, paste, tmp_path):
+    paste.write_text(paste.read_text().replace("%(here)s", "%(var)s"))
+    ok("volume", "list", "--var", str(tmp_path / "state"))
+    assert (tmp_path / "state" / "registry.db").exists()
+
+
+# -- options that are wrong ------------------------------------------------------------------------------
+
+
+def test_a_misspelled_option_is_told_with_the_one_that_was_meant(told, option):
+    option("max_atachments = 3")
+    assert "max_atachments is not an option of os-volume-ext: did you mean max_attachments?" in told("volume", "list")
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("backend.rot = x", "backend.rot is unknown"),
+        ("catalog = cindr", "catalog is 'cindr': installed are"),
+        ("operation_timeout = soon", "operation_timeout is 'soon': it must be an integer, 1 or more"),
+        ("stale_after = 60", "stale_after is 60: it must be more than twice operation_timeout"),
+        ("compute.url = http://x", "compute.url needs either compute.token or compute.auth_type"),
+        ("catalog.url = http://x", "catalog.url is not an option"),
+        ("database.pool_size = many", "database.*: "),
+    ],
+)
+def test_an_option_that_is_wrong_is_told_by_its_name(told, option, line, sentence):
+    option(line)
+    assert sentence in told("volume", "list")
+
+
+def test_an_option_that_is_missing_is_told_by_its_name(told, paste):
+    paste.write_text(paste.read_text().replace("backend = directory", ""))
+    assert "backend is missing" in told("volume", "list")
+
+
+def test_a_database_that_is_none_is_told(told, paste, tmp_path):
+    (tmp_path / "registry.db").write_text("a text that is long enough not to be taken for an empty one" * 100)
+    for command in (["volume", "list"], ["db", "current"], ["db", "upgrade"], ["attachment", "list"]):
+        assert "database.url: " in told(*command)
+
+
+# -- the command itself ------------------------------------------------------------------------------------
+
+
+def test_without_arguments_it_says_what_there_is(ok):
+    out = ok(paste=None)
+    for command in ("volume create", "attachment adopt", "reconcile", "db upgrade", "serve"):
+        assert command in out
+
+
+def test_a_command_that_is_not_there_exits_2(run):
+    status, out, err = run("volume", "destroy", "9")
+    assert status == 2
+    assert "volume destroy" in out + err
+
+
+def test_an_option_that_is_not_there_exits_2(run):
+    status, out, err = run("volume", "list", "--colour")
+    assert (status, out) == (2, "")
+    assert "--colour" in err

@@ -1,0 +1,255 @@
+"""``/extensions``: our entry beside the wrapped API's own."""
+
+import gzip
+import json
+
+import pytest
+from lxml import etree
+from webob import Request
+from webtest import TestApp, lint
+
+from os_volume_ext.filter import make_filter
+
+OURS = {
+    "alias": "os-volumes",
+    "name": "Volumes",
+    "namespace": "http://docs.openstack.org/compute/ext/volumes/api/v1.1",
+    "description": "Volumes support.",
+    "updated": "2011-03-25T00:00:00Z",
+    "links": [],
+}
+XML_OURS = (
+    '<extension{} name="Volumes" namespace="http://docs.openstack.org/compute/ext/volumes/api/v1.1" '
+    'alias="os-volumes" updated="2011-03-25T00:00:00Z"><description>Volumes support.</description></extension>'
+)
+XMLNS = ' xmlns="http://docs.openstack.org/compute/api/v1.1"'
+DEMO = {"X-Auth-Token": "demo-token"}
+XML = {"Accept": "application/xml"}
+
+
+def without_declaration(body):
+    return body.decode().partition("?>\n")[2]
+
+
+@pytest.mark.changes_nothing
+class TestSample:
+    def test_openstack_lists_its_own_and_then_ours(self, sample):
+        answer = sample.get("/v2.1/extensions", headers=DEMO)
+        aliases = [extension["alias"] for extension in answer.json["extensions"]]
+        assert aliases == ["flavors", "os-extended-server-attributes", "os-volumes"]
+        assert answer.json["extensions"][-1] == OURS
+        assert list(answer.json) == ["extensions"]
+
+    def test_the_length_is_made_anew(self, sample):
+        answer = sample.get("/v2.1/extensions", headers=DEMO)
+        assert answer.headers.getall("Content-Length") == [str(len(answer.body))]
+
+    def test_the_hosts_own_headers_stay(self, sample):
+        answer = sample.get("/v2.1/extensions", headers=DEMO)
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.headers["OpenStack-API-Version"] == "compute 2.1"
+        assert "Cache-Control" not in answer.headers
+
+    def test_openstack_answers_ours_by_its_alias(self, sample):
+        answer = sample.get("/v2.1/extensions/os-volumes", headers=DEMO)
+        assert (answer.status_int, answer.json) == (200, {"extension": OURS})
+
+    def test_the_hosts_others_are_the_hosts(self, sample):
+        assert sample.get("/v2.1/extensions/flavors", headers=DEMO).json["extension"]["alias"] == "flavors"
+        assert sample.get("/v2.1/extensions/unheard-of", headers=DEMO, status=404).json["itemNotFound"]["code"] == 404
+
+    def test_cyclades_which_has_none_lists_ours(self, sample):
+        answer = sample.get("/compute/v2.0/extensions", headers=DEMO)
+        assert (answer.status_int, answer.json) == (200, {"extensions": [OURS]})
+        assert answer.headers["Content-Type"] == "application/json; charset=UTF-8"
+
+    def test_cyclades_answers_ours_by_its_alias(self, sample):
+        answer = sample.get("/compute/v2.0/extensions/os-volumes", headers=DEMO)
+        assert (answer.status_int, answer.json) == (200, {"extension": OURS})
+
+    @pytest.mark.parametrize(
+        ("path", "headers"),
+        [("", XML), (".xml", {}), ("?xml", {}), ("?format=xml", {}), ("/?xml", {}), (".xml", {"Accept": "text/html"})],
+    )
+    def test_ours_alone_is_in_the_format_asked_for(self, sample, path, headers):
+        answer = sample.get(f"/compute/v2.0/extensions{path}", headers=DEMO | headers)
+        assert answer.headers["Content-Type"] == "application/xml; charset=UTF-8"
+        assert without_declaration(answer.body) == f"<extensions{XMLNS}>{XML_OURS.format('')}</extensions>"
+        assert etree.fromstring(answer.body) is not None
+
+    def test_ours_by_its_alias_is_in_the_format_asked_for(self, sample):
+        for base in ("/compute/v2.0", "/v2.1"):
+            answer = sample.get(f"{base}/extensions/os-volumes", headers=DEMO | XML)
+            assert without_declaration(answer.body) == XML_OURS.format(XMLNS)
+
+    def test_of_two_formats_at_once_json_is_given(self, sample):
+        answer = sample.get("/compute/v2.0/extensions?json&xml", headers=DEMO)
+        assert answer.json == {"extensions": [OURS]}
+
+    @pytest.mark.parametrize("base", ["/compute/v2.0", "/v2.1"])
+    def test_without_a_token_the_hosts_401_passes(self, sample, base):
+        assert list(sample.get(f"{base}/extensions", status=401).json) == ["unauthorized"]
+
+    def test_head_is_the_hosts(self, sample):
+        answer = sample.head("/v2.1/extensions", headers=DEMO)
+        assert (answer.status_int, answer.body) == (200, b"")
+        assert sample.head("/compute/v2.0/extensions", headers=DEMO, status=404).body == b""
+
+    @pytest.mark.parametrize("base", ["/compute/v2.0", "/v2.1"])
+    def test_other_methods_are_the_hosts(self, sample, base):
+        status = {"/compute/v2.0": 404, "/v2.1": 405}[base]
+        assert sample.post(f"{base}/extensions", headers=DEMO, status="*").status_int == status
+
+
+class Host:
+    """A compute API that gives one answer to everything, and remembers how it was treated."""
+
+    def __init__(self, status, headers, *chunks):
+        self.status, self.headers, self.chunks = status, headers, chunks
+        self.closed = 0
+        self.called_with = None
+
+    def __call__(self, environ, start_response):
+        self.called_with = environ, start_response
+        start_response(self.status, list(self.headers))
+        return self
+
+    def __iter__(self):
+        return iter(self.chunks)
+
+    def close(self):
+        self.closed += 1
+
+
+def listing(*extensions, **more):
+    return json.dumps({"extensions": list(extensions), **more}).encode()
+
+
+PLAIN = ("Content-Type", "application/json")
+ANOTHER = {"alias": "os-another", "name": "Another"}
+
+
+@pytest.fixture
+def behind(tmp_path):
+    """Give ``behind(host)``: the host with our filter in front of it."""
+
+    def put(host):
+        options = {
+            "backend": "directory",
+            "backend.root": str(tmp_path / "disks"),
+            "database.url": f"sqlite:///{tmp_path}/registry.db",
+        }
+        return TestApp(make_filter(host, **options))
+
+    return put
+
+
+class TestHosts:
+    @pytest.mark.parametrize(
+        "content_type", ["application/json", "application/json; charset=UTF-8", "Application/JSON;charset=utf-8"]
+    )
+    def test_ours_is_added_to_a_json_list(self, behind, content_type):
+        host = Host("200 OK", [("Content-Type", content_type)], listing(ANOTHER))
+        answer = behind(host).get("/extensions")
+        assert json.loads(answer.body) == {"extensions": [ANOTHER, OURS]}
+        assert answer.headers["Content-Type"] == content_type
+        assert host.closed == 1
+
+    def test_what_else_the_document_holds_stays(self, behind):
+        host = Host("200 OK", [PLAIN], listing(ANOTHER, links=["é"]))
+        assert behind(host).get("/extensions").json == {"extensions": [ANOTHER, OURS], "links": ["é"]}
+
+    def test_a_list_in_pieces_is_put_together(self, behind):
+        body = listing(ANOTHER)
+        host = Host("200 OK", [PLAIN], *(body[i : i + 1] for i in range(len(body))))
+        assert behind(host).get("/extensions").json == {"extensions": [ANOTHER, OURS]}
+
+    def test_an_empty_list_is_one_too(self, behind):
+        assert behind(Host("200 OK", [PLAIN], listing())).get("/extensions").json == {"extensions": [OURS]}
+
+    def test_the_length_and_the_entity_tag_were_of_the_other_body(self, behind):
+        body = listing(ANOTHER)
+        headers = [PLAIN, ("Content-Length", str(len(body))), ("ETag", '"of-that-body"'), ("X-Kept", "yes")]
+        answer = behind(Host("200 OK", headers, body)).get("/extensions")
+        assert answer.headers.getall("Content-Length") == [str(len(answer.body))]
+        assert "ETag" not in answer.headers
+        assert answer.headers["X-Kept"] == "yes"
+
+    def test_where_the_alias_is_there_already_the_hosts_entry_stays(self, behind):
+        body = listing({"alias": "os-volumes", "name": "In other words"}, ANOTHER)
+        answer = behind(Host("200 OK", [PLAIN], body)).get("/extensions")
+        assert answer.body == body
+
+    @pytest.mark.parametrize(
+        "path", ["/0123456789abcdef0123456789abcdef/extensions", "/extensions.json", "/extensions/"]
+    )
+    def test_the_path_may_have_a_project_an_ending_or_a_slash(self, behind, path):
+        answer = behind(Host("200 OK", [PLAIN], listing(ANOTHER))).get(path)
+        assert answer.json == {"extensions": [ANOTHER, OURS]}
+
+    @pytest.mark.parametrize(
+        ("status", "headers", "body"),
+        [
+            ("200 OK", [("Content-Type", "application/xml")], b"<extensions/>"),
+            ("200 OK", [("Content-Type", "text/html")], listing(ANOTHER)),
+            ("200 OK", [PLAIN, ("Content-Encoding", "gzip")], gzip.compress(listing(ANOTHER), mtime=0)),
+            ("200 OK", [PLAIN], b'{"extensions": [{"alias": '),
+            ("200 OK", [PLAIN], b"\xff\xfe"),
+            ("200 OK", [PLAIN], b""),
+            ("200 OK", [PLAIN], b"[]"),
+            ("200 OK", [PLAIN], b"null"),
+            ("200 OK", [PLAIN], b"7"),
+            ("200 OK", [PLAIN], b'{"extension": []}'),
+            ("200 OK", [PLAIN], b'{"extensions": null}'),
+            ("200 OK", [PLAIN], b'{"extensions": {}}'),
+            ("200 OK", [PLAIN], b'{"extensions": "none"}'),
+            ("200 OK", [PLAIN], b'{"extensions": [null]}'),
+            ("200 OK", [PLAIN], b'{"extensions": [{"name": "without an alias"}]}'),
+            ("200 OK", [PLAIN], b"[" * 100_000),
+            ("203 Non-Authoritative Information", [PLAIN], listing(ANOTHER)),
+            ("300 Multiple Choices", [PLAIN], listing(ANOTHER)),
+            ("401 Unauthorized", [PLAIN, ("WWW-Authenticate", "Keystone")], b'{"unauthorized": {}}'),
+            ("403 Forbidden", [PLAIN], b'{"forbidden": {}}'),
+            ("500 Internal Server Error", [PLAIN], listing(ANOTHER)),
+            ("503 Service Unavailable", [PLAIN, ("Retry-After", "7")], b"{}"),
+        ],
+    )
+    def test_every_other_answer_passes_unchanged(self, behind, status, headers, body):
+        host = Host(status, [*headers, ("Content-Length", str(len(body)))], body)
+        # Not as a TestApp does it, which would unpack the body.
+        answer = Request.blank("/extensions").get_response(lint.middleware(behind(host).app))
+        assert (answer.status, answer.body) == (status, body)
+        assert list(answer.headers.items()) == host.headers
+        assert host.closed == 1
+
+    def test_a_404_of_the_hosts_becomes_the_list_of_one(self, behind):
+        host = Host("404 Not Found", [("Content-Type", "text/html"), ("X-Host", "yes")], b"<h1>Not here</h1>")
+        answer = behind(host).get("/extensions")
+        assert answer.json == {"extensions": [OURS]}
+        assert "X-Host" not in answer.headers
+        assert host.closed == 1
+
+    def test_our_alias_is_the_hosts_where_it_has_one(self, behind):
+        body = b'{"extension": {"alias": "os-volumes", "name": "In other words"}}'
+        assert behind(Host("200 OK", [PLAIN], body)).get("/extensions/os-volumes").body == body
+
+    def test_head_passes_with_the_hosts_answer(self, behind):
+        host = Host("200 OK", [PLAIN, ("Content-Length", "2")])
+        answer = behind(host).head("/extensions")
+        assert list(answer.headers.items()) == host.headers
+
+    def test_a_head_that_the_host_answers_with_404_stays_so(self, behind):
+        assert behind(Host("404 Not Found", [PLAIN])).head("/extensions", status=404).body == b""
+
+    @pytest.mark.parametrize("path", ["/", "/servers/extensions", "/extensions/os-another", "/servers/1/os-volume_x"])
+    def test_what_is_not_ours_reaches_the_host_as_it_came(self, tmp_path, behind, path):
+        host = Host("404 Not Found", [PLAIN], b"{}")
+        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path}
+
+        def start_response(status, headers):
+            return None
+
+        assert behind(host).app(environ, start_response) is host
+        assert host.called_with[0] is environ
+        assert host.called_with[1] is start_response
+        assert environ == {"REQUEST_METHOD": "GET", "PATH_INFO": path}

@@ -1,0 +1,164 @@
+"""Which format an answer has, over HTTP."""
+
+import json
+
+import pytest
+from lxml import etree
+
+only_json = pytest.mark.parametrize("format", ["json"], indirect=True)
+
+# What is asked for: the path's ending and query, the Accept header, and the format of the answer.
+BY_QUERY = [
+    ("?json", "json"),
+    ("?xml", "xml"),
+    ("?json=", "json"),
+    ("?xml=1", "xml"),
+    ("?xml=0", "xml"),
+    ("?json=1", "json"),
+    ("?format=json", "json"),
+    ("?format=xml", "xml"),
+    ("?json&json=1", "json"),
+    ("?xml&format=xml", "xml"),
+    ("?limit=1&xml", "xml"),
+]
+BY_ENDING = [(".json", "json"), (".xml", "xml")]
+BY_ACCEPT = [
+    ("application/json", "json"),
+    ("application/xml", "xml"),
+    ("application/vnd.openstack.compute+json", "json"),
+    ("application/vnd.openstack.compute+xml", "xml"),
+    ("application/xml; charset=utf-8", "xml"),
+    ("APPLICATION/XML", "xml"),
+    ("application/xml;q=0.9, application/json;q=0.8", "xml"),
+    ("application/xml;q=0.8, application/json;q=0.9", "json"),
+    ("application/json;q=0.1, application/vnd.openstack.compute+xml;q=0.2", "xml"),
+    ("text/html, application/xml;q=0.001", "xml"),
+    ("application/json;q=0, application/xml;q=0.5", "xml"),
+    # As welcome as each other: JSON, whatever comes first.
+    ("application/xml, application/json", "json"),
+    ("application/xml;q=0.5, application/json;q=0.5", "json"),
+    ("application/*", "json"),
+    ("*/*", "json"),
+    # Nothing that we have: JSON.
+    ("text/html", "json"),
+    ("text/xml", "json"),
+    ("image/png, text/*;q=0.1", "json"),
+    ("application/xml;q=0", "json"),
+    ("", "json"),
+    ("nonsense", "json"),
+    (";;;,,,", "json"),
+    ("application/xml;q=nonsense", "json"),
+]
+CONTRADICTIONS = ["?json&xml", "?xml&json", "?json&format=xml", "?format=json&xml=1", "?format=json&format=xml"]
+
+
+def format_of(answer):
+    """Return the format that an answer says it has, having read it as such."""
+    media_type = answer.headers["Content-Type"]
+    if media_type == "application/xml; charset=UTF-8":
+        assert etree.fromstring(answer.body) is not None
+        return "xml"
+    assert media_type == "application/json; charset=UTF-8"
+    json.loads(answer.body)
+    return "json"
+
+
+@pytest.mark.parametrize("format", ["json", "xml"], indirect=True)
+class TestByQuery:
+    @pytest.mark.parametrize(("query", "expected"), BY_QUERY)
+    @pytest.mark.changes_nothing
+    def test_a_word_in_the_query_decides_whatever_the_accept_header_says(self, client, query, expected):
+        answer = client.request("GET", client.path() + query)
+        assert (answer.status, format_of(answer)) == (200, expected)
+
+    @pytest.mark.parametrize(("ending", "_"), BY_ENDING)
+    @pytest.mark.parametrize(("query", "expected"), [("?json", "json"), ("?format=xml", "xml")])
+    @pytest.mark.changes_nothing
+    def test_and_whatever_the_ending_says(self, client, ending, _, query, expected):
+        assert format_of(client.request("GET", client.path() + ending + query)) == expected
+
+    @pytest.mark.parametrize("query", CONTRADICTIONS)
+    @pytest.mark.parametrize("ending", ["", ".xml"])
+    @pytest.mark.changes_nothing
+    def test_two_formats_are_400_in_json(self, client, ending, query):
+        answer = client.request("GET", client.path() + ending + query)
+        assert (answer.failure, format_of(answer)) == (("badRequest", 400), "json")
+        assert "exclude each other" in answer.fault.message
+
+    @pytest.mark.parametrize("word", ["yaml", "", "XML", "application/xml", "%01"])
+    @pytest.mark.changes_nothing
+    def test_another_word_is_400_in_json(self, client, word):
+        answer = client.request("GET", f"{client.path()}.xml?format={word}")
+        assert (answer.failure, format_of(answer)) == (("badRequest", 400), "json")
+        assert "it may be json or xml" in answer.fault.message
+
+    @pytest.mark.parametrize("query", ["?json&xml", "?format=yaml"])
+    def test_then_nothing_is_done(self, client, query):
+        client.attach()
+        other = client.dialect.other_volume
+        posted = client.request("POST", client.path() + query, client.format.request(other))
+        deleted = client.request("DELETE", client.path(volume=client.dialect.volume) + query)
+        assert (posted.status, deleted.status) == (400, 400)
+        assert client.list().volumes == [client.dialect.volume]
+
+
+@pytest.mark.changes_nothing
+@only_json
+class TestByAccept:
+    @pytest.mark.parametrize(("accept", "expected"), BY_ACCEPT)
+    def test_the_accept_header_decides_where_nothing_else_does(self, client, accept, expected):
+        answer = client.request("GET", client.path(), headers={"Accept": accept})
+        assert (answer.status, format_of(answer)) == (200, expected)
+
+    def test_without_one_it_is_json(self, client):
+        answer = client.request("GET", client.path(), without=("HTTP_ACCEPT",))
+        assert (answer.status, format_of(answer)) == (200, "json")
+
+
+@pytest.mark.changes_nothing
+class TestByEnding:
+    @pytest.mark.parametrize(("ending", "expected"), BY_ENDING)
+    def test_the_ending_decides_whatever_the_accept_header_says(self, client, ending, expected):
+        assert format_of(client.request("GET", client.path() + ending)) == expected
+
+
+@pytest.mark.changes_nothing
+class TestFaults:
+    """Each fault has the format that the answer would have had."""
+
+    def faults(self, client, suffix):
+        dialect = client.dialect
+        attach = client.format.request(dialect.volume)
+        yield 400, client.request("POST", client.path() + suffix, b"not a body")
+        yield 400, client.request("GET", f"{client.path()}{suffix}{'&' if '?' in suffix else '?'}limit=x")
+        yield 401, client.by(None).request("GET", client.path() + suffix)
+        yield 403, client.by("reader").request("POST", client.path() + suffix, attach)
+        yield 404, client.request("GET", client.path(dialect.unknown_server) + suffix)
+        yield 404, client.request("DELETE", client.path(volume=dialect.unknown_volume) + suffix)
+        yield 405, client.request("PUT", client.path() + suffix)
+        yield 413, client.request("POST", client.path() + suffix, b" " * 65537)
+        yield dialect.conflict[1], client.request("POST", client.path(dialect.building) + suffix, attach)
+
+    def test_by_the_accept_header(self, client):
+        for status, answer in self.faults(client, ""):
+            assert (answer.fault.code, format_of(answer)) == (status, client.format.name)
+
+    @pytest.mark.parametrize(("suffix", "expected"), [("?xml", "xml"), ("?format=json", "json"), *BY_ENDING])
+    def test_by_query_and_ending(self, client, suffix, expected):
+        for status, answer in self.faults(client, suffix):
+            assert (answer.fault.code, format_of(answer)) == (status, expected)
+
+
+class TestRequestsFormat:
+    """The format of a request says nothing about its answer's."""
+
+    def test_the_content_type_does_not_decide(self, client):
+        other = {"json": "xml", "xml": "json"}[client.format.name]
+        answer = client.request("POST", f"{client.path()}?{other}", client.format.request(client.dialect.volume))
+        assert (answer.status, format_of(answer)) == (200, other)
+
+    @pytest.mark.parametrize("dialect", ["cyclades"], indirect=True)
+    @pytest.mark.parametrize("format", ["xml"], indirect=True)
+    def test_without_an_accept_header_xml_is_answered_in_json(self, client):
+        answer = client.request("POST", client.path(), client.format.request(9), without=("HTTP_ACCEPT",))
+        assert (answer.status, format_of(answer)) == (200, "json")

@@ -1,0 +1,335 @@
+"""What becomes of attachments when servers go, processes end, and several work at once."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import pytest
+from webtest import TestApp
+
+from os_volume_ext.cli.main import main
+
+only_json = pytest.mark.parametrize("format", ["json"], indirect=True)
+
+
+@pytest.fixture
+def create(client):
+    """Give ``create()``: the id of a new server, made through the compute API."""
+
+    def post():
+        answer = client.app.post_json(
+            f"{client.dialect.base}/servers", {"server": {"name": "passing"}}, headers={"X-Auth-Token": "demo-token"}
+        )
+        return str(answer.json["server"]["id"])
+
+    return post
+
+
+@pytest.fixture
+def delete(client, var):
+    """Give ``delete(server)``: delete it through the compute API, see that its folder goes with it."""
+
+    def send(server):
+        folder = var / client.dialect.name / "servers" / server
+        assert folder.is_dir()
+        answer = client.app.delete(f"{client.dialect.base}/servers/{server}", headers={"X-Auth-Token": "demo-token"})
+        assert answer.status_int == 204
+        assert not folder.exists()
+
+    return send
+
+
+@pytest.fixture
+def disks(client, var):
+    """Give ``disks(server)``: the volumes that the backend really has at a server, by device."""
+
+    def read(server):
+        folder = var / client.dialect.name / "servers" / server
+        return {f"/dev/{link.name}": link.readlink().name for link in folder.iterdir() if link.is_symlink()}
+
+    return read
+
+
+class TestDeletedServers:
+    def test_a_new_server_takes_a_volume(self, client, create, disks):
+        server = create()
+        assert client.attach(server).attachment == client.shown(server)
+        assert disks(server) == {"/dev/vdb": client.dialect.volume}
+
+    def test_the_volume_of_a_deleted_server_can_be_attached_elsewhere(self, client, create, delete, rows, disks):
+        server = create()
+        client.attach(server)
+        delete(server)
+        assert client.attach().attachment == client.shown()
+        assert [(row["server_id"], row["state"]) for row in rows()] == [(client.dialect.server, "attached")]
+        assert disks(client.dialect.server) == {"/dev/vdb": client.dialect.volume}
+
+    def test_the_log_tells_of_the_row_that_went(self, client, create, delete, caplog):
+        server = create()
+        client.attach(server)
+        delete(server)
+        answer = client.attach()
+        assert (
+            "os_volume_ext.manager",
+            "WARNING",
+            f"{answer.headers['X-Openstack-Request-Id']} volume {client.dialect.volume} was attached to server "
+            f"{server}, which is gone: its row goes too",
+        ) in [(record.name, record.levelname, record.getMessage()) for record in caplog.records]
+
+    def test_a_detach_on_a_deleted_server_answers_as_done(self, client, create, delete, rows):
+        server = create()
+        client.attach(server)
+        delete(server)
+        answer = client.detach(server)
+        assert (answer.status, answer.body) == (client.dialect.detach_status, b"")
+        assert rows() == []
+        assert client.detach(server).failure == ("itemNotFound", 404)
+
+    def test_another_project_does_not_detach_there(self, client, create, delete, rows):
+        server = create()
+        client.attach(server)
+        delete(server)
+        answer = client.by("other").detach(server)
+        assert answer.failure == ("itemNotFound", 404)
+        assert answer.fault.message == f"Server {server} could not be found."
+        assert len(rows()) == 1
+
+    def test_a_deleted_server_shows_no_attachments(self, client, create, delete):
+        server = create()
+        client.attach(server)
+        delete(server)
+        assert client.list(server).failure == ("itemNotFound", 404)
+        assert client.show(server).failure == ("itemNotFound", 404)
+
+    def test_a_volume_stays_where_the_backend_still_has_it(self, client, create, delete, var, rows):
+        """On the compute API's word alone no disk is given away."""
+        server = create()
+        client.attach(server)
+        folder = var / client.dialect.name / "servers" / server
+        folder.rename(var / "aside")
+        folder.mkdir()
+        delete(server)
+        (var / "aside").rename(folder)
+        assert client.attach().failure == client.dialect.in_use
+        assert [row["server_id"] for row in rows()] == [server]
+
+
+class QuietHandler(WSGIRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+class ThreadingServer(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+@pytest.fixture
+def served(sample):
+    """Give the port of the sample, served by another thread."""
+    with make_server("127.0.0.1", 0, sample.app, ThreadingServer, QuietHandler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def command(var, client, paste_file, capsys):
+    """Give ``command(*words)``: the exit status and the output of ``os-volume-ext`` for the client's dialect."""
+
+    def run(*words, paste=None):
+        capsys.readouterr()
+        where = ["--paste", str(paste or paste_file()), "--var", str(var)]
+        status = main([*words, *where, "--filter", f"volumes_{client.dialect.name}"])
+        return status, capsys.readouterr()
+
+    return run
+
+
+@only_json
+class TestReconcile:
+    @pytest.fixture
+    def reconcile(self, served, command, paste_file):
+        paste = paste_file(**{"compute.url": f"http://127.0.0.1:{served}{{base}}"})
+        return lambda *words: command("reconcile", *words, paste=paste)
+
+    def test_removes_the_row_of_a_deleted_server(self, client, create, delete, rows, reconcile):
+        server = create()
+        client.attach(server)
+        client.attach(volume=client.dialect.other_volume)
+        delete(server)
+        status, output = reconcile("--all")
+        assert (status, output.err) == (0, "2 agree, 1 settled, 0 undecided\n")  # the root volume's is the second
+        assert "the server is gone: the row removed" in output.out
+        assert [row["server_id"] for row in rows()] == [client.dialect.server]
+
+    def test_leaves_a_deleted_servers_row_alone_where_not_all_is_asked_for(
+        self, client, create, delete, rows, reconcile
+    ):
+        server = create()
+        client.attach(server)
+        delete(server)
+        status, output = reconcile()
+        assert (status, output.err) == (0, "0 agree, 0 settled, 0 undecided\n")
+        assert [row["server_id"] for row in rows()] == [server]
+
+    def test_finds_that_all_agree(self, client, reconcile):
+        client.attach()
+        status, output = reconcile("--all")
+        assert (status, output.err) == (0, "2 agree, 0 settled, 0 undecided\n")
+
+    def test_attaches_again_what_is_not_there(self, client, var, rows, disks, reconcile):
+        client.attach()
+        (var / client.dialect.name / "servers" / client.dialect.server / "vdb").unlink()
+        status, output = reconcile("--all")
+        assert (status, output.err) == (0, "1 agree, 1 settled, 0 undecided\n")
+        assert disks(client.dialect.server) == {"/dev/vdb": client.dialect.volume}
+        assert [row["state"] for row in rows()] == ["attached"]
+
+    def test_names_a_disk_that_no_row_knows(self, client, var, disks, reconcile):
+        client.attach(volume=client.dialect.other_volume)
+        folder = var / client.dialect.name / "servers" / client.dialect.server
+        (folder / "vdq").symlink_to(f"../../volumes/{client.dialect.volume}")
+        status, output = reconcile("--all")
+        assert (status, output.err) == (1, "2 agree, 0 settled, 1 undecided\n")
+        assert "/dev/vdq" in output.out
+        assert disks(client.dialect.server)["/dev/vdq"] == client.dialect.volume
+
+    def test_cannot_decide_where_the_compute_api_does_not_answer(
+        self, client, rows, create, delete, command, paste_file
+    ):
+        server = create()
+        client.attach(server)
+        delete(server)
+        paste = paste_file(**{"compute.url": "http://127.0.0.1:1{base}"})
+        status, output = command("reconcile", "--all", paste=paste)
+        assert status == 1
+        assert "undecided" in output.out
+        assert [row["server_id"] for row in rows()] == [server]
+
+
+NEW_VOLUMES = {"cyclades": "7", "openstack": "7f1d2c3b-0000-4000-8000-000000000007"}
+
+
+@only_json
+class TestCommandsBesideTheFilter:
+    def test_a_new_volume_can_be_attached_at_once(self, client, command):
+        volume = NEW_VOLUMES[client.dialect.name]
+        assert client.attach(volume=volume).failure == ("itemNotFound", 404)
+        assert command("volume", "create", volume, "--project", "demo")[0] == 0
+        assert client.attach(volume=volume).attachment == client.shown(volume=volume)
+
+    def test_another_projects_new_volume_can_not(self, client, command):
+        volume = NEW_VOLUMES[client.dialect.name]
+        assert command("volume", "create", volume, "--project", "other")[0] == 0
+        assert client.attach(volume=volume).failure == ("itemNotFound", 404)
+
+    def test_a_multiattach_volume_can_be_attached_twice(self, client, command):
+        dialect = client.dialect
+        volume = NEW_VOLUMES[dialect.name]
+        command("volume", "create", volume, "--project", "demo", "--multiattach")
+        assert client.attach(volume=volume).status == 200
+        assert client.attach(dialect.other_server, volume).status == 200
+        assert client.detach(volume=volume).status == dialect.detach_status
+        assert client.list(dialect.other_server).volumes == [volume]
+
+    def test_an_attached_volume_is_not_deleted(self, client, command):
+        client.attach()
+        status, output = command("volume", "delete", client.dialect.volume)
+        assert status == 1
+        assert f"Volume {client.dialect.volume} is attached: detach it first." in output.err
+        client.detach()
+        assert command("volume", "delete", client.dialect.volume)[0] == 0
+        assert client.attach().failure == ("itemNotFound", 404)
+
+    def test_the_commands_see_what_was_attached(self, client, command):
+        answer = client.attach()
+        status, output = command("attachment", "show", client.dialect.server, client.dialect.volume, "-f", "value")
+        assert status == 0
+        assert answer.headers["X-Openstack-Request-Id"] in output.out.splitlines()
+
+
+class TestRestart:
+    def test_a_second_start_finds_what_the_first_attached(self, client, start, client_of):
+        client.attach()
+        again = client_of(start())
+        assert again.list().attachments == [client.shown()]
+        assert again.attach(client.dialect.other_server).failure == client.dialect.in_use
+        assert again.detach().status == client.dialect.detach_status
+        assert client.list().attachments == []
+
+    def test_a_second_start_brings_nothing_back(self, client, create, delete, start, client_of):
+        """The sample's data is put in once."""
+        server = create()
+        delete(client.dialect.other_server)
+        again = client_of(start())
+        assert again.list(server).status == 200
+        assert again.list(client.dialect.other_server).status == 404
+
+    def test_an_empty_folder_is_filled(self, tmp_path, client_of, start, var):
+        var.rename(tmp_path / "aside")
+        client = client_of(start())
+        assert client.attach().attachment == client.shown()
+        assert client.show(client.dialect.rooted, client.dialect.root_volume).status == 200
+
+
+class TestAtOnce:
+    def at_once(self, *operations):
+        """Begin the operations at the same moment; return their answers."""
+        barrier = threading.Barrier(len(operations))
+
+        def begin(operation):
+            barrier.wait()
+            return operation()
+
+        with ThreadPoolExecutor(len(operations)) as threads:
+            return list(threads.map(begin, operations))
+
+    @pytest.mark.parametrize("_", range(5))
+    @only_json
+    def test_of_attaches_of_one_volume_exactly_one_succeeds(self, client, rows, disks, _):
+        dialect = client.dialect
+        servers = [dialect.server, dialect.other_server] * 2
+        answers = self.at_once(*(lambda server=server: client.attach(server) for server in servers))
+        succeeded = [server for server, answer in zip(servers, answers, strict=True) if answer.status == 200]
+        assert len(succeeded) == 1
+        refused = {answer.failure for answer in answers if answer.status != 200}
+        assert refused <= {dialect.in_use, dialect.conflict}
+        assert [row["server_id"] for row in rows()] == succeeded
+        found = {server: list(disks(server).values()) for server in (dialect.server, dialect.other_server)}
+        assert found == {server: [dialect.volume] * (server in succeeded) for server in found}
+
+    @only_json
+    def test_attaches_of_two_volumes_get_two_devices(self, client, disks):
+        dialect = client.dialect
+        answers = self.at_once(client.attach, lambda: client.attach(volume=dialect.other_volume))
+        assert [answer.status for answer in answers] == [200, 200]
+        assert sorted(disks(dialect.server)) == ["/dev/vdb", "/dev/vdc"]
+
+    @only_json
+    def test_of_detaches_none_fails_but_as_a_second_one_may(self, client, disks):
+        dialect = client.dialect
+        client.attach()
+        answers = self.at_once(*[client.detach] * 4)
+        done = [answer for answer in answers if answer.status == dialect.detach_status]
+        assert done
+        others = {answer.failure for answer in answers if answer.status != dialect.detach_status}
+        assert others <= {("itemNotFound", 404), dialect.conflict}
+        assert disks(dialect.server) == {}
+
+    @pytest.mark.parametrize("dialect", ["openstack"], indirect=True)
+    @only_json
+    def test_of_two_that_ask_for_one_device_exactly_one_gets_it(self, client):
+        volumes = [client.dialect.volume, client.dialect.other_volume]
+        answers = self.at_once(
+            *(lambda volume=volume: client.attach(volume=volume, device="/dev/vdq") for volume in volumes)
+        )
+        assert sorted(answer.status for answer in answers) == [200, 409]
+
+    @only_json
+    def test_two_processes_of_the_filter_share_one_truth(self, client, start, client_of):
+        other = client_of(TestApp(start().app))
+        answers = self.at_once(client.attach, lambda: other.attach(client.dialect.other_server))
+        assert sorted(answer.status == 200 for answer in answers) == [False, True]

@@ -1,0 +1,1400 @@
+"""Attach, detach and reconcile, whatever fails, hangs, dies or comes at the same time: the design's rules."""
+
+import dataclasses
+import shutil
+import threading
+
+import pytest
+from scripted import (
+    OPERATION_TIMEOUT,
+    PATIENCE,
+    STALE_AFTER,
+    Died,
+    House,
+    do_it_and_lose_the_answer,
+    hang,
+    member,
+    refuse,
+)
+
+from os_volume_ext.backends.base import (
+    AttachRefused,
+    BackendUnavailable,
+    DeviceInUse,
+    OutcomeUnknown,
+    Server,
+    ServerNotFound,
+    TooManyAttachments,
+    Volume,
+)
+from os_volume_ext.catalog.base import VolumeNotFound
+from os_volume_ext.claims import Unfinished
+from os_volume_ext.compute import ComputeRefused, ComputeUnavailable, ServerMissing
+from os_volume_ext.manager import AttachmentMissing, Conflict, RootVolume, VolumeInUse
+from os_volume_ext.operations import Overloaded
+from os_volume_ext.reconcile import AGREES, SETTLED, UNDECIDED
+from os_volume_ext.registry import schema
+from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Registry
+from os_volume_ext.registry.database import Database, RegistryUnavailable
+
+NOWHERE = (None, False)
+
+# What a backend may say for certain, and what callers get.
+REFUSALS = {
+    "unavailable": (BackendUnavailable("down"), BackendUnavailable),
+    "no server": (ServerNotFound("none"), ServerMissing),
+    "device in use": (DeviceInUse("taken"), Conflict),
+    "too many": (TooManyAttachments(3), TooManyAttachments),
+    "refused": (AttachRefused("not that one"), AttachRefused),
+}
+refusals = pytest.mark.parametrize(("error", "answer"), REFUSALS.values(), ids=REFUSALS)
+UNKNOWN = {"said so": OutcomeUnknown("no word"), "a bug": RuntimeError("a bug")}
+unknown = pytest.mark.parametrize("error", UNKNOWN.values(), ids=UNKNOWN)
+
+
+@pytest.fixture(scope="module")
+def new_file(tmp_path_factory):
+    """Give a database file as it is at first; to copy it is quicker than to make it."""
+    path = tmp_path_factory.mktemp("new") / "registry.db"
+    schema.ensure(Database({"url": f"sqlite:///{path}"}))
+    return path
+
+
+@pytest.fixture
+def database(tmp_path, new_file):
+    database = Database({"url": f"sqlite:///{shutil.copy(new_file, tmp_path)}"})
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def house(database, monkeypatch):
+    return House(database, monkeypatch)
+
+
+# -- attach ----------------------------------------------------------------------------------------
+
+
+def test_an_attached_volume_is_in_registry_and_backend(house):
+    answer = house.attach()
+    assert tuple(answer) == ("9", "1134", "/dev/vdb", "demo")
+    assert house.state() == (ATTACHED, True)
+    assert tuple(house.get()) == tuple(answer)
+    assert [tuple(row) for row in house.list()] == [tuple(answer)]
+
+
+def test_the_row_remembers_what_a_backend_needs_to_know(house):
+    house.set_server(host="node-1", instance_name="instance-1")
+    house.attach()
+    row = house.row()
+    assert (row.host, row.instance_name, row.source, row.format) == ("node-1", "instance-1", "/a/file", "raw")
+    assert (row.project_id, row.root) == ("demo", False)
+
+
+def test_the_row_is_there_before_the_backend_is_called(house):
+    seen = []
+    house.at("before backend attach", lambda: seen.append(house.state()))
+    house.attach()
+    assert seen == [(ATTACHING, False)]
+
+
+def test_no_transaction_is_open_while_the_backend_works(house):
+    house.at("before backend attach", lambda: house.attach("99", "1135"))
+    house.at("before backend detach", lambda: house.detach("99", "1135"))
+    house.attach()
+    house.detach()
+    assert house.agree()
+
+
+def test_what_is_being_attached_is_not_shown(house):
+    house.put(ATTACHING)
+    assert list(house.list()) == []
+    with pytest.raises(AttachmentMissing):
+        house.get()
+
+
+def test_what_is_being_detached_is_shown(house):
+    house.put(DETACHING, disk=True)
+    assert [row.volume_id for row in house.list()] == ["9"]
+    assert house.get().volume_id == "9"
+
+
+def test_the_backend_chooses_the_device(house):
+    assert [house.attach("9").device, house.attach("99").device] == ["/dev/vdb", "/dev/vdc"]
+
+
+def test_a_device_that_is_asked_for_is_kept_from_the_reserve_on(house):
+    seen = []
+    house.at("before backend attach", lambda: seen.append(house.row().device))
+    assert house.attach(device="/dev/vdz").device == "/dev/vdz"
+    assert seen == ["/dev/vdz"]
+    assert house.row().device == "/dev/vdz"
+
+
+def test_a_device_that_another_volume_has_is_a_conflict(house):
+    house.attach("99", device="/dev/vdc")
+    with pytest.raises(Conflict, match=r"Device /dev/vdc of server 1134 is in use") as raised:
+        house.attach("9", device="/dev/vdc")
+    assert not raised.value.passes
+    assert house.state() == NOWHERE
+
+
+def test_a_device_that_only_the_backend_knows_to_be_taken_is_a_conflict(house):
+    house.backend.disks["1134"]["a root disk"] = "/dev/vda"
+    with pytest.raises(Conflict, match=r"Device /dev/vda of server 1134 is in use"):
+        house.attach(device="/dev/vda")
+    assert house.state() == NOWHERE
+
+
+def test_a_device_reserved_for_another_while_a_disk_took_it_is_not_known_until_reconcile(house):
+    # 9 gets vdb from the backend; before it is confirmed, another worker reserves vdb for 99.
+    house.at("before confirm", lambda: house.put(ATTACHING, "99", device="/dev/vdb"))
+    assert house.attach("9").device == "/dev/vdb"
+    assert (house.row("9").state, house.row("9").device) == (ATTACHED, None)
+    assert house.get("9").device is None
+    house.pass_time(STALE_AFTER + 1)
+    house.reconcile()
+    house.reconcile(everything=True)
+    assert house.row("9").device == "/dev/vdb"
+    assert house.row("99") is None
+
+
+def test_a_backend_that_can_not_say_the_device_leaves_it_unknown(house):
+    house.backend.fail("attach", lambda effect: effect() and "")
+    assert house.attach().device == ""
+    assert (house.row().state, house.row().device) == (ATTACHED, None)
+
+
+# -- a server or a volume that is not there, or not the caller's --------------------------------------
+
+
+def test_a_server_that_is_not_there_is_missing(house):
+    with pytest.raises(ServerMissing):
+        house.attach(server_id="1")
+    with pytest.raises(ServerMissing):
+        house.detach(server_id="1")
+    for ask in (house.list, house.get):
+        with pytest.raises(ServerMissing):
+            ask(server_id="1")
+    assert house.backend.calls == []
+
+
+def test_another_projects_server_is_missing(house):
+    with pytest.raises(ServerMissing):
+        house.attach("200", "2001")
+
+
+def test_a_volume_that_is_not_there_is_missing(house):
+    with pytest.raises(VolumeNotFound):
+        house.attach("1")
+
+
+def test_another_projects_volume_is_missing(house):
+    with pytest.raises(VolumeNotFound, match="Volume 200 could not be found"):
+        house.attach("200")
+
+
+def test_another_projects_volume_is_missing_for_an_administrator_too(house):
+    with pytest.raises(VolumeNotFound):
+        house.attach("200", is_admin=True)
+    house.attach("200", "2001", is_admin=True)
+    assert house.row("200", "2001").project_id == "other"
+
+
+def test_what_policy_forbids_after_the_look_up_is_missing(house):
+    def denied(context, action, project_id):
+        return False
+
+    house.attach("99")
+    for ask in (house.attach, house.list, lambda **caller: house.get("99", **caller)):
+        with pytest.raises(ServerMissing):
+            ask(enforce=denied)
+    with pytest.raises(ServerMissing):
+        house.detach("99", enforce=denied)
+    assert house.state("99") == (ATTACHED, True)
+    assert house.state("9") == NOWHERE
+
+
+def test_policy_is_asked_by_the_operations_own_names(house):
+    asked = []
+
+    def note(context, action, project_id):
+        asked.append((action, project_id))
+        return True
+
+    house.attach(enforce=note)
+    house.get(enforce=note)
+    house.list(enforce=note)
+    house.detach(enforce=note)
+    assert asked == [("create", "demo"), ("show", "demo"), ("index", "demo"), ("delete", "demo")]
+
+
+def test_where_a_cheap_look_up_does_not_tell_the_project_the_rows_do(house):
+    house.attach()
+    house.compute.project = lambda context, server_id: None
+    assert house.get().volume_id == "9"
+    assert len(house.list()) == 1
+    for ask in (house.get, house.list):
+        with pytest.raises(ServerMissing):
+            ask(project_id="other")
+    assert list(house.list("1135", project_id="other")) == []
+
+
+def test_a_volume_that_is_not_attached_there_is_missing(house):
+    house.attach("9", "1135")
+    for ask in (house.get, house.detach):
+        with pytest.raises(AttachmentMissing, match="Volume 9 is not attached to server 1134"):
+            ask()
+    assert house.state("9", "1135") == (ATTACHED, True)
+
+
+def test_nothing_is_done_when_the_compute_api_does_not_answer(house):
+    house.compute_is_down()
+    for ask in (house.attach, house.detach, house.get, house.list):
+        with pytest.raises(ComputeUnavailable):
+            ask()
+    assert house.backend.calls == []
+
+
+# -- what forbids it -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["ACTIVE", "STOPPED"])
+def test_a_server_in_a_state_that_takes_disks_takes_them(house, state):
+    house.set_server(status=state)
+    house.attach()
+    house.detach()
+    assert house.agree()
+
+
+@pytest.mark.parametrize(("state", "passes"), [("BUILD", True), ("REBOOT", True), ("ERROR", False), ("DELETED", False)])
+def test_a_server_in_another_state_is_a_conflict_that_names_it(house, state, passes):
+    house.attach("99")
+    house.set_server(status=state)
+    for ask in (lambda: house.attach("9"), lambda: house.detach("99")):
+        with pytest.raises(Conflict, match=f"Server 1134 is in the state {state}") as raised:
+            ask()
+        assert raised.value.passes is passes
+    assert (house.state("9"), house.state("99")) == (NOWHERE, (ATTACHED, True))
+
+
+def test_an_option_says_which_states_take_disks(house):
+    house.manager = house.make_manager(server_states=frozenset(("ERROR",)))
+    with pytest.raises(Conflict):
+        house.attach()
+    house.set_server(status="ERROR")
+    house.attach()
+    assert house.agree()
+
+
+def test_a_locked_server_is_a_conflict_but_not_for_administrators(house):
+    house.attach("99")
+    house.set_server(locked=True)
+    for ask in (lambda: house.attach("9"), lambda: house.detach("99")):
+        with pytest.raises(Conflict, match="Server 1134 is locked") as raised:
+            ask()
+        assert not raised.value.passes
+    house.attach("9", is_admin=True)
+    house.detach("99", is_admin=True)
+    assert house.agree()
+
+
+def test_a_locked_server_shows_its_attachments(house):
+    house.attach()
+    house.set_server(locked=True, status="ERROR")
+    assert house.get().volume_id == "9"
+    assert len(house.list()) == 1
+
+
+def test_a_server_takes_no_more_disks_than_the_option_says(house):
+    house.manager = house.make_manager(max_attachments=2)
+    house.attach("9")
+    house.attach("99")
+    with pytest.raises(TooManyAttachments) as raised:
+        house.attach("77")
+    assert raised.value.limit == 2
+    assert house.state("77") == NOWHERE
+    house.detach("9")
+    house.attach("77")
+    assert house.agree()
+
+
+def test_a_root_volume_is_not_detached(house):
+    house.put(ATTACHED, disk=True, root=True)
+    with pytest.raises(RootVolume, match="Volume 9 is the root volume of server 1134"):
+        house.detach()
+    assert house.state() == (ATTACHED, True)
+    assert house.backend.calls == []
+
+
+def test_a_volume_that_is_attached_is_in_use(house):
+    house.attach()
+    for server_id in ("1134", "1135"):
+        with pytest.raises(VolumeInUse, match="Volume 9 is attached to server 1134") as raised:
+            house.attach(server_id=server_id)
+        assert not raised.value.passes
+    assert house.agree()
+
+
+def test_only_who_may_see_the_server_is_told_which_one_is_in_the_way(house):
+    def not_to_see(context, action, project_id):
+        return action != "show"
+
+    house.attach()
+    with pytest.raises(VolumeInUse, match="Volume 9 is attached to another server"):
+        house.attach(server_id="1135", enforce=not_to_see)
+
+
+@pytest.mark.parametrize("error", [ComputeRefused(403, "no"), ComputeUnavailable("down")])
+def test_a_server_in_the_way_that_can_not_be_seen_is_not_named(house, error):
+    house.attach()
+
+    def from_now_on():
+        house.compute.error = error
+
+    house.at("after in_the_way", from_now_on)
+    with pytest.raises(VolumeInUse, match="attached to another server"):
+        house.attach(server_id="1135")
+
+
+def test_a_row_of_another_project_in_the_way_is_not_looked_into(house):
+    house.put(ATTACHED, server_id="2001", disk=True, project_id="other")
+    with pytest.raises(VolumeInUse, match="attached to another server"):
+        house.attach()
+    assert house.compute.asked == ["1134"]
+
+
+def test_a_multiattach_volume_is_attached_to_two_servers_and_twice_to_none(house):
+    house.attach("77", "1134")
+    house.attach("77", "1135")
+    with pytest.raises(VolumeInUse):
+        house.attach("77", "1134")
+    house.detach("77", "1134")
+    assert house.state("77", "1135") == (ATTACHED, True)
+    assert house.agree()
+
+
+# -- what fails for certain --------------------------------------------------------------------------
+
+
+@refusals
+def test_an_attach_that_fails_for_certain_leaves_nothing_and_says_why(house, error, answer):
+    house.backend.fail("attach", refuse(error))
+    with pytest.raises(answer) as raised:
+        house.attach()
+    assert raised.value is error or raised.value.__cause__ is error
+    assert house.state() == NOWHERE
+    house.attach()
+    assert house.agree()
+
+
+@pytest.mark.parametrize("error", [BackendUnavailable("down"), AttachRefused("busy")], ids=["unavailable", "refused"])
+def test_a_detach_that_fails_for_certain_leaves_the_volume_attached_and_says_why(house, error):
+    house.attach()
+    before = house.row()
+    house.backend.fail("detach", refuse(error))
+    with pytest.raises(type(error)):
+        house.detach()
+    assert house.state() == (ATTACHED, True)
+    assert (house.row().device, house.row().created_at) == (before.device, before.created_at)
+    house.detach()
+    assert house.state() == NOWHERE
+
+
+# -- what nobody knows the outcome of ------------------------------------------------------------------
+
+
+@unknown
+@pytest.mark.parametrize("happened", [False, True], ids=["nothing happened", "it happened"])
+def test_an_attach_of_unknown_outcome_keeps_its_row_until_reconcile_finds_out(house, error, happened):
+    house.backend.fail("attach", (do_it_and_lose_the_answer if happened else refuse)(error))
+    with pytest.raises(OutcomeUnknown):
+        house.attach()
+    assert house.state() == (ATTACHING, happened)
+    house.pass_time(STALE_AFTER + 1)
+    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.state() == ((ATTACHED, True) if happened else NOWHERE)
+
+
+@unknown
+@pytest.mark.parametrize("happened", [False, True], ids=["nothing happened", "it happened"])
+def test_a_detach_of_unknown_outcome_keeps_its_row_until_reconcile_finds_out(house, error, happened):
+    house.attach()
+    house.backend.fail("detach", (do_it_and_lose_the_answer if happened else refuse)(error))
+    with pytest.raises(OutcomeUnknown):
+        house.detach()
+    assert house.state() == (DETACHING, not happened)
+    house.pass_time(STALE_AFTER + 1)
+    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.state() == NOWHERE
+
+
+@pytest.mark.parametrize(
+    ("step", "left"),
+    [
+        ("after reserve", (ATTACHING, False)),
+        ("before backend attach", (ATTACHING, False)),
+        ("after backend attach", (ATTACHING, True)),
+        ("before confirm", (ATTACHING, True)),
+        ("after confirm", (ATTACHED, True)),
+    ],
+)
+def test_reconcile_settles_what_a_worker_leaves_that_dies_while_it_attaches(house, step, left):
+    house.at(step, refuse_to_live)
+    with pytest.raises(Died):
+        house.attach()
+    assert house.state() == left
+    house.pass_time(STALE_AFTER + 1)
+    house.reconcile()
+    assert house.agree()
+    assert house.state()[1] is left[1]
+
+
+@pytest.mark.parametrize("step", ["after claim", "before backend detach", "after backend detach", "before remove"])
+def test_reconcile_settles_what_a_worker_leaves_that_dies_while_it_detaches(house, step):
+    house.attach()
+    house.at(step, refuse_to_live)
+    with pytest.raises(Died):
+        house.detach()
+    assert house.row().state == DETACHING
+    house.pass_time(STALE_AFTER + 1)
+    house.reconcile()
+    assert house.state() == NOWHERE
+
+
+def refuse_to_live():
+    raise Died
+
+
+@pytest.mark.parametrize("step", ["before reserve", "before confirm"])
+def test_a_registry_that_goes_away_ends_the_work_and_nothing_is_undone(house, step):
+    def go_away():
+        raise RegistryUnavailable("gone")
+
+    house.at(step, go_away)
+    with pytest.raises(RegistryUnavailable):
+        house.attach()
+    happened = step == "before confirm"
+    assert house.state() == ((ATTACHING, True) if happened else NOWHERE)
+    assert house.backend.made("detach") == []
+
+
+# -- take-overs --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [ATTACHING, DETACHING])
+@pytest.mark.parametrize("age", [0, OPERATION_TIMEOUT + 1, STALE_AFTER - 5])
+def test_what_is_under_way_is_a_conflict_that_passes(house, state, age):
+    house.put(state, disk=state == DETACHING)
+    house.pass_time(age)
+    before = house.everything()
+    for ask in (house.attach, lambda: house.attach(server_id="1135"), house.detach):
+        with pytest.raises(Conflict, match="Volume 9 is being") as raised:
+            ask()
+        assert raised.value.passes
+        assert not isinstance(raised.value, VolumeInUse)
+    assert house.reconcile() == [("1134", "9", AGREES)]
+    assert house.reconcile(everything=True) == [("1134", "9", AGREES)]
+    assert house.everything() == before
+    assert house.backend.made("attach") == house.backend.made("detach") == []
+
+
+@pytest.mark.parametrize("disk", [False, True])
+def test_a_repeated_attach_takes_over_a_stale_one(house, disk):
+    house.put(ATTACHING, disk=disk, stale=True)
+    assert house.attach().device == "/dev/vdb"
+    assert house.row().request_id == "req-1"
+    assert house.agree()
+
+
+def test_a_take_over_makes_the_claim_its_own_before_it_calls_the_backend(house):
+    seen = []
+    house.put(ATTACHING, stale=True)
+    house.at("before backend attach", lambda: seen.append((house.row().request_id, house.row().age < STALE_AFTER)))
+    house.attach()
+    assert seen == [("req-1", True)]
+
+
+def test_an_attach_does_not_take_over_a_stale_detach(house):
+    house.put(DETACHING, disk=True, stale=True)
+    with pytest.raises(Conflict, match="being detached from server 1134") as raised:
+        house.attach()
+    assert not raised.value.passes
+    assert house.state() == (DETACHING, True)
+
+
+def test_an_attach_elsewhere_does_not_take_over_a_stale_attach(house):
+    house.put(ATTACHING, stale=True)
+    with pytest.raises(Conflict, match="being attached to server 1134"):
+        house.attach(server_id="1135")
+    assert house.row().request_id == "req-of-the-dead"
+
+
+@pytest.mark.parametrize("state", [ATTACHING, DETACHING])
+@pytest.mark.parametrize("disk", [False, True])
+def test_a_detach_takes_over_what_is_stale(house, state, disk):
+    house.put(state, disk=disk, stale=True)
+    house.detach()
+    assert house.state() == NOWHERE
+    assert house.backend.made("detach") == [("1134", "9")]
+
+
+@refusals
+def test_a_certain_failure_after_a_repeated_attach_keeps_the_row(house, error, answer):
+    house.put(ATTACHING, disk=True, stale=True)
+    house.backend.fail("attach", refuse(error))
+    with pytest.raises(Unfinished):
+        house.attach()
+    assert house.state() == (ATTACHING, True)
+    assert house.row().request_id == "req-1"
+
+
+@pytest.mark.parametrize("state", [ATTACHING, DETACHING])
+def test_a_certain_failure_after_a_repeated_detach_keeps_the_row(house, state):
+    house.put(state, disk=True, stale=True)
+    house.backend.fail("detach", refuse(BackendUnavailable("down")))
+    with pytest.raises(Unfinished):
+        house.detach()
+    assert house.state() == (DETACHING, True)
+
+
+@pytest.mark.parametrize("state", [ATTACHING, DETACHING])
+def test_a_certain_failure_of_reconcile_keeps_the_row(house, state):
+    house.put(state, disk=True, stale=True)
+    house.backend.fail("attach" if state == ATTACHING else "detach", refuse(BackendUnavailable("down")))
+    assert house.reconcile() == [("1134", "9", UNDECIDED)]
+    assert house.state() == (state, True)
+    house.pass_time(STALE_AFTER + 1)
+    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.agree()
+
+
+def test_of_two_that_take_over_a_stale_row_one_does(house):
+    house.put(ATTACHING, stale=True)
+    house.at("before claim", house.attach)
+    with pytest.raises(VolumeInUse):
+        house.attach()
+    assert house.backend.made("attach") == [("1134", "9")]
+    assert house.agree()
+
+
+# -- workers that are late, and workers whose row has changed --------------------------------------------
+
+
+def test_a_worker_that_comes_too_late_starts_no_attach(house):
+    house.at("after reserve", lambda: house.pass_time(OPERATION_TIMEOUT))
+    with pytest.raises(Unfinished):
+        house.attach()
+    assert house.backend.calls == []
+    assert house.state() == (ATTACHING, False)
+
+
+def test_a_worker_that_comes_too_late_starts_no_detach(house):
+    house.attach()
+    house.at("after claim", lambda: house.pass_time(OPERATION_TIMEOUT))
+    with pytest.raises(Unfinished):
+        house.detach()
+    assert house.backend.made("detach") == []
+    assert house.state() == (DETACHING, True)
+
+
+def test_a_worker_whose_claim_took_long_is_late_though_the_row_is_young(house):
+    house.at("before reserve", lambda: house.pass_time(OPERATION_TIMEOUT))
+    with pytest.raises(Unfinished):
+        house.attach()
+    assert house.row().age < OPERATION_TIMEOUT
+    assert house.backend.calls == []
+
+
+def test_a_worker_that_freed_a_volume_of_a_deleted_server_too_slowly_starts_no_attach(house):
+    house.put(ATTACHED)
+    house.delete_server()
+    house.at("after move", lambda: house.pass_time(OPERATION_TIMEOUT))
+    with pytest.raises(Unfinished):
+        house.attach(server_id="1135")
+    assert house.backend.made("attach") == []
+    assert house.row(server_id="1135").state == ATTACHING
+
+
+@pytest.mark.parametrize("state", [ATTACHING, DETACHING])
+def test_an_attach_that_finds_its_row_changed_leaves_all_alone(house, state):
+    house.at("before confirm", lambda: house.take_over(state))
+    with pytest.raises(Unfinished):
+        house.attach()
+    assert house.backend.made("detach") == []
+    assert house.state() == (state, True)
+    assert house.row().request_id == "req-of-another"
+
+
+def test_an_attach_that_finds_its_row_gone_leaves_all_alone(house):
+    house.at("before confirm", lambda: Registry(house.database).remove(house.row()))
+    with pytest.raises(Unfinished):
+        house.attach()
+    assert house.backend.made("detach") == []
+    assert house.state() == (None, True)
+
+
+def test_an_attach_that_failed_and_finds_its_row_changed_leaves_it(house):
+    house.backend.fail("attach", refuse(BackendUnavailable("down")))
+    house.at("before remove", house.take_over)
+    with pytest.raises(Unfinished):
+        house.attach()
+    assert house.row().request_id == "req-of-another"
+
+
+def test_a_detach_that_finds_its_row_changed_leaves_it(house):
+    house.attach()
+    house.at("before remove", house.take_over)
+    with pytest.raises(Unfinished):
+        house.detach()
+    assert house.row().request_id == "req-of-another"
+
+
+def test_a_detach_that_finds_its_row_gone_is_done(house):
+    house.attach()
+    house.at("before remove", lambda: Registry(house.database).remove(house.row()))
+    house.detach()
+    assert house.state() == NOWHERE
+
+
+def test_a_detach_that_failed_and_finds_its_row_changed_leaves_it(house):
+    house.attach()
+    house.backend.fail("detach", refuse(BackendUnavailable("down")))
+    house.at("before confirm", house.take_over)
+    with pytest.raises(Unfinished):
+        house.detach()
+    assert (house.row().state, house.row().request_id) == (DETACHING, "req-of-another")
+
+
+def test_a_detach_whose_row_went_before_it_was_claimed_is_missing(house):
+    house.attach()
+    house.at("before claim", house.detach)
+    with pytest.raises(AttachmentMissing):
+        house.detach()
+
+
+def test_a_detach_whose_row_changed_before_it_was_claimed_looks_again(house):
+    house.attach()
+
+    def detach_and_attach():
+        house.detach()
+        house.attach()
+
+    house.at("before claim", detach_and_attach)
+    house.detach()
+    assert house.state() == NOWHERE
+
+
+def test_a_detach_whose_row_keeps_changing_is_a_conflict_that_passes(house):
+    house.attach()
+    for number in range(3):
+        house.at("before claim", lambda number=number: take_over_as(house, f"req-of-{number}"))
+    with pytest.raises(Conflict, match="Other operations on volume 9 are under way") as raised:
+        house.detach()
+    assert raised.value.passes
+    assert house.backend.made("detach") == []
+
+
+def take_over_as(house, request_id):
+    assert Registry(house.database).claim(house.row(), ATTACHED, request_id)
+
+
+def test_an_attach_whose_obstacle_went_meanwhile_tries_again(house):
+    house.put(ATTACHED, server_id="1135", disk=True)
+    house.at("before in_the_way", lambda: house.detach(server_id="1135"))
+    house.attach()
+    assert house.agree()
+    assert house.state() == (ATTACHED, True)
+
+
+def test_an_attach_whose_obstacles_come_and_go_is_a_conflict_that_passes(house):
+    def come():
+        house.put(ATTACHING, server_id="1135")
+
+    def go():
+        assert Registry(house.database).remove(house.row(server_id="1135"))
+
+    house.at("before reserve", come, come, come)
+    house.at("before in_the_way", go, go, go)
+    with pytest.raises(Conflict, match="Other operations on volume 9 are under way") as raised:
+        house.attach()
+    assert raised.value.passes
+    assert house.everything() == (set(), {"1134": {}, "1135": {}, "2001": {}})
+
+
+def test_two_attaches_to_different_servers_have_one_winner(house):
+    house.at("before reserve", lambda: house.attach(server_id="1135"))
+    with pytest.raises(VolumeInUse, match="attached to server 1135"):
+        house.attach()
+    assert house.state(server_id="1135") == (ATTACHED, True)
+    assert house.backend.violations == []
+
+
+def test_of_many_threads_that_attach_one_volume_one_wins(house):
+    outcomes = []
+    start = threading.Barrier(8)
+    callers = [house.caller() for _ in range(8)]
+
+    def attach(number):
+        start.wait(PATIENCE)
+        try:
+            house.manager.attach(callers[number], ("1134", "1135")[number % 2], "9")
+            outcomes.append("done")
+        except (Conflict, Unfinished) as error:
+            outcomes.append(type(error).__name__)
+
+    threads = [threading.Thread(target=attach, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert len(outcomes) == 8
+    assert outcomes.count("done") == 1
+    assert set(outcomes) <= {"done", "VolumeInUse", "Conflict"}
+    assert house.backend.violations == []
+    assert house.agree()
+
+
+# -- servers that the compute API deleted --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("root", [False, True], ids=["data", "root"])
+@pytest.mark.parametrize("backend_knows", [False, True], ids=["no server", "no disk"])
+def test_an_attach_takes_over_the_row_of_a_deleted_server(house, root, backend_knows):
+    house.put(ATTACHED, root=root)
+    house.compute.delete("1134")
+    if not backend_knows:
+        del house.backend.disks["1134"]
+    house.attach(server_id="1135")
+    assert house.row() is None
+    assert house.state(server_id="1135") == (ATTACHED, True)
+    row = house.row(server_id="1135")
+    assert (row.root, row.source, row.request_id) == (False, "/a/file", "req-1")
+
+
+def test_what_was_taken_from_a_deleted_server_is_detached_there_first(house, caplog):
+    house.put(ATTACHED)
+    house.delete_server()
+    seen = []
+    house.at("before backend detach", lambda: seen.append((house.row().state, house.row(server_id="1135"))))
+    house.attach(server_id="1135")
+    assert seen == [(DETACHING, None)]
+    assert [call[:2] for call in house.backend.calls] == [
+        ("attached", "1134"),
+        ("detach", "1134"),
+        ("attach", "1135"),
+    ]
+    assert "was attached to server 1134, which is gone" in caplog.text
+
+
+@pytest.mark.parametrize("state", [ATTACHING, DETACHING])
+def test_a_row_under_way_of_a_deleted_server_is_taken_over_when_it_is_stale_only(house, state):
+    house.put(state)
+    house.delete_server()
+    house.pass_time(STALE_AFTER - 5)
+    with pytest.raises(Conflict) as raised:
+        house.attach(server_id="1135")
+    assert raised.value.passes
+    assert house.backend.calls == []
+    house.pass_time(10)
+    house.attach(server_id="1135")
+    assert house.row() is None
+    assert house.state(server_id="1135") == (ATTACHED, True)
+
+
+def test_a_disk_that_the_backend_still_shows_is_a_conflict(house):
+    house.attach()
+    house.compute.delete("1134")
+    with pytest.raises(VolumeInUse, match="Volume 9 is attached to another server") as raised:
+        house.attach(server_id="1135")
+    assert not raised.value.passes
+    assert house.state() == (ATTACHED, True)
+    assert house.backend.violations == []
+
+
+def test_a_server_that_only_the_backend_does_not_have_keeps_its_row(house):
+    house.put(ATTACHED)
+    del house.backend.disks["1134"]
+    with pytest.raises(VolumeInUse):
+        house.attach(server_id="1135")
+    assert house.row().state == ATTACHED
+
+
+def test_a_backend_that_can_not_tell_keeps_the_row(house):
+    house.put(ATTACHED)
+    house.delete_server()
+    house.backend.fail("attached", refuse(BackendUnavailable("down")))
+    with pytest.raises(BackendUnavailable):
+        house.attach(server_id="1135")
+    assert house.row().state == ATTACHED
+
+
+def test_another_projects_row_of_a_deleted_server_is_a_conflict(house):
+    house.put(ATTACHED, project_id="other")
+    house.delete_server()
+    with pytest.raises(VolumeInUse, match="another server"):
+        house.attach(server_id="1135")
+    assert house.row().state == ATTACHED
+
+
+@pytest.mark.parametrize("error", [OutcomeUnknown("no word"), BackendUnavailable("down")])
+def test_a_deleted_servers_row_stays_when_its_detach_does_not_succeed(house, error):
+    house.put(ATTACHED)
+    house.compute.delete("1134")
+    house.backend.fail("detach", refuse(error))
+    with pytest.raises(type(error)):
+        house.attach(server_id="1135")
+    assert house.row().state == DETACHING
+    assert house.row(server_id="1135") is None
+    house.pass_time(STALE_AFTER + 1)
+    house.attach(server_id="1135")
+    assert house.agree()
+
+
+def test_a_detach_refused_on_a_deleted_server_is_no_answer_about_the_server_asked_for(house):
+    # Rule 6: the claim took over a row of somebody else's; its certain failure is 503, not a conflict here.
+    house.put(ATTACHED)
+    house.compute.delete("1134")
+    house.backend.fail("detach", refuse(AttachRefused("not there")))
+    with pytest.raises((Unfinished, BackendUnavailable)):
+        house.attach(server_id="1135")
+    assert house.row().state == DETACHING
+
+
+@refusals
+def test_an_attach_that_fails_for_certain_after_it_freed_the_volume_leaves_nothing(house, error, answer):
+    house.put(ATTACHING)
+    house.delete_server()
+    house.pass_time(STALE_AFTER + 1)
+    house.backend.fail("attach", refuse(error))
+    with pytest.raises(answer):
+        house.attach(server_id="1135")
+    assert (house.row(), house.row(server_id="1135")) == (None, None)
+    assert house.agree()
+
+
+def test_a_move_that_meets_a_taken_device_is_a_conflict_and_frees_the_volume(house):
+    house.put(ATTACHED)
+    house.delete_server()
+    house.at("before move", lambda: house.attach("99", "1135", device="/dev/vdb"))
+    with pytest.raises(Conflict, match=r"Device /dev/vdb of server 1135 is in use"):
+        house.attach("9", "1135", device="/dev/vdb")
+    assert house.row("9") is None
+    assert house.state("99", "1135") == (ATTACHED, True)
+
+
+def test_a_move_to_a_server_that_is_full_frees_the_volume(house):
+    house.manager = house.make_manager(max_attachments=1)
+    house.put(ATTACHED)
+    house.delete_server()
+    house.at("before move", lambda: house.put(ATTACHED, "99", "1135", disk=True))
+    with pytest.raises(TooManyAttachments):
+        house.attach("9", "1135")
+    assert (house.row("9"), house.row("9", "1135")) == (None, None)
+    assert house.agree()
+
+
+def test_a_claim_on_a_deleted_servers_row_that_was_lost_is_not_moved(house):
+    house.put(ATTACHED)
+    house.delete_server()
+    house.at("before move", house.take_over)
+    with pytest.raises(Unfinished):
+        house.attach(server_id="1135")
+    assert house.row().request_id == "req-of-another"
+    assert house.backend.made("attach") == []
+
+
+def test_of_two_that_take_over_a_deleted_servers_row_one_does(house):
+    house.compute.add(Server("1136", "demo", "ACTIVE"))
+    house.backend.disks["1136"] = {}
+    house.put(ATTACHED)
+    house.delete_server()
+    house.at("before claim", lambda: house.attach(server_id="1136"))
+    with pytest.raises(VolumeInUse, match="attached to server 1136"):
+        house.attach(server_id="1135")
+    assert house.backend.violations == []
+    assert house.agree()
+
+
+def test_a_detach_on_a_deleted_server_removes_the_row(house):
+    house.put(ATTACHED)
+    house.delete_server()
+    house.detach()
+    assert house.row() is None
+
+
+def test_a_detach_on_a_deleted_server_goes_to_the_backend(house):
+    house.attach()
+    house.compute.delete("1134")
+    house.detach()
+    assert house.state() == NOWHERE
+    assert house.backend.made("detach") == [("1134", "9")]
+
+
+def test_a_detach_on_a_deleted_server_of_another_project_is_missing(house):
+    house.put(ATTACHED)
+    house.delete_server()
+    with pytest.raises(ServerMissing):
+        house.detach(project_id="other")
+    assert house.row().state == ATTACHED
+
+
+def test_a_detach_of_what_a_deleted_server_did_not_have_is_missing(house):
+    house.delete_server()
+    with pytest.raises(ServerMissing):
+        house.detach()
+
+
+def test_a_server_that_only_the_backend_does_not_have_is_not_believed_gone_by_a_detach(house):
+    house.attach()
+    del house.backend.disks["1134"]
+    with pytest.raises(Unfinished):
+        house.detach()
+    assert house.row().state == DETACHING
+    house.compute.delete("1134")
+    house.pass_time(STALE_AFTER + 1)
+    house.detach()
+    assert house.row() is None
+
+
+def test_a_detach_that_can_not_ask_whether_the_server_is_gone_keeps_the_row(house):
+    house.attach()
+    del house.backend.disks["1134"]
+    house.at("before backend detach", house.compute_is_down)
+    with pytest.raises(ComputeUnavailable):
+        house.detach()
+    assert house.row().state == DETACHING
+
+
+def test_a_server_deleted_while_it_is_detached_from_counts_as_done(house):
+    house.attach()
+    house.at("before backend detach", house.delete_server)
+    house.detach()
+    assert house.row() is None
+
+
+# -- places ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(database, monkeypatch):
+    """Give a house with two places, in which a call hangs soon."""
+    return House(database, monkeypatch, patience=0.02, places=2)
+
+
+@pytest.fixture
+def hung(small):
+    """Give ``hung(method)``: hang the next call of it; at the end all go on."""
+    go_on = threading.Event()
+
+    def hang_next(method):
+        begun = threading.Event()
+        small.backend.fail(method, hang(begun, go_on))
+        return begun
+
+    hang_next.go_on = go_on
+    yield hang_next
+    go_on.set()
+    small.operations._threads().shutdown(wait=True)
+
+
+def test_a_call_that_hangs_is_an_unknown_outcome(small, hung):
+    begun = hung("attach")
+    with pytest.raises(OutcomeUnknown):
+        small.attach()
+    assert begun.is_set()
+    assert small.state() == (ATTACHING, False)
+
+
+def test_when_all_places_are_taken_nothing_is_begun_but_reading_goes_on(small, hung):
+    small.attach("77")
+    for volume_id in ("9", "99"):
+        hung("attach")
+        with pytest.raises(OutcomeUnknown):
+            small.attach(volume_id)
+    small.catalog.add(Volume("100", "demo"))
+    before = small.everything()
+    with pytest.raises(Overloaded):
+        small.attach("100")
+    with pytest.raises(Overloaded):
+        small.detach("77")
+    assert small.everything() == before
+    assert small.get("77").volume_id == "77"
+    assert [row.volume_id for row in small.list()] == ["77"]
+
+
+def test_a_hung_call_keeps_its_place_until_it_ends(small, hung):
+    for volume_id in ("9", "99"):
+        hung("attach")
+        with pytest.raises(OutcomeUnknown):
+            small.attach(volume_id)
+    with pytest.raises(Overloaded):
+        small.attach("77")
+    hung.go_on.set()
+    places = small.operations._places()
+    # Both places come free when the calls have ended; to take them is to wait for that.
+    for _ in range(2):
+        assert places.acquire(timeout=PATIENCE)
+    for _ in range(2):
+        places.release()
+    small.attach("77")
+    assert small.state("77") == (ATTACHED, True)
+
+
+def test_reconcile_that_finds_no_place_leaves_the_row_undecided(small, hung):
+    small.put(DETACHING, "77", disk=True, stale=True)
+    for volume_id in ("9", "99"):
+        hung("attach")
+        with pytest.raises(OutcomeUnknown):
+            small.attach(volume_id)
+    assert ("1134", "77", UNDECIDED) in small.reconcile()
+    assert small.row("77").request_id == "req-of-the-dead"
+
+
+# -- reconcile: what is stale ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("disk", [False, True])
+def test_a_stale_attach_is_attached_if_the_disk_is_there_and_goes_if_not(house, disk):
+    house.put(ATTACHING, disk=disk, stale=True)
+    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.state() == ((ATTACHED, True) if disk else NOWHERE)
+    # By a call of its own, whatever it read: the dead worker's may have come later.
+    assert house.backend.made("attach" if disk else "detach") == [("1134", "9")]
+
+
+@pytest.mark.parametrize("disk", [False, True])
+def test_a_stale_detach_is_detached_and_goes(house, disk):
+    house.put(DETACHING, disk=disk, stale=True)
+    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.state() == NOWHERE
+    assert house.backend.made("detach") == [("1134", "9")]
+
+
+def test_a_late_disk_that_came_after_reconcile_looked_does_not_stay(house):
+    house.put(ATTACHING, stale=True)
+
+    def come_late():
+        house.backend.disks["1134"]["9"] = "/dev/vdb"
+
+    house.at("after backend attached", come_late)
+    house.reconcile()
+    assert house.state() == NOWHERE
+
+
+def test_reconcile_claims_a_row_before_it_looks(house):
+    seen = []
+    house.put(ATTACHING, stale=True)
+    house.at("before backend attached", lambda: seen.append(house.row().request_id))
+    house.reconcile()
+    assert seen
+    assert seen[0] != "req-of-the-dead"
+
+
+def test_reconcile_that_comes_second_leaves_the_row(house):
+    house.put(ATTACHING, stale=True)
+    house.at("before claim", house.take_over)
+    assert house.reconcile() == [("1134", "9", AGREES)]
+    assert house.backend.calls == []
+
+
+@pytest.mark.parametrize("state", [ATTACHING, DETACHING])
+def test_a_stale_row_of_a_deleted_server_goes(house, state):
+    house.put(state)
+    house.delete_server()
+    house.pass_time(STALE_AFTER + 1)
+    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.row() is None
+
+
+@pytest.mark.parametrize("state", [ATTACHING, DETACHING])
+def test_a_stale_row_of_a_server_that_only_the_backend_does_not_have_is_undecided(house, state):
+    house.put(state)
+    del house.backend.disks["1134"]
+    house.pass_time(STALE_AFTER + 1)
+    assert house.reconcile() == [("1134", "9", UNDECIDED)]
+    assert house.row().state == state
+
+
+def test_unfinished_leaves_attached_rows_alone(house):
+    house.put(ATTACHED)
+    assert house.reconcile() == []
+    assert house.backend.calls == []
+
+
+def test_a_stale_row_is_settled_though_the_servers_state_forbids_attaching(house):
+    house.put(ATTACHING, disk=True, stale=True)
+    house.set_server(status="ERROR", locked=True)
+    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.state() == (ATTACHED, True)
+
+
+# -- reconcile: everything ------------------------------------------------------------------------------
+
+
+def test_what_agrees_is_left_alone(house):
+    house.attach("9")
+    house.attach("77", "1135")
+    house.backend.calls.clear()
+    before = house.everything()
+    assert sorted(house.reconcile(everything=True)) == [("1134", "9", AGREES), ("1135", "77", AGREES)]
+    assert house.everything() == before
+    assert house.backend.made("attach") == house.backend.made("detach") == []
+
+
+def test_an_attached_row_without_a_disk_is_attached_again(house):
+    house.put(ATTACHED, device="/dev/vdq")
+    assert house.reconcile(everything=True) == [("1134", "9", SETTLED)]
+    assert house.state() == (ATTACHED, True)
+    assert house.backend.disks["1134"] == {"9": "/dev/vdq"}
+
+
+def test_an_attached_row_is_claimed_before_it_is_attached_again(house):
+    seen = []
+    house.put(ATTACHED)
+    house.at("before backend attach", lambda: seen.append((house.row().state, house.row().request_id)))
+    house.reconcile(everything=True)
+    ((state, request_id),) = seen
+    assert state == ATTACHING
+    assert request_id != "req-of-the-dead"
+
+
+def test_an_attached_row_without_a_disk_is_named_when_the_servers_state_forbids(house):
+    house.put(ATTACHED)
+    house.set_server(status="ERROR")
+    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    assert "state ERROR" in house.findings[0].what
+    assert house.state() == (ATTACHED, False)
+    assert house.backend.made("attach") == []
+
+
+@refusals
+def test_an_attached_row_that_can_not_be_attached_again_is_attached_still(house, error, answer):
+    house.put(ATTACHED)
+    house.backend.fail("attach", refuse(error))
+    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    assert house.state() == (ATTACHED, False)
+    assert str(error) in house.findings[0].what
+
+
+def test_an_attached_row_of_a_deleted_server_goes(house):
+    house.put(ATTACHED, root=True)
+    house.delete_server()
+    assert house.reconcile(everything=True) == [("1134", "9", SETTLED)]
+    assert house.row() is None
+
+
+def test_an_attached_row_of_a_deleted_server_whose_disk_is_there_stays(house):
+    house.attach()
+    house.compute.delete("1134")
+    house.reconcile(everything=True)
+    assert house.state() == (ATTACHED, True)
+
+
+def test_an_attached_row_of_a_server_that_only_the_backend_does_not_have_stays(house):
+    house.put(ATTACHED)
+    del house.backend.disks["1134"]
+    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    assert house.row().state == ATTACHED
+
+
+def test_a_device_that_differs_is_put_right(house):
+    house.put(ATTACHED, device="/dev/vdb")
+    house.backend.disks["1134"]["9"] = "/dev/vdc"
+    assert house.reconcile(everything=True) == [("1134", "9", SETTLED)]
+    assert house.row().device == "/dev/vdc"
+    assert house.row().state == ATTACHED
+
+
+def test_a_device_that_another_row_has_is_undecided(house):
+    house.put(ATTACHED, device="/dev/vdb")
+    house.put(ATTACHED, "99", device="/dev/vdc")
+    house.backend.disks["1134"] = {"9": "/dev/vdc", "99": "/dev/vdc"}
+    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED), ("1134", "99", AGREES)]
+    assert house.row().device == "/dev/vdb"
+
+
+def test_a_disk_that_no_row_knows_is_named_and_left(house):
+    house.backend.disks["1135"]["4711"] = "/dev/vdx"
+    assert house.reconcile(everything=True) == [("1135", "4711", UNDECIDED)]
+    assert "/dev/vdx" in house.findings[0].what
+    assert house.backend.disks["1135"] == {"4711": "/dev/vdx"}
+
+
+def test_a_disk_of_a_server_that_only_rows_know_is_named_too(house):
+    house.put(ATTACHED, disk=True)
+    house.backend.disks["1134"]["4711"] = ""
+    house.compute.delete("1134")
+    assert ("1134", "4711", UNDECIDED) in house.reconcile(everything=True)
+
+
+def test_a_disk_whose_row_is_being_removed_just_now_is_not_named(house):
+    house.backend.disks["1135"]["9"] = "/dev/vdb"
+
+    def detach_between():
+        house.backend.disks["1135"].pop("9", None)
+
+    # The servers are looked at one after the other: 1134, 1135, and 1135 once more.
+    house.at("after backend attached", lambda: None, detach_between)
+    assert house.reconcile(everything=True) == []
+
+
+def test_a_disk_with_a_row_in_whatever_state_is_known(house):
+    house.put(DETACHING, disk=True)
+    assert house.reconcile(everything=True) == [("1134", "9", AGREES)]
+
+
+def test_servers_that_can_not_be_listed_are_told_of(house):
+    house.attach()
+    house.compute_is_down()
+    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED), ("", "", UNDECIDED)]
+    assert house.state() == (ATTACHED, True)
+
+
+def test_a_backend_that_does_not_answer_leaves_all_undecided(house):
+    house.attach()
+    house.backend.fail("attached", refuse(BackendUnavailable("down")))
+    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    assert house.findings[0].what == "down"
+    assert house.state() == (ATTACHED, True)
+
+
+def test_a_server_whose_disks_can_not_be_seen_is_not_passed_over_in_silence(house):
+    house.backend.disks["1135"]["4711"] = "/dev/vdx"
+    house.backend.fail("attached", *[refuse(BackendUnavailable("down"))] * 3)
+    found = house.reconcile(everything=True)
+    assert found == [("1134", "", UNDECIDED), ("1135", "", UNDECIDED), ("2001", "", UNDECIDED)]
+    assert house.reconcile(everything=True) == [("1135", "4711", UNDECIDED)]
+
+
+def test_one_rows_trouble_does_not_keep_reconcile_from_the_others(house):
+    house.put(DETACHING, "9", disk=True)
+    house.put(DETACHING, "99", disk=True, device="/dev/vdc", stale=True)
+    house.backend.fail("detach", refuse(BackendUnavailable("down")))
+    assert house.reconcile() == [("1134", "9", UNDECIDED), ("1134", "99", SETTLED)]
+
+
+def test_a_difference_is_looked_at_again_before_it_is_told(house):
+    house.put(ATTACHED)
+    house.set_server(status="ERROR")
+    house.at("after backend attached", house.take_over)
+    assert house.reconcile(everything=True) == [("1134", "9", AGREES)]
+
+
+# -- reconcile without the compute API --------------------------------------------------------------------
+
+
+@pytest.fixture
+def alone(house):
+    house.reconciler = house.make_reconciler(None)
+    return house
+
+
+@pytest.mark.parametrize(("state", "disk"), [(ATTACHING, True), (ATTACHING, False), (DETACHING, True)])
+def test_without_a_compute_api_stale_rows_are_settled_by_the_backends_word(alone, state, disk):
+    alone.put(state, disk=disk, stale=True)
+    assert alone.reconcile() == [("1134", "9", SETTLED)]
+    assert alone.agree()
+
+
+def test_without_a_compute_api_a_server_that_the_backend_does_not_have_is_undecided(alone):
+    alone.put(DETACHING)
+    alone.delete_server()
+    alone.pass_time(STALE_AFTER + 1)
+    assert alone.reconcile() == [("1134", "9", UNDECIDED)]
+    assert alone.row().state == DETACHING
+
+
+def test_without_a_compute_api_an_attached_row_without_a_disk_is_undecided(alone):
+    alone.put(ATTACHED)
+    assert alone.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    assert alone.state() == (ATTACHED, False)
+
+
+def test_without_a_compute_api_disks_that_no_row_knows_are_named_on_servers_that_rows_know(alone):
+    alone.attach()
+    alone.backend.disks["1134"]["4711"] = "/dev/vdx"
+    assert alone.reconcile(everything=True) == [("1134", "9", AGREES), ("1134", "4711", UNDECIDED)]
+
+
+# -- reconcile twice, and side by side ----------------------------------------------------------------------
+
+
+def mess(house):
+    """Leave one of everything that reconcile can settle."""
+    house.compute.add(Server("1136", "demo", "ACTIVE"))
+    house.backend.disks["1136"] = {}
+    volumes = [Volume(str(number), "demo") for number in range(10, 17)]
+    house.catalog.add(*volumes)
+    house.put(ATTACHING, "10", disk=True, device="/dev/vdb")
+    house.put(ATTACHING, "11")
+    house.put(DETACHING, "12", disk=True, device="/dev/vdc")
+    house.put(DETACHING, "13")
+    house.put(ATTACHED, "14")
+    house.put(ATTACHED, "15", "1136")
+    house.put(ATTACHED, "16", "1135", disk=True, device="/dev/vdb")
+    house.delete_server("1136")
+    house.pass_time(STALE_AFTER + 1)
+
+
+def test_reconcile_twice_changes_nothing(house):
+    mess(house)
+    house.reconcile(everything=True)
+    assert house.agree()
+    before = house.everything()
+    calls = len(house.backend.calls)
+    assert {outcome for _, _, outcome in house.reconcile(everything=True)} == {AGREES}
+    assert house.everything() == before
+    assert {call[0] for call in house.backend.calls[calls:]} == {"attached"}
+
+
+@pytest.mark.parametrize("step", ["before claim", "after claim", "before backend attach", "before confirm"])
+@pytest.mark.parametrize("skip", range(4))
+def test_two_reconciles_side_by_side_do_what_one_does(house, step, skip):
+    mess(house)
+    other = house.make_reconciler(house.compute.remote)
+    house.at(step, *[lambda: None] * skip, lambda: list(other.everything()))
+    house.reconcile(everything=True)
+    house.reconcile(everything=True)
+    assert house.agree()
+    assert house.everything()[0] == {
+        ("1134", "10", ATTACHED, "/dev/vdb"),
+        ("1134", "14", ATTACHED, house.row("14").device),
+        ("1135", "16", ATTACHED, "/dev/vdb"),
+    }
+
+
+def test_reconcile_beside_an_attach_leaves_it_alone(house):
+    house.at("after reserve", lambda: house.reconcile(everything=True))
+    house.at("before confirm", lambda: house.reconcile(everything=True))
+    house.attach()
+    assert house.agree()
+    assert house.backend.made("attach") == [("1134", "9")]
+
+
+def test_a_request_beside_reconcile_of_a_stale_row_is_a_conflict_that_passes(house):
+    house.put(ATTACHING, stale=True)
+    answers = []
+
+    def attach():
+        with pytest.raises(Conflict) as raised:
+            house.attach()
+        answers.append(raised.value.passes)
+
+    house.at("after claim", attach)
+    house.reconcile()
+    assert answers == [True]
+    assert house.agree()
+
+
+def test_findings_tell_what_was_done(house, caplog):
+    house.put(DETACHING, disk=True, stale=True)
+    house.reconcile()
+    (finding,) = house.findings
+    assert dataclasses.astuple(finding) == ("1134", "9", DETACHING, SETTLED, "detached, the row removed")
+
+
+def test_a_caller_may_do_all_in_its_own_project_only(house):
+    # The policy that the tests above rely on.
+    assert member(house.caller(), "create", "demo")
+    assert not member(house.caller(), "create", "other")

@@ -1,0 +1,338 @@
+"""Attach, detach, reconcile, deletions, faults, deaths and time in any order: what the protocol promises holds.
+
+The invariants have the names that they have in the protocol's model:
+
+I1  the disk is never in two servers at once (unless the volume is multiattach)
+I2  what was shown as attached is in registry and backend until a detach claims it or its server is deleted
+I3  when all is quiet and reconcile has run, registry and backend agree and nothing is under way
+I4  who was told "failed for certain", or "detached", has left nothing behind
+I5  reconcile twice, one after the other or side by side, is reconcile once
+
+Operations overlap without threads: at a step of one, others run to their end or to their own worker's death.
+What timing promises is kept to: a backend call ends, wholly, before the claim that it was made under is stale.
+"""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from scripted import OPERATION_TIMEOUT, STALE_AFTER, Died, House
+from sqlalchemy import delete
+
+from os_volume_ext.backends.base import AttachRefused, BackendError, BackendUnavailable, OutcomeUnknown, Server, Volume
+from os_volume_ext.claims import Unfinished
+from os_volume_ext.compute import ServerMissing
+from os_volume_ext.manager import AttachmentMissing, Conflict
+from os_volume_ext.operations import Overloaded
+from os_volume_ext.reconcile import AGREES
+from os_volume_ext.registry import database as database_module
+from os_volume_ext.registry import schema
+from os_volume_ext.registry.attachments import ATTACHED, DETACHING, Registry
+from os_volume_ext.registry.database import Database, RegistryUnavailable
+from os_volume_ext.registry.tables import attachments as table
+
+SERVERS = ("1134", "1135", "1136")
+# More of them: PROTOCOL_EXAMPLES=10000 pytest ...
+EXAMPLES = int(os.environ.get("PROTOCOL_EXAMPLES", "50"))
+EXCLUSIVE, MULTIATTACH = "9", "77"
+DEVICES = (None, "/dev/vdb", "/dev/vdc")
+ANSWERS = (
+    BackendError,
+    Unfinished,
+    Conflict,
+    ServerMissing,
+    AttachmentMissing,
+    Overloaded,
+    RegistryUnavailable,
+    Died,
+)
+STEPS = (
+    "before reserve",
+    "after reserve",
+    "before in_the_way",
+    "after in_the_way",
+    "before claim",
+    "after claim",
+    "before backend attached",
+    "after backend attached",
+    "before backend attach",
+    "after backend attach",
+    "before backend detach",
+    "after backend detach",
+    "before confirm",
+    "after confirm",
+    "before move",
+    "after move",
+    "before remove",
+    "after remove",
+)
+
+volumes = st.sampled_from((EXCLUSIVE, EXCLUSIVE, MULTIATTACH))
+servers = st.sampled_from(SERVERS)
+operations = st.one_of(
+    st.tuples(st.just("attach"), volumes, servers, st.sampled_from(DEVICES)),
+    st.tuples(st.just("detach"), volumes, servers),
+    st.tuples(st.just("reconcile"), st.booleans()),
+)
+seconds = st.sampled_from((OPERATION_TIMEOUT - 1, OPERATION_TIMEOUT + 1, STALE_AFTER + 1))
+events = st.one_of(
+    operations,
+    st.tuples(st.just("pass_time"), seconds),
+    st.tuples(st.just("delete_from_compute"), servers),
+    st.tuples(st.just("delete_from_backend"), servers),
+    st.just(("die",)),
+)
+overlaps = st.lists(st.tuples(st.sampled_from(STEPS), events), max_size=3)
+faults = st.lists(
+    st.tuples(
+        st.sampled_from(("attach", "detach")),
+        st.sampled_from(("unavailable", "refused", "nothing happens", "it happens", "it happens late", "a bug")),
+    ),
+    max_size=2,
+)
+
+
+@dataclass
+class Late:
+    """A call that was given up and will yet have its effect; not after ``until``, which timing promises."""
+
+    effect: object
+    until: float
+
+
+class Protocol(RuleBasedStateMachine):
+    database = None  # set by the test
+    monkeypatch = None
+
+    def __init__(self):
+        super().__init__()
+        with self.database.write() as connection:
+            connection.execute(delete(table))
+        house = self.house = House(self.database, self.monkeypatch)
+        house.compute.known.clear()
+        house.backend.disks.clear()
+        for server_id in SERVERS:
+            house.compute.add(Server(server_id, "demo", "ACTIVE"))
+            house.backend.disks[server_id] = {}
+        house.catalog.known.clear()
+        house.catalog.add(Volume(EXCLUSIVE, "demo"), Volume(MULTIATTACH, "demo", multiattach=True))
+        house.registry.changed = self.changed
+        self.promised = set()
+        self.broken = house.backend.violations
+        self.late = []
+        self.calling = []
+        house.backend._call = self.call(house.backend._call)
+
+    # -- what is noted at once ---------------------------------------------------------------------------
+
+    def changed(self, method, arguments, answer):
+        if not answer and method != "reserve":
+            return
+        row = arguments[0]
+        here = (row.volume_id, row.server_id)
+        if method == "confirm":
+            # Callers will see it from now on.
+            if row.server_id in self.house.compute.known and row.server_id in self.house.backend.disks:
+                self.promised.add(here)
+        elif method == "claim" and arguments[1] == DETACHING:
+            self.promised.discard(here)
+        elif method in ("remove", "move") and row.volume_id in self.house.backend.devices(row.server_id):
+            self.broken.append(f"I4: the row of {here} was removed, and the disk is there")
+
+    def call(self, call):
+        def noted(*arguments):
+            self.calling.append(self.house.now)
+            try:
+                return call(*arguments)
+            finally:
+                self.calling.pop()
+
+        return noted
+
+    # -- what happens ------------------------------------------------------------------------------------
+
+    def happen(self, event):
+        name, *arguments = event
+        getattr(self, f"do_{name}")(*arguments)
+
+    def do_attach(self, volume_id, server_id, device):
+        self.house.attach(volume_id, server_id, device)
+
+    def do_detach(self, volume_id, server_id):
+        self.house.detach(volume_id, server_id)
+
+    def do_reconcile(self, everything):
+        reconciler = self.house.reconciler
+        list(reconciler.everything() if everything else reconciler.unfinished())
+
+    def do_die(self):
+        raise Died
+
+    def do_pass_time(self, how_long):
+        # A call ends within its time limit, so as long as one is made time can't pass beyond that.
+        for started in self.calling:
+            how_long = min(how_long, started + OPERATION_TIMEOUT - self.house.now)
+        if how_long <= 0:
+            return
+        for late in [late for late in self.late if late.until <= self.house.now + how_long]:
+            self.take_effect(late)
+        self.house.pass_time(how_long)
+
+    def do_delete_from_compute(self, server_id):
+        self.house.compute.known.pop(server_id, None)
+        self.forget(server_id)
+
+    def do_delete_from_backend(self, server_id):
+        self.house.backend.disks.pop(server_id, None)
+        self.forget(server_id)
+
+    def forget(self, server_id):
+        self.promised = {(volume, server) for volume, server in self.promised if server != server_id}
+
+    def take_effect(self, late):
+        self.late.remove(late)
+        with suppress(BackendError):  # it was given up, so nobody hears of it
+            late.effect()
+
+    def nested(self, event):
+        """Have something happen at a step of an operation, which then goes on; only ``die`` ends it."""
+
+        def action():
+            if event == ("die",):
+                raise Died
+            try:
+                self.happen(event)
+            except ANSWERS:
+                pass
+            except BaseException as error:
+                self.broken.append(f"{event} raised {error!r}")
+
+        return action
+
+    def fault(self, kind):
+        def call(effect):
+            if kind == "unavailable":
+                raise BackendUnavailable(kind)
+            if kind == "refused":
+                raise AttachRefused(kind)
+            if kind == "it happens late":
+                self.late.append(Late(effect, self.calling[-1] + OPERATION_TIMEOUT))
+            if kind == "it happens":
+                effect()
+            raise RuntimeError(kind) if kind == "a bug" else OutcomeUnknown(kind)
+
+        return call
+
+    def run(self, operation, overlaps, faults):
+        house = self.house
+        for step, event in overlaps:
+            house.at(step, self.nested(event))
+        for method, kind in faults:
+            house.backend.fail(method, self.fault(kind))
+        try:
+            self.happen(operation)
+        except ANSWERS:
+            pass
+        finally:
+            house.hooks.waiting.clear()
+            house.backend.faults.clear()
+
+    @rule(operation=operations, overlaps=overlaps, faults=faults)
+    def something_is_asked_for(self, operation, overlaps, faults):
+        self.run(operation, overlaps, faults)
+
+    @rule(operation=operations)
+    def something_is_asked_for_and_nothing_goes_wrong(self, operation):
+        self.run(operation, [], [])
+
+    @rule(how_long=seconds)
+    def time_passes(self, how_long):
+        self.do_pass_time(how_long)
+
+    @rule(server_id=servers, first=st.sampled_from(("compute", "backend")))
+    def a_server_is_deleted(self, server_id, first):
+        self.happen((f"delete_from_{first}", server_id))
+
+    @rule(server_id=servers)
+    def a_server_is_made_again(self, server_id):
+        # Only when nothing of the old one is left; ids are not reused otherwise.
+        house = self.house
+        if server_id in house.compute.known or Registry(self.database).find(server_id=server_id):
+            return
+        if not house.backend.devices(server_id) and not self.late:
+            house.compute.add(Server(server_id, "demo", "ACTIVE"))
+            house.backend.disks[server_id] = {}
+
+    @rule()
+    def a_call_that_was_given_up_has_its_effect(self):
+        if self.late:
+            self.take_effect(self.late[0])
+
+    @rule(overlaps=st.lists(st.tuples(st.sampled_from(STEPS), st.just(("reconcile", True))), max_size=1))
+    def all_is_quiet_and_reconcile_runs(self, overlaps):
+        house = self.house
+        for late in list(self.late):
+            self.take_effect(late)
+        for server_id in SERVERS:  # a deletion comes to its end
+            if server_id not in house.compute.known or server_id not in house.backend.disks:
+                self.do_delete_from_compute(server_id)
+                self.do_delete_from_backend(server_id)
+        house.pass_time(STALE_AFTER + 1)
+        self.run(("reconcile", True), overlaps, [])
+        if not house.agree():
+            self.broken.append(f"I3: {house.everything()}")
+        before = house.everything()
+        calls = len(house.backend.calls)
+        outcomes = {outcome for _, _, outcome in house.reconcile(everything=True)}
+        if house.everything() != before or not outcomes <= {AGREES}:
+            self.broken.append(f"I5: {before} became {house.everything()}, {outcomes}")
+        if {call[0] for call in house.backend.calls[calls:]} - {"attached"}:
+            self.broken.append(f"I5: {house.backend.calls[calls:]}")
+
+    # -- what is looked at after each ------------------------------------------------------------------------
+
+    @invariant()
+    def nothing_was_broken_on_the_way(self):
+        assert self.broken == []
+
+    @invariant()
+    def i1_the_disk_is_never_in_two_servers(self):
+        assert sum(EXCLUSIVE in disks for disks in self.house.backend.disks.values()) <= 1
+
+    @invariant()
+    def i2_what_was_shown_as_attached_is_so(self):
+        for volume_id, server_id in self.promised:
+            assert self.house.state(volume_id, server_id) == (ATTACHED, True), (volume_id, server_id)
+
+
+@pytest.fixture
+def protocol(tmp_path, monkeypatch):
+    def in_a_hurry(connection, record):
+        prepare(connection, record)
+        connection.execute("PRAGMA synchronous = OFF")  # nothing here is about power cuts
+
+    prepare = database_module._prepare_sqlite
+    monkeypatch.setattr(database_module, "_prepare_sqlite", in_a_hurry)
+    database = Database({"url": f"sqlite:///{tmp_path / 'registry.db'}"})
+    schema.ensure(database)
+    monkeypatch.setattr(Protocol, "database", database)
+    monkeypatch.setattr(Protocol, "monkeypatch", monkeypatch)
+    yield Protocol
+    database.dispose()
+
+
+def test_whatever_happens_the_invariants_hold(protocol):
+    run_state_machine_as_test(
+        protocol,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=20,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,733 @@
+"""The registry over a real database: what the database itself promises, and what the changes compare.
+
+The database's URL comes from one fixture, ``url``.
+"""
+
+import dataclasses
+import datetime
+import multiprocessing
+import threading
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import event, insert, update
+from sqlalchemy.engine import Engine
+
+from os_volume_ext.backends.base import TooManyAttachments
+from os_volume_ext.registry import database as database_module
+from os_volume_ext.registry import schema
+from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Listed, Registry, Taken
+from os_volume_ext.registry.database import BUSY_TIMEOUT, Database, RegistryUnavailable
+from os_volume_ext.registry.tables import attachments as table
+
+PATIENCE = 60  # seconds after which a test gives up
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'registry.db'}"
+
+
+@pytest.fixture
+def database(url):
+    database = Database({"url": url})
+    schema.ensure(database)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def registry(database):
+    return Registry(database)
+
+
+@pytest.fixture
+def only_sqlite(url):
+    if not url.startswith("sqlite"):
+        pytest.skip("this is about SQLite")
+
+
+def attachment(volume_id="9", server_id="1134", **more):
+    row = Attachment(
+        volume_id=volume_id,
+        server_id=server_id,
+        project_id="demo",
+        exclusive=True,
+        device=None,
+        root=False,
+        state=ATTACHING,
+        request_id="req-1",
+        host=None,
+        instance_name=None,
+        source=None,
+        format=None,
+    )
+    return dataclasses.replace(row, **more)
+
+
+@contextmanager
+def behind_their_backs(database):
+    """Give a connection that is nobody else's; it is committed."""
+    engine = database.connect()
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def change(database, row, **values):
+    """Change a row behind everybody's back."""
+    here = (table.c.volume_id == row.volume_id) & (table.c.server_id == row.server_id)
+    with behind_their_backs(database) as connection:
+        assert connection.execute(update(table).where(here).values(**values)).rowcount == 1
+
+
+def fill(database, rows):
+    made = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    with behind_their_backs(database) as connection:
+        connection.execute(
+            insert(table),
+            [
+                {
+                    "volume_id": row.volume_id,
+                    "server_id": row.server_id,
+                    "project_id": row.project_id,
+                    "exclusive_volume_id": row.volume_id if row.exclusive else None,
+                    "root": row.root,
+                    "state": row.state,
+                    "request_id": row.request_id,
+                    "created_at": made,
+                    "updated_at": made,
+                }
+                for row in rows
+            ],
+        )
+
+
+def in_threads(*functions):
+    """Run functions at the same moment; return what they returned or raised."""
+    start = threading.Barrier(len(functions))
+    outcomes = [None] * len(functions)
+
+    def run(place, function):
+        start.wait(PATIENCE)
+        try:
+            outcomes[place] = function()
+        except Exception as error:
+            outcomes[place] = error
+
+    threads = [threading.Thread(target=run, args=each) for each in enumerate(functions)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    return outcomes
+
+
+# -- what is stored --------------------------------------------------------------------------------
+
+
+def test_a_reserved_row_is_read_as_it_was_written(registry):
+    wanted = attachment(
+        device="/dev/vdc", root=True, host="node-1", instance_name="instance-1", source="/a/file", format="raw"
+    )
+    registry.reserve(wanted)
+    found = registry.get("9", "1134")
+    assert dataclasses.replace(found, created_at=None, updated_at=None, age=0.0) == wanted
+    assert found.created_at.tzinfo == datetime.UTC
+
+
+def test_a_row_that_is_not_there_is_none(registry):
+    assert registry.get("9", "1134") is None
+
+
+def test_a_row_knows_the_server_and_the_volume_as_they_were(registry):
+    registry.reserve(attachment(host="node-1", instance_name="i-1", source="/a/file", format="raw", exclusive=False))
+    found = registry.get("9", "1134")
+    assert (found.server.id, found.server.host, found.server.instance_name) == ("1134", "node-1", "i-1")
+    assert (found.volume.id, found.volume.source, found.volume.format) == ("9", "/a/file", "raw")
+    assert found.volume.multiattach
+
+
+def test_microseconds_are_kept(registry, database):
+    registry.reserve(attachment())
+    moment = datetime.datetime(2026, 3, 4, 5, 6, 7, 123456, datetime.UTC)
+    change(database, attachment(), created_at=moment, updated_at=moment)
+    found = registry.get("9", "1134")
+    assert (found.created_at, found.updated_at) == (moment, moment)
+
+
+def test_a_time_of_another_zone_is_stored_as_utc(registry, database):
+    registry.reserve(attachment())
+    zone = datetime.timezone(datetime.timedelta(hours=2))
+    change(database, attachment(), created_at=datetime.datetime(2026, 1, 1, 1, 30, tzinfo=zone))
+    assert registry.get("9", "1134").created_at == datetime.datetime(2025, 12, 31, 23, 30, tzinfo=datetime.UTC)
+
+
+def test_a_time_without_a_zone_is_refused(registry):
+    with pytest.raises(Exception, match="has no time zone"):
+        registry.list("1134", since=datetime.datetime(2026, 1, 1))
+
+
+# -- what stands in the way ------------------------------------------------------------------------
+
+
+def test_a_volume_is_reserved_once_on_a_server(registry):
+    registry.reserve(attachment())
+    with pytest.raises(Taken):
+        registry.reserve(attachment(request_id="req-2"))
+    assert registry.get("9", "1134").request_id == "req-1"
+
+
+def test_a_volume_is_reserved_on_one_server(registry):
+    registry.reserve(attachment())
+    with pytest.raises(Taken):
+        registry.reserve(attachment(server_id="1135"))
+
+
+def test_a_multiattach_volume_is_reserved_on_several_servers(registry):
+    for server_id in ("1134", "1135", "1136"):
+        registry.reserve(attachment(server_id=server_id, exclusive=False))
+    assert len(registry.of_volume("9")) == 3
+
+
+def test_a_multiattach_volume_is_reserved_once_on_each_server(registry):
+    registry.reserve(attachment(exclusive=False))
+    with pytest.raises(Taken):
+        registry.reserve(attachment(exclusive=False, request_id="req-2"))
+
+
+def test_a_device_of_a_server_is_reserved_once(registry):
+    registry.reserve(attachment(device="/dev/vdb"))
+    with pytest.raises(Taken):
+        registry.reserve(attachment("10", device="/dev/vdb"))
+
+
+def test_servers_have_devices_of_the_same_name(registry):
+    registry.reserve(attachment(device="/dev/vdb"))
+    registry.reserve(attachment("10", "1135", device="/dev/vdb"))
+
+
+def test_devices_that_are_not_known_are_not_in_each_others_way(registry):
+    registry.reserve(attachment())
+    registry.reserve(attachment("10"))
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [
+        (attachment(), attachment(request_id="req-2")),
+        (attachment(), attachment(server_id="1135")),
+        (attachment(device="/dev/vdb"), attachment("10", device="/dev/vdb")),
+        (attachment(exclusive=False), attachment(exclusive=False, request_id="req-2")),
+    ],
+    ids=["the same", "the volume elsewhere", "the device", "the same multiattach volume"],
+)
+def test_the_row_in_the_way_is_found(registry, there, wanted):
+    registry.reserve(there)
+    found = registry.in_the_way(wanted)
+    assert (found.volume_id, found.server_id) == (there.volume_id, there.server_id)
+
+
+def test_a_multiattach_volumes_row_elsewhere_is_not_in_the_way(registry):
+    registry.reserve(attachment(exclusive=False))
+    assert registry.in_the_way(attachment(server_id="1135", exclusive=False)) is None
+
+
+def test_nothing_is_in_the_way_when_the_row_is_gone(registry):
+    assert registry.in_the_way(attachment(device="/dev/vdb")) is None
+
+
+# -- compare and set -------------------------------------------------------------------------------
+
+
+def test_a_claim_changes_state_request_and_time(registry, database):
+    registry.reserve(attachment())
+    change(database, attachment(), updated_at=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
+    before = registry.get("9", "1134")
+    assert registry.claim(before, DETACHING, "req-2")
+    after = registry.get("9", "1134")
+    assert (after.state, after.request_id) == (DETACHING, "req-2")
+    assert after.age < 1000 < before.age
+    assert after.created_at == before.created_at
+
+
+@pytest.mark.parametrize("other", [{"state": DETACHING}, {"request_id": "req-2"}])
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda registry, seen: registry.claim(seen, ATTACHED, "req-3"),
+        lambda registry, seen: registry.confirm(seen, "/dev/vdb"),
+        lambda registry, seen: registry.remove(seen),
+        lambda registry, seen: registry.move(seen, attachment(server_id="1135")),
+    ],
+    ids=["claim", "confirm", "remove", "move"],
+)
+def test_a_row_that_is_not_as_it_was_seen_is_not_changed(registry, database, act, other):
+    registry.reserve(attachment())
+    seen = registry.get("9", "1134")
+    change(database, attachment(), **other)
+    now = registry.get("9", "1134")
+    assert act(registry, seen) is False
+    assert dataclasses.replace(registry.get("9", "1134"), age=0) == dataclasses.replace(now, age=0)
+    assert registry.count() == 1
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda registry, seen: registry.claim(seen, DETACHING, "req-3"),
+        lambda registry, seen: registry.confirm(seen, None),
+        lambda registry, seen: registry.remove(seen),
+        lambda registry, seen: registry.move(seen, attachment(server_id="1135")),
+    ],
+    ids=["claim", "confirm", "remove", "move"],
+)
+def test_a_row_that_is_gone_is_not_changed(registry, act):
+    assert act(registry, attachment()) is False
+    assert registry.count() == 0
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda registry, seen: registry.claim(seen, DETACHING, "req-3"),
+        lambda registry, seen: registry.confirm(seen, None),
+        lambda registry, seen: registry.remove(seen),
+        lambda registry, seen: registry.move(seen, attachment(server_id="1136", exclusive=False)),
+    ],
+    ids=["claim", "confirm", "remove", "move"],
+)
+def test_a_change_touches_no_other_row_of_the_volume(registry, act):
+    registry.reserve(attachment(exclusive=False))
+    registry.reserve(attachment(server_id="1135", exclusive=False))
+    assert act(registry, registry.get("9", "1134")) is True
+    assert registry.get("9", "1135").state == ATTACHING
+
+
+def test_a_confirmed_row_is_attached_at_its_device(registry):
+    registry.reserve(attachment())
+    assert registry.confirm(registry.get("9", "1134"), "/dev/vdb")
+    found = registry.get("9", "1134")
+    assert (found.state, found.device, found.request_id) == (ATTACHED, "/dev/vdb", "req-1")
+
+
+def test_a_row_is_not_confirmed_at_a_device_that_another_has(registry):
+    registry.reserve(attachment(device="/dev/vdb"))
+    registry.reserve(attachment("10"))
+    with pytest.raises(Taken):
+        registry.confirm(registry.get("10", "1134"), "/dev/vdb")
+    assert registry.get("10", "1134").state == ATTACHING
+
+
+def test_a_removed_row_is_gone(registry):
+    registry.reserve(attachment())
+    assert registry.remove(registry.get("9", "1134"))
+    assert registry.get("9", "1134") is None
+
+
+def test_a_moved_row_is_on_the_other_server_only(registry):
+    registry.reserve(attachment(state=DETACHING))
+    assert registry.move(registry.get("9", "1134"), attachment(server_id="1135", request_id="req-2"))
+    assert [row.server_id for row in registry.of_volume("9")] == ["1135"]
+
+
+def test_a_move_to_a_taken_device_leaves_the_claim_as_it_was(registry):
+    registry.reserve(attachment(state=DETACHING))
+    registry.reserve(attachment("10", "1135", device="/dev/vdb"))
+    seen = registry.get("9", "1134")
+    with pytest.raises(Taken):
+        registry.move(seen, attachment(server_id="1135", device="/dev/vdb"))
+    assert registry.get("9", "1134").request_id == seen.request_id
+    assert registry.get("9", "1135") is None
+
+
+def test_a_move_to_a_full_server_leaves_the_claim_as_it_was(registry):
+    registry.reserve(attachment(state=DETACHING))
+    registry.reserve(attachment("10", "1135"))
+    with pytest.raises(TooManyAttachments):
+        registry.move(registry.get("9", "1134"), attachment(server_id="1135"), limit=1)
+    assert registry.get("9", "1134").state == DETACHING
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+
+def test_a_server_has_no_more_rows_than_its_limit(registry):
+    registry.reserve(attachment("1"), limit=2)
+    registry.reserve(attachment("2"), limit=2)
+    with pytest.raises(TooManyAttachments) as raised:
+        registry.reserve(attachment("3"), limit=2)
+    assert raised.value.limit == 2
+    assert registry.count() == 2
+
+
+def test_other_servers_rows_do_not_count(registry):
+    registry.reserve(attachment("1", "1135"), limit=1)
+    registry.reserve(attachment("2"), limit=1)
+
+
+def test_of_two_threads_at_the_limit_one_gets_the_last_place(registry):
+    registry.reserve(attachment("1"))
+    for attempt in range(10):
+        outcomes = in_threads(
+            lambda: registry.reserve(attachment("2"), limit=2),
+            lambda: registry.reserve(attachment("3"), limit=2),
+        )
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType", "TooManyAttachments"], attempt
+        (winner,) = {row.volume_id for row in registry.find(server_id="1134")} - {"1"}
+        assert registry.remove(registry.get(winner, "1134"))
+
+
+@pytest.mark.parametrize(("state", "shown"), [(ATTACHING, False), (ATTACHED, True), (DETACHING, True)])
+def test_one_row_is_shown_where_a_list_shows_it(registry, state, shown):
+    registry.reserve(attachment(state=state, device="/dev/vdb"))
+    expected = Listed("9", "1134", "/dev/vdb", "demo") if shown else None
+    assert registry.show("9", "1134") == expected
+    assert registry.show("9", "1135") is None
+    assert registry.show("10", "1134") is None
+
+
+# -- lists -----------------------------------------------------------------------------------------
+
+
+def test_a_list_is_oldest_first_and_then_by_volume(registry, database):
+    for volume_id in ("3", "1", "2", "4"):
+        registry.reserve(attachment(volume_id, state=ATTACHED))
+    later = datetime.datetime(2026, 1, 1, 0, 0, 0, 2, datetime.UTC)
+    earlier = datetime.datetime(2026, 1, 1, 0, 0, 0, 1, datetime.UTC)
+    for volume_id, moment in (("3", earlier), ("1", later), ("2", later), ("4", earlier)):
+        change(database, attachment(volume_id), created_at=moment)
+    assert [row.volume_id for row in registry.list("1134")] == ["3", "4", "1", "2"]
+
+
+def test_a_list_has_the_fields_of_listed(registry):
+    registry.reserve(attachment(state=ATTACHED, device="/dev/vdb"))
+    (row,) = registry.list("1134")
+    assert tuple(row) == Listed("9", "1134", "/dev/vdb", "demo")
+    assert (row.volume_id, row.server_id, row.device, row.project_id) == tuple(row)
+
+
+def test_a_list_hides_what_is_being_attached_and_shows_what_is_being_detached(registry):
+    for volume_id, state in (("1", ATTACHING), ("2", ATTACHED), ("3", DETACHING)):
+        registry.reserve(attachment(volume_id, state=state))
+    assert {row.volume_id for row in registry.list("1134")} == {"2", "3"}
+
+
+def test_a_list_is_of_one_server(registry):
+    registry.reserve(attachment("1", state=ATTACHED))
+    registry.reserve(attachment("2", "1135", state=ATTACHED))
+    assert [row.volume_id for row in registry.list("1134")] == ["1"]
+
+
+def test_a_list_since_a_time_has_what_was_made_then_or_later(registry, database):
+    moment = datetime.datetime(2026, 1, 1, 0, 0, 0, 500000, datetime.UTC)
+    tick = datetime.timedelta(microseconds=1)
+    for volume_id, made in (("1", moment - tick), ("2", moment), ("3", moment + tick)):
+        registry.reserve(attachment(volume_id, state=ATTACHED))
+        change(database, attachment(volume_id), created_at=made)
+    assert [row.volume_id for row in registry.list("1134", since=moment)] == ["2", "3"]
+    elsewhere = moment.astimezone(datetime.timezone(datetime.timedelta(hours=-5)))
+    assert [row.volume_id for row in registry.list("1134", since=elsewhere)] == ["2", "3"]
+
+
+def test_a_list_has_pages(registry, database):
+    fill(database, [attachment(str(number), state=ATTACHED) for number in range(1, 8)])
+    assert [row.volume_id for row in registry.list("1134", limit=3)] == ["1", "2", "3"]
+    assert [row.volume_id for row in registry.list("1134", limit=3, offset=3)] == ["4", "5", "6"]
+    assert [row.volume_id for row in registry.list("1134", limit=3, offset=6)] == ["7"]
+    assert list(registry.list("1134", limit=3, offset=7)) == []
+    since = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    assert [row.volume_id for row in registry.list("1134", since, 2, 1)] == ["2", "3"]
+
+
+def test_rows_are_found_by_any_column(registry):
+    registry.reserve(attachment("1"))
+    registry.reserve(attachment("2", "1135", project_id="other"))
+    assert [row.volume_id for row in registry.find(server_id="1135")] == ["2"]
+    assert [row.volume_id for row in registry.find(project_id="demo", server_id=None)] == ["1"]
+    assert [row.volume_id for row in registry.find(volume_id=None)] == ["1", "2"]
+    assert registry.find(server_id="1135", project_id="demo") == []
+
+
+def test_rows_are_counted(registry):
+    assert (registry.count(), registry.count(unfinished=True)) == (0, 0)
+    for volume_id, state in (("1", ATTACHING), ("2", ATTACHED), ("3", DETACHING)):
+        registry.reserve(attachment(volume_id, state=state))
+    assert (registry.count(), registry.count(unfinished=True)) == (3, 2)
+
+
+# -- walking ---------------------------------------------------------------------------------------
+
+
+def test_a_walk_over_many_rows_yields_each_once_though_rows_change_meanwhile(registry, database):
+    rows = [attachment(f"{number:05}", f"{number % 7}", state=ATTACHED) for number in range(2500)]
+    fill(database, rows)
+    stay = {(row.server_id, row.volume_id) for row in rows if int(row.volume_id) % 10}
+    seen = []
+    for number, row in enumerate(registry.walk()):
+        seen.append((row.server_id, row.volume_id))
+        if number % 500 == 0:
+            # Some go, some come, before and after the place where the walk is.
+            for each in [each for each in rows if not int(each.volume_id) % 10][number // 10 :: 50]:
+                registry.remove(each)
+            registry.reserve(attachment(f"1{number:05}", "0"))
+            registry.reserve(attachment(f"2{number:05}", "9"))
+    assert len(seen) == len(set(seen))
+    assert stay <= set(seen)
+    assert seen == sorted(seen)
+
+
+def test_a_walk_shows_rows_as_they_are_when_it_comes_to_their_page(registry, database):
+    fill(database, [attachment(f"{number:05}", state=ATTACHED) for number in range(1500)])
+    walk = registry.walk()
+    next(walk)
+    change(database, attachment("01400"), request_id="req-2")
+    assert {row.volume_id: row.request_id for row in walk}["01400"] == "req-2"
+
+
+def test_a_walk_over_unfinished_rows_leaves_out_the_attached_ones(registry, database):
+    states = [ATTACHING, ATTACHED, DETACHING]
+    fill(database, [attachment(f"{number:05}", state=states[number % 3]) for number in range(3600)])
+    walked = [row.state for row in registry.walk(unfinished=True)]
+    assert (walked.count(ATTACHING), walked.count(DETACHING), len(walked)) == (1200, 1200, 2400)
+
+
+def test_a_walk_holds_no_connection_between_rows(registry, database):
+    fill(database, [attachment(f"{number:05}", state=ATTACHED) for number in range(30)])
+    walks = [registry.walk() for _ in range(30)]
+    for walk in walks:
+        next(walk)  # more of them than a pool has connections
+    registry.reserve(attachment("99999"))
+
+
+# -- time ------------------------------------------------------------------------------------------
+
+
+def test_a_rows_age_is_how_long_it_has_not_been_changed(registry, database):
+    registry.reserve(attachment())
+    fresh = registry.get("9", "1134")
+    change(database, attachment(), updated_at=fresh.updated_at - datetime.timedelta(seconds=5000))
+    old = registry.get("9", "1134")
+    assert 0 <= fresh.age < 4000 < 5000 <= old.age < 9000
+    (walked,) = registry.walk(unfinished=True)
+    assert walked.age >= 5000
+
+
+@pytest.mark.usefixtures("only_sqlite")
+def test_times_and_ages_are_by_the_databases_clock(url, monkeypatch):
+    now = ["2031-02-03 04:05:06.123456"]
+    monkeypatch.setattr(database_module, "_utc_now", lambda: now[0])
+    database = Database({"url": url})
+    schema.ensure(database)
+    registry = Registry(database)
+    registry.reserve(attachment())
+    moment = datetime.datetime(2031, 2, 3, 4, 5, 6, 123456, datetime.UTC)
+    assert (registry.get("9", "1134").created_at, registry.get("9", "1134").age) == (moment, 0)
+    now[0] = "2031-02-03 04:06:06.623456"
+    found = registry.get("9", "1134")
+    assert (found.updated_at, found.age) == (moment, 60.5)
+    registry.claim(found, DETACHING, "req-2")
+    assert registry.get("9", "1134").age == 0
+    database.dispose()
+
+
+# -- many at once ----------------------------------------------------------------------------------
+
+
+def test_of_sixteen_threads_that_reserve_one_volume_one_wins(registry):
+    outcomes = in_threads(
+        *[
+            lambda number=number: registry.reserve(attachment(server_id=str(number), request_id=f"req-{number}"))
+            for number in range(16)
+        ]
+    )
+    assert [type(outcome).__name__ for outcome in outcomes if outcome].count("Taken") == 15
+    winner = outcomes.index(None)
+    assert [row.server_id for row in registry.of_volume("9")] == [str(winner)]
+
+
+def test_of_sixteen_threads_that_claim_one_row_one_wins(registry):
+    registry.reserve(attachment(state=ATTACHED))
+    seen = registry.get("9", "1134")
+    outcomes = in_threads(
+        *[lambda number=number: registry.claim(seen, DETACHING, f"req-of-{number}") for number in range(16)]
+    )
+    assert sorted(outcomes) == [False] * 15 + [True]
+    assert registry.get("9", "1134").request_id == f"req-of-{outcomes.index(True)}"
+
+
+def reserve_in_a_process(url, server_id, start, outcomes):
+    registry = Registry(Database({"url": url}))
+    start.wait(PATIENCE)
+    won = 0
+    for volume in range(20):
+        try:
+            registry.reserve(attachment(f"volume-{volume}", server_id, request_id=f"req-{server_id}"))
+            won += 1
+        except Taken:
+            pass
+    outcomes.put((server_id, won))
+
+
+def test_of_four_processes_that_reserve_the_same_volumes_one_wins_each(url, registry):
+    spawn = multiprocessing.get_context("spawn")
+    start, outcomes = spawn.Barrier(4), spawn.Queue()
+    processes = [
+        spawn.Process(target=reserve_in_a_process, args=(url, str(number), start, outcomes)) for number in range(4)
+    ]
+    for process in processes:
+        process.start()
+    won = dict(outcomes.get(timeout=PATIENCE) for _ in processes)
+    for process in processes:
+        process.join(PATIENCE)
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert sum(won.values()) == 20
+    for server_id, number in won.items():
+        assert len(registry.find(server_id=server_id)) == number
+
+
+# -- connections -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def connections_made(prepare=lambda connection: None):
+    """Give a list that grows by each connection made to any database."""
+    made = []
+
+    def connected(connection, record):
+        made.append(connection)
+        prepare(connection)
+
+    event.listen(Engine, "connect", connected)
+    try:
+        yield made
+    finally:
+        event.remove(Engine, "connect", connected)
+
+
+def test_connections_are_reused_for_reading_and_for_writing(url, database):
+    with connections_made() as made:
+        registry = Registry(Database({"url": url}))
+        for number in range(20):
+            registry.reserve(attachment(str(number)))
+            registry.get(str(number), "1134")
+            registry.list("1134")
+    assert len(made) == 1
+
+
+def test_nothing_is_connected_before_first_use(url):
+    with connections_made() as made:
+        Registry(Database({"url": url}))
+    assert made == []
+
+
+def test_a_transaction_that_fails_changes_nothing(database, registry):
+    registry.reserve(attachment())
+
+    def fail():
+        with database.write() as connection:
+            connection.execute(update(table).values(state=DETACHING))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert registry.get("9", "1134").state == ATTACHING
+
+
+def test_a_database_that_does_not_answer_is_unavailable(tmp_path):
+    registry = Registry(Database({"url": f"sqlite:///{tmp_path}/no/such/folder/registry.db"}))
+    for ask in (
+        lambda: registry.get("9", "1134"),
+        lambda: registry.list("1134"),
+        lambda: registry.reserve(attachment()),
+        lambda: registry.claim(attachment(), DETACHING, "req-2"),
+        lambda: list(registry.walk()),
+        registry.count,
+    ):
+        with pytest.raises(RegistryUnavailable):
+            ask()
+
+
+@pytest.mark.usefixtures("only_sqlite")
+class TestSQLite:
+    @staticmethod
+    def pragma(connection, name):
+        return connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+
+    @pytest.mark.parametrize("kind", ["single", "write"])
+    def test_a_commit_lasts_and_writers_wait_for_each_other(self, database, kind):
+        with getattr(database, kind)() as connection:
+            assert self.pragma(connection, "journal_mode") == "wal"
+            assert self.pragma(connection, "synchronous") == 2  # FULL
+            assert self.pragma(connection, "busy_timeout") == BUSY_TIMEOUT == 10_000
+
+    @pytest.fixture
+    def statements(self):
+        """Give what SQLite itself is told."""
+        statements = []
+        with connections_made(lambda connection: connection.set_trace_callback(statements.append)):
+            yield statements
+
+    @staticmethod
+    def transactions(statements):
+        return [each for each in statements if each.startswith(("BEGIN", "COMMIT", "ROLLBACK"))]
+
+    def test_what_reads_and_then_writes_begins_an_immediate_transaction(self, statements, url, database):
+        registry = Registry(Database({"url": url}))
+        registry.count()
+        statements.clear()
+        registry.reserve(attachment(), limit=3)
+        assert statements[0] == "BEGIN IMMEDIATE"
+        assert self.transactions(statements) == ["BEGIN IMMEDIATE", "COMMIT"]
+        statements.clear()
+        registry.move(attachment(), attachment(server_id="1135"))
+        assert statements[0] == "BEGIN IMMEDIATE"
+        assert self.transactions(statements) == ["BEGIN IMMEDIATE", "COMMIT"]
+
+    def test_reads_begin_no_transaction(self, statements, url, database):
+        registry = Registry(Database({"url": url}))
+        registry.count()
+        statements.clear()
+        registry.get("9", "1134")
+        registry.show("9", "1134")
+        registry.list("1134")
+        registry.in_the_way(attachment())
+        assert list(registry.walk()) == []
+        assert len(statements) >= 5
+        assert self.transactions(statements) == []
+
+    def test_a_read_after_a_write_on_the_same_connection_begins_none_either(self, statements, url, database):
+        registry = Registry(Database({"url": url}))
+        registry.reserve(attachment(), limit=3)
+        statements.clear()
+        registry.get("9", "1134")
+        assert self.transactions(statements) == []
+
+    def test_readers_read_while_another_writes(self, database, registry):
+        with database.write() as connection:
+            connection.execute(insert(table).values(**self.values()))
+            assert registry.get("9", "1134") is None
+        assert registry.get("9", "1134").volume_id == "9"
+
+    def test_a_writer_that_waits_too_long_is_told_that_the_database_does_not_answer(self, url, database, monkeypatch):
+        monkeypatch.setattr(database_module, "BUSY_TIMEOUT", 1)
+        impatient = Registry(Database({"url": url}))
+        with database.write(), pytest.raises(RegistryUnavailable, match="locked"):
+            impatient.reserve(attachment())
+        impatient.reserve(attachment())
+
+    @staticmethod
+    def values():
+        moment = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+        return {
+            "volume_id": "9",
+            "server_id": "1134",
+            "project_id": "demo",
+            "exclusive_volume_id": "9",
+            "state": ATTACHED,
+            "request_id": "req-1",
+            "created_at": moment,
+            "updated_at": moment,
+        }

@@ -1,0 +1,195 @@
+"""The compute API asked over HTTP, with the operator's credentials."""
+
+import json
+import threading
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import pytest
+import requests
+
+from os_volume_ext.backends.base import Server
+from os_volume_ext.compute import ComputeUnavailable, RemoteComputeAPI, ServerMissing
+from os_volume_ext.dialects import CYCLADES, OPENSTACK
+
+
+def shown(server_id, **more):
+    return {"id": server_id, "tenant_id": "demo", "status": "ACTIVE", **more}
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+class Host:
+    """A compute API that gives the answers it was told to, path by path, and keeps what it was asked."""
+
+    def __init__(self):
+        self.answers, self.environs, self.url = {}, [], None
+
+    def __call__(self, environ, start_response):
+        self.environs.append(environ)
+        query = f"?{environ['QUERY_STRING']}" if environ["QUERY_STRING"] else ""
+        status, body, headers = self.answers.get(environ["PATH_INFO"] + query, ("404 Not Found", b"", []))
+        start_response(status, [("Content-Length", str(len(body))), *headers])
+        return [body]
+
+    def answer(self, path, document=None, status="200 OK", body=None, headers=()):
+        self.answers[path] = status, json.dumps(document).encode() if body is None else body, list(headers)
+
+
+@pytest.fixture
+def host():
+    host = Host()
+    with make_server("127.0.0.1", 0, host, handler_class=Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        host.url = f"http://127.0.0.1:{server.server_port}/v2.1"
+        yield host
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def api(host):
+    return RemoteComputeAPI(host.url + "/", lambda: "t1", OPENSTACK.lookup_headers)
+
+
+def test_a_server_is_asked_for_with_the_token_and_the_microversion(host, api):
+    host.answer("/v2.1/servers/s1", {"server": shown("S1", locked=True, **{"OS-EXT-SRV-ATTR:host": "node1"})})
+    assert api.server("s1") == Server("s1", "demo", "ACTIVE", True, "node1", None)
+    (environ,) = host.environs
+    assert environ["REQUEST_METHOD"] == "GET"
+    assert environ["HTTP_X_AUTH_TOKEN"] == "t1"
+    assert environ["HTTP_ACCEPT"] == "application/json"
+    assert environ["HTTP_OPENSTACK_API_VERSION"] == "compute 2.9"
+
+
+def test_a_token_is_asked_for_each_time(host):
+    tokens = iter(["t1", "t2"])
+    host.answer("/v2.1/servers/1134", {"server": shown(1134)})
+    api = RemoteComputeAPI(host.url, lambda: next(tokens), CYCLADES.lookup_headers)
+    assert [api.server("1134").id, api.server("1134").id] == ["1134", "1134"]
+    assert [environ["HTTP_X_AUTH_TOKEN"] for environ in host.environs] == ["t1", "t2"]
+    assert "HTTP_OPENSTACK_API_VERSION" not in host.environs[0]
+
+
+def test_a_missing_server_is_named(api):
+    with pytest.raises(ServerMissing, match="Server s1 could not be found"):
+        api.server("s1")
+
+
+@pytest.mark.parametrize("status", ["204 x", "300 x", "400 x", "401 x", "403 x", "429 x", "500 x", "503 x"])
+def test_every_other_status_is_not_available(host, api, status):
+    host.answer("/v2.1/servers/s1", {"server": shown("s1")}, status)
+    host.answer("/v2.1/servers/detail?all_tenants=1", {"servers": []}, status)
+    with pytest.raises(ComputeUnavailable, match=status[:3]):
+        api.server("s1")
+    with pytest.raises(ComputeUnavailable, match=status[:3]):
+        list(api.servers())
+
+
+def test_a_missing_list_is_not_available(api):
+    with pytest.raises(ComputeUnavailable, match="404"):
+        list(api.servers())
+
+
+def test_the_token_is_not_carried_to_where_the_answer_points(host, api):
+    host.answer("/v2.1/servers/s1", status="302 Found", headers=[("Location", f"{host.url}/elsewhere")])
+    with pytest.raises(ComputeUnavailable, match="302"):
+        api.server("s1")
+    assert len(host.environs) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"<html/>", b"{}", b'{"server": {}}', b"\xff", b"[" * 100_000], ids=range(6))
+def test_a_broken_body_is_not_available(host, api, body):
+    host.answer("/v2.1/servers/s1", body=body)
+    with pytest.raises(ComputeUnavailable):
+        api.server("s1")
+
+
+def test_another_server_than_asked_for_is_not_available(host, api):
+    host.answer("/v2.1/servers/s1", {"server": shown("s2")})
+    with pytest.raises(ComputeUnavailable, match="s2"):
+        api.server("s1")
+
+
+def test_an_api_that_does_not_listen_is_not_available():
+    api = RemoteComputeAPI("http://127.0.0.1:1", lambda: "t1", {})
+    with pytest.raises(ComputeUnavailable, match="can't be asked") as caught:
+        api.server("s1")
+    assert isinstance(caught.value.__cause__, requests.ConnectionError)
+    assert "t1" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["", "nova", "ftp://127.0.0.1", "http://"])
+def test_a_url_that_is_none_is_not_available(url):
+    with pytest.raises(ComputeUnavailable, match="can't be asked"):
+        RemoteComputeAPI(url, lambda: "t1", {}).server("s1")
+
+
+def test_a_request_does_not_wait_for_ever(api, monkeypatch):
+    seen = []
+
+    def get(url, **options):
+        seen.append(options)
+        raise requests.Timeout("30 seconds")
+
+    monkeypatch.setattr(requests, "get", get)
+    with pytest.raises(ComputeUnavailable, match="30 seconds"):
+        api.server("s1")
+    assert seen[0]["timeout"] == 30
+
+
+# All servers.
+
+
+def test_the_servers_of_all_projects_are_listed_page_by_page(host, api):
+    following = {"servers_links": [{"rel": "self", "href": "x"}, {"rel": "next", "href": f"{host.url}/more?marker=s2"}]}
+    host.answer("/v2.1/servers/detail?all_tenants=1", {"servers": [shown("s1"), shown("S2")], **following})
+    host.answer("/v2.1/more?marker=s2", {"servers": [shown("s3", tenant_id="other")], "servers_links": []})
+    assert list(api.servers()) == [
+        Server("s1", "demo", "ACTIVE"),
+        Server("s2", "demo", "ACTIVE"),
+        Server("s3", "other", "ACTIVE"),
+    ]
+    assert {environ["HTTP_X_AUTH_TOKEN"] for environ in host.environs} == {"t1"}
+
+
+def test_a_list_without_links_is_all_there_is(host, api):
+    host.answer("/v2.1/servers/detail?all_tenants=1", {"servers": []})
+    assert list(api.servers()) == []
+    assert len(host.environs) == 1
+
+
+def test_a_page_that_is_broken_ends_the_list_with_an_error_and_never_early(host, api):
+    following = {"servers_links": [{"rel": "next", "href": f"{host.url}/more"}]}
+    host.answer("/v2.1/servers/detail?all_tenants=1", {"servers": [shown("s1")], **following})
+    host.answer("/v2.1/more", status="500 Oops")
+    servers = api.servers()
+    assert next(servers).id == "s1"
+    with pytest.raises(ComputeUnavailable, match="500"):
+        next(servers)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"servers": null}',
+        b'{"servers": [1]}',
+        b'{"servers": [{"id": "s1"}]}',
+        b'{"servers": [], "servers_links": [{}]}',
+        b'{"servers": [], "servers_links": 5}',
+        b'{"servers": [], "servers_links": [{"rel": "next"}]}',
+        b"[" * 100_000,
+    ],
+    ids=range(11),
+)
+def test_a_list_that_makes_no_sense_is_not_available(host, api, body):
+    host.answer("/v2.1/servers/detail?all_tenants=1", body=body)
+    with pytest.raises(ComputeUnavailable):
+        list(api.servers())

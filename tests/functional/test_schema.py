@@ -1,0 +1,215 @@
+"""The schema: what the migrations make, and which database the filter starts with."""
+
+import logging
+import multiprocessing
+from contextlib import contextmanager
+
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from os_volume_ext.backends.base import ConfigurationError
+from os_volume_ext.registry import schema
+from os_volume_ext.registry.database import Database
+from os_volume_ext.registry.tables import metadata
+
+PATIENCE = 60  # seconds after which a test gives up
+NEW_FILES = 20
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "registry.db"
+
+
+@pytest.fixture
+def database(path):
+    database = Database({"url": f"sqlite:///{path}"})
+    yield database
+    database.dispose()
+
+
+@contextmanager
+def behind_their_backs(database):
+    """Give a connection that is nobody else's; it is committed."""
+    engine = database.connect()
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def compare(database):
+    engine = database.connect()
+    try:
+        with engine.connect() as connection:
+            options = {"compare_type": True, "compare_server_default": True}
+            return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+    finally:
+        engine.dispose()
+
+
+def be_at(database, revision):
+    """Make a database say that it is at a revision."""
+    schema.upgrade(database)
+    with behind_their_backs(database) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+
+
+def as_another_database(database, name="postgresql"):
+    """Let a database pass for one that is no SQLite file; it is one still."""
+    database.url = database.url.set(drivername=name)
+    return database
+
+
+def test_the_migrations_make_the_tables_of_the_package(database):
+    schema.upgrade(database)
+    assert compare(database) == []
+
+
+def test_the_comparison_sees_a_table_that_is_different(database):
+    schema.upgrade(database)
+    with behind_their_backs(database) as connection:
+        connection.execute(text("ALTER TABLE volumes ADD COLUMN colour VARCHAR(8)"))
+    assert [difference[0] for difference in compare(database)] == ["remove_column"]
+
+
+def test_the_constraints_are_in_the_database(database):
+    schema.upgrade(database)
+    inspector = sqlalchemy.inspect(database.connect())
+    assert inspector.get_pk_constraint("attachments")["constrained_columns"] == ["volume_id", "server_id"]
+    unique = [each["column_names"] for each in inspector.get_unique_constraints("attachments")]
+    assert sorted(unique) == [["exclusive_volume_id"], ["server_id", "device"]]
+    assert set(inspector.get_table_names()) == {"attachments", "volumes", "alembic_version"}
+    inspector.bind.dispose()
+
+
+def test_a_new_database_is_at_no_revision(database):
+    assert schema.current(database) is None
+
+
+def test_an_upgraded_database_is_at_the_head(database):
+    schema.upgrade(database)
+    assert schema.current(database) == schema.head() != ""
+
+
+def test_upgrading_twice_changes_nothing(database):
+    schema.upgrade(database)
+    with behind_their_backs(database) as connection:
+        connection.execute(text("INSERT INTO volumes (id, project_id, created_at) VALUES ('9', 'demo', '2026-01-01')"))
+    schema.upgrade(database)
+    with behind_their_backs(database) as connection:
+        assert connection.execute(text("SELECT id FROM volumes")).scalar_one() == "9"
+
+
+def test_ensuring_makes_a_new_file_and_its_folder(tmp_path):
+    database = Database({"url": f"sqlite:///{tmp_path}/a/new/folder/registry.db"})
+    schema.ensure(database)
+    assert schema.current(database) == schema.head()
+    assert compare(database) == []
+
+
+def test_ensuring_brings_an_empty_file_to_the_head(database, path):
+    path.touch()
+    schema.ensure(database)
+    assert schema.current(database) == schema.head()
+
+
+def test_ensuring_leaves_a_current_database_alone(database, monkeypatch):
+    schema.upgrade(database)
+    monkeypatch.setattr(schema, "upgrade", lambda database: pytest.fail("it is at the head"))
+    schema.ensure(database)
+
+
+@pytest.mark.parametrize("start", [schema.ensure, schema.upgrade], ids=["ensure", "upgrade"])
+def test_a_database_of_a_later_version_is_refused(database, start):
+    be_at(database, "9999")
+    with pytest.raises(ConfigurationError, match=r"^database\.url: .* is at revision 9999, .* does not know$"):
+        start(database)
+    assert schema.current(database) == "9999"
+
+
+def test_a_database_server_is_not_upgraded_by_itself(database, path):
+    with pytest.raises(ConfigurationError, match=r"revision none and has to be at .*: run os-volume-ext db upgrade$"):
+        schema.ensure(as_another_database(database))
+    assert schema.current(database) is None
+
+
+def test_a_database_server_of_a_later_version_is_refused(database):
+    be_at(database, "9999")
+    with pytest.raises(ConfigurationError, match="9999, which this version of os-volume-ext does not know"):
+        schema.ensure(as_another_database(database))
+
+
+def test_a_current_database_server_is_fine(database):
+    schema.upgrade(database)
+    schema.ensure(as_another_database(database))
+
+
+def test_a_database_server_is_upgraded_on_command(database):
+    schema.upgrade(as_another_database(database))
+    schema.ensure(database)
+
+
+def test_a_refusal_does_not_tell_the_password(database):
+    database.url = database.url.set(drivername="postgresql", username="nova", password="secret")
+    with pytest.raises(ConfigurationError) as raised:
+        schema.ensure(database)
+    assert "nova" in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_file_that_is_no_database_is_refused(database, path):
+    path.write_text("not a database at all, but a text of some length" * 100)
+    with pytest.raises(ConfigurationError, match=r"^database\.url: sqlite:////.* can't be used: file is no"):
+        schema.ensure(database)
+
+
+def test_a_folder_that_can_not_be_made_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    database = Database({"url": f"sqlite:///{tmp_path}/file/registry.db"})
+    with pytest.raises(ConfigurationError, match=r"^database\.url: "):
+        schema.ensure(database)
+
+
+def start_on_new_files(folder, start, outcomes):
+    found = []
+    for number in range(NEW_FILES):
+        database = Database({"url": f"sqlite:///{folder}/{number}/registry.db"})
+        start.wait(PATIENCE)
+        try:
+            schema.ensure(database)
+            found.append(schema.current(database))
+        except Exception as error:
+            found.append(repr(error))
+    outcomes.put(found)
+
+
+def test_several_processes_may_start_on_the_same_new_file_at_once(tmp_path):
+    for number in range(0, NEW_FILES, 2):  # made by another process, and not yet opened
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "registry.db").touch()
+    spawn = multiprocessing.get_context("spawn")
+    start, outcomes = spawn.Barrier(4), spawn.Queue()
+    processes = [spawn.Process(target=start_on_new_files, args=(tmp_path, start, outcomes)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    found = [outcomes.get(timeout=PATIENCE) for _ in processes]
+    for process in processes:
+        process.join(PATIENCE)
+    assert found == [[schema.head()] * NEW_FILES] * 4
+    for number in range(NEW_FILES):
+        assert compare(Database({"url": f"sqlite:///{tmp_path}/{number}/registry.db"})) == []
+
+
+def test_the_hosts_logging_is_left_alone(database):
+    host, root = logging.getLogger("host.of.the.filter"), logging.getLogger()
+    before = (list(root.handlers), root.level, logging.root.manager.disable)
+    schema.upgrade(database)
+    assert not host.disabled
+    assert not logging.getLogger("sqlalchemy.engine").disabled
+    assert (list(root.handlers), root.level, logging.root.manager.disable) == before
+    assert logging.getLogger("alembic").level == logging.NOTSET

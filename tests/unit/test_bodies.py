@@ -1,0 +1,587 @@
+"""The body of a request to attach, from the environ to what it asks for."""
+
+import io
+import json
+import sys
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from os_volume_ext import bodies
+from os_volume_ext.dialects import CYCLADES, OPENSTACK
+from os_volume_ext.faults import BadRequest, Fault, Kind
+from os_volume_ext.serializers import DESERIALIZERS, NAMESPACE
+
+MAX_BODY = 65536
+UUID = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
+SPECIFICATIONS_EXAMPLE = b'{\n    "volumeAttachment": {\n        "volumeId": 9,\n    }\n}\n'
+
+DIALECTS = {"cyclades": (CYCLADES, "9"), "openstack": (OPENSTACK, UUID)}
+by_dialect = pytest.mark.parametrize(("dialect", "volume_id"), DIALECTS.values(), ids=DIALECTS)
+by_media_type = pytest.mark.parametrize("media_type", DESERIALIZERS)
+in_both_formats = pytest.mark.parametrize("form", ["json", "xml"])
+
+
+class Unread:
+    """A stream that must not be read."""
+
+    def read(self, size=-1):
+        pytest.fail("the body was read")
+
+    readline = readlines = __iter__ = read
+
+
+class Broken:
+    """A stream whose other end goes away after a while."""
+
+    def __init__(self, first=b""):
+        self._first = first
+
+    def read(self, size=-1):
+        if self._first:
+            given, self._first = self._first[:size], self._first[size:]
+            return given
+        raise ConnectionResetError("the peer went away")
+
+
+class Dripping:
+    """A stream that gives less than it is asked for, as a socket does."""
+
+    def __init__(self, content):
+        self._rest = content
+        self.asked = []
+
+    def read(self, size):
+        self.asked.append(size)
+        given, self._rest = self._rest[: min(size, 7)], self._rest[min(size, 7) :]
+        return given
+
+
+def environ_of(body, media_type="application/json", **more):
+    environ = {"CONTENT_TYPE": media_type, "CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body)}
+    environ.update((name.replace("wsgi_", "wsgi."), value) for name, value in more.items())
+    return {name: value for name, value in environ.items() if value is not None}
+
+
+def chunked(body, **more):
+    terms = {"CONTENT_LENGTH": None, "HTTP_TRANSFER_ENCODING": "chunked", "wsgi_input_terminated": True}
+    return environ_of(body, **{**terms, **more})
+
+
+def refused(environ, limit=MAX_BODY, kind=Kind.BAD_REQUEST):
+    with pytest.raises(Fault) as caught:
+        bodies.read(environ, limit)
+    assert caught.value.kind is kind
+    return caught.value.message
+
+
+def written(form, members):
+    """Write a request in a format; in XML all members are text."""
+    if form == "json":
+        return json.dumps({"volumeAttachment": members}).encode()
+    attributes = "".join(f" {name}='{value}'" for name, value in members.items())
+    return f"<volumeAttachment{attributes}/>".encode()
+
+
+def attach(body, dialect, form="json", **more):
+    """Take a request the whole way."""
+    return bodies.attach_request(bodies.read(environ_of(body, f"application/{form}", **more), MAX_BODY), dialect)
+
+
+def complaint(body, dialect, form="json"):
+    with pytest.raises(BadRequest) as caught:
+        attach(body, dialect, form)
+    assert caught.value.kind is Kind.BAD_REQUEST
+    return caught.value.message
+
+
+# What asks for the volume.
+
+
+@by_dialect
+@by_media_type
+@pytest.mark.parametrize("spelling", [str, str.upper, str.title])
+@pytest.mark.parametrize("parameters", ["", "; charset=utf-8", ';charset="UTF-8"', " ; CharSet = utf8", "; version=1"])
+def test_each_media_type_is_taken_in_any_case_and_with_parameters(dialect, volume_id, media_type, spelling, parameters):
+    body = written("xml" if media_type.endswith("xml") else "json", {"volumeId": volume_id})
+    document = bodies.read(environ_of(body, spelling(media_type) + parameters), MAX_BODY)
+    assert bodies.attach_request(document, dialect) == (volume_id, None)
+
+
+@by_dialect
+@pytest.mark.parametrize("namespace", ["", f" xmlns='{NAMESPACE}'"])
+def test_xml_asks_with_and_without_the_namespace(dialect, volume_id, namespace):
+    body = f"<?xml version='1.0' encoding='UTF-8'?>\n<volumeAttachment{namespace} volumeId='{volume_id}'/>"
+    assert attach(body.encode(), dialect, "xml") == (volume_id, None)
+
+
+@by_dialect
+@in_both_formats
+def test_a_byte_order_mark_is_skipped(dialect, volume_id, form):
+    assert attach(b"\xef\xbb\xbf" + written(form, {"volumeId": volume_id}), dialect, form) == (volume_id, None)
+
+
+@pytest.mark.parametrize("value", [9, "9", "09", "009", "0" * 17 + "9"])
+def test_an_integer_and_its_decimal_string_are_one_id_in_the_cyclades_dialect(value):
+    assert attach(written("json", {"volumeId": value}), CYCLADES) == ("9", None)
+    assert attach(written("xml", {"volumeId": value}), CYCLADES, "xml") == ("9", None)
+
+
+@pytest.mark.parametrize("value", [0, "0", 10**18 - 1, "9" * 18])
+def test_an_id_may_be_nought_or_have_18_digits_in_the_cyclades_dialect(value):
+    assert attach(written("json", {"volumeId": value}), CYCLADES) == (str(value), None)
+
+
+@in_both_formats
+@pytest.mark.parametrize("value", [UUID.upper(), UUID.title()])
+def test_the_letter_case_of_a_uuid_is_folded(form, value):
+    assert attach(written(form, {"volumeId": value}), OPENSTACK, form) == (UUID, None)
+
+
+# Ids of the wrong form.
+
+NO_DIGITS = [
+    "",
+    "-1",
+    "+9",
+    "9_9",
+    " 9",
+    "9 ",
+    "\u0669",
+    "\uff19",
+    "9.0",
+    "9e0",
+    "0x9",
+    "nine",
+    "9" * 19,
+    "0" * 19,
+    UUID,
+]
+
+
+@in_both_formats
+@pytest.mark.parametrize("value", NO_DIGITS)
+def test_a_string_that_is_not_ascii_digits_is_no_id_in_the_cyclades_dialect(form, value):
+    called = repr(value) if value else "empty"
+    assert complaint(written(form, {"volumeId": value}), CYCLADES, form) == (
+        f"volumeId is {called}: it must be an integer of up to 18 digits."
+    )
+
+
+NO_UUIDS = [
+    "",
+    "9",
+    UUID.replace("-", ""),
+    f"{{{UUID}}}",
+    f"urn:uuid:{UUID}",
+    f" {UUID}",
+    f"{UUID} ",
+    f"{UUID}0",
+    UUID[1:],
+]
+NO_UUIDS += [UUID.replace("a", "g"), UUID.replace("-", "_"), UUID.replace("8", "\u0668"), UUID.replace("a", "\uff41")]
+
+
+@in_both_formats
+@pytest.mark.parametrize("value", NO_UUIDS)
+def test_a_string_that_is_not_8_4_4_4_12_is_no_id_in_the_openstack_dialect(form, value):
+    called = repr(value) if value else "empty"
+    assert complaint(written(form, {"volumeId": value}), OPENSTACK, form) == (
+        f"volumeId is {called}: it must be a UUID such as {UUID}."
+    )
+
+
+NO_IDS = {
+    "null": "null",
+    "true": "a boolean",
+    "false": "a boolean",
+    "9.0": "a fraction",
+    "9.5": "a fraction",
+    "1e1": "a fraction",
+    "1e400": "a fraction",
+    "-1": "a number",
+    "1" + "0" * 18: "a number",
+    "1" + "0" * 4000: "a number",
+    "[]": "an array",
+    "[9]": "an array",
+    "{}": "an object",
+    '{"id": 9}': "an object",
+    '"\\ud800"': "'\\ud800'",
+    '"\\u0000"': "'\\x00'",
+    '"9\\n"': "'9\\n'",
+}
+
+
+@by_dialect
+@pytest.mark.parametrize(("value", "called"), NO_IDS.items(), ids=lambda text: text[:20])
+def test_json_that_is_no_id_is_called_what_it_is(dialect, volume_id, value, called):
+    body = b'{"volumeAttachment": {"volumeId": %s}}' % value.encode()
+    assert complaint(body, dialect) == f"volumeId is {called}: it must be {dialect.id_form}."
+
+
+def test_a_json_number_is_no_id_in_the_openstack_dialect():
+    assert complaint(written("json", {"volumeId": 9}), OPENSTACK).startswith("volumeId is a number: it must be a UUID")
+
+
+@by_dialect
+def test_a_long_id_is_cut_in_what_is_said_of_it(dialect, volume_id):
+    message = complaint(written("json", {"volumeId": "x" * 60_000}), dialect)
+    assert f"{'x' * 50!r}" in message
+    assert len(message) < 200
+
+
+# Shapes that are no request.
+
+
+@by_dialect
+@in_both_formats
+def test_a_missing_volume_id_is_named(dialect, volume_id, form):
+    assert complaint(written(form, {}), dialect, form) == "The body lacks the member volumeId."
+
+
+@by_dialect
+@pytest.mark.parametrize(
+    ("form", "body"),
+    [
+        ("json", b"{}"),
+        ("json", b'{"volumeId": 9}'),
+        ("json", b'{"volumeattachment": {"volumeId": 9}}'),
+        ("xml", b"<x/>"),
+        ("xml", b"<server volumeId='9'/>"),
+    ],
+)
+def test_a_missing_volume_attachment_is_named(dialect, volume_id, form, body):
+    assert complaint(body, dialect, form) == "The body lacks the member volumeAttachment."
+
+
+@by_dialect
+@pytest.mark.parametrize(
+    ("value", "called"),
+    [
+        (None, "null"),
+        ([], "an array"),
+        ([{"volumeId": 9}], "an array"),
+        ("", "empty"),
+        ("9", "'9'"),
+        (9, "a number"),
+        (1.5, "a fraction"),
+        (False, "a boolean"),
+    ],
+)
+def test_a_volume_attachment_that_is_no_object_is_called_what_it_is(dialect, volume_id, value, called):
+    body = json.dumps({"volumeAttachment": value}).encode()
+    assert complaint(body, dialect) == f"volumeAttachment is {called}: it must be an object."
+
+
+@by_dialect
+@pytest.mark.parametrize(
+    ("body", "called"),
+    [
+        (b"null", "null"),
+        (b"[]", "an array"),
+        (b"9", "a number"),
+        (b'"a"', "'a'"),
+        (b'""', "empty"),
+        (b"true", "a boolean"),
+    ],
+)
+def test_a_body_that_is_no_object_is_called_what_it_is(dialect, volume_id, body, called):
+    assert complaint(body, dialect) == f"The body is {called}: it must be an object."
+
+
+# Further members.
+
+
+@in_both_formats
+def test_unknown_members_are_ignored_in_the_cyclades_dialect(form):
+    body = written(form, {"volumeId": "9", "tag": "x", "delete_on_termination": "true"})
+    assert attach(body, CYCLADES, form) == ("9", None)
+
+
+def test_unknown_members_beside_the_attachment_are_ignored_in_the_cyclades_dialect():
+    assert attach(b'{"volumeAttachment": {"volumeId": 9}, "tag": 1}', CYCLADES) == ("9", None)
+
+
+@in_both_formats
+@pytest.mark.parametrize("name", ["tag", "delete_on_termination", "VolumeId", "serverId", "id"])
+def test_unknown_members_are_refused_by_name_in_the_openstack_dialect(form, name):
+    body = written(form, {"volumeId": UUID, name: "x"})
+    assert complaint(body, OPENSTACK, form) == f"The body has the unknown member {name!r}."
+
+
+def test_unknown_members_beside_the_attachment_are_refused_in_the_openstack_dialect():
+    body = json.dumps({"volumeAttachment": {"volumeId": UUID}, "\ud800": 1}).encode()
+    assert complaint(body, OPENSTACK) == "The body has the unknown member '\\ud800'."
+
+
+def test_an_attribute_of_another_namespace_is_an_unknown_member():
+    body = f"<volumeAttachment volumeId='{UUID}' xmlns:x='urn:x' x:device='/dev/vdb'/>".encode()
+    assert complaint(body, OPENSTACK, "xml") == "The body has the unknown member '{urn:x}device'."
+    assert attach(body.replace(UUID.encode(), b"9"), CYCLADES, "xml") == ("9", None)
+
+
+# The device.
+
+
+@in_both_formats
+@pytest.mark.parametrize("device", ["/dev/vdb", "", "nonsense", "x" * 5000])
+def test_a_device_is_ignored_in_the_cyclades_dialect(form, device):
+    assert attach(written(form, {"volumeId": "9", "device": device}), CYCLADES, form) == ("9", None)
+
+
+@pytest.mark.parametrize("device", [None, 1, True, [], {}])
+def test_a_device_that_is_no_text_is_ignored_in_the_cyclades_dialect(device):
+    assert attach(written("json", {"volumeId": 9, "device": device}), CYCLADES) == ("9", None)
+
+
+@in_both_formats
+@pytest.mark.parametrize("device", ["/dev/vdb", "/dev/sda1", "/dev/xvdzz99", "/dev/a", "/dev/" + "a" * 250])
+def test_a_device_can_be_asked_for_in_the_openstack_dialect(form, device):
+    assert attach(written(form, {"volumeId": UUID, "device": device}), OPENSTACK, form) == (UUID, device)
+
+
+def test_a_device_that_is_null_is_as_if_not_asked_for():
+    assert attach(written("json", {"volumeId": UUID, "device": None}), OPENSTACK) == (UUID, None)
+
+
+NO_DEVICES = [
+    "",
+    "vdb",
+    "/dev/",
+    "/dev/VDB",
+    "/dev/vd-b",
+    "/dev/1",
+    "/dev/vdb1a",
+    "/dev/../etc/passwd",
+    "/dev/v/db",
+    " /dev/vdb",
+]
+NO_DEVICES += ["/dev/vdb ", "/dev/vd\u0431", "/dev/vdb\u0661", "/dev/" + "a" * 251, "/dev/" + "a" * 60_000]
+DEVICE_FORM = "device must be such as /dev/vdb: /dev/, small letters, then digits, 255 in all."
+
+
+@in_both_formats
+@pytest.mark.parametrize("device", NO_DEVICES, ids=lambda text: text[:20])
+def test_a_device_of_the_wrong_form_is_refused_in_the_openstack_dialect(form, device):
+    assert complaint(written(form, {"volumeId": UUID, "device": device}), OPENSTACK, form) == DEVICE_FORM
+
+
+@pytest.mark.parametrize("device", [1, True, False, 0, 1.5, [], ["/dev/vdb"], {}, "/dev/vdb\n", "\ud800"])
+def test_a_device_that_is_no_text_is_refused_in_the_openstack_dialect(device):
+    assert complaint(written("json", {"volumeId": UUID, "device": device}), OPENSTACK) == DEVICE_FORM
+
+
+# The headers.
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [None, "", "text/plain", "application/x-www-form-urlencoded", "json", "application/json+x", "application/*", "*/*"],
+)
+def test_another_content_type_is_refused_with_those_that_are_taken_and_the_body_unread(media_type):
+    environ = environ_of(b"{}", media_type, wsgi_input=Unread())
+    assert refused(environ) == (
+        "Content-Type must be one of application/json, application/vnd.openstack.compute+json, "
+        "application/xml, application/vnd.openstack.compute+xml."
+    )
+
+
+@by_media_type
+@pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", '"us-ascii"', "", "utf-8x"])
+def test_another_charset_is_refused_and_the_body_unread(media_type, charset):
+    environ = environ_of(b"{}", f"{media_type}; boundary=x; charset={charset}", wsgi_input=Unread())
+    assert refused(environ) == "The body must be UTF-8: its Content-Type names another charset."
+
+
+@pytest.mark.parametrize("length", [None, ""])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"HTTP_TRANSFER_ENCODING": "chunked"},
+        {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi_input_terminated": False},
+        {"HTTP_TRANSFER_ENCODING": "gzip", "wsgi_input_terminated": True},
+        {"HTTP_TRANSFER_ENCODING": "", "wsgi_input_terminated": True},
+        {"wsgi_input_terminated": True},
+    ],
+)
+def test_a_missing_content_length_is_refused_unless_the_body_is_chunked_and_its_end_is_known(length, more):
+    assert (
+        refused(environ_of(b"{}", CONTENT_LENGTH=length, wsgi_input=Unread(), **more)) == "Content-Length is missing."
+    )
+
+
+@pytest.mark.parametrize(
+    "length", ["x", "-1", "+2", " 2", "2 ", "2.0", "0x2", "2_0", "\u0662", "\xb2", "2, 2", "9" * 19, "9" * 5000]
+)
+@pytest.mark.parametrize("more", [{}, {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi_input_terminated": True}])
+def test_a_content_length_that_is_no_number_is_refused(length, more):
+    environ = environ_of(b"{}", CONTENT_LENGTH=length, wsgi_input=Unread(), **more)
+    assert refused(environ) == "Content-Length must be a number of bytes."
+
+
+@pytest.mark.parametrize("coding", ["chunked", "Chunked", "gzip, chunked"])
+def test_a_chunked_body_is_read_to_its_end_where_the_server_tells_it(coding):
+    body = written("json", {"volumeId": 9})
+    assert bodies.read(chunked(body, HTTP_TRANSFER_ENCODING=coding), MAX_BODY) == {"volumeAttachment": {"volumeId": 9}}
+
+
+# The size.
+
+
+def padded(size):
+    return b'{"a": 1}'.ljust(size)
+
+
+def test_a_body_of_exactly_the_limit_is_fine():
+    assert bodies.read(environ_of(padded(MAX_BODY)), MAX_BODY) == {"a": 1}
+    assert bodies.read(chunked(padded(MAX_BODY)), MAX_BODY) == {"a": 1}
+
+
+@pytest.mark.parametrize("length", [MAX_BODY + 1, 10**17, int("9" * 18)])
+@by_media_type
+def test_a_body_of_one_byte_more_is_over_the_limit_and_is_not_read(media_type, length):
+    environ = environ_of(b"", media_type, CONTENT_LENGTH=str(length), wsgi_input=Unread())
+    assert refused(environ, kind=Kind.OVER_LIMIT) == "The body may have 65536 bytes at most."
+
+
+def test_a_chunked_body_over_the_limit_is_read_no_further_than_it_takes_to_see_that():
+    environ = chunked(padded(MAX_BODY * 2))
+    assert refused(environ, kind=Kind.OVER_LIMIT) == "The body may have 65536 bytes at most."
+    assert environ["wsgi.input"].tell() == MAX_BODY + 1
+
+
+def test_no_more_is_read_than_the_content_length_says():
+    environ = environ_of(b'{"a": 1}{"b": 2}', CONTENT_LENGTH="8")
+    assert bodies.read(environ, MAX_BODY) == {"a": 1}
+    assert environ["wsgi.input"].tell() == 8
+
+
+def test_a_body_that_comes_in_pieces_is_put_together_and_never_overread():
+    stream = Dripping(b'{"abcdefghij": 12345}AND THE NEXT REQUEST')
+    assert bodies.read(environ_of(b"", CONTENT_LENGTH="21", wsgi_input=stream), MAX_BODY) == {"abcdefghij": 12345}
+    assert stream.asked == [21, 14, 7]
+
+
+def test_an_empty_body_is_not_read_and_is_not_json():
+    assert refused(environ_of(b"", wsgi_input=Unread())) == "The body is not JSON: line 1, column 1."
+
+
+@pytest.mark.parametrize("body", [b"", b'{"a": 1}'])
+def test_a_body_that_ends_early_is_refused(body):
+    assert refused(environ_of(body, CONTENT_LENGTH="10")) == f"The body ended after {len(body)} of 10 bytes."
+
+
+@pytest.mark.parametrize("stream", [Broken, lambda: Broken(b'{"a"')])
+@pytest.mark.parametrize("make", [environ_of, chunked])
+def test_a_connection_that_breaks_is_a_bad_request(stream, make):
+    assert refused(make(b'{"a": 1}', wsgi_input=stream())) == "The body could not be read to its end."
+
+
+# The syntax; what is malformed, test_serializers says.
+
+
+@by_dialect
+def test_the_specifications_own_example_is_refused_for_its_trailing_comma(dialect, volume_id):
+    place = "line 3, column 22" if sys.version_info >= (3, 13) else "line 4, column 5"
+    assert complaint(SPECIFICATIONS_EXAMPLE, dialect) == (
+        f"The body is not JSON: {place}: a trailing comma before '}}'."
+    )
+
+
+ENTITY = b"<!DOCTYPE a [<!ENTITY e '9'>]><volumeAttachment volumeId='&e;'/>"
+MALFORMED = [
+    ("json", b"{", "The body is not JSON: line 1, column 2."),
+    ("json", b"<volumeAttachment/>", "The body is not JSON: line 1, column 1."),
+    ("json", b'{"volumeAttachment": {"volumeId": NaN}}', "The body's JSON has NaN, which is not a JSON value."),
+    ("json", b"[" * 60_000, "The body's JSON is nested too deep."),
+    (
+        "json",
+        b'{"volumeAttachment": {"volumeId": %s}}' % (b"9" * 5000),
+        "The body's JSON has a number that is too long.",
+    ),
+    (
+        "json",
+        b'{"volumeAttachment": {"volumeId": 9, "volumeId": 9}}',
+        "The body's JSON gives a member of an object twice.",
+    ),
+    ("json", b'{"volumeAttachment": {"volumeId": "\xff"}}', "The body must be UTF-8: its byte 36 is not."),
+    ("json", '{"volumeAttachment": {"volumeId": 9}}'.encode("utf-16"), "The body must be UTF-8: its byte 1 is not."),
+    ("xml", b'{"volumeAttachment": {"volumeId": 9}}', "The body is not XML: line 1, column 1."),
+    ("xml", ENTITY, "The body's XML must not have a DOCTYPE."),
+    ("xml", b"<volumeAttachment volumeId='\xe9'/>", "The body must be UTF-8: its byte 29 is not."),
+    (
+        "xml",
+        b"<volumeAttachment><volumeId>9</volumeId></volumeAttachment>",
+        "The body's XML must have its members as attributes of one element.",
+    ),
+    (
+        "xml",
+        b"<volumeAttachment xmlns='urn:x' volumeId='9'/>",
+        f"The body's XML must be in the namespace {NAMESPACE}, or in none.",
+    ),
+    (
+        "xml",
+        b"<?xml version='1.0' encoding='ISO-8859-1'?><volumeAttachment volumeId='9'/>",
+        "The body must be UTF-8: its XML declares another encoding.",
+    ),
+]
+
+
+@by_dialect
+@pytest.mark.parametrize(("form", "body", "message"), MALFORMED, ids=range(len(MALFORMED)))
+def test_a_malformed_body_is_a_bad_request_that_says_why(dialect, volume_id, form, body, message):
+    assert complaint(body, dialect, form) == message
+
+
+# A hundred thousand levels are over the limit already; the reader holds out by itself, too.
+@by_media_type
+def test_a_body_nested_a_hundred_thousand_deep_is_refused_whatever_the_limit(media_type):
+    body = (b"<a>" if media_type.endswith("xml") else b"[") * 100_000
+    refused(environ_of(body, media_type), kind=Kind.OVER_LIMIT)
+    assert refused(environ_of(body, media_type), limit=10**6).startswith(("The body's JSON", "The body is not XML"))
+
+
+# Whatever comes.
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["9", UUID, "/dev/vdb"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["volumeAttachment", "volumeId", "device"]) | st.text(), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+CONTENT = st.binary() | JSON_VALUES.map(lambda value: json.dumps(value).encode())
+ENVIRONS = st.fixed_dictionaries(
+    {"wsgi.input": st.builds(io.BytesIO, CONTENT) | st.builds(Broken, CONTENT)},
+    optional={
+        "CONTENT_TYPE": st.sampled_from(list(DESERIALIZERS)) | st.text() | st.none(),
+        "CONTENT_LENGTH": st.integers(-1, 80).map(str) | st.text() | st.none(),
+        "HTTP_TRANSFER_ENCODING": st.sampled_from(["chunked", "gzip"]) | st.text() | st.none(),
+        "wsgi.input_terminated": st.booleans(),
+    },
+)
+
+
+@given(ENVIRONS, st.integers(1, 60))
+@example({"wsgi.input": io.BytesIO(b"")}, 1)
+def test_any_request_has_a_value_or_is_a_fault(environ, limit):
+    kind = None
+    try:
+        bodies.read(environ, limit)
+    except Fault as fault:
+        kind = fault.kind
+    assert kind in (None, Kind.BAD_REQUEST, Kind.OVER_LIMIT)
+
+
+@given(JSON_VALUES, st.sampled_from([CYCLADES, OPENSTACK]))
+@example({"volumeAttachment": {"volumeId": "9", "device": float("nan")}}, OPENSTACK)
+def test_any_document_asks_for_a_volume_of_the_right_form_or_is_a_bad_request(document, dialect):
+    try:
+        volume_id, device = bodies.attach_request(document, dialect)
+    except BadRequest:
+        return
+    assert dialect.read_id(volume_id) == volume_id
+    assert device is None or device.startswith("/dev/")

@@ -1,0 +1,397 @@
+"""What one may do to a row and to the backend; the rules by which nothing is lost, with a scripted registry."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+
+from os_volume_ext import claims as module
+from os_volume_ext.backends.base import (
+    AttachRefused,
+    BackendUnavailable,
+    DeviceInUse,
+    OutcomeUnknown,
+    Server,
+    ServerNotFound,
+    TooManyAttachments,
+    Volume,
+)
+from os_volume_ext.claims import NOTHING, UNFINISHED, Claims, Unfinished
+from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Taken
+
+SERVER = Server("1134", "demo", "ACTIVE")
+VOLUME = Volume("9", "demo", "/a/file", "raw")
+CERTAIN = [
+    BackendUnavailable("down"),
+    ServerNotFound("none"),
+    DeviceInUse("taken"),
+    TooManyAttachments(3),
+    AttachRefused("no"),
+]
+
+
+def attachment(state=ATTACHING, request_id="req-1", age=0.0, **more):
+    row = Attachment("9", "1134", "demo", True, None, False, state, request_id, None, None, "/a/file", "raw", age=age)
+    return dataclasses.replace(row, **more)
+
+
+class ScriptedRegistry:
+    """Says what it was asked for, and answers as told: an answer is a value or an exception."""
+
+    def __init__(self):
+        self.calls = []
+        self.answers = {}
+
+    def __getattr__(self, name):
+        def method(*arguments):
+            self.calls.append((name, *arguments))
+            answers = self.answers.get(name, True)
+            answer = answers.pop(0) if isinstance(answers, list) else answers
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return method
+
+
+class ScriptedBackend:
+    """Records calls; raises what it is told."""
+
+    def __init__(self):
+        self.calls = []
+        self.error = None
+        self.device = "/dev/vdb"
+
+    def _call(self, *call):
+        self.calls.append(call)
+        if self.error:
+            raise self.error
+
+    def attach(self, server, volume, device):
+        self._call("attach", server, volume, device)
+        return self.device
+
+    def detach(self, server, volume, device):
+        self._call("detach", server, volume, device)
+
+
+class Inline:
+    """A slot that calls at once."""
+
+    def call(self, method, *arguments):
+        return method(*arguments)
+
+
+SLOT = Inline()
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock))
+    return clock
+
+
+@pytest.fixture
+def registry():
+    return ScriptedRegistry()
+
+
+@pytest.fixture
+def backend():
+    return ScriptedBackend()
+
+
+@pytest.fixture
+def claims(registry, backend, clock):
+    return Claims(registry, backend, operation_timeout=60, stale_after=180)
+
+
+@pytest.fixture
+def reserved(claims, registry):
+    claim = claims.reserve(attachment(), None)
+    registry.calls.clear()
+    return claim
+
+
+def taken(claims, registry, state, before=ATTACHED, age=0.0):
+    claim = claims.take(attachment(before, "req-0", age), state, "req-1")
+    registry.calls.clear()
+    return claim
+
+
+def not_gone():
+    return False
+
+
+def gone():
+    return True
+
+
+def must_not_be_asked():
+    pytest.fail("the compute API need not be asked")
+
+
+# -- when a row may be taken over ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [ATTACHING, DETACHING])
+@pytest.mark.parametrize(("age", "stale"), [(0, False), (179.9, False), (180, False), (180.1, True)])
+def test_a_row_under_way_is_stale_when_it_is_older_than_stale_after(claims, state, age, stale):
+    assert claims.is_stale(attachment(state, age=age)) is stale
+
+
+def test_an_attached_row_is_never_stale(claims):
+    assert not claims.is_stale(attachment(ATTACHED, age=10**9))
+
+
+# -- making a claim --------------------------------------------------------------------------------
+
+
+def test_a_reserved_row_goes_back_to_nothing(claims, registry):
+    row = attachment()
+    claim = claims.reserve(row, 7)
+    assert registry.calls == [("reserve", row, 7)]
+    assert (claim.row, claim.before) == (row, NOTHING)
+
+
+def test_a_claims_deadline_counts_from_before_it_was_sent(claims, registry, clock):
+    started = clock.now
+
+    def slow(*arguments):
+        clock.now += 25
+        return True
+
+    registry.reserve = registry.claim = slow
+    assert claims.reserve(attachment(), None).deadline == started + 60
+    started = clock.now
+    assert claims.take(attachment(ATTACHED), DETACHING, "req-2").deadline == started + 60
+
+
+@pytest.mark.parametrize("error", [Taken(), TooManyAttachments(1)])
+def test_what_stands_in_the_way_of_a_reservation_is_told(claims, registry, error):
+    registry.answers["reserve"] = error
+    with pytest.raises(type(error)):
+        claims.reserve(attachment(), 1)
+
+
+def test_a_claim_on_an_attached_row_goes_back_to_attached(claims, registry):
+    seen = attachment(ATTACHED, "req-0")
+    claim = claims.take(seen, DETACHING, "req-1")
+    assert registry.calls == [("claim", seen, DETACHING, "req-1")]
+    assert (claim.row.state, claim.row.request_id, claim.before) == (DETACHING, "req-1", ATTACHED)
+
+
+@pytest.mark.parametrize("state", [ATTACHING, DETACHING])
+def test_a_claim_on_an_unfinished_row_has_no_way_back(claims, state):
+    assert claims.take(attachment(state, "req-0", 200), DETACHING, "req-1").before == UNFINISHED
+
+
+def test_a_row_that_has_changed_is_not_taken(claims, registry):
+    registry.answers["claim"] = False
+    assert claims.take(attachment(ATTACHED), DETACHING, "req-1") is None
+
+
+# -- attaching -------------------------------------------------------------------------------------
+
+
+def test_attaching_calls_the_backend_and_confirms_the_row(claims, reserved, registry, backend):
+    assert claims.attach(reserved, SLOT, SERVER, VOLUME) == "/dev/vdb"
+    assert backend.calls == [("attach", SERVER, VOLUME, None)]
+    assert registry.calls == [("confirm", reserved.row, "/dev/vdb")]
+
+
+def test_a_backend_that_can_not_say_the_device_leaves_it_unknown(claims, reserved, registry, backend):
+    backend.device = ""
+    assert claims.attach(reserved, SLOT, SERVER, VOLUME) == ""
+    assert registry.calls == [("confirm", reserved.row, None)]
+
+
+@pytest.mark.parametrize("error", CERTAIN, ids=lambda error: type(error).__name__)
+def test_an_attach_that_failed_for_certain_removes_a_first_hand_row(claims, reserved, registry, backend, error):
+    backend.error = error
+    with pytest.raises(type(error)):
+        claims.attach(reserved, SLOT, SERVER, VOLUME)
+    assert registry.calls == [("remove", reserved.row)]
+
+
+def test_an_attach_that_failed_for_certain_puts_an_attached_row_back(claims, registry, backend):
+    claim = taken(claims, registry, ATTACHING)
+    backend.error = AttachRefused("no")
+    with pytest.raises(AttachRefused):
+        claims.attach(claim, SLOT, SERVER, VOLUME)
+    assert registry.calls == [("confirm", claim.row, claim.row.device)]
+
+
+@pytest.mark.parametrize("error", CERTAIN, ids=lambda error: type(error).__name__)
+def test_a_certain_failure_after_a_take_over_leaves_the_row(claims, registry, backend, error):
+    claim = taken(claims, registry, ATTACHING, ATTACHING, 200)
+    backend.error = error
+    with pytest.raises(Unfinished) as raised:
+        claims.attach(claim, SLOT, SERVER, VOLUME)
+    assert raised.value.__cause__ is error
+    assert registry.calls == []
+
+
+def test_an_unknown_outcome_leaves_the_row(claims, reserved, registry, backend):
+    backend.error = OutcomeUnknown("no word")
+    with pytest.raises(OutcomeUnknown):
+        claims.attach(reserved, SLOT, SERVER, VOLUME)
+    assert registry.calls == []
+
+
+def test_a_row_that_changed_before_it_was_confirmed_is_left_alone(claims, reserved, registry, backend):
+    registry.answers["confirm"] = False
+    with pytest.raises(Unfinished):
+        claims.attach(reserved, SLOT, SERVER, VOLUME)
+    assert [call[0] for call in backend.calls] == ["attach"]
+    assert [call[0] for call in registry.calls] == ["confirm"]
+
+
+def test_a_row_that_changed_before_it_could_be_removed_is_left_alone(claims, reserved, registry, backend):
+    backend.error = BackendUnavailable("down")
+    registry.answers["remove"] = False
+    with pytest.raises(Unfinished):
+        claims.attach(reserved, SLOT, SERVER, VOLUME)
+    assert len(backend.calls) == 1
+
+
+def test_a_device_reserved_for_another_volume_is_left_unknown(claims, reserved, registry):
+    registry.answers["confirm"] = [Taken(), True]
+    assert claims.attach(reserved, SLOT, SERVER, VOLUME) == "/dev/vdb"
+    assert registry.calls == [("confirm", reserved.row, "/dev/vdb"), ("confirm", reserved.row, None)]
+
+
+# -- the deadline ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("seconds", "called"), [(59.9, True), (60, False), (1000, False)])
+def test_no_attach_starts_after_the_deadline(claims, reserved, registry, backend, clock, seconds, called):
+    clock.now += seconds
+    if called:
+        claims.attach(reserved, SLOT, SERVER, VOLUME)
+    else:
+        with pytest.raises(Unfinished, match="too late"):
+            claims.attach(reserved, SLOT, SERVER, VOLUME)
+        assert registry.calls == []
+    assert bool(backend.calls) is called
+
+
+def test_no_detach_starts_after_the_deadline(claims, registry, backend, clock):
+    claim = taken(claims, registry, DETACHING)
+    clock.now += 60
+    with pytest.raises(Unfinished, match="too late"):
+        claims.detach(claim, SLOT, SERVER, must_not_be_asked)
+    assert backend.calls == registry.calls == []
+
+
+def test_a_moved_claim_keeps_its_deadline(claims, registry, clock):
+    claim = taken(claims, registry, DETACHING)
+    clock.now += 30
+    assert claims.move(claim, attachment(server_id="1135"), None).deadline == claim.deadline
+
+
+# -- detaching -------------------------------------------------------------------------------------
+
+
+def test_detaching_calls_the_backend_and_removes_the_row(claims, registry, backend):
+    claim = claims.take(attachment(ATTACHED, "req-0", device="/dev/vdb"), DETACHING, "req-1")
+    registry.calls.clear()
+    claims.detach(claim, SLOT, SERVER, must_not_be_asked)
+    assert backend.calls == [("detach", SERVER, VOLUME, "/dev/vdb")]
+    assert registry.calls == [("remove", claim.row)]
+
+
+def test_detaching_gives_the_backend_an_empty_device_where_it_is_not_known(claims, registry, backend):
+    claims.detach(taken(claims, registry, DETACHING), SLOT, SERVER, must_not_be_asked)
+    assert backend.calls[0][3] == ""
+
+
+@pytest.mark.parametrize("error", [BackendUnavailable("down"), AttachRefused("no")], ids=lambda e: type(e).__name__)
+def test_a_detach_that_failed_for_certain_puts_the_row_back_with_its_device(claims, registry, backend, error):
+    claim = claims.take(attachment(ATTACHED, "req-0", device="/dev/vdb"), DETACHING, "req-1")
+    registry.calls.clear()
+    backend.error = error
+    with pytest.raises(type(error)):
+        claims.detach(claim, SLOT, SERVER, must_not_be_asked)
+    assert registry.calls == [("confirm", claim.row, "/dev/vdb")]
+
+
+def test_a_detach_that_failed_for_certain_after_a_take_over_leaves_the_row(claims, registry, backend):
+    claim = taken(claims, registry, DETACHING, DETACHING, 200)
+    backend.error = BackendUnavailable("down")
+    with pytest.raises(Unfinished):
+        claims.detach(claim, SLOT, SERVER, must_not_be_asked)
+    assert registry.calls == []
+
+
+def test_a_detach_of_unknown_outcome_leaves_the_row(claims, registry, backend):
+    claim = taken(claims, registry, DETACHING)
+    backend.error = OutcomeUnknown("no word")
+    with pytest.raises(OutcomeUnknown):
+        claims.detach(claim, SLOT, SERVER, must_not_be_asked)
+    assert registry.calls == []
+
+
+def test_a_detach_that_finds_its_row_gone_is_done(claims, registry):
+    claim = taken(claims, registry, DETACHING)
+    registry.answers.update(remove=False, get=None)
+    claims.detach(claim, SLOT, SERVER, must_not_be_asked)
+
+
+def test_a_detach_that_finds_its_row_changed_is_unfinished(claims, registry):
+    claim = taken(claims, registry, DETACHING)
+    registry.answers.update(remove=False, get=attachment(DETACHING, "req-2"))
+    with pytest.raises(Unfinished):
+        claims.detach(claim, SLOT, SERVER, must_not_be_asked)
+
+
+def test_a_server_that_neither_backend_nor_compute_api_has_counts_as_detached(claims, registry, backend):
+    claim = taken(claims, registry, DETACHING)
+    backend.error = ServerNotFound("none")
+    claims.detach(claim, SLOT, SERVER, gone)
+    assert registry.calls == [("remove", claim.row)]
+
+
+def test_a_server_that_only_the_backend_does_not_have_leaves_the_row(claims, registry, backend):
+    claim = taken(claims, registry, DETACHING)
+    backend.error = ServerNotFound("none")
+    with pytest.raises(Unfinished):
+        claims.detach(claim, SLOT, SERVER, not_gone)
+    assert registry.calls == []
+
+
+# -- moving a claim from a deleted server to another -------------------------------------------------
+
+
+def test_a_moved_claim_is_first_hand(claims, registry):
+    claim = taken(claims, registry, DETACHING, ATTACHING, 200)
+    row = attachment(server_id="1135")
+    moved = claims.move(claim, row, 5)
+    assert registry.calls == [("move", claim.row, row, 5)]
+    assert (moved.row, moved.before) == (row, NOTHING)
+
+
+def test_a_claim_that_is_gone_is_not_moved(claims, registry):
+    claim = taken(claims, registry, DETACHING)
+    registry.answers["move"] = False
+    with pytest.raises(Unfinished):
+        claims.move(claim, attachment(server_id="1135"), None)
+    assert [call[0] for call in registry.calls] == ["move"]
+
+
+@pytest.mark.parametrize("error", [Taken(), TooManyAttachments(1)], ids=lambda error: type(error).__name__)
+def test_a_claim_that_can_not_be_moved_is_removed_all_the_same(claims, registry, error):
+    claim = taken(claims, registry, DETACHING)
+    registry.answers["move"] = error
+    with pytest.raises(type(error)):
+        claims.move(claim, attachment(server_id="1135"), None)
+    assert registry.calls[-1] == ("remove", claim.row)

@@ -1,0 +1,484 @@
+"""The compute API, asked in-process as the caller."""
+
+import contextlib
+import io
+import json
+import sys
+
+import pytest
+
+from os_volume_ext.backends.base import Server
+from os_volume_ext.compute import ComputeAPI, ComputeRefused, ComputeUnavailable, RemoteComputeAPI, ServerMissing
+from os_volume_ext.context import RequestContext
+from os_volume_ext.dialects import DIALECTS, OPENSTACK
+
+UUID = "4335bab6-6086-4247-8274-8b8b048edaaa"
+FOUND = {"server": {"id": 1134, "tenant_id": "demo", "status": "ACTIVE"}}
+
+
+class Host:
+    """A compute API with one answer, which sees what it was asked and whether its answer was closed."""
+
+    def __init__(self, document=None, status="200 OK", body=None):
+        self.status = status
+        self.body = json.dumps(FOUND if document is None else document).encode() if body is None else body
+        self.environs, self.closed = [], 0
+
+    def __call__(self, environ, start_response):
+        self.environs.append(environ)
+        start_response(self.status, [("Content-Type", "application/json")])
+        return self
+
+    def __iter__(self):
+        yield from (self.body[:5], self.body[5:])
+
+    def close(self):
+        self.closed += 1
+
+
+def context(environ=None, path_project=None):
+    return RequestContext("req-1", "u1", "demo", {}, pytest.fail, environ or {}, path_project)
+
+
+def server(host, server_id="1134", headers=(), **more):
+    return ComputeAPI(host, dict(headers)).server(context(**more), server_id)
+
+
+def asked(**environ):
+    """Ask with an environ; return the one that the compute API was asked with."""
+    host = Host()
+    server(host, environ=environ)
+    (seen,) = host.environs
+    return seen
+
+
+# What is asked.
+
+
+class Unread:
+    """The caller's body, which is not the compute API's to read."""
+
+    def read(self, *_):
+        pytest.fail("the caller's body was read")
+
+
+CALLERS = {
+    "REQUEST_METHOD": "POST",
+    "SCRIPT_NAME": "/v2.1",
+    "PATH_INFO": "/servers/1134/os-volume_attachments",
+    "QUERY_STRING": "xml",
+    "CONTENT_LENGTH": "40",
+    "HTTP_ACCEPT": "application/xml",
+    "wsgi.input": Unread(),
+}
+DROPPED = [
+    "CONTENT_TYPE",
+    "HTTP_TRANSFER_ENCODING",
+    "wsgi.input_terminated",
+    "HTTP_EXPECT",
+    "HTTP_RANGE",
+    "HTTP_IF_MATCH",
+    "HTTP_IF_NONE_MATCH",
+    "HTTP_IF_MODIFIED_SINCE",
+    "HTTP_IF_UNMODIFIED_SINCE",
+    "HTTP_IF_RANGE",
+    "HTTP_ACCEPT_ENCODING",
+    "HTTP_X_HTTP_METHOD_OVERRIDE",
+    "HTTP_OPENSTACK_API_VERSION",
+    "HTTP_X_OPENSTACK_NOVA_API_VERSION",
+    "webob.adhoc_attrs",
+    "webob._parsed_query_vars",
+    "routes.route",
+    "routes.url",
+    "wsgiorg.routing_args",
+]
+KEPT = [
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "SERVER_PROTOCOL",
+    "REMOTE_ADDR",
+    "HTTP_HOST",
+    "HTTP_X_AUTH_TOKEN",
+    "HTTP_X_IDENTITY_STATUS",
+    "HTTP_X_PROJECT_ID",
+    "HTTP_X_ROLES",
+    "HTTP_X_FORWARDED_FOR",
+    "HTTP_COOKIE",
+    "keystone.token_info",
+    "keystone.token_auth",
+    "openstack.request_id",
+    "nova.context",
+    "paste.config",
+    "wsgi.errors",
+    "wsgi.url_scheme",
+    "wsgi.multithread",
+]
+
+
+def test_a_server_is_asked_for_by_get_as_json_with_an_empty_query_and_body():
+    seen = asked(**CALLERS)
+    assert (seen["REQUEST_METHOD"], seen["SCRIPT_NAME"], seen["PATH_INFO"]) == ("GET", "/v2.1", "/servers/1134")
+    assert (seen["QUERY_STRING"], seen["CONTENT_LENGTH"], seen["HTTP_ACCEPT"]) == ("", "0", "application/json")
+    assert seen["wsgi.input"].read() == b""
+
+
+@pytest.mark.parametrize("name", DROPPED)
+def test_what_belongs_to_the_callers_request_alone_is_dropped(name):
+    assert name not in asked(**CALLERS, **{name: "x"})
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_tells_who_asks_and_how_is_kept_as_the_same_object(name):
+    value = object()
+    assert asked(**CALLERS, **{name: value})[name] is value
+
+
+def test_the_callers_own_environ_is_left_as_it_is():
+    environ = CALLERS | dict.fromkeys(DROPPED, "x")
+    before = dict(environ)
+    host = Host()
+    server(host, environ=environ, headers=OPENSTACK.lookup_headers)
+    assert environ == before
+    assert host.environs[0] is not environ
+
+
+@pytest.mark.parametrize("project", ["demo", "6f70656e737461636b20342065766572", "\xce\xb1"])
+def test_the_project_of_the_path_is_asked_with(project):
+    host = Host()
+    server(host, environ=CALLERS, path_project=project)
+    assert host.environs[0]["PATH_INFO"] == f"/{project}/servers/1134"
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_the_dialects_microversion_is_asked_for_whatever_the_callers(name):
+    host = Host()
+    caller = {"HTTP_OPENSTACK_API_VERSION": "compute 2.89", "HTTP_X_OPENSTACK_NOVA_API_VERSION": "2.89"}
+    server(host, headers=DIALECTS[name].lookup_headers, environ=caller)
+    (seen,) = host.environs
+    versions = [seen.get("HTTP_OPENSTACK_API_VERSION"), seen.get("HTTP_X_OPENSTACK_NOVA_API_VERSION")]
+    assert versions == (["compute 2.9", "2.9"] if name == "openstack" else [None, None])
+
+
+# What is answered.
+
+
+def test_a_server_is_read_as_nova_shows_it():
+    shown = {
+        "id": UUID.upper(),
+        "tenant_id": "demo",
+        "status": "active",
+        "locked": True,
+        "OS-EXT-SRV-ATTR:host": "node1",
+        "OS-EXT-SRV-ATTR:instance_name": "instance-0001",
+        "name": "more",
+    }
+    assert server(Host({"server": shown}), UUID) == Server(UUID, "demo", "ACTIVE", True, "node1", "instance-0001")
+
+
+def test_a_server_is_read_as_cyclades_shows_it():
+    assert server(Host()) == Server("1134", "demo", "ACTIVE", False, None, None)
+
+
+@pytest.mark.parametrize(("locked", "expected"), [(True, True), (False, False), (None, False)])
+def test_a_server_says_whether_it_is_locked(locked, expected):
+    assert server(Host({"server": {**FOUND["server"], "locked": locked}})).locked is expected
+
+
+@pytest.mark.parametrize("status", ["200 OK", "200", "404 Not Found", "500 Oops"])
+def test_the_answer_is_closed(status):
+    host = Host(status=status)
+    with contextlib.suppress(ServerMissing, ComputeUnavailable):
+        server(host)
+    assert host.closed == 1
+
+
+def test_an_answer_that_breaks_off_is_closed_and_is_not_available():
+    class Breaking(Host):
+        def __iter__(self):
+            yield b"{"
+            raise OSError("gone")
+
+    host = Breaking()
+    with pytest.raises(ComputeUnavailable):
+        server(host)
+    assert host.closed == 1
+
+
+def test_an_answer_without_close_is_fine():
+    def host(environ, start_response):
+        start_response("200 OK", [])
+        return [json.dumps(FOUND).encode()]
+
+    assert server(host).id == "1134"
+
+
+def test_an_answer_that_was_written_with_write_is_read_first():
+    closed = []
+
+    class Rest(list):
+        def close(self):
+            closed.append(True)
+
+    def host(environ, start_response):
+        body = json.dumps(FOUND).encode()
+        write = start_response("200 OK", [])
+        write(body[:10])
+        write(body[10:20])
+        return Rest([body[20:]])
+
+    assert server(host).id == "1134"
+    assert closed == [True]
+
+
+def test_an_application_that_starts_its_answer_late_is_heard():
+    def host(environ, start_response):
+        yield b""
+        start_response("200 OK", [])
+        yield json.dumps(FOUND).encode()
+
+    # WSGI wants start_response before the first piece; a generator calls it when it is first asked.
+    assert server(host).id == "1134"
+
+
+def test_a_missing_server_is_named():
+    with pytest.raises(ServerMissing) as caught:
+        server(Host(status="404 Not Found", body=b"<h1>not ours</h1>"))
+    assert str(caught.value) == "Server 1134 could not be found."
+
+
+REFUSALS = pytest.mark.parametrize("status", ["400 Bad Request", "401 Unauthorized", "403 Forbidden"])
+
+
+@REFUSALS
+@pytest.mark.parametrize("name", ["badRequest", "forbidden", "computeFault"])
+def test_a_refusal_is_passed_on_in_the_compute_apis_words(status, name):
+    with pytest.raises(ComputeRefused) as caught:
+        server(Host({name: {"code": 1, "message": "Malformed request url"}}, status))
+    assert (caught.value.code, str(caught.value)) == (int(status[:3]), "Malformed request url")
+
+
+@REFUSALS
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html/>",
+        b"[]",
+        b"{}",
+        b"null",
+        b'{"a": {}, "b": {}}',
+        b'{"a": 1}',
+        b'{"a": {"code": 1}}',
+        b"\xff",
+        b"[" * 100_000,
+    ],
+    ids=range(10),
+)
+def test_a_refusal_without_words_gets_some(status, body):
+    with pytest.raises(ComputeRefused) as caught:
+        server(Host(status=status, body=body))
+    assert caught.value.code == int(status[:3])
+    assert str(caught.value) == "The compute API refused to show server 1134."
+
+
+OTHERS = [201, 202, 203, 204, 206, 300, 301, 302, 304, 402, 405, 406, 409, 410, 413, 429, 500, 502, 503, 504, 0, 999]
+
+
+@pytest.mark.parametrize("status", [*(f"{code} Other" for code in OTHERS), "500", "-200 OK", "OK", "", "200OK"])
+def test_every_other_status_is_not_available(status):
+    with pytest.raises(ComputeUnavailable):
+        server(Host(status=status))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html/>",
+        b"\xff",
+        b"null",
+        b"[]",
+        b"9",
+        b"{}",
+        b'{"server": null}',
+        b'{"server": []}',
+        b'{"server": "1134"}',
+        b'{"server": {}}',
+        b'{"server": {"id": 1134}}',
+        b'{"server": {"id": 1134, "tenant_id": "demo"}}',
+        b'{"server": {"id": 1134, "status": "ACTIVE"}}',
+        b'{"server": {"tenant_id": "demo", "status": "ACTIVE"}}',
+        b'{"servers": [{"id": 1134, "tenant_id": "demo", "status": "ACTIVE"}]}',
+        json.dumps(FOUND).encode()[:-1],
+        b"[" * 100_000,
+    ],
+    ids=range(18),
+)
+def test_a_broken_body_is_not_available(body):
+    with pytest.raises(ComputeUnavailable):
+        server(Host(body=body))
+
+
+@pytest.mark.parametrize("wrong", [1135, "1135", "01134", "", None, 1134.0, True, [1134]])
+def test_another_server_than_asked_for_is_not_available(wrong):
+    with pytest.raises(ComputeUnavailable):
+        server(Host({"server": {**FOUND["server"], "id": wrong}}))
+
+
+def raising(environ, start_response):
+    raise LookupError("inside")
+
+
+def silent(environ, start_response):
+    return []
+
+
+def reporting(environ, start_response):
+    try:
+        raise LookupError("inside")
+    except LookupError:
+        start_response("500 Oops", [], sys.exc_info())
+    return [b"sorry"]
+
+
+def reporting_late(environ, start_response):
+    start_response("200 OK", [])
+    return reporting(environ, start_response)
+
+
+def no_bytes(environ, start_response):
+    start_response("200 OK", [])
+    return [json.dumps(FOUND)]
+
+
+@pytest.mark.parametrize("host", [raising, silent, reporting, reporting_late, no_bytes])
+def test_an_application_that_fails_is_not_available_and_the_log_has_the_request(host, caplog):
+    with pytest.raises(ComputeUnavailable) as caught:
+        server(host, environ={"HTTP_X_AUTH_TOKEN": "hush"})
+    assert caught.value.__cause__ is not None
+    (record,) = caplog.records
+    assert "req-1" in record.getMessage()
+    assert record.exc_info
+    assert "hush" not in caplog.text
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_order_to_stop_is_not_held_up(error):
+    def host(environ, start_response):
+        raise error
+
+    with pytest.raises(error):
+        server(host)
+
+
+# The cheaper way to see that a server is there.
+
+
+def project(host, read_path=None, server_id="1134", **more):
+    return ComputeAPI(host, {}, read_path).project(context(**more), server_id)
+
+
+def test_the_project_is_the_servers_own():
+    host = Host({"server": {**FOUND["server"], "tenant_id": "other"}})
+    assert project(host) == "other"
+    assert host.environs[0]["PATH_INFO"] == "/servers/1134"
+
+
+@pytest.mark.parametrize(("path_project", "prefix"), [(None, ""), ("demo", "/demo")])
+def test_a_cheaper_path_is_asked_where_one_is_named_and_does_not_tell_the_project(path_project, prefix):
+    host = Host(body=b"anything at all")
+    assert project(host, "/servers/{server_id}/metadata", path_project=path_project) is None
+    assert host.environs[0]["PATH_INFO"] == f"{prefix}/servers/1134/metadata"
+    assert host.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [("404 x", ServerMissing), ("403 x", ComputeRefused), ("500 x", ComputeUnavailable), ("204 x", ComputeUnavailable)],
+)
+def test_a_cheaper_path_refuses_as_the_dear_one_does(status, error):
+    with pytest.raises(error):
+        project(Host(status=status), "/servers/{server_id}/metadata")
+
+
+def test_the_server_itself_is_never_asked_for_the_cheaper_way():
+    host = Host()
+    assert ComputeAPI(host, {}, "/servers/{server_id}/metadata").server(context(), "1134").project_id == "demo"
+    assert host.environs[0]["PATH_INFO"] == "/servers/1134"
+
+
+def test_odd_letters_of_an_id_do_not_count_as_a_pattern():
+    host = Host(status="404 x")
+    with pytest.raises(ServerMissing):
+        project(host, "/servers/{server_id}/{x}", server_id="{0}")
+    assert host.environs[0]["PATH_INFO"] == "/servers/{0}/{x}"
+
+
+# The host that only administrators get to see.
+
+
+class Privileged:
+    """Stands in for the compute API asked with the operator's credentials."""
+
+    def __init__(self, answer):
+        self.answer, self.asked = answer, []
+
+    def server(self, server_id):
+        self.asked.append(server_id)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def test_where_a_backend_needs_the_host_the_operators_credentials_are_asked_for_it():
+    privileged = Privileged(Server("1134", "not this", "NOR THIS", True, "node1", "instance-0001"))
+    found = ComputeAPI(Host(), {}, None, privileged).server(context(), "1134")
+    assert found == Server("1134", "demo", "ACTIVE", False, "node1", "instance-0001")
+    assert privileged.asked == ["1134"]
+
+
+def test_where_the_caller_sees_the_host_nobody_else_is_asked():
+    privileged = Privileged(AssertionError("asked"))
+    shown = {**FOUND["server"], "OS-EXT-SRV-ATTR:host": "node2"}
+    assert ComputeAPI(Host({"server": shown}), {}, None, privileged).server(context(), "1134").host == "node2"
+    assert privileged.asked == []
+
+
+def test_what_the_caller_may_not_see_is_not_asked_for_with_more_rights():
+    privileged = Privileged(AssertionError("asked"))
+    with pytest.raises(ServerMissing):
+        ComputeAPI(Host(status="404 x"), {}, None, privileged).server(context(), "1134")
+    assert privileged.asked == []
+
+
+def test_the_project_alone_is_not_asked_for_with_more_rights():
+    privileged = Privileged(AssertionError("asked"))
+    assert ComputeAPI(Host(), {}, None, privileged).project(context(), "1134") == "demo"
+    assert privileged.asked == []
+
+
+@pytest.mark.parametrize("error", [ServerMissing("1134"), ComputeUnavailable("gone")])
+def test_a_host_that_can_not_be_had_is_an_error(error):
+    with pytest.raises(type(error)):
+        ComputeAPI(Host(), {}, None, Privileged(error)).server(context(), "1134")
+
+
+# From outside, over HTTP: test_remote_compute; what needs no server is here.
+
+
+def test_a_token_that_can_not_be_had_is_not_available_and_not_a_word_of_it_is_lost():
+    def no_token():
+        raise RuntimeError("keystone is down")
+
+    with pytest.raises(ComputeUnavailable, match="keystone is down"):
+        RemoteComputeAPI("http://127.0.0.1:9", no_token, {}).server("1134")
+
+
+def test_an_input_of_ones_own_is_given_each_time():
+    host = Host()
+    api = ComputeAPI(host, {})
+    for _ in range(2):
+        api.server(context({"wsgi.input": Unread()}), "1134")
+    first, second = (environ["wsgi.input"] for environ in host.environs)
+    assert first is not second
+    assert isinstance(first, io.BytesIO)

@@ -1,0 +1,86 @@
+"""Who the caller is, by what the auth filter left in the environ."""
+
+import pytest
+
+from os_volume_ext.faults import Fault, Kind
+from os_volume_ext.identity import credentials
+
+CONFIRMED = {
+    "keystone.token_info": {"token": {}},
+    "HTTP_X_IDENTITY_STATUS": "Confirmed",
+    "HTTP_X_USER_ID": "u1",
+    "HTTP_X_PROJECT_ID": "demo",
+    "HTTP_X_ROLES": "member,reader",
+}
+
+
+def test_a_confirmed_caller_is_known_by_the_names_that_policies_use():
+    environ = CONFIRMED | {
+        "HTTP_X_SERVICE_ROLES": "service",
+        "HTTP_X_DOMAIN_ID": "d1",
+        "HTTP_X_USER_DOMAIN_ID": "d2",
+        "HTTP_X_PROJECT_DOMAIN_ID": "d3",
+        "HTTP_OPENSTACK_SYSTEM_SCOPE": "all",
+    }
+    assert credentials(environ) == {
+        "user_id": "u1",
+        "project_id": "demo",
+        "roles": ["member", "reader"],
+        "service_roles": ["service"],
+        "domain_id": "d1",
+        "user_domain_id": "d2",
+        "project_domain_id": "d3",
+        "system_scope": "all",
+    }
+
+
+def test_the_environ_is_left_as_it_is():
+    environ = dict(CONFIRMED)
+    credentials(environ)
+    assert environ == CONFIRMED
+
+
+@pytest.mark.parametrize("missing", [{}, dict.fromkeys(["HTTP_X_USER_ID", "HTTP_X_PROJECT_ID", "HTTP_X_ROLES"])])
+def test_what_authtoken_leaves_out_or_none_is_none(missing):
+    environ = {name: CONFIRMED[name] for name in ("keystone.token_info", "HTTP_X_IDENTITY_STATUS")} | missing
+    found = credentials(environ)
+    assert (found["user_id"], found["project_id"], found["system_scope"]) == (None, None, None)
+    assert (found["roles"], found["service_roles"]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("header", "roles"),
+    [("", []), (",", []), ("member", ["member"]), (" member , reader ,", ["member", "reader"]), ("a b", ["a b"])],
+)
+@pytest.mark.parametrize(("name", "key"), [("HTTP_X_ROLES", "roles"), ("HTTP_X_SERVICE_ROLES", "service_roles")])
+def test_roles_are_a_list_with_commas(header, roles, name, key):
+    assert credentials(CONFIRMED | {name: header})[key] == roles
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"keystone.token_info": None},
+        {"HTTP_X_IDENTITY_STATUS": None},
+        {"HTTP_X_IDENTITY_STATUS": "Invalid"},
+        {"HTTP_X_IDENTITY_STATUS": "confirmed"},
+        {"HTTP_X_IDENTITY_STATUS": ""},
+        # What a client can send in the place of the one key that it can't.
+        {"keystone.token_info": None, "HTTP_KEYSTONE_TOKEN_INFO": "x", "HTTP_KEYSTONE.TOKEN_INFO": "x"},
+    ],
+)
+@pytest.mark.parametrize("how", ["absent", "none"])
+def test_headers_that_no_auth_filter_confirmed_are_not_believed(change, how):
+    environ = CONFIRMED | change
+    if how == "absent":
+        environ = {name: value for name, value in environ.items() if value is not None}
+    with pytest.raises(Fault) as caught:
+        credentials(environ)
+    assert caught.value.kind is Kind.UNAUTHORIZED
+    assert caught.value.headers == [("WWW-Authenticate", "Keystone")]
+    assert caught.value.message == "This server needs a valid token in X-Auth-Token."
+
+
+def test_an_empty_environ_is_nobodys():
+    with pytest.raises(Fault):
+        credentials({})
