@@ -9,7 +9,8 @@ from webob import Request, Response
 from . import negotiation
 from .answers import answer, query_of, request_id_of
 from .faults import Fault
-from .routing import ALIAS, Match
+from .match import Match
+from .routing import ALIAS
 from .serializers import JSON
 
 EXTENSION = {

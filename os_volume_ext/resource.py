@@ -17,8 +17,8 @@ from .controller import Call, Controller
 from .dialects import Dialect
 from .faults import Fault, Kind
 from .identity import credentials
+from .match import Match
 from .policy import Policy
-from .routing import Match
 from .serializers import JSON, Serializer
 
 LOG = logging.getLogger(__name__)

@@ -1,39 +1,13 @@
-"""Which paths are ours, and which methods each of them takes."""
+"""Which paths are ours."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from routes import Mapper
 
+from .match import Match
+
 ATTACHMENTS, EXTENSIONS = "os-volume_attachments", "extensions"
 ALIAS = "os-volumes"
-
-# GET stands for HEAD too.
-_ACTIONS = {
-    "collection": {"GET": "index", "POST": "create"},
-    "member": {"GET": "show", "DELETE": "delete"},
-    "extensions": {},
-    "extension": {},
-}
-
-
-class Match(NamedTuple):
-    """A path of ours. ``ending`` is ``json``, ``xml`` or None; the ids are as the path has them."""
-
-    resource: str
-    ending: str | None
-    project_id: str | None
-    server_id: str = ""
-    attachment_id: str = ""
-
-    def action(self, method: str) -> str | None:
-        """Return the operation that a method stands for here; None if it is not allowed."""
-        return _ACTIONS[self.resource].get("GET" if method == "HEAD" else method)
-
-    @property
-    def allow(self) -> str:
-        """The methods that are allowed here, for the Allow header."""
-        methods = list(_ACTIONS[self.resource])
-        return ", ".join(["GET", "HEAD", *methods[1:]])
 
 
 class Router:

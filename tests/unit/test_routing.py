@@ -4,7 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from os_volume_ext.routing import Match, Router
+from os_volume_ext.match import Match
+from os_volume_ext.routing import Router
 
 ROUTER = Router()
 LIST = "/servers/1134/os-volume_attachments"
