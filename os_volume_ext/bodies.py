@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from webob.exc import HTTPRequestEntityTooLarge
+
 from .dialects import Dialect
 from .faults import BadRequest, Fault, Kind
 from .serializers import DESERIALIZERS, Malformed
@@ -104,6 +106,8 @@ def _read(stream: Any, wanted: int) -> bytes:
                 break
             chunks.append(chunk)
             wanted -= len(chunk)
+    except HTTPRequestEntityTooLarge as error:  # from a filter that counts what is read, such as oslo.middleware's
+        raise Fault(Kind.OVER_LIMIT, "The body is larger than this server takes.") from error
     except OSError as error:
         raise BadRequest("The body could not be read to its end.") from error
     return b"".join(chunks)

@@ -216,13 +216,13 @@ def _parse(body: bytes, server_id: str) -> Server:
 
 
 def _server(document: Mapping[str, Any]) -> Server:
-    project_id = document["tenant_id"]
-    if not isinstance(project_id, str):
-        raise TypeError("tenant_id is not a string")
+    project_id, status = document["tenant_id"], document["status"]
+    if not (isinstance(project_id, str) and isinstance(status, str)):
+        raise TypeError("a server's tenant_id and status must be strings")
     return Server(
         str(document["id"]).lower(),
         project_id,
-        str(document["status"]).upper(),
+        status.upper(),
         bool(document.get("locked", False)),
         document.get("OS-EXT-SRV-ATTR:host"),
         document.get("OS-EXT-SRV-ATTR:instance_name"),

@@ -6,13 +6,15 @@ from typing import NamedTuple
 _ACTIONS = {
     "collection": {"GET": "index", "POST": "create"},
     "member": {"GET": "show", "DELETE": "delete"},
-    "extensions": {},
-    "extension": {},
 }
 
 
 class Match(NamedTuple):
-    """A path of ours. ``ending`` is ``json``, ``xml`` or None; the ids are as the path has them."""
+    """A path of ours.
+
+    ``resource`` is ``collection``, ``member``, ``extensions`` or ``extension``; the filter itself knows what to do
+    with the last two. ``ending`` is ``json``, ``xml`` or None; the ids are as the path has them.
+    """
 
     resource: str
     ending: str | None

@@ -72,7 +72,7 @@ class TooManyAttachments(BackendError):
 
     def __init__(self, limit: int) -> None:
         """:param limit: how many disks a server takes."""
-        super().__init__(f"a server takes {limit} volumes at most")
+        super().__init__(f"A server takes {limit} volumes at most.")
         self.limit = limit
 
 

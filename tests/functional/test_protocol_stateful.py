@@ -31,15 +31,15 @@ from os_volume_ext.operations import Overloaded
 from os_volume_ext.reconcile import AGREES
 from os_volume_ext.registry import database as database_module
 from os_volume_ext.registry import schema
-from os_volume_ext.registry.attachments import ATTACHED, DETACHING, Registry
+from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Registry
 from os_volume_ext.registry.database import Database, RegistryUnavailable
 from os_volume_ext.registry.tables import attachments as table
 
-SERVERS = ("1134", "1135", "1136")
+SERVERS = ("1134", "1135")
 # More of them: PROTOCOL_EXAMPLES=10000 pytest ...
 EXAMPLES = int(os.environ.get("PROTOCOL_EXAMPLES", "50"))
 EXCLUSIVE, MULTIATTACH = "9", "77"
-DEVICES = (None, "/dev/vdb", "/dev/vdc")
+DEVICES = (None, "/dev/vdb")
 ANSWERS = (
     BackendError,
     Unfinished,
@@ -50,48 +50,31 @@ ANSWERS = (
     RegistryUnavailable,
     Died,
 )
-STEPS = (
-    "before reserve",
-    "after reserve",
-    "before in_the_way",
-    "after in_the_way",
-    "before claim",
-    "after claim",
-    "before backend attached",
-    "after backend attached",
-    "before backend attach",
-    "after backend attach",
-    "before backend detach",
-    "after backend detach",
-    "before confirm",
-    "after confirm",
-    "before move",
-    "after move",
-    "before remove",
-    "after remove",
-)
+LONG = (OPERATION_TIMEOUT + 1, STALE_AFTER + 1, STALE_AFTER + 1)
 
-volumes = st.sampled_from((EXCLUSIVE, EXCLUSIVE, MULTIATTACH))
+volumes = st.sampled_from((EXCLUSIVE, EXCLUSIVE, EXCLUSIVE, MULTIATTACH))
 servers = st.sampled_from(SERVERS)
 operations = st.one_of(
     st.tuples(st.just("attach"), volumes, servers, st.sampled_from(DEVICES)),
+    st.tuples(st.just("attach"), volumes, servers, st.none()),
     st.tuples(st.just("detach"), volumes, servers),
     st.tuples(st.just("reconcile"), st.booleans()),
 )
-seconds = st.sampled_from((OPERATION_TIMEOUT - 1, OPERATION_TIMEOUT + 1, STALE_AFTER + 1))
+seconds = st.sampled_from(LONG)
+deletions = st.sampled_from(("delete_from_compute", "delete_from_backend", "delete"))
 events = st.one_of(
     operations,
     st.tuples(st.just("pass_time"), seconds),
-    st.tuples(st.just("delete_from_compute"), servers),
-    st.tuples(st.just("delete_from_backend"), servers),
+    st.tuples(st.just("pass_time_and_then"), seconds, operations),
+    st.tuples(deletions, servers),
     st.just(("die",)),
 )
-overlaps = st.lists(st.tuples(st.sampled_from(STEPS), events), max_size=3)
-faults = st.lists(
-    st.tuples(
-        st.sampled_from(("attach", "detach")),
-        st.sampled_from(("unavailable", "refused", "nothing happens", "it happens", "it happens late", "a bug")),
-    ),
+# At which step of the registry or the backend, counted from the operation's first: what happens there.
+overlaps = st.dictionaries(st.integers(1, 9), events, max_size=3)
+# At which call that attaches or detaches: how it fails.
+faults = st.dictionaries(
+    st.integers(1, 3),
+    st.sampled_from(("unavailable", "refused", "nothing happens", "it happens", "it happens late", "a bug")),
     max_size=2,
 )
 
@@ -125,7 +108,10 @@ class Protocol(RuleBasedStateMachine):
         self.broken = house.backend.violations
         self.late = []
         self.calling = []
+        self.overlaps, self.faults = {}, {}
+        self.steps = self.changes = 0
         house.backend._call = self.call(house.backend._call)
+        house.hooks.reached = self.reached
 
     # -- what is noted at once ---------------------------------------------------------------------------
 
@@ -144,14 +130,23 @@ class Protocol(RuleBasedStateMachine):
             self.broken.append(f"I4: the row of {here} was removed, and the disk is there")
 
     def call(self, call):
-        def noted(*arguments):
+        def noted(method, *arguments):
+            if method != "attached":
+                self.changes += 1
+                if self.changes in self.faults:
+                    self.house.backend.fail(method, self.fault(self.faults.pop(self.changes)))
             self.calling.append(self.house.now)
             try:
-                return call(*arguments)
+                return call(method, *arguments)
             finally:
                 self.calling.pop()
 
         return noted
+
+    def reached(self, step):
+        self.steps += 1
+        if self.steps in self.overlaps:
+            self.nested(self.overlaps.pop(self.steps))
 
     # -- what happens ------------------------------------------------------------------------------------
 
@@ -182,6 +177,14 @@ class Protocol(RuleBasedStateMachine):
             self.take_effect(late)
         self.house.pass_time(how_long)
 
+    def do_pass_time_and_then(self, how_long, operation):
+        self.do_pass_time(how_long)
+        self.happen(operation)
+
+    def do_delete(self, server_id):
+        self.do_delete_from_compute(server_id)
+        self.do_delete_from_backend(server_id)
+
     def do_delete_from_compute(self, server_id):
         self.house.compute.known.pop(server_id, None)
         self.forget(server_id)
@@ -200,18 +203,14 @@ class Protocol(RuleBasedStateMachine):
 
     def nested(self, event):
         """Have something happen at a step of an operation, which then goes on; only ``die`` ends it."""
-
-        def action():
-            if event == ("die",):
-                raise Died
-            try:
-                self.happen(event)
-            except ANSWERS:
-                pass
-            except BaseException as error:
-                self.broken.append(f"{event} raised {error!r}")
-
-        return action
+        if event == ("die",):
+            raise Died
+        try:
+            self.happen(event)
+        except ANSWERS:
+            pass
+        except BaseException as error:
+            self.broken.append(f"{event} raised {error!r}")
 
     def fault(self, kind):
         def call(effect):
@@ -228,34 +227,61 @@ class Protocol(RuleBasedStateMachine):
         return call
 
     def run(self, operation, overlaps, faults):
-        house = self.house
-        for step, event in overlaps:
-            house.at(step, self.nested(event))
-        for method, kind in faults:
-            house.backend.fail(method, self.fault(kind))
-        try:
+        self.overlaps, self.faults = dict(overlaps), dict(faults)
+        self.steps = self.changes = 0
+        with suppress(*ANSWERS):
             self.happen(operation)
-        except ANSWERS:
-            pass
-        finally:
-            house.hooks.waiting.clear()
-            house.backend.faults.clear()
+        self.overlaps, self.faults = {}, {}
+        self.house.backend.faults.clear()
 
     @rule(operation=operations, overlaps=overlaps, faults=faults)
     def something_is_asked_for(self, operation, overlaps, faults):
         self.run(operation, overlaps, faults)
 
-    @rule(operation=operations)
-    def something_is_asked_for_and_nothing_goes_wrong(self, operation):
-        self.run(operation, [], [])
+    @rule(operation=operations, faults=faults)
+    def something_is_asked_for_and_may_fail(self, operation, faults):
+        self.run(operation, {}, faults)
+
+    @rule(operation=operations, overlaps=overlaps)
+    def several_things_are_asked_for_at_once(self, operation, overlaps):
+        self.run(operation, overlaps, {})
+
+    @rule(
+        volume_id=volumes,
+        server_id=servers,
+        state=st.sampled_from((ATTACHING, DETACHING)),
+        happened=st.sampled_from(("yes", "no", "late")),
+    )
+    def a_worker_died_long_ago(self, volume_id, server_id, state, happened):
+        house = self.house
+        server, volume = house.compute.known.get(server_id), house.catalog.known[volume_id]
+        if server is None or server_id not in house.backend.disks or Registry(self.database).of_volume(volume_id):
+            return
+        if self.late or any(volume_id in disks for disks in house.backend.disks.values()):
+            return
+
+        def attach():
+            house.backend.do_attach(server, volume, None)
+
+        def detach():
+            house.backend.do_detach(server, volume)
+
+        effect = attach if state == ATTACHING else detach
+        if state == DETACHING:
+            attach()
+        house.put(state, volume_id, server_id)
+        if happened == "yes":
+            effect()
+        if happened == "late":
+            self.late.append(Late(effect, house.now + OPERATION_TIMEOUT))
 
     @rule(how_long=seconds)
     def time_passes(self, how_long):
         self.do_pass_time(how_long)
 
-    @rule(server_id=servers, first=st.sampled_from(("compute", "backend")))
-    def a_server_is_deleted(self, server_id, first):
-        self.happen((f"delete_from_{first}", server_id))
+    @rule(deletion=deletions, server_id=servers)
+    def a_server_is_deleted(self, deletion, server_id):
+        self.happen((deletion, server_id))
 
     @rule(server_id=servers)
     def a_server_is_made_again(self, server_id):
@@ -272,17 +298,16 @@ class Protocol(RuleBasedStateMachine):
         if self.late:
             self.take_effect(self.late[0])
 
-    @rule(overlaps=st.lists(st.tuples(st.sampled_from(STEPS), st.just(("reconcile", True))), max_size=1))
+    @rule(overlaps=st.dictionaries(st.integers(1, 9), st.just(("reconcile", True)), max_size=1))
     def all_is_quiet_and_reconcile_runs(self, overlaps):
         house = self.house
         for late in list(self.late):
             self.take_effect(late)
         for server_id in SERVERS:  # a deletion comes to its end
             if server_id not in house.compute.known or server_id not in house.backend.disks:
-                self.do_delete_from_compute(server_id)
-                self.do_delete_from_backend(server_id)
+                self.do_delete(server_id)
         house.pass_time(STALE_AFTER + 1)
-        self.run(("reconcile", True), overlaps, [])
+        self.run(("reconcile", True), overlaps, {})
         if not house.agree():
             self.broken.append(f"I3: {house.everything()}")
         before = house.everything()

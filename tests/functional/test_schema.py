@@ -206,10 +206,12 @@ def test_several_processes_may_start_on_the_same_new_file_at_once(tmp_path):
 
 
 def test_the_hosts_logging_is_left_alone(database):
-    host, root = logging.getLogger("host.of.the.filter"), logging.getLogger()
-    before = (list(root.handlers), root.level, logging.root.manager.disable)
+    loggers = [logging.getLogger(name) for name in (None, "host.of.the.filter", "sqlalchemy.engine", "alembic")]
+
+    def how_it_is():
+        return [(list(each.handlers), each.level, each.disabled, each.propagate) for each in loggers]
+
+    before = how_it_is()
     schema.upgrade(database)
-    assert not host.disabled
-    assert not logging.getLogger("sqlalchemy.engine").disabled
-    assert (list(root.handlers), root.level, logging.root.manager.disable) == before
-    assert logging.getLogger("alembic").level == logging.NOTSET
+    assert how_it_is() == before
+    assert not any(logger.disabled for logger in loggers)

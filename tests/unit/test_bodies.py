@@ -7,6 +7,7 @@ import sys
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from webob.exc import HTTPRequestEntityTooLarge
 
 from os_volume_ext import bodies
 from os_volume_ext.dialects import CYCLADES, OPENSTACK
@@ -477,6 +478,18 @@ def test_a_body_that_ends_early_is_refused(body):
 @pytest.mark.parametrize("make", [environ_of, chunked])
 def test_a_connection_that_breaks_is_a_bad_request(stream, make):
     assert refused(make(b'{"a": 1}', wsgi_input=stream())) == "The body could not be read to its end."
+
+
+class Limited:
+    """A stream behind a filter that counts what is read, as oslo.middleware's does."""
+
+    def read(self, size=-1):
+        raise HTTPRequestEntityTooLarge
+
+
+def test_a_chunked_body_that_an_outer_filter_finds_too_large_is_over_the_limit():
+    message = refused(chunked(b"{}", wsgi_input=Limited()), kind=Kind.OVER_LIMIT)
+    assert message == "The body is larger than this server takes."
 
 
 # The syntax; what is malformed, test_serializers says.

@@ -307,12 +307,14 @@ def test_every_other_status_is_not_available(status):
         b'{"server": {"id": 1134}}',
         b'{"server": {"id": 1134, "tenant_id": "demo"}}',
         b'{"server": {"id": 1134, "status": "ACTIVE"}}',
+        b'{"server": {"id": 1134, "tenant_id": null, "status": "ACTIVE"}}',
+        b'{"server": {"id": 1134, "tenant_id": "demo", "status": null}}',
         b'{"server": {"tenant_id": "demo", "status": "ACTIVE"}}',
         b'{"servers": [{"id": 1134, "tenant_id": "demo", "status": "ACTIVE"}]}',
         json.dumps(FOUND).encode()[:-1],
         b"[" * 100_000,
     ],
-    ids=range(18),
+    ids=range(20),
 )
 def test_a_broken_body_is_not_available(body):
     with pytest.raises(ComputeUnavailable):

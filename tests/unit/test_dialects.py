@@ -84,8 +84,13 @@ def test_the_states_that_take_disks_are_the_designs():
 
 @by_dialect
 def test_a_state_that_passes_takes_no_disks(dialect):
-    assert "BUILD" in dialect.passing_states
     assert not dialect.passing_states & dialect.server_states
+
+
+def test_the_states_that_pass_by_themselves_are_those_that_a_task_ends():
+    both = {"BUILD", "REBOOT", "REBUILD", "RESIZE"}
+    assert CYCLADES.passing_states == both
+    assert OPENSTACK.passing_states == both | {"HARD_REBOOT", "MIGRATING", "PASSWORD", "REVERT_RESIZE"}
 
 
 def test_only_the_openstack_dialect_asks_for_a_microversion():

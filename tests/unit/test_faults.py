@@ -22,7 +22,7 @@ NAMED = [
     (manager.Conflict("It is BUILD."), Kind.CONFLICT, "It is BUILD."),
     (manager.VolumeInUse("It is in use."), Kind.VOLUME_IN_USE, "It is in use."),
     (manager.RootVolume("It is the root."), Kind.BAD_REQUEST, "It is the root."),
-    (base.TooManyAttachments(3), Kind.TOO_MANY_ATTACHMENTS, "a server takes 3 volumes at most"),
+    (base.TooManyAttachments(3), Kind.TOO_MANY_ATTACHMENTS, "A server takes 3 volumes at most."),
     (base.AttachRefused("no qcow2"), Kind.CONFLICT, "no qcow2"),
 ]
 UNAVAILABLE = [
