@@ -93,7 +93,7 @@ class Backend(abc.ABC):
     """
 
     needs_host: ClassVar[bool] = False
-    """Whether ``Server.host`` must be known, even where callers don't see it; that takes the operator's ``compute.*``."""
+    """Whether ``Server.host`` must be known, also where callers don't see it (from the operator's ``compute.*``)."""
 
     @abc.abstractmethod
     def __init__(self, options: Mapping[str, str]) -> None:

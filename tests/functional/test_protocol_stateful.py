@@ -37,7 +37,7 @@ from os_volume_ext.registry.tables import attachments as table
 
 SERVERS = ("1134", "1135")
 # More of them: PROTOCOL_EXAMPLES=10000 pytest ...
-EXAMPLES = int(os.environ.get("PROTOCOL_EXAMPLES", "50"))
+EXAMPLES = int(os.environ.get("PROTOCOL_EXAMPLES", "200"))
 EXCLUSIVE, MULTIATTACH = "9", "77"
 DEVICES = (None, "/dev/vdb")
 ANSWERS = (
@@ -64,13 +64,13 @@ seconds = st.sampled_from(LONG)
 deletions = st.sampled_from(("delete_from_compute", "delete_from_backend", "delete"))
 events = st.one_of(
     operations,
+    operations,
     st.tuples(st.just("pass_time"), seconds),
-    st.tuples(st.just("pass_time_and_then"), seconds, operations),
     st.tuples(deletions, servers),
     st.just(("die",)),
 )
 # At which step of the registry or the backend, counted from the operation's first: what happens there.
-overlaps = st.dictionaries(st.integers(1, 9), events, max_size=3)
+overlaps = st.dictionaries(st.integers(1, 7), st.lists(events, min_size=1, max_size=3), max_size=2)
 # At which call that attaches or detaches: how it fails.
 faults = st.dictionaries(
     st.integers(1, 3),
@@ -146,7 +146,8 @@ class Protocol(RuleBasedStateMachine):
     def reached(self, step):
         self.steps += 1
         if self.steps in self.overlaps:
-            self.nested(self.overlaps.pop(self.steps))
+            for event in self.overlaps.pop(self.steps):
+                self.nested(event)
 
     # -- what happens ------------------------------------------------------------------------------------
 
@@ -176,10 +177,6 @@ class Protocol(RuleBasedStateMachine):
         for late in [late for late in self.late if late.until <= self.house.now + how_long]:
             self.take_effect(late)
         self.house.pass_time(how_long)
-
-    def do_pass_time_and_then(self, how_long, operation):
-        self.do_pass_time(how_long)
-        self.happen(operation)
 
     def do_delete(self, server_id):
         self.do_delete_from_compute(server_id)
@@ -298,7 +295,7 @@ class Protocol(RuleBasedStateMachine):
         if self.late:
             self.take_effect(self.late[0])
 
-    @rule(overlaps=st.dictionaries(st.integers(1, 9), st.just(("reconcile", True)), max_size=1))
+    @rule(overlaps=st.dictionaries(st.integers(1, 7), st.just([("reconcile", True)]), max_size=1))
     def all_is_quiet_and_reconcile_runs(self, overlaps):
         house = self.house
         for late in list(self.late):
@@ -310,13 +307,19 @@ class Protocol(RuleBasedStateMachine):
         self.run(("reconcile", True), overlaps, {})
         if not house.agree():
             self.broken.append(f"I3: {house.everything()}")
-        before = house.everything()
+        before = self.everything()
         calls = len(house.backend.calls)
-        outcomes = {outcome for _, _, outcome in house.reconcile(everything=True)}
-        if house.everything() != before or not outcomes <= {AGREES}:
-            self.broken.append(f"I5: {before} became {house.everything()}, {outcomes}")
+        house.reconcile(everything=True)
+        # Of device names the protocol promises nothing: a dead worker's row may have kept one from a living disk.
+        differing = [each for each in house.findings if each.outcome != AGREES and "the disk is at" not in each.what]
+        if self.everything() != before or differing:
+            self.broken.append(f"I5: {before} became {self.everything()}, {differing}")
         if {call[0] for call in house.backend.calls[calls:]} - {"attached"}:
             self.broken.append(f"I5: {house.backend.calls[calls:]}")
+
+    def everything(self):
+        rows, disks = self.house.everything()
+        return {row[:3] for row in rows}, {server_id: set(theirs) for server_id, theirs in disks.items()}
 
     # -- what is looked at after each ------------------------------------------------------------------------
 
