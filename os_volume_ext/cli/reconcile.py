@@ -30,15 +30,10 @@ class Reconcile(paste.OfFilter, Lister):  # type: ignore[misc]
         assembly = paste.assembly(parsed_args)
         total = assembly.registry.count(unfinished=not parsed_args.all)
         reconciler = assembly.reconciler
-        findings = list(
-            track(
-                reconciler.everything() if parsed_args.all else reconciler.unfinished(),
-                description="Reconciling",
-                total=total,
-                console=Console(stderr=True),
-                disable=not sys.stderr.isatty(),
-            )
-        )
+        walk: Iterable[Finding] = reconciler.everything() if parsed_args.all else reconciler.unfinished()
+        if sys.stderr.isatty():
+            walk = track(walk, description="Reconciling", total=total, console=Console(stderr=True))
+        findings = list(walk)
         agreeing = sum(finding.outcome == AGREES for finding in findings)
         self.undecided = sum(finding.outcome == UNDECIDED for finding in findings)
         settled = len(findings) - agreeing - self.undecided

@@ -16,7 +16,6 @@ from lxml import etree
 from paste.deploy import loadapp
 from webtest import TestApp
 
-from os_volume_ext import assembly
 from os_volume_ext.registry.database import Database
 
 TestApp.__test__ = False  # its name makes pytest take it for a class of tests
@@ -333,15 +332,16 @@ class Client:
 
 @contextlib.contextmanager
 def _remembering_databases() -> Iterator[list[Database]]:
-    """Give the list of what filters and commands open meanwhile: their processes would end where tests go on."""
+    """Give the list of what is opened meanwhile: the processes of filters and commands would end where tests go on."""
     opened: list[Database] = []
+    make = Database.__init__
 
-    def remember(options: Mapping[str, str]) -> Database:
-        opened.append(Database(options))
-        return opened[-1]
+    def remember(database: Database, options: Mapping[str, str]) -> None:
+        make(database, options)
+        opened.append(database)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(assembly, "Database", remember)
+        monkeypatch.setattr(Database, "__init__", remember)
         yield opened
 
 

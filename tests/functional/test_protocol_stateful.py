@@ -280,16 +280,6 @@ class Protocol(RuleBasedStateMachine):
     def a_server_is_deleted(self, deletion, server_id):
         self.happen((deletion, server_id))
 
-    @rule(server_id=servers)
-    def a_server_is_made_again(self, server_id):
-        # Only when nothing of the old one is left; ids are not reused otherwise.
-        house = self.house
-        if server_id in house.compute.known or Registry(self.database).find(server_id=server_id):
-            return
-        if not house.backend.devices(server_id) and not self.late:
-            house.compute.add(Server(server_id, "demo", "ACTIVE"))
-            house.backend.disks[server_id] = {}
-
     @rule()
     def a_call_that_was_given_up_has_its_effect(self):
         if self.late:
@@ -316,6 +306,10 @@ class Protocol(RuleBasedStateMachine):
             self.broken.append(f"I5: {before} became {self.everything()}, {differing}")
         if {call[0] for call in house.backend.calls[calls:]} - {"attached"}:
             self.broken.append(f"I5: {house.backend.calls[calls:]}")
+        for server_id in set(SERVERS) - set(house.compute.known):
+            # Nothing of it is left anywhere; otherwise ids are not used again.
+            house.compute.add(Server(server_id, "demo", "ACTIVE"))
+            house.backend.disks[server_id] = {}
 
     def everything(self):
         rows, disks = self.house.everything()
