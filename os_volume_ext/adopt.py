@@ -1,12 +1,10 @@
 """Adopting: rows for disks that servers had before we came."""
 
-import uuid
-
 from .assembly import Assembly
 from .backends.base import Server, Volume
 from .catalog.base import VolumeNotFound
 from .compute import ServerMissing
-from .context import RequestContext
+from .context import RequestContext, new_request_id
 from .registry.attachments import ATTACHED, Attachment, Taken
 
 
@@ -30,7 +28,7 @@ def adopt(
     if owner is None:
         raise NotAdopted("of which project is it? Neither the compute API nor the catalog tells: give --project")
     server = server or Server(server_id, owner, "UNKNOWN")
-    with assembly.operations.slot() as slot:
+    with assembly.operations.slot(new_request_id()) as slot:
         disks = slot.call(assembly.backend.attached, server)
     if volume_id not in disks:
         raise NotAdopted(f"server {server_id} has no disk {volume_id}: nothing to adopt")
@@ -42,7 +40,7 @@ def adopt(
         device=device or disks[volume_id] or None,
         root=root,
         state=ATTACHED,
-        request_id=f"req-{uuid.uuid4()}",
+        request_id=slot.request_id,
         host=server.host,
         instance_name=server.instance_name,
         source=volume.source if volume else None,
@@ -65,7 +63,7 @@ def _server(assembly: Assembly, server_id: str) -> Server | None:
 
 
 def _volume(assembly: Assembly, volume_id: str) -> Volume | None:
-    operator = RequestContext(f"req-{uuid.uuid4()}", None, None, {}, lambda context, action, project_id: True)
+    operator = RequestContext(new_request_id(), None, None, {}, lambda context, action, project_id: True)
     try:
         return assembly.catalog.volume(operator, volume_id)
     except VolumeNotFound:

@@ -1,12 +1,12 @@
 """What all answers of ours have in common: the request's id and the headers; and the query that they depend on."""
 
-import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
 from webob import Response
 
+from .context import new_request_id
 from .serializers import Serializer
 
 REQUEST_ID = "openstack.request_id"
@@ -17,7 +17,7 @@ _HEADERS = [("Vary", "Accept, X-Auth-Token"), ("Cache-Control", "no-cache, no-st
 
 def request_id_of(environ: Mapping[str, Any]) -> str:
     """Return the id that an outer filter has given the request, else a new one."""
-    return environ.get(REQUEST_ID) or f"req-{uuid.uuid4()}"
+    return environ.get(REQUEST_ID) or new_request_id()
 
 
 def query_of(environ: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,11 +1,17 @@
 """Who asks: what the layers below HTTP need to know of the caller and of the request."""
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 ATTACHMENTS = "os_compute_api:os-volumes-attachments:"
 """What Nova's names of our policy rules begin with."""
+
+
+def new_request_id() -> str:
+    """Return a new id, in OpenStack's form."""
+    return f"req-{uuid.uuid4()}"
 
 
 @dataclass(slots=True)

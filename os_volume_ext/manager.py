@@ -119,7 +119,7 @@ class AttachmentManager:
         server = self._server(context, "create", server_id)
         volume = self._volume(context, server, volume_id)
         self._check_takes_disks(context, server)
-        with self._operations.slot() as slot:
+        with self._operations.slot(context.request_id) as slot:
             claim = self._reserve(context, slot, server, volume, device)
             device = self._attach_disk(claim, slot, server, volume)
         LOG.info("%s attached volume %s to server %s at %r", context.request_id, volume_id, server_id, device)
@@ -142,7 +142,7 @@ class AttachmentManager:
             raise RootVolume(f"Volume {volume_id} is the root volume of server {server_id}: it can't be detached.")
         if server is not None:
             self._check_takes_disks(context, server)
-        with self._operations.slot() as slot:
+        with self._operations.slot(context.request_id) as slot:
             claim = self._claim_detach(context, row)
             self._claims.detach(claim, slot, server or row.server, lambda: self._is_gone(context, server_id))
         LOG.info("%s detached volume %s from server %s", context.request_id, volume_id, server_id)

@@ -33,12 +33,16 @@ class Operations:
         self._places = PerProcess(lambda: threading.BoundedSemaphore(most))
 
     @contextmanager
-    def slot(self) -> Iterator["Slot"]:
-        """Give a place in which to make backend calls, one after the other. :raises Overloaded: if none is free."""
+    def slot(self, request_id: str) -> Iterator["Slot"]:
+        """Give a place in which to make backend calls, one after the other.
+
+        :param request_id: on whose behalf, for the log.
+        :raises Overloaded: if no place is free.
+        """
         places = self._places()
         if not places.acquire(blocking=False):
             raise Overloaded
-        slot = Slot(self._threads(), self._timeout)
+        slot = Slot(self._threads(), self._timeout, request_id)
         try:
             yield slot
         finally:
@@ -48,10 +52,11 @@ class Operations:
 class Slot:
     """One place; see ``Operations.slot``."""
 
-    def __init__(self, threads: ThreadPoolExecutor, timeout: float) -> None:
-        """:param threads: run the calls. :param timeout: seconds to wait for each."""
+    def __init__(self, threads: ThreadPoolExecutor, timeout: float, request_id: str) -> None:
+        """:param threads: run the calls. :param timeout: seconds to wait for each. :param request_id: whose."""
         self._threads = threads
         self._timeout = timeout
+        self.request_id = request_id
         self._running: Future[Any] | None = None
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -67,9 +72,9 @@ class Slot:
             raise
         except Exception as error:
             if not future.done():
-                future.add_done_callback(_log_late)
+                future.add_done_callback(lambda late: self._log_late(function, late))
                 raise OutcomeUnknown(f"no answer within {self._timeout:g} seconds") from error
-            LOG.exception("%s raised what no backend should", _name(function))
+            LOG.exception("%s %s raised what no backend should", self.request_id, _name(function))
             raise OutcomeUnknown("the backend failed") from error
 
     def when_idle(self, then: Callable[[], None]) -> None:
@@ -79,10 +84,10 @@ class Slot:
         else:
             self._running.add_done_callback(lambda _: then())
 
+    def _log_late(self, function: Callable[..., Any], late: Future[Any]) -> None:
+        ended = late.exception() or late.result()
+        LOG.warning("%s %s was given up and has ended now: %r", self.request_id, _name(function), ended)
+
 
 def _name(function: Callable[..., Any]) -> str:
     return getattr(function, "__qualname__", repr(function))
-
-
-def _log_late(future: Future[Any]) -> None:
-    LOG.warning("a backend call that was given up has ended: %r", future.exception() or future.result())

@@ -5,13 +5,13 @@ own, by the same claims as requests do, before it settles it by a backend call o
 """
 
 import logging
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .backends.base import Backend, BackendError, Server, ServerNotFound
 from .claims import Claims, Unfinished
 from .compute import ComputeUnavailable, RemoteComputeAPI, ServerMissing
+from .context import new_request_id
 from .operations import Operations, Overloaded, Slot
 from .registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Registry, Taken
 from .registry.database import RegistryUnavailable
@@ -91,14 +91,14 @@ class Reconciler:
         if row.state != ATTACHED and not self._claims.is_stale(row):
             return AGREES, "under way"
         server = self._look_up(row)
-        with self._operations.slot() as slot:
+        with self._operations.slot(new_request_id()) as slot:
             if row.state == ATTACHED:
                 return self._settle_attached(slot, row, server)
             return self._settle_stale(slot, row, server)
 
     def _settle_stale(self, slot: Slot, row: Attachment, server: Server | None) -> tuple[str, str]:
         """Bring to an end what an operation left unfinished."""
-        claim = self._claims.take(row, row.state, _request_id())
+        claim = self._claims.take(row, row.state, slot.request_id)
         if claim is None:
             return CHANGED
         if row.state == ATTACHING and row.volume_id in self._disks(slot, server or row.server):
@@ -109,6 +109,8 @@ class Reconciler:
 
     def _settle_attached(self, slot: Slot, row: Attachment, server: Server | None) -> tuple[str, str]:
         disks = self._disks(slot, server or row.server)
+        if row.volume_id in disks and server is None:
+            return self._undecided(row, "the compute API has no such server, but the backend still has the disk there")
         if row.volume_id in disks:
             return self._settle_device(row, disks[row.volume_id])
         if server is None:
@@ -122,14 +124,14 @@ class Reconciler:
         return self._attach_again(slot, row, server)
 
     def _remove(self, slot: Slot, row: Attachment) -> tuple[str, str]:
-        claim = self._claims.take(row, DETACHING, _request_id())
+        claim = self._claims.take(row, DETACHING, slot.request_id)
         if claim is None:
             return CHANGED
         self._claims.detach(claim, slot, row.server, gone=lambda: True)
         return SETTLED, "the server is gone: the row removed"
 
     def _attach_again(self, slot: Slot, row: Attachment, server: Server) -> tuple[str, str]:
-        claim = self._claims.take(row, ATTACHING, _request_id())
+        claim = self._claims.take(row, ATTACHING, slot.request_id)
         if claim is None:
             return CHANGED
         self._claims.attach(claim, slot, server, row.volume)
@@ -170,7 +172,7 @@ class Reconciler:
                 yield Finding(server.id, volume_id, "", UNDECIDED, what)
 
     def _without_row(self, server: Server) -> Mapping[str, str]:
-        with self._operations.slot() as slot:
+        with self._operations.slot(new_request_id()) as slot:
             disks = self._disks(slot, server)
         return {volume: device for volume, device in disks.items() if self._registry.get(volume, server.id) is None}
 
@@ -190,7 +192,3 @@ class Reconciler:
             return self._compute.server(row.server_id)
         except ServerMissing:
             return None
-
-
-def _request_id() -> str:
-    return f"req-{uuid.uuid4()}"

@@ -1184,10 +1184,10 @@ def test_an_attached_row_of_a_deleted_server_goes(house):
     assert house.row() is None
 
 
-def test_an_attached_row_of_a_deleted_server_whose_disk_is_there_stays(house):
+def test_an_attached_row_of_a_deleted_server_whose_disk_is_there_stays_and_is_named(house):
     house.attach()
     house.compute.delete("1134")
-    house.reconcile(everything=True)
+    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
     assert house.state() == (ATTACHED, True)
 
 

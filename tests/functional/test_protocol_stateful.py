@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from scripted import OPERATION_TIMEOUT, STALE_AFTER, Died, House
@@ -209,6 +209,10 @@ class Protocol(RuleBasedStateMachine):
         except BaseException as error:
             self.broken.append(f"{event} raised {error!r}")
 
+    def nested_or_dead(self, event):
+        with suppress(Died):
+            self.nested(event)
+
     def fault(self, kind):
         def call(effect):
             if kind == "unavailable":
@@ -250,6 +254,9 @@ class Protocol(RuleBasedStateMachine):
         happened=st.sampled_from(("yes", "no", "late")),
     )
     def a_worker_died_long_ago(self, volume_id, server_id, state, happened):
+        self.left_by_the_dead(volume_id, server_id, state, happened)
+
+    def left_by_the_dead(self, volume_id, server_id, state, happened):
         house = self.house
         server, volume = house.compute.known.get(server_id), house.catalog.known[volume_id]
         if server is None or server_id not in house.backend.disks or Registry(self.database).of_volume(volume_id):
@@ -287,6 +294,9 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(overlaps=st.dictionaries(st.integers(1, 7), st.just([("reconcile", True)]), max_size=1))
     def all_is_quiet_and_reconcile_runs(self, overlaps):
+        self.quiet(overlaps)
+
+    def quiet(self, overlaps):
         house = self.house
         for late in list(self.late):
             self.take_effect(late)
@@ -330,31 +340,97 @@ class Protocol(RuleBasedStateMachine):
         for volume_id, server_id in self.promised:
             assert self.house.state(volume_id, server_id) == (ATTACHED, True), (volume_id, server_id)
 
+    def look(self):
+        self.nothing_was_broken_on_the_way()
+        self.i1_the_disk_is_never_in_two_servers()
+        self.i2_what_was_shown_as_attached_is_so()
 
-@pytest.fixture
-def protocol(tmp_path, monkeypatch):
+
+@pytest.fixture(scope="module")
+def protocol(tmp_path_factory):
     def in_a_hurry(connection, record):
         prepare(connection, record)
         connection.execute("PRAGMA synchronous = OFF")  # nothing here is about power cuts
 
     prepare = database_module._prepare_sqlite
-    monkeypatch.setattr(database_module, "_prepare_sqlite", in_a_hurry)
-    database = Database({"url": f"sqlite:///{tmp_path / 'registry.db'}"})
-    schema.ensure(database)
-    monkeypatch.setattr(Protocol, "database", database)
-    monkeypatch.setattr(Protocol, "monkeypatch", monkeypatch)
-    yield Protocol
-    database.dispose()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(database_module, "_prepare_sqlite", in_a_hurry)
+        database = Database({"url": f"sqlite:///{tmp_path_factory.mktemp('protocol') / 'registry.db'}"})
+        schema.ensure(database)
+        monkeypatch.setattr(Protocol, "database", database)
+        monkeypatch.setattr(Protocol, "monkeypatch", monkeypatch)
+        yield Protocol
+        database.dispose()
+
+
+BOUNDED = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=20,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 def test_whatever_happens_the_invariants_hold(protocol):
-    run_state_machine_as_test(
-        protocol,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=20,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_state_machine_as_test(protocol, settings=BOUNDED)
+
+
+# -- short stories of one volume, as the model has them: what a long walk seldom comes to -------------------------
+
+asked = st.sampled_from(
+    [
+        ("attach", EXCLUSIVE, "1134", None),
+        ("attach", EXCLUSIVE, "1135", None),
+        ("detach", EXCLUSIVE, "1134"),
+        ("reconcile", True),
+    ]
+)
+happens = st.one_of(
+    asked,
+    st.sampled_from(
+        [
+            ("pass_time", OPERATION_TIMEOUT + 1),
+            ("pass_time", STALE_AFTER + 1),
+            ("delete_from_compute", "1134"),
+            ("delete", "1134"),
+            ("die",),
+        ]
+    ),
+)
+left = st.sampled_from(
+    [
+        None,
+        None,
+        (ATTACHED, "yes"),
+        *[(state, happened) for state in (ATTACHING, DETACHING) for happened in ("yes", "no", "late")],
+    ]
+)
+meanwhile = st.dictionaries(st.integers(1, 6), st.lists(happens, min_size=1, max_size=2), min_size=1, max_size=2)
+
+
+@BOUNDED
+@given(
+    left=left,
+    first=st.lists(happens, max_size=2),
+    operation=asked,
+    meanwhile=meanwhile,
+    faults=st.one_of(st.just({}), faults),
+    after=st.lists(happens, max_size=2),
+)
+def test_however_two_or_three_operations_overlap_the_invariants_hold(
+    protocol, left, first, operation, meanwhile, faults, after
+):
+    story = protocol()
+    if left and left[0] == ATTACHED:
+        story.do_attach(EXCLUSIVE, "1134", None)
+    elif left:
+        story.left_by_the_dead(EXCLUSIVE, "1134", *left)
+    for event in first:
+        story.nested_or_dead(event)
+    story.run(operation, meanwhile, faults)
+    for event in after:
+        story.nested_or_dead(event)
+    story.look()
+    story.quiet({})
+    story.look()

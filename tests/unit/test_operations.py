@@ -60,12 +60,12 @@ def raising(error):
 
 
 def test_a_call_returns_what_the_backend_returns(operations):
-    with operations.slot() as slot:
+    with operations.slot("req-1") as slot:
         assert slot.call(lambda a, b: a + b, 4, 5) == 9
 
 
 def test_calls_in_one_place_are_made_one_after_the_other(operations):
-    with operations.slot() as slot:
+    with operations.slot("req-1") as slot:
         assert [slot.call(str, number) for number in range(3)] == ["0", "1", "2"]
 
 
@@ -82,24 +82,25 @@ def test_calls_in_one_place_are_made_one_after_the_other(operations):
     ids=lambda error: type(error).__name__,
 )
 def test_what_a_backend_may_raise_arrives_unchanged(operations, error):
-    with operations.slot() as slot, pytest.raises(type(error)) as raised:
+    with operations.slot("req-1") as slot, pytest.raises(type(error)) as raised:
         slot.call(raising(error))
     assert raised.value is error
 
 
 def test_anything_else_is_an_unknown_outcome(operations):
-    with operations.slot() as slot, pytest.raises(OutcomeUnknown):
+    with operations.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
         slot.call(raising(RuntimeError("a bug")))
 
 
 def test_a_time_out_of_the_backends_own_is_an_unknown_outcome_that_it_has_told(operations, caplog):
-    with operations.slot() as slot, pytest.raises(OutcomeUnknown, match="the backend failed"):
+    with operations.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match="the backend failed"):
         slot.call(raising(TimeoutError("its socket")))
     assert "its socket" in caplog.text
+    assert "req-1" in caplog.text
 
 
 def test_anything_else_is_logged_with_its_traceback_and_the_methods_name(operations, caplog):
-    with operations.slot() as slot, pytest.raises(OutcomeUnknown):
+    with operations.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
         slot.call(raising(RuntimeError("a bug")))
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
@@ -108,7 +109,7 @@ def test_anything_else_is_logged_with_its_traceback_and_the_methods_name(operati
 
 
 def test_a_call_that_takes_too_long_is_an_unknown_outcome_that_names_the_limit(impatient, hung):
-    with impatient.slot() as slot, pytest.raises(OutcomeUnknown, match=r"no answer within 0\.02 seconds"):
+    with impatient.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match=r"no answer within 0\.02 seconds"):
         slot.call(hung)
 
 
@@ -122,63 +123,64 @@ def test_how_a_call_ended_that_was_given_up_is_logged(impatient, caplog, ending)
             return ending
         raise BackendUnavailable(ending)
 
-    with impatient.slot() as slot, pytest.raises(OutcomeUnknown):
+    with impatient.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
         slot.call(call)
     slot.when_idle(logged.set)
     go_on.set()
     assert logged.wait(PATIENCE)
-    assert f"given up has ended: {ending!r}" in caplog.text or f"BackendUnavailable({ending!r})" in caplog.text
+    assert "req-1" in caplog.text
+    assert f"given up and has ended now: {ending!r}" in caplog.text or f"BackendUnavailable({ending!r})" in caplog.text
 
 
 def test_what_tells_a_thread_to_end_is_passed_on(operations):
-    with pytest.raises(Died), operations.slot() as slot:
+    with pytest.raises(Died), operations.slot("req-1") as slot:
         slot.call(raising(Died()))
 
 
 def test_more_calls_than_may_be_are_refused_at_once(operations):
-    with operations.slot(), operations.slot(), pytest.raises(Overloaded), operations.slot():
+    with operations.slot("req-1"), operations.slot("req-1"), pytest.raises(Overloaded), operations.slot("req-1"):
         pytest.fail("there are two places")
 
 
 def test_a_place_is_free_again_when_its_work_is_done(operations):
     for _ in range(5):
-        with operations.slot() as slot:
+        with operations.slot("req-1") as slot:
             slot.call(str)
 
 
 def test_a_place_is_free_again_when_its_work_failed(operations):
     for _ in range(5):
-        with pytest.raises(Died), operations.slot():
+        with pytest.raises(Died), operations.slot("req-1"):
             raise Died
-    with operations.slot(), operations.slot():
+    with operations.slot("req-1"), operations.slot("req-1"):
         pass
 
 
 def test_a_call_that_nobody_waits_for_any_more_keeps_its_place_until_it_ends(hung):
     operations = Operations(0.02, 1)
-    with operations.slot() as slot, pytest.raises(OutcomeUnknown):
+    with operations.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
         slot.call(hung)
     free = threading.Event()
     slot.when_idle(free.set)
-    with pytest.raises(Overloaded), operations.slot():
+    with pytest.raises(Overloaded), operations.slot("req-1"):
         pytest.fail("its place is taken")
     assert not free.is_set()
     hung.go_on.set()
     assert free.wait(PATIENCE)
-    with operations.slot() as slot:
+    with operations.slot("req-1") as slot:
         assert slot.call(str) == ""
 
 
 def test_a_place_is_given_back_once_after_a_call_that_was_given_up(hung):
     operations = Operations(0.02, 1)
-    with operations.slot() as slot, pytest.raises(OutcomeUnknown):
+    with operations.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
         slot.call(hung)
     free = threading.Event()
     slot.when_idle(free.set)
     hung.go_on.set()
     assert free.wait(PATIENCE)
     # One place, not two: BoundedSemaphore would have raised, and a second one would be given here.
-    with operations.slot(), pytest.raises(Overloaded), operations.slot():
+    with operations.slot("req-1"), pytest.raises(Overloaded), operations.slot("req-1"):
         pytest.fail("there is one place")
 
 
@@ -186,7 +188,7 @@ def test_calls_in_different_places_are_made_at_once(operations):
     both = threading.Barrier(2)
 
     def work():
-        with operations.slot() as slot:
+        with operations.slot("req-1") as slot:
             slot.call(both.wait, PATIENCE)
 
     threads = [threading.Thread(target=work) for _ in range(2)]
@@ -200,5 +202,5 @@ def test_calls_in_different_places_are_made_at_once(operations):
 def test_no_thread_is_started_before_a_call_is_made():
     before = threading.active_count()
     operations = Operations(PATIENCE, 4)
-    with operations.slot():
+    with operations.slot("req-1"):
         assert threading.active_count() == before
