@@ -409,7 +409,7 @@ left = st.sampled_from(
 meanwhile = st.dictionaries(st.integers(1, 6), st.lists(happens, min_size=1, max_size=2), min_size=1, max_size=2)
 
 
-@BOUNDED
+@settings(BOUNDED, max_examples=3 * EXAMPLES)
 @given(
     left=left,
     first=st.lists(happens, max_size=2),
