@@ -72,10 +72,13 @@ class Reconciler:
 
     def everything(self) -> Iterator[Finding]:
         """Settle every row that is not under way; yield a finding for each, and for each disk that no row knows."""
+        # First what may hold a device that another row's disk really has.
+        yield from self.unfinished()
         servers: dict[str, Server] = {}
         for row in self._registry.walk():
             servers[row.server_id] = row.server
-            yield self._examine(row)
+            if row.state == ATTACHED:
+                yield self._examine(row)
         yield from self._unknown_disks(servers)
 
     def _examine(self, row: Attachment) -> Finding:

@@ -22,15 +22,23 @@ class Shell(App):  # type: ignore[misc]
         )
 
     def configure_logging(self) -> None:
-        """Log to standard error: warnings, with ``-v`` what is done, with ``-vv`` everything."""
+        """Log warnings, with ``-v`` what is done, with ``-vv`` everything; to standard error or to ``--log-file``."""
         level = LEVELS[min(self.options.verbose_level, len(LEVELS) - 1)]
-        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        logging.basicConfig(
+            level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", filename=self.options.log_file
+        )
         logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
         # What ends a command is said as other commands say it, without time and level.
         said = logging.StreamHandler()
         said.setFormatter(logging.Formatter("os-volume-ext: %(message)s"))
         self.LOG.handlers = [said]
         self.LOG.propagate = False
+
+    def interact(self) -> int:
+        """Say what commands there are, to who gave none; there is no shell of our own."""
+        self.options.deferred_help = True
+        self.print_help_if_requested()
+        return 0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,8 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     :param argv: the arguments; None for the process's own.
     :return: the exit status: 0, 1 if something went wrong or is not decided, 2 for a wrong call.
     """
-    arguments = sys.argv[1:] if argv is None else argv
-    status: int = Shell().run(arguments or ["--help"])
+    status: int = Shell().run(sys.argv[1:] if argv is None else argv)
     return status
 
 

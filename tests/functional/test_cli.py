@@ -644,3 +644,20 @@ def test_an_option_that_is_not_there_exits_2(run):
     status, out, err = run("volume", "list", "--colour")
     assert (status, out) == (2, "")
     assert "--colour" in err
+
+
+@pytest.mark.parametrize("arguments", [(), ("-v",)])
+def test_without_a_command_it_says_what_commands_there_are(run, arguments):
+    status, out, err = run(*arguments, paste=None)
+    assert (status, err) == (0, "")
+    assert "volume create" in out
+    assert "reconcile" in out
+
+
+def test_what_is_done_can_be_logged_to_a_file(run, tmp_path):
+    logging.getLogger().handlers = []  # as in a process of its own
+    log = tmp_path / "commands.log"
+    status, _, err = run("-vv", "--log-file", str(log), "volume", "list")
+    logging.getLogger().handlers[0].close()
+    assert (status, err) == (0, "")
+    assert "DEBUG" in log.read_text()
