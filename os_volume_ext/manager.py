@@ -9,7 +9,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .backends.base import AttachRefused, Backend, DeviceInUse, Server, ServerNotFound, Volume
+from .backends.base import (
+    AttachRefused,
+    Backend,
+    DeviceInUse,
+    Server,
+    ServerNotFound,
+    TooManyAttachments,
+    Volume,
+)
 from .catalog.base import VolumeCatalog, VolumeNotFound
 from .claims import Claim, Claims, Unfinished
 from .compute import ComputeAPI, ComputeRefused, ComputeUnavailable, ServerMissing
@@ -211,6 +219,10 @@ class AttachmentManager:
                 return self._claims.reserve(row, self._rules.max_attachments)
             except Taken:
                 other = self._registry.in_the_way(row)
+            except TooManyAttachments:
+                other = self._registry.get(volume.id, server.id)
+                if other is None:
+                    raise
             claim = other and self._claim_from(context, slot, row, other)
             if claim:
                 return claim

@@ -318,6 +318,21 @@ def test_a_server_takes_no_more_disks_than_the_option_says(house):
     assert house.agree()
 
 
+def test_on_a_full_server_a_repeated_attach_is_told_what_it_is_elsewhere(house):
+    house.manager = house.make_manager(max_attachments=1)
+    house.attach("9")
+    with pytest.raises(VolumeInUse, match="Volume 9 is attached to server 1134"):
+        house.attach("9")
+
+
+def test_on_a_full_server_a_repeated_attach_takes_over_what_was_left_unfinished(house):
+    house.manager = house.make_manager(max_attachments=1)
+    house.put(ATTACHING)
+    house.pass_time(STALE_AFTER + 1)
+    house.attach("9")
+    assert house.state() == (ATTACHED, True)
+
+
 def test_a_root_volume_is_not_detached(house):
     house.put(ATTACHED, disk=True, root=True)
     with pytest.raises(RootVolume, match="Volume 9 is the root volume of server 1134"):
