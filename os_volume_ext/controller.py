@@ -6,7 +6,8 @@ from . import bodies, queries
 from .compute import ServerMissing
 from .context import RequestContext
 from .dialects import Dialect
-from .manager import AttachmentManager, AttachmentMissing
+from .manager import AttachmentManager
+from .reservations import AttachmentMissing
 from .serializers import Serializer
 
 

@@ -11,9 +11,10 @@ from .backends.base import AttachRefused, BackendError, OutcomeUnknown, TooManyA
 from .catalog.base import CatalogUnavailable, VolumeNotFound
 from .claims import Unfinished
 from .compute import ComputeRefused, ComputeUnavailable, ServerMissing
-from .manager import AttachmentMissing, Conflict, RootVolume, VolumeInUse
+from .manager import RootVolume
 from .operations import Overloaded
 from .registry.database import RegistryUnavailable
+from .reservations import AttachmentMissing, Conflict, VolumeInUse
 
 RETRY_AFTER = 10  # seconds
 

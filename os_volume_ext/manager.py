@@ -9,46 +9,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .backends.base import (
-    AttachRefused,
-    Backend,
-    DeviceInUse,
-    Server,
-    ServerNotFound,
-    TooManyAttachments,
-    Volume,
-)
+from .backends.base import Backend, DeviceInUse, Server, ServerNotFound, Volume
 from .catalog.base import VolumeCatalog, VolumeNotFound
-from .claims import Claim, Claims, Unfinished
-from .compute import ComputeAPI, ComputeRefused, ComputeUnavailable, ServerMissing
+from .claims import Claim, Claims
+from .compute import ComputeAPI, ServerMissing
 from .context import RequestContext
 from .operations import Operations, Slot
-from .registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Listed, Registry, Taken
+from .registry.attachments import Listed, Registry
+from .reservations import AttachmentMissing, Conflict, Reservations, device_in_use
 
 LOG = logging.getLogger(__name__)
-
-ATTEMPTS = 3  # how often a row that comes and goes while it is looked at is tried for
-
-
-class AttachmentMissing(Exception):
-    """The volume is not attached to that server."""
-
-    def __init__(self, server_id: str, volume_id: str) -> None:
-        """:param server_id, volume_id: the ids that were asked for."""
-        super().__init__(f"Volume {volume_id} is not attached to server {server_id}.")
-
-
-class Conflict(Exception):
-    """The server or the volume is in a state that forbids the operation."""
-
-    def __init__(self, message: str, passes: bool = False) -> None:
-        """:param message: what is in the way. :param passes: whether it will be gone by itself soon."""
-        super().__init__(message)
-        self.passes = passes
-
-
-class VolumeInUse(Conflict):
-    """The volume is attached."""
 
 
 class RootVolume(Conflict):
@@ -85,8 +55,8 @@ class AttachmentManager:
         self._compute = compute
         self._catalog = catalog
         self._registry = registry
-        self._backend = backend
         self._claims = claims
+        self._reservations = Reservations(compute, registry, backend, claims, rules.max_attachments)
         self._operations = operations
         self._rules = rules
 
@@ -128,7 +98,7 @@ class AttachmentManager:
         volume = self._volume(context, server, volume_id)
         self._check_takes_disks(context, server)
         with self._operations.slot(context.request_id) as slot:
-            claim = self._reserve(context, slot, server, volume, device)
+            claim = self._reservations.for_attach(context, slot, server, volume, device)
             device = self._attach_disk(claim, slot, server, volume)
         LOG.info("%s attached volume %s to server %s at %r", context.request_id, volume_id, server_id, device)
         return Listed(volume_id, server_id, device, server.project_id)
@@ -151,7 +121,7 @@ class AttachmentManager:
         if server is not None:
             self._check_takes_disks(context, server)
         with self._operations.slot(context.request_id) as slot:
-            claim = self._claim_detach(context, row)
+            claim = self._reservations.for_detach(context, row)
             self._claims.detach(claim, slot, server or row.server, lambda: self._is_gone(context, server_id))
         LOG.info("%s detached volume %s from server %s", context.request_id, volume_id, server_id)
 
@@ -195,123 +165,10 @@ class AttachmentManager:
             passes = server.status in self._rules.passing_states
             raise Conflict(f"Server {server.id} is in the state {server.status}, which forbids it.", passes)
 
-    # -- attach: the way to a claim --------------------------------------------------------------------
-
-    def _reserve(
-        self, context: RequestContext, slot: Slot, server: Server, volume: Volume, device: str | None
-    ) -> Claim:
-        row = Attachment(
-            volume_id=volume.id,
-            server_id=server.id,
-            project_id=server.project_id,
-            exclusive=not volume.multiattach,
-            device=device,
-            root=False,
-            state=ATTACHING,
-            request_id=context.request_id,
-            host=server.host,
-            instance_name=server.instance_name,
-            source=volume.source,
-            format=volume.format,
-        )
-        for _ in range(ATTEMPTS):
-            try:
-                return self._claims.reserve(row, self._rules.max_attachments)
-            except Taken:
-                other = self._registry.in_the_way(row)
-            except TooManyAttachments:
-                other = self._registry.get(volume.id, server.id)
-                if other is None:
-                    raise
-            claim = other and self._claim_from(context, slot, row, other)
-            if claim:
-                return claim
-        raise Conflict(f"Other operations on volume {volume.id} are under way.", passes=True)
-
     def _attach_disk(self, claim: Claim, slot: Slot, server: Server, volume: Volume) -> str:
         try:
             return self._claims.attach(claim, slot, server, volume)
         except ServerNotFound as error:
             raise ServerMissing(server.id) from error
         except DeviceInUse as error:
-            raise _device_in_use(claim.row) from error
-
-    def _claim_from(self, context: RequestContext, slot: Slot, row: Attachment, other: Attachment) -> Claim | None:
-        """Take over the row in the way if that is allowed; None if it has changed and may be gone."""
-        if other.volume_id != row.volume_id:
-            raise _device_in_use(row)
-        if other.server_id != row.server_id:
-            return self._claim_from_elsewhere(context, slot, row, other)
-        if other.state == ATTACHING and self._claims.is_stale(other):
-            return self._claims.take(other, ATTACHING, context.request_id)
-        raise self._conflict(other, other.server_id)
-
-    def _claim_from_elsewhere(
-        self, context: RequestContext, slot: Slot, row: Attachment, other: Attachment
-    ) -> Claim | None:
-        if other.project_id != row.project_id:
-            raise self._conflict(other)
-        try:
-            server = self._compute.server(context, other.server_id)
-        except ServerMissing:
-            return self._claim_from_deleted(context, slot, row, other)
-        except (ComputeRefused, ComputeUnavailable):
-            raise self._conflict(other) from None
-        raise self._conflict(other, server.id if context.can("show", server.project_id) else None)
-
-    def _claim_from_deleted(
-        self, context: RequestContext, slot: Slot, row: Attachment, other: Attachment
-    ) -> Claim | None:
-        """Free a volume of a server that the compute API no longer has, if the backend agrees."""
-        if other.state != ATTACHED and not self._claims.is_stale(other):
-            raise self._conflict(other)
-        if self._has_disk(slot, other):
-            raise self._conflict(other)
-        claim = self._claims.take(other, DETACHING, context.request_id)
-        if claim is None:
-            return None
-        try:
-            self._claims.detach_disk(claim, slot, other.server, gone=lambda: True)
-        except AttachRefused as error:  # that is not about the server that the caller asked for
-            raise Unfinished(f"the backend refused to detach it from server {other.server_id}: {error}") from error
-        LOG.warning(
-            "%s volume %s was attached to server %s, which is gone: its row goes too",
-            context.request_id, other.volume_id, other.server_id,
-        )  # fmt: skip
-        try:
-            return self._claims.move(claim, row, self._rules.max_attachments)
-        except Taken:
-            raise _device_in_use(row) from None
-
-    def _has_disk(self, slot: Slot, row: Attachment) -> bool:
-        try:
-            return row.volume_id in slot.call(self._backend.attached, row.server)
-        except ServerNotFound:
-            return False
-
-    def _conflict(self, row: Attachment, server_id: str | None = None) -> Conflict:
-        """Say what is in the way; ``server_id`` only to callers who may see that server."""
-        where = f" server {server_id}" if server_id else " another server"
-        if row.state == ATTACHED:
-            return VolumeInUse(f"Volume {row.volume_id} is attached to{where}.")
-        doing = "being attached to" if row.state == ATTACHING else "being detached from"
-        return Conflict(f"Volume {row.volume_id} is {doing}{where}.", passes=not self._claims.is_stale(row))
-
-    # -- detach: the way to a claim --------------------------------------------------------------------
-
-    def _claim_detach(self, context: RequestContext, row: Attachment) -> Claim:
-        for _ in range(ATTEMPTS):
-            if row.state != ATTACHED and not self._claims.is_stale(row):
-                raise self._conflict(row, row.server_id)
-            claim = self._claims.take(row, DETACHING, context.request_id)
-            if claim is not None:
-                return claim
-            found = self._registry.get(row.volume_id, row.server_id)
-            if found is None:
-                raise AttachmentMissing(row.server_id, row.volume_id)
-            row = found
-        raise Conflict(f"Other operations on volume {row.volume_id} are under way.", passes=True)
-
-
-def _device_in_use(row: Attachment) -> Conflict:
-    return Conflict(f"Device {row.device} of server {row.server_id} is in use by another volume.")
+            raise device_in_use(claim.row) from error

@@ -30,12 +30,13 @@ from os_volume_ext.backends.base import (
 from os_volume_ext.catalog.base import VolumeNotFound
 from os_volume_ext.claims import Unfinished
 from os_volume_ext.compute import ComputeRefused, ComputeUnavailable, ServerMissing
-from os_volume_ext.manager import AttachmentMissing, Conflict, RootVolume, VolumeInUse
+from os_volume_ext.manager import RootVolume
 from os_volume_ext.operations import Overloaded
 from os_volume_ext.reconcile import AGREES, SETTLED, UNDECIDED
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Registry
 from os_volume_ext.registry.database import Database, RegistryUnavailable
+from os_volume_ext.reservations import AttachmentMissing, Conflict, VolumeInUse
 
 NOWHERE = (None, False)
 

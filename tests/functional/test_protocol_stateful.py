@@ -26,7 +26,6 @@ from sqlalchemy import delete
 from os_volume_ext.backends.base import AttachRefused, BackendError, BackendUnavailable, OutcomeUnknown, Server, Volume
 from os_volume_ext.claims import Unfinished
 from os_volume_ext.compute import ServerMissing
-from os_volume_ext.manager import AttachmentMissing, Conflict
 from os_volume_ext.operations import Overloaded
 from os_volume_ext.reconcile import AGREES
 from os_volume_ext.registry import database as database_module
@@ -34,6 +33,7 @@ from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Registry
 from os_volume_ext.registry.database import Database, RegistryUnavailable
 from os_volume_ext.registry.tables import attachments as table
+from os_volume_ext.reservations import AttachmentMissing, Conflict
 
 SERVERS = ("1134", "1135")
 # More of them: PROTOCOL_EXAMPLES=10000 pytest ...

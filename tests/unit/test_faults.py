@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from lxml import etree
 
-from os_volume_ext import catalog, claims, compute, manager, operations
+from os_volume_ext import catalog, claims, compute, manager, operations, reservations
 from os_volume_ext.backends import base
 from os_volume_ext.faults import BadRequest, Fault, Kind, from_exception
 from os_volume_ext.registry.database import RegistryUnavailable
@@ -18,9 +18,9 @@ SECRET = "the inside: mysql://root:hush@db"  # must not reach a caller
 NAMED = [
     (compute.ServerMissing("9"), Kind.NOT_FOUND, "Server 9 could not be found."),
     (catalog.base.VolumeNotFound("9"), Kind.NOT_FOUND, "Volume 9 could not be found."),
-    (manager.AttachmentMissing("1134", "9"), Kind.NOT_FOUND, "Volume 9 is not attached to server 1134."),
-    (manager.Conflict("It is BUILD."), Kind.CONFLICT, "It is BUILD."),
-    (manager.VolumeInUse("It is in use."), Kind.VOLUME_IN_USE, "It is in use."),
+    (reservations.AttachmentMissing("1134", "9"), Kind.NOT_FOUND, "Volume 9 is not attached to server 1134."),
+    (reservations.Conflict("It is BUILD."), Kind.CONFLICT, "It is BUILD."),
+    (reservations.VolumeInUse("It is in use."), Kind.VOLUME_IN_USE, "It is in use."),
     (manager.RootVolume("It is the root."), Kind.BAD_REQUEST, "It is the root."),
     (base.TooManyAttachments(3), Kind.TOO_MANY_ATTACHMENTS, "A server takes 3 volumes at most."),
     (base.AttachRefused("no qcow2"), Kind.CONFLICT, "no qcow2"),
@@ -55,7 +55,7 @@ def test_what_is_not_available_says_nothing_of_the_inside_and_when_to_ask_again(
     assert (fault.kind, fault.message, fault.headers) == (Kind.UNAVAILABLE, message, [("Retry-After", "10")])
 
 
-@pytest.mark.parametrize("conflict", [manager.Conflict, manager.VolumeInUse])
+@pytest.mark.parametrize("conflict", [reservations.Conflict, reservations.VolumeInUse])
 @pytest.mark.parametrize(("passes", "headers"), [(True, [("Retry-After", "10")]), (False, [])])
 def test_a_conflict_says_when_to_ask_again_only_if_it_passes_by_itself(conflict, passes, headers):
     assert from_exception(conflict("It is BUILD.", passes)).headers == headers
@@ -116,7 +116,7 @@ def test_a_bad_request_is_a_fault_without_headers():
 )
 def test_what_xml_can_not_hold_is_escaped(raw, printed):
     assert BadRequest(raw).message == printed
-    assert from_exception(manager.Conflict(raw)).message == printed
+    assert from_exception(reservations.Conflict(raw)).message == printed
 
 
 @given(st.text(st.characters()))
