@@ -37,46 +37,23 @@ class Resource:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any], match: Match) -> Iterable[bytes]:
         """Answer one request."""
         request_id = request_id_of(environ)
-        query = query_of(environ)
         serializer: Serializer = JSON
         try:
-            serializer, complaint = self._negotiate(environ, match, query)
-            status, body = self._perform(environ, match, query, serializer, complaint, request_id)
-            response = answer(status, body, serializer, request_id)
+            query = query_of(environ)
+            serializer, complaint = _negotiate(environ, match, query)
+            action = _action(environ, match)
+            if complaint is not None:  # of the format asked for; a wrong method is told first
+                raise complaint
+            context = self._authenticate(environ, match, request_id)
+            _authorize(context, action)
+            body = bodies.read(environ, self._max_body) if environ["REQUEST_METHOD"] == "POST" else None
+            call = Call(context, match.server_id, match.attachment_id, query, body, serializer)
+            status, written = getattr(self._controller, action)(call)
+            response = answer(status, written, serializer, request_id)
         except Exception as error:
             response = self._failure(error, serializer, request_id, environ)
         chunks: Iterable[bytes] = response(environ, start_response)
         return chunks
-
-    def _negotiate(
-        self, environ: Mapping[str, Any], match: Match, query: list[tuple[str, str]]
-    ) -> tuple[Serializer, Fault | None]:
-        try:
-            return negotiation.choose(query, match.ending, environ.get("HTTP_ACCEPT")), None
-        except Fault as fault:
-            return JSON, fault
-
-    def _perform(
-        self,
-        environ: dict[str, Any],
-        match: Match,
-        query: list[tuple[str, str]],
-        serializer: Serializer,
-        complaint: Fault | None,
-        request_id: str,
-    ) -> tuple[int, bytes]:
-        action = match.action(environ["REQUEST_METHOD"])
-        if action is None:
-            raise Fault(Kind.BAD_METHOD, f"This resource takes {match.allow} only.", Allow=match.allow)
-        if complaint is not None:
-            raise complaint
-        context = self._authenticate(environ, match, request_id)
-        if not context.can(action, context.project_id):
-            raise Fault(Kind.FORBIDDEN, "Policy does not allow this operation.")
-        body = bodies.read(environ, self._max_body) if environ["REQUEST_METHOD"] == "POST" else None
-        call = Call(context, match.server_id, match.attachment_id, query, body, serializer)
-        result: tuple[int, bytes] = getattr(self._controller, action)(call)
-        return result
 
     def _authenticate(self, environ: dict[str, Any], match: Match, request_id: str) -> RequestContext:
         caller = self._policy.complete(credentials(environ))
@@ -98,3 +75,25 @@ class Resource:
             LOG.info("%s %s: %d: %r", request_id, request, code, fault.message)
         body = serializer.fault(name, code, fault.message, "" if self._dialect.fault_details else None)
         return answer(code, body, serializer, request_id, fault.headers)
+
+
+def _negotiate(
+    environ: Mapping[str, Any], match: Match, query: list[tuple[str, str]]
+) -> tuple[Serializer, Fault | None]:
+    try:
+        return negotiation.choose(query, match.ending, environ.get("HTTP_ACCEPT")), None
+    except Fault as fault:
+        return JSON, fault
+
+
+def _action(environ: Mapping[str, Any], match: Match) -> str:
+    action = match.action(environ["REQUEST_METHOD"])
+    if action is None:
+        raise Fault(Kind.BAD_METHOD, f"This resource takes {match.allow} only.", Allow=match.allow)
+    return action
+
+
+def _authorize(context: RequestContext, action: str) -> None:
+    # By the caller's own project, before anything dear is done; by the server's, when it is known.
+    if not context.can(action, context.project_id):
+        raise Fault(Kind.FORBIDDEN, "Policy does not allow this operation.")
