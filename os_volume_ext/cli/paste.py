@@ -23,6 +23,22 @@ def add_paste(parser: argparse.ArgumentParser) -> None:
         help="the compute API's paste file (default: $OS_VOLUME_EXT_PASTE)",
     )
     parser.add_argument("--var", metavar="DIR", default="var", help="what %%(var)s is in that file (default: ./var)")
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        dest="variables",
+        type=_variable,
+        action="append",
+        default=[],
+        help="what %%(NAME)s is in that file; may be given several times",
+    )
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 class OfFilter:
@@ -56,7 +72,7 @@ def paste_file(arguments: argparse.Namespace) -> Path:
 
 def variables(arguments: argparse.Namespace) -> dict[str, str]:
     """Return what the paste file may refer to besides what it says itself."""
-    return {"var": str(Path(arguments.var).absolute())}
+    return {"var": str(Path(arguments.var).absolute()), **dict(arguments.variables)}
 
 
 def settings(arguments: argparse.Namespace) -> Settings:

@@ -661,3 +661,17 @@ def test_what_is_done_can_be_logged_to_a_file(run, tmp_path):
     logging.getLogger().handlers[0].close()
     assert (status, err) == (0, "")
     assert "DEBUG" in log.read_text()
+
+
+def test_set_says_what_a_name_in_the_paste_file_is(ok, paste, tmp_path):
+    paste.write_text(paste.read_text().replace("%(here)s", "%(where)s"))
+    assert "%(where)s" in paste.read_text()
+    ok("volume", "create", "7", "--project", "demo", "--set", f"where={tmp_path}")
+    assert ok("volume", "list", "--set", f"where={tmp_path}", "-f", "value", "-c", "id").split() == ["7"]
+
+
+@pytest.mark.parametrize("text", ["where", "=x", ""])
+def test_set_takes_nothing_but_a_name_and_a_value(run, text):
+    status, _, complaint = run("volume", "list", "--set", text)
+    assert status == 2
+    assert "is not NAME=VALUE" in complaint
