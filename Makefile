@@ -58,11 +58,11 @@ clean:
 	@touch $@
 
 .venv/test: $(MADE)
-	$(PIP) --editable '.[serve,test]'
+	$(PIP) --editable '.[serve,keystone,test]'
 	@touch .venv/serve $@
 
 .venv/lint: $(MADE)
-	$(PIP) --editable '.[serve,test,lint]'
+	$(PIP) --editable '.[serve,keystone,test,lint]'
 	@touch .venv/serve .venv/test $@
 
 $(MADE): setup.cfg pyproject.toml

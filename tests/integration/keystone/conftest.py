@@ -1,0 +1,212 @@
+"""A real Keystone, over HTTP and for the whole session, and the sample pipeline that asks it."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from paste.deploy import loadapp
+from real_keystone import (
+    CLI,
+    DIALECTS,
+    DOMAIN,
+    PASSWORD,
+    PASTE,
+    ROOT,
+    VENV_TIMEOUT,
+    Client,
+    Dialect,
+    Keystone,
+    People,
+    State,
+    project,
+)
+from webtest import TestApp
+
+from os_volume_ext import assembly
+from os_volume_ext.registry.database import Database
+
+
+@pytest.fixture(scope="session")
+def _venv() -> Path:
+    try:
+        done = subprocess.run(
+            [ROOT / "tools" / "make-keystone-venv"],
+            env=os.environ | {"PYTHON": sys.executable},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=VENV_TIMEOUT,
+        )
+        trouble = done.stderr if done.returncode else None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        trouble = str(error)
+    if trouble is None:
+        return Path(done.stdout.strip())
+    reason = f"there is no Keystone to test with: tools/make-keystone-venv failed: {trouble}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def keystone(_venv: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
+    """Give the one Keystone of the session."""
+    server = Keystone(_venv, tmp_path_factory.mktemp("keystone"))
+    server.bootstrap()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def second_keystone(keystone: Keystone) -> Iterator[Callable[..., Keystone]]:
+    """Give ``second_keystone(expiration=SECONDS)``: another process with the same database and keys."""
+    started: list[Keystone] = []
+
+    def start(**options: Any) -> Keystone:
+        server = Keystone(keystone.venv, keystone.state, **options)
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def people(keystone: Keystone) -> People:
+    """Fill Keystone: the projects ``here`` and ``there``, and who has which role where."""
+    admin = keystone.token("admin", project("admin"))
+    roles = {role["name"]: role["id"] for role in keystone.ask("GET", "/roles", admin).json()["roles"]}
+    projects = {
+        name: keystone.make("project", admin, name=name, domain_id="default")["id"]
+        for name in ("here", "there", "service")
+    }
+    users = {
+        name: keystone.make("user", admin, name=name, password=PASSWORD, domain_id="default")["id"]
+        for name in ("member", "reader", "outsider", "volumes", "domain-admin", "domain-member", "system-reader")
+    }
+    for where, user, role in [
+        (f"/projects/{projects['here']}", "member", "member"),
+        (f"/projects/{projects['here']}", "reader", "reader"),
+        (f"/projects/{projects['there']}", "outsider", "member"),
+        (f"/projects/{projects['service']}", "volumes", "service"),
+        (f"/projects/{projects['service']}", "volumes", "admin"),
+        ("/domains/default", "domain-admin", "admin"),
+        ("/domains/default", "domain-member", "member"),
+        ("/system", "system-reader", "reader"),
+    ]:
+        answer = keystone.ask("PUT", f"{where}/users/{users[user]}/roles/{roles[role]}", admin)
+        assert answer.status_code == 204, answer.text
+    tokens = {
+        "member": keystone.token("member", project("here")),
+        "reader": keystone.token("reader", project("here")),
+        "outsider": keystone.token("outsider", project("there")),
+        "volumes": keystone.token("volumes", project("service")),
+        "admin": admin,
+        "unscoped": keystone.token("member"),
+        "domain-admin": keystone.token("domain-admin", {"domain": DOMAIN}),
+        "domain-member": keystone.token("domain-member", {"domain": DOMAIN}),
+        "system-admin": keystone.token("admin", {"system": {"all": True}}),
+        "system-reader": keystone.token("system-reader", {"system": {"all": True}}),
+    }
+    return People(projects, users, tokens)
+
+
+@contextlib.contextmanager
+def _closing_databases() -> Iterator[None]:
+    """Close what filters open meanwhile: the process that they are made for would end here."""
+    opened: list[Database] = []
+
+    def remember(options: Mapping[str, str]) -> Database:
+        opened.append(Database(options))
+        return opened[-1]
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(assembly, "Database", remember)
+        yield
+    for database in opened:
+        database.dispose()
+
+
+def _load(var: Path, keystone: Keystone, paste: Path = PASTE) -> TestApp:
+    return TestApp(loadapp(f"config:{paste}", global_conf={"var": str(var), "keystone": keystone.url}))
+
+
+@pytest.fixture(scope="session")
+def _first_state(
+    keystone: Keystone,
+    people: People,
+    run_command: Callable[..., str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> State:
+    folder = tmp_path_factory.mktemp("state") / "var"
+    servers: dict[str, dict[str, str]] = {}
+    with _closing_databases():
+        app = _load(folder, keystone)
+        for dialect in DIALECTS.values():
+            servers[dialect.name] = {}
+            for where, user in (("here", "member"), ("there", "outsider")):
+                headers = {"X-Auth-Token": people.tokens[user]}
+                made = app.post_json(f"{dialect.base}/servers", {"server": {"name": where}}, headers=headers)
+                servers[dialect.name][where] = str(made.json["server"]["id"])
+    for dialect in DIALECTS.values():
+        for where, volume in dialect.volumes.items():
+            options = ("--paste", PASTE, "--var", folder, "--set", f"keystone={keystone.url}")
+            which = ("--project", people.projects[where], "--filter", f"volumes_{dialect.name}")
+            run_command(*CLI, "volume", "create", volume, *which, *options, cwd=folder)
+    return State(folder, servers)
+
+
+@pytest.fixture
+def state(_first_state: State, tmp_path: Path) -> State:
+    """Give a state of one's own."""
+    return State(Path(shutil.copytree(_first_state.folder, tmp_path / "var", symlinks=True)), _first_state.servers)
+
+
+@pytest.fixture
+def paste_file(tmp_path: Path) -> Callable[..., Path]:
+    """Give ``paste_file(replaced, by)``: a copy of the sample's paste file with one text in place of another."""
+
+    def write(replaced: str, by: str) -> Path:
+        text = PASTE.read_text()
+        assert replaced in text
+        path = tmp_path / "api-paste.ini"
+        path.write_text(text.replace(replaced, by))
+        return path
+
+    return write
+
+
+@pytest.fixture(params=list(DIALECTS))
+def dialect(request: pytest.FixtureRequest) -> Dialect:
+    """Give one dialect after the other."""
+    return DIALECTS[request.param]
+
+
+@pytest.fixture(params=["json", "xml"])
+def format(request: pytest.FixtureRequest) -> str:
+    """Give one format after the other."""
+    return request.param
+
+
+@pytest.fixture
+def serve(keystone: Keystone, state: State, dialect: Dialect, format: str) -> Iterator[Callable[..., Client]]:
+    """Give ``serve(paste=PASTE)``: a client of the sample, which is loaded into this process."""
+    with _closing_databases():
+        yield lambda paste=PASTE: Client(
+            _load(state.folder, keystone, paste), dialect, format, state.servers[dialect.name]
+        )
+
+
+@pytest.fixture
+def client(serve: Callable[..., Client]) -> Client:
+    """Give a client of the sample as it is."""
+    return serve()
