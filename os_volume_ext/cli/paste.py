@@ -102,6 +102,11 @@ def filter_sections(path: Path, global_conf: Mapping[str, str]) -> dict[str, dic
             continue
         try:
             context = loadcontext(FILTER, f"config:{path}", name=name.strip(), global_conf=dict(global_conf))
+        except configparser.InterpolationError as error:
+            if "os-volume-ext" in parser.get(section, "use", fallback=""):
+                what = f"[{section}] refers to what neither the file nor --set gives"
+                raise ConfigurationError(f"--paste: {what}: {' '.join(str(error).split())}") from error
+            continue
         except (LookupError, ImportError, configparser.Error):
             continue  # somebody else's filter, of a package that is not installed here
         if context.object is filter_factory:

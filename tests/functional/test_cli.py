@@ -670,6 +670,13 @@ def test_set_says_what_a_name_in_the_paste_file_is(ok, paste, tmp_path):
     assert ok("volume", "list", "--set", f"where={tmp_path}", "-f", "value", "-c", "id").split() == ["7"]
 
 
+def test_a_name_in_the_paste_file_that_nothing_gives_is_told(told, option):
+    option("policy_file = %(where)s/policy.yaml")
+    sentence = told("volume", "list")
+    assert "[filter:volumes] refers to what neither the file nor --set gives" in sentence
+    assert "where" in sentence
+
+
 @pytest.mark.parametrize("text", ["where", "=x", ""])
 def test_set_takes_nothing_but_a_name_and_a_value(run, text):
     status, _, complaint = run("volume", "list", "--set", text)
