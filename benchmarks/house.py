@@ -11,7 +11,8 @@ from unittest import mock
 
 from os_volume_ext import assembly
 from os_volume_ext.backends.base import Backend, Server, Volume
-from os_volume_ext.filter import WSGIApp, make_filter
+from os_volume_ext.filter import make_filter
+from os_volume_ext.wsgi import WSGIApp
 
 SERVER = {"cyclades": "1134", "openstack": "4335bab6-6086-4247-8274-8b8b048edaaa"}
 

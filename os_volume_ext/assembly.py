@@ -27,6 +27,7 @@ from .registry.attachments import Registry
 from .registry.database import Database
 from .resource import Resource
 from .settings import Settings
+from .wsgi import WSGIApp
 
 LOG = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class Assembly:
     claims: Claims
     operations: Operations
 
-    def resource(self, app: Callable[..., Any]) -> Resource:
+    def resource(self, app: WSGIApp) -> Resource:
         """Return what answers the requests on our paths, in front of a WSGI application."""
         settings = self.settings
         dialect = settings.dialect

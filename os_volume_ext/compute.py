@@ -14,6 +14,7 @@ from typing import Any
 import requests
 from webob import Request
 
+from . import wsgi
 from .backends.base import Server
 from .context import RequestContext
 
@@ -67,7 +68,7 @@ class ComputeAPI:
 
     def __init__(
         self,
-        app: Callable[..., Any],
+        app: wsgi.WSGIApp,
         headers: Mapping[str, str],
         read_path: str | None = None,
         privileged: "RemoteComputeAPI | None" = None,
@@ -122,11 +123,8 @@ class ComputeAPI:
 
     def _call(self, request: Request) -> tuple[int, bytes]:
         status, _, chunks = request.call_application(self._app)
-        try:
-            return int(status.split(None, 1)[0]), b"".join(chunks)
-        finally:
-            if hasattr(chunks, "close"):
-                chunks.close()
+        body = wsgi.read(chunks)
+        return int(status.split(None, 1)[0]), body
 
     def _environ(self, context: RequestContext, path: str) -> dict[str, Any]:
         environ = dict(context.environ)

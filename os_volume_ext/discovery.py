@@ -1,12 +1,12 @@
 """Discovery: our entry in the wrapped API's ``/extensions``."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from webob import Request, Response
 
-from . import negotiation
+from . import negotiation, wsgi
 from .answers import answer, query_of, request_id_of
 from .faults import Fault
 from .match import Match
@@ -26,7 +26,7 @@ EXTENSION = {
 class Discovery:
     """Passes requests for extensions to the wrapped application, and adds ours to its answer."""
 
-    def __init__(self, app: Callable[..., Any]) -> None:
+    def __init__(self, app: wsgi.WSGIApp) -> None:
         """:param app: the wrapped application."""
         self._app = app
 
@@ -37,13 +37,13 @@ class Discovery:
         if status.startswith("404"):
             response = _ours(environ, match)
         elif match.resource == "extensions" and status.startswith("200") and _is_plain_json(headers):
-            body = b"".join(_closing(chunks))
+            body = wsgi.read(chunks)
             response, chunks = _with_ours(body, headers), [body]
         if response is None:
             start_response(status, headers, *([exc_info] if exc_info else []))
             passed: Iterable[bytes] = chunks
             return passed
-        _close(chunks)
+        wsgi.close(chunks)
         made: Iterable[bytes] = response(environ, start_response)
         return made
 
@@ -79,15 +79,3 @@ def _with_ours(body: bytes, headers: Iterable[tuple[str, str]]) -> Response | No
     stale = ("content-length", "etag", "content-md5", "digest")
     kept = [(name, value) for name, value in headers if name.lower() not in stale]
     return Response(app_iter=[body], headerlist=[*kept, ("Content-Length", str(len(body)))])
-
-
-def _closing(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    try:
-        yield from chunks
-    finally:
-        _close(chunks)
-
-
-def _close(chunks: Any) -> None:
-    if hasattr(chunks, "close"):
-        chunks.close()

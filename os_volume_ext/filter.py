@@ -12,8 +12,7 @@ from .assembly import assemble_current
 from .discovery import Discovery
 from .routing import ATTACHMENTS, EXTENSIONS, Router
 from .settings import Settings, warn_of_hidden
-
-WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+from .wsgi import WSGIApp
 
 
 def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callable[[WSGIApp], WSGIApp]:

@@ -8,6 +8,7 @@ from cliff.lister import Lister
 from cliff.show import ShowOne
 
 from ..adopt import NotAdopted, adopt
+from ..assembly import Assembly
 from ..registry.attachments import Attachment
 from . import paste
 
@@ -23,6 +24,13 @@ def _row(attachment: Attachment, columns: Sequence[str]) -> Sequence[Any]:
 def _add_ids(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("server", help="the server's id")
     parser.add_argument("volume", help="the volume's id")
+
+
+def _ids(arguments: argparse.Namespace, assembly: Assembly) -> tuple[str, str]:
+    return (
+        paste.canonical_id(arguments.server, assembly.settings, "server"),
+        paste.canonical_id(arguments.volume, assembly.settings, "volume"),
+    )
 
 
 class List(paste.OfFilter, Lister):  # type: ignore[misc]
@@ -52,8 +60,7 @@ class Show(paste.OfFilter, ShowOne):  # type: ignore[misc]
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         assembly = paste.assembly(parsed_args)
-        server_id = paste.canonical_id(parsed_args.server, assembly.settings, "server")
-        volume_id = paste.canonical_id(parsed_args.volume, assembly.settings, "volume")
+        server_id, volume_id = _ids(parsed_args, assembly)
         found = assembly.registry.get(volume_id, server_id)
         if found is None:
             raise LookupError(f"Volume {volume_id} is not attached to server {server_id}.")
@@ -71,8 +78,7 @@ class Adopt(paste.OfFilter, ShowOne):  # type: ignore[misc]
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         assembly = paste.assembly(parsed_args)
-        server_id = paste.canonical_id(parsed_args.server, assembly.settings, "server")
-        volume_id = paste.canonical_id(parsed_args.volume, assembly.settings, "volume")
+        server_id, volume_id = _ids(parsed_args, assembly)
         adopt(assembly, server_id, volume_id, parsed_args.device, parsed_args.root, parsed_args.project)
         found = assembly.registry.get(volume_id, server_id)
         if found is None:

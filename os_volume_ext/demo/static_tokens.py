@@ -8,10 +8,9 @@ the caller is comes through from outside.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ..wsgi import WSGIApp
 from . import options, tokens
 from .data import DOMAIN, USERS_BY_TOKEN, User
-
-Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 # Each of them also exists for the service that sent the request: X-Service-User-Id and so on.
 _OF_USER_AND_SERVICE = (
@@ -45,7 +44,7 @@ IDENTITY_KEYS = frozenset((
 """The environ keys that tell who the caller is, and that only this filter may set."""
 
 
-def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callable[[Wsgi], Wsgi]:
+def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callable[[WSGIApp], WSGIApp]:
     """Make the filter for PasteDeploy; it has no options. :raises ValueError: if it is given one."""
     options.read(local_conf)
     return StaticTokens
@@ -54,7 +53,7 @@ def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callabl
 class StaticTokens:
     """The filter, as WSGI middleware."""
 
-    def __init__(self, app: Wsgi) -> None:
+    def __init__(self, app: WSGIApp) -> None:
         """:param app: the application behind it."""
         self._app = app
 
