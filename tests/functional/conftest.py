@@ -16,6 +16,7 @@ from lxml import etree
 from paste.deploy import loadapp
 from webtest import TestApp
 
+from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
 
 TestApp.__test__ = False  # its name makes pytest take it for a class of tests
@@ -464,3 +465,18 @@ def rows(var: Path, dialect: Dialect) -> Callable[[], list[dict[str, Any]]]:
             return [dict(row) for row in found]
 
     return read
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """Give the URL of the database that a registry or a catalog is tested on."""
+    return f"sqlite:///{tmp_path / 'registry.db'}"
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    """Give that database, with its tables."""
+    database = Database({"url": url})
+    schema.ensure(database)
+    yield database
+    database.dispose()

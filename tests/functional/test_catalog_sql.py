@@ -6,24 +6,10 @@ from os_volume_ext.backends.base import ConfigurationError, Volume
 from os_volume_ext.catalog.base import CatalogUnavailable, VolumeNotFound
 from os_volume_ext.catalog.sql import SQLCatalog, VolumeAttached, VolumeExists
 from os_volume_ext.context import RequestContext
-from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Registry
 from os_volume_ext.registry.database import Database, RegistryUnavailable
 
 CONTEXT = RequestContext("req-1", "user", "demo", {}, lambda context, action, project_id: True)
-
-
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'registry.db'}"
-
-
-@pytest.fixture
-def database(url):
-    database = Database({"url": url})
-    schema.ensure(database)
-    yield database
-    database.dispose()
 
 
 @pytest.fixture

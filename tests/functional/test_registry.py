@@ -10,6 +10,7 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+from databases import behind_their_backs
 from sqlalchemy import event, insert, update
 from sqlalchemy.engine import Engine
 
@@ -21,19 +22,6 @@ from os_volume_ext.registry.database import BUSY_TIMEOUT, Database, RegistryUnav
 from os_volume_ext.registry.tables import attachments as table
 
 PATIENCE = 60  # seconds after which a test gives up
-
-
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'registry.db'}"
-
-
-@pytest.fixture
-def database(url):
-    database = Database({"url": url})
-    schema.ensure(database)
-    yield database
-    database.dispose()
 
 
 @pytest.fixture
@@ -63,17 +51,6 @@ def attachment(volume_id="9", server_id="1134", **more):
         format=None,
     )
     return dataclasses.replace(row, **more)
-
-
-@contextmanager
-def behind_their_backs(database):
-    """Give a connection that is nobody else's; it is committed."""
-    engine = database.connect()
-    try:
-        with engine.begin() as connection:
-            yield connection
-    finally:
-        engine.dispose()
 
 
 def change(database, row, **values):

@@ -2,12 +2,12 @@
 
 import logging
 import multiprocessing
-from contextlib import contextmanager
 
 import pytest
 import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from databases import behind_their_backs
 from sqlalchemy import text
 
 from os_volume_ext.backends.base import ConfigurationError
@@ -29,17 +29,6 @@ def database(path):
     database = Database({"url": f"sqlite:///{path}"})
     yield database
     database.dispose()
-
-
-@contextmanager
-def behind_their_backs(database):
-    """Give a connection that is nobody else's; it is committed."""
-    engine = database.connect()
-    try:
-        with engine.begin() as connection:
-            yield connection
-    finally:
-        engine.dispose()
 
 
 def compare(database):
