@@ -566,6 +566,13 @@ def test_a_paste_file_without_a_section_of_ours_is_told(told, paste):
     assert "one of: none" in told("volume", "list")
 
 
+def test_a_filter_that_is_somebody_elses_is_not_imported(ok, paste, tmp_path, monkeypatch):
+    (tmp_path / "somebody_elses.py").write_text("raise RuntimeError('this belongs into a process of its own')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    paste.write_text(paste.read_text() + "[filter:theirs]\npaste.filter_factory = somebody_elses:factory\n")
+    ok("volume", "list")
+
+
 def test_of_several_sections_one_must_be_chosen_and_the_sentence_names_them(told, two_sections):
     assert "Give --filter SECTION, one of: volumes, nova" in told("volume", "list")
 
