@@ -1,4 +1,4 @@
-"""What the integration tests share: commands, and servers that are waited for and always ended."""
+"""What the integration tests share: commands, servers that are waited for and always ended, and a real Keystone."""
 
 import os
 import socket
@@ -8,8 +8,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import real_keystone
+import wsgi_service
 
 START_TIMEOUT = 30  # seconds that a server may take until its port answers
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Mark what needs a virtualenv with a service of OpenStack."""
+    for item in items:
+        if "keystone" in getattr(item, "fixturenames", ()):
+            item.add_marker("openstack")
 
 
 def _environment(**more: str) -> dict[str, str]:
@@ -39,8 +48,7 @@ def run_command() -> Callable[..., str]:
 @pytest.fixture
 def free_port() -> int:
     """Give a port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    return wsgi_service.free_port()
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -84,3 +92,36 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[byte
     for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def service_venv() -> Callable[[str], Path]:
+    """Give ``service_venv(name)``: the virtualenv of a service; where it can't be made, the test is skipped."""
+
+    def get(name: str) -> Path:
+        try:
+            return wsgi_service.venv(name)
+        except RuntimeError as error:
+            reason = f"there is no {name} to test with: tools/make-venv {name} failed: {error}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def keystone(
+    service_venv: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[real_keystone.Keystone]:
+    """Give the one Keystone of the session."""
+    keystone = real_keystone.Keystone(service_venv("keystone"), tmp_path_factory.mktemp("keystone"))
+    keystone.bootstrap()
+    with keystone.serving():
+        yield keystone
+
+
+@pytest.fixture(scope="session")
+def people(keystone: real_keystone.Keystone) -> real_keystone.People:
+    """Give who is in Keystone."""
+    return real_keystone.fill(keystone)

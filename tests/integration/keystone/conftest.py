@@ -1,67 +1,19 @@
-"""A real Keystone, over HTTP and for the whole session, and the sample pipeline that asks it."""
+"""The sample pipeline that asks a real Keystone, loaded into the tests' process."""
 
 import contextlib
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from paste.deploy import loadapp
-from real_keystone import (
-    CLI,
-    DIALECTS,
-    DOMAIN,
-    PASSWORD,
-    PASTE,
-    ROOT,
-    VENV_TIMEOUT,
-    Client,
-    Dialect,
-    Keystone,
-    People,
-    State,
-    project,
-)
+from real_keystone import Keystone, People
+from sample import CLI, DIALECTS, PASTE, Client, Dialect, State
 from webtest import TestApp
 
 from os_volume_ext import assembly
 from os_volume_ext.registry.database import Database
-
-
-@pytest.fixture(scope="session")
-def _venv() -> Path:
-    try:
-        done = subprocess.run(
-            [ROOT / "tools" / "make-keystone-venv"],
-            env=os.environ | {"PYTHON": sys.executable},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=VENV_TIMEOUT,
-        )
-        trouble = done.stderr if done.returncode else None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        trouble = str(error)
-    if trouble is None:
-        return Path(done.stdout.strip())
-    reason = f"there is no Keystone to test with: tools/make-keystone-venv failed: {trouble}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="session")
-def keystone(_venv: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
-    """Give the one Keystone of the session."""
-    server = Keystone(_venv, tmp_path_factory.mktemp("keystone"))
-    server.bootstrap()
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture
@@ -70,7 +22,7 @@ def second_keystone(keystone: Keystone) -> Iterator[Callable[..., Keystone]]:
     started: list[Keystone] = []
 
     def start(**options: Any) -> Keystone:
-        server = Keystone(keystone.venv, keystone.state, **options)
+        server = Keystone(keystone.venv, keystone.folder, **options)
         started.append(server)
         server.start()
         return server
@@ -78,46 +30,6 @@ def second_keystone(keystone: Keystone) -> Iterator[Callable[..., Keystone]]:
     yield start
     for server in started:
         server.stop()
-
-
-@pytest.fixture(scope="session")
-def people(keystone: Keystone) -> People:
-    """Fill Keystone: the projects ``here`` and ``there``, and who has which role where."""
-    admin = keystone.token("admin", project("admin"))
-    roles = {role["name"]: role["id"] for role in keystone.ask("GET", "/roles", admin).json()["roles"]}
-    projects = {
-        name: keystone.make("project", admin, name=name, domain_id="default")["id"]
-        for name in ("here", "there", "service")
-    }
-    users = {
-        name: keystone.make("user", admin, name=name, password=PASSWORD, domain_id="default")["id"]
-        for name in ("member", "reader", "outsider", "volumes", "domain-admin", "domain-member", "system-reader")
-    }
-    for where, user, role in [
-        (f"/projects/{projects['here']}", "member", "member"),
-        (f"/projects/{projects['here']}", "reader", "reader"),
-        (f"/projects/{projects['there']}", "outsider", "member"),
-        (f"/projects/{projects['service']}", "volumes", "service"),
-        (f"/projects/{projects['service']}", "volumes", "admin"),
-        ("/domains/default", "domain-admin", "admin"),
-        ("/domains/default", "domain-member", "member"),
-        ("/system", "system-reader", "reader"),
-    ]:
-        answer = keystone.ask("PUT", f"{where}/users/{users[user]}/roles/{roles[role]}", admin)
-        assert answer.status_code == 204, answer.text
-    tokens = {
-        "member": keystone.token("member", project("here")),
-        "reader": keystone.token("reader", project("here")),
-        "outsider": keystone.token("outsider", project("there")),
-        "volumes": keystone.token("volumes", project("service")),
-        "admin": admin,
-        "unscoped": keystone.token("member"),
-        "domain-admin": keystone.token("domain-admin", {"domain": DOMAIN}),
-        "domain-member": keystone.token("domain-member", {"domain": DOMAIN}),
-        "system-admin": keystone.token("admin", {"system": {"all": True}}),
-        "system-reader": keystone.token("system-reader", {"system": {"all": True}}),
-    }
-    return People(projects, users, tokens)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,9 @@ import json
 
 import pytest
 import requests
-from real_keystone import CLI, TIMEOUT, project, wait_until
+from real_keystone import project
+from sample import CLI
+from wsgi_service import TIMEOUT, wait_until
 
 FORBIDDEN, MISSING, UNAUTHORIZED = (403, "forbidden"), (404, "itemNotFound"), (401, "unauthorized")
 ON, OFF = "delay_auth_decision = true", "delay_auth_decision = false"

@@ -1,0 +1,150 @@
+"""Services of OpenStack as processes of their own, each in its virtualenv and its folder."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import requests
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT = 60  # seconds for a start, a request, or whatever else is waited for
+VENV_TIMEOUT = 900  # seconds in which a virtualenv has to be made
+
+# waitress-serve would not do: the services read sys.argv.
+SERVE = """
+import importlib, sys
+port = int(sys.argv.pop())
+application = importlib.import_module(sys.argv.pop()).application
+import waitress
+waitress.serve(application, host="127.0.0.1", port=port)
+"""
+
+
+def venv(name: str) -> Path:
+    """Return the virtualenv of a service, made if need be. :raises RuntimeError: if that can't be done."""
+    try:
+        done = subprocess.run(
+            [ROOT / "tools" / "make-venv", name],
+            env=os.environ | {"PYTHON": sys.executable},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=VENV_TIMEOUT,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RuntimeError(str(error)) from error
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return Path(done.stdout.strip())
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def wait_until(true: Callable[[], bool]) -> bool:
+    """Ask again and again, for ``TIMEOUT`` seconds at most; return the last answer."""
+    deadline = time.monotonic() + TIMEOUT
+    while not (answer := true()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return answer
+
+
+@dataclass
+class WSGIService:
+    """A module's ``application``, served by a process of its own; several may share one folder.
+
+    ``folder`` is the process's working directory; ``ready`` the path that answers 200 once it serves.
+    """
+
+    venv: Path
+    folder: Path
+    port: int = field(default_factory=free_port)
+    module: str = ""
+    ready: str = "/"
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is, without a version."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its processes have in their environment beside what the tests have."""
+        return {}
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / f"{self.module}-{self.port}.log"
+
+    def run(self, command: str, *arguments: str | Path, input: str | None = None) -> str:
+        """Run a command of the virtualenv; return what it printed."""
+        done = subprocess.run(
+            [self.venv / "bin" / command, *arguments],
+            cwd=self.folder,
+            env=os.environ | self.environment,
+            input=input or "",
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
+        assert done.returncode == 0, f"{command} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def start(self) -> None:
+        """Serve until ``stop``; return when it answers."""
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [self.venv / "bin/python", "-c", SERVE, self.module, str(self.port)],
+                cwd=self.folder,
+                env=os.environ | self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        if not wait_until(self._answers):
+            self.stop()
+            pytest.fail(f"{self.module} does not answer\n{self._log.read_text()}")
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self._log.read_text()
+        try:
+            return requests.get(f"{self.url}{self.ready}", timeout=TIMEOUT).status_code == 200
+        except requests.ConnectionError:
+            return False
+
+    def stop(self) -> None:
+        """End it, at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """Serve meanwhile."""
+        self.start()
+        try:
+            yield
+        finally:
+            self.stop()
+
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """End it, and serve again at the same place afterwards."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
