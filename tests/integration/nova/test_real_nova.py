@@ -1,0 +1,222 @@
+"""The extension inside Nova: whose attachments are shown, and what becomes of servers that are not as others."""
+
+import re
+import shutil
+
+import pytest
+
+CONFLICT, MISSING, FORBIDDEN = (409, "conflictingRequest"), (404, "itemNotFound"), (403, "forbidden")
+
+
+def fault(answer):
+    [(name, value)] = answer.json().items()
+    assert value["code"] == answer.status_code
+    return answer.status_code, name
+
+
+def wanted(volume):
+    return {"volumeAttachment": {"volumeId": volume}}
+
+
+def path_of(server, volume=None, base="/v2.1"):
+    return f"{base}/servers/{server}/os-volume_attachments" + (f"/{volume}" if volume else "")
+
+
+@pytest.fixture
+def attach(ask):
+    """Give ``attach(SERVER, VOLUME, who="member")``: the answer."""
+    return lambda server, volume, who="member": ask("POST", path_of(server), who, json=wanted(volume))
+
+
+@pytest.fixture
+def listed(ask):
+    """Give ``listed(SERVER)``: the volumes that are shown as attached."""
+
+    def volumes(server, **options):
+        answer = ask("GET", path_of(server), **options)
+        assert answer.status_code == 200, answer.text
+        return [each["volumeId"] for each in answer.json()["volumeAttachments"]]
+
+    return volumes
+
+
+class TestVolumeAttachments:
+    @pytest.mark.parametrize("base", ["/v2.1", "/v2.1/{project}", "/v2", "/v2/{project}"])
+    def test_they_are_ours_below_each_version_with_and_without_the_project(
+        self, ask, people, server, volume, base, nova
+    ):
+        base = base.format(project=people.projects["here"])
+        shown = {"device": "/dev/vdb", "serverId": server, "id": volume, "volumeId": volume}
+        attached = ask("POST", path_of(server, base=base), json=wanted(volume))
+        assert (attached.status_code, attached.json()) == (200, {"volumeAttachment": shown})
+        assert (nova.folder / "volumes/servers" / server / "vdb").is_symlink()
+        assert ask("GET", path_of(server, base=base)).json() == {"volumeAttachments": [shown]}
+        assert ask("GET", path_of(server, volume, base)).json() == {"volumeAttachment": shown}
+        in_xml = ask("GET", path_of(server, volume, base), Accept="application/xml")
+        assert in_xml.headers["Content-Type"] == "application/xml; charset=UTF-8"
+        assert f'id="{volume}"' in in_xml.text
+        detached = ask("DELETE", path_of(server, volume, base))
+        assert (detached.status_code, detached.content) == (202, b"")
+        assert ask("GET", path_of(server, base=base)).json() == {"volumeAttachments": []}
+
+    def test_they_bear_the_request_id_that_nova_logs(self, ask, server, volume):
+        answer = ask("GET", path_of(server))
+        assert re.fullmatch(r"req-[0-9a-f-]{36}", answer.headers["X-Openstack-Request-Id"])
+        assert answer.headers["X-Compute-Request-Id"] == answer.headers["X-Openstack-Request-Id"]
+
+    def test_with_anothers_project_in_the_path_the_answer_is_novas(self, ask, people, server):
+        base = f"/v2.1/{people.projects['there']}"
+        ours, novas = (ask("GET", path) for path in (path_of(server, base=base), f"{base}/servers/{server}"))
+        assert ours.status_code == novas.status_code == 400
+        assert ours.json() == novas.json()
+
+    def test_what_nova_attached_before_is_shown_once_it_is_adopted(self, ask, listed, servers, new_volume, nova, plain):
+        server = servers["with a volume of Nova's"]
+        [volume] = listed(server, of=plain)
+        assert listed(server) == []
+        new_volume(volume_id=volume)
+        (nova.folder / "volumes/volumes" / volume).touch()
+        (nova.folder / "volumes/servers" / server / "vdb").symlink_to(f"../../volumes/{volume}")
+        nova.command("attachment", "adopt", server, volume, "--device", "/dev/vdb")
+        assert listed(server) == [volume]
+
+    def test_what_is_attached_through_us_is_unknown_to_nova(self, ask, attach, listed, server, volume, plain):
+        assert attach(server, volume).status_code == 200
+        assert listed(server, of=plain) == []
+        server = ask("GET", f"/v2.1/servers/{server}").json()["server"]
+        assert server["os-extended-volumes:volumes_attached"] == []
+
+
+class TestServers:
+    def test_one_of_another_project_is_missing_to_all_but_its_own_and_admins(self, ask, attach, servers, new_volume):
+        server, volume = servers["of another project"], new_volume("there")
+        assert attach(server, volume, "outsider").status_code == 200
+        asked = [("GET", None), ("GET", volume), ("POST", None), ("DELETE", volume)]
+        for method, which in asked:
+            answer = ask(method, path_of(server, which), json=wanted(volume) if method == "POST" else None)
+            assert fault(answer) == MISSING
+            assert server in answer.text
+        assert ask("GET", path_of(server, volume), "admin").status_code == 200
+        assert ask("DELETE", path_of(server, volume), "admin").status_code == 202
+
+    def test_one_that_is_being_built_takes_none(self, ask, attach, listed, servers, volume):
+        answer = attach(servers["building"], volume)
+        assert fault(answer) == CONFLICT
+        assert "BUILD" in answer.text
+        assert "Retry-After" in answer.headers
+        assert listed(servers["building"]) == []
+
+    def test_one_that_is_paused_takes_them(self, ask, attach, servers, volume):
+        assert attach(servers["paused"], volume).status_code == 200
+        assert ask("DELETE", path_of(servers["paused"], volume)).status_code == 202
+
+    def test_one_that_its_owner_locked_takes_none_until_it_is_unlocked(self, ask, attach, listed, server, volume):
+        assert ask("POST", f"/v2.1/servers/{server}/action", json={"lock": None}).status_code == 202
+        answer = attach(server, volume)
+        assert fault(answer) == CONFLICT
+        assert "locked" in answer.text
+        assert attach(server, volume, "admin").status_code == 200
+        assert fault(ask("DELETE", path_of(server, volume))) == CONFLICT
+        assert listed(server) == [volume]
+        assert ask("POST", f"/v2.1/servers/{server}/action", json={"unlock": None}).status_code == 202
+        assert ask("DELETE", path_of(server, volume)).status_code == 202
+
+    def test_nova_being_unable_to_show_one_is_503_and_passes(self, attach, listed, server, volume, surroundings):
+        with surroundings.down():
+            answer = attach(server, volume)
+            assert fault(answer) == (503, "serviceUnavailable")
+            assert "Retry-After" in answer.headers
+            assert listed(server) == []  # server_read_path asks for what needs no Neutron
+        assert attach(server, volume).status_code == 200
+
+
+class TestDeletedServers:
+    @pytest.fixture
+    def deleted(self, ask, attach, server, volume, nova):
+        """Give a server that was deleted through Nova's API with the volume attached, machine and all."""
+        assert attach(server, volume).status_code == 200
+        answer = ask("DELETE", f"/v2.1/servers/{server}")
+        assert answer.status_code == 204, answer.text
+        assert ask("GET", f"/v2.1/servers/{server}").status_code == 404
+        shutil.rmtree(nova.folder / "volumes/servers" / server)
+        return server
+
+    def test_their_volumes_can_be_attached_elsewhere(self, ask, attach, listed, deleted, new_server, volume):
+        elsewhere = new_server()
+        assert attach(elsewhere, volume).status_code == 200
+        assert listed(elsewhere) == [volume]
+        assert fault(ask("GET", path_of(deleted))) == MISSING
+
+    def test_their_volumes_can_still_be_detached_from_them(self, ask, deleted, volume):
+        assert ask("DELETE", path_of(deleted, volume)).status_code == 202
+        assert fault(ask("DELETE", path_of(deleted, volume))) == MISSING
+
+    def test_while_the_machine_is_still_there_its_volume_stays_with_it(
+        self, ask, attach, server, new_server, volume, nova
+    ):
+        elsewhere = new_server()
+        assert attach(server, volume).status_code == 200
+        assert ask("DELETE", f"/v2.1/servers/{server}").status_code == 204
+        answer = attach(elsewhere, volume)
+        assert fault(answer) == (400, "badRequest")
+        assert "another server" in answer.text
+        shutil.rmtree(nova.folder / "volumes/servers" / server)
+        assert attach(elsewhere, volume).status_code == 200
+
+    def test_reconcile_mends_the_row_if_no_one_tries(self, deleted, volume, nova):
+        def rows():
+            return nova.command("attachment", "list", "--volume", volume, "-f", "value", "-c", "server_id").split()
+
+        assert rows() == [deleted]
+        printed = nova.command("reconcile", "--all", "-f", "csv")
+        assert deleted in printed
+        assert rows() == []
+
+
+class TestPolicy:
+    @pytest.fixture
+    def policy(self, nova):
+        """Give ``policy(TEXT)``: write Nova's policy.yaml, which is empty again afterwards."""
+        path = nova.folder / "policy.yaml"
+        before = path.read_text()
+        yield path.write_text
+        path.write_text(before)
+
+    def test_novas_own_file_overrides_our_rules_as_it_does_novas(self, ask, policy, server, plain):
+        assert ask("GET", path_of(server)).status_code == 200
+        policy('"os_compute_api:os-volumes-attachments:index": "rule:context_is_admin"\n')
+        for each in ({}, {"of": plain}):
+            assert fault(ask("GET", path_of(server), **each)) == FORBIDDEN
+            assert ask("GET", path_of(server), "admin", **each).status_code == 200
+
+    def test_a_base_rule_of_it_decides_who_is_an_admin(self, ask, policy, servers):
+        server = servers["of another project"]
+        assert fault(ask("GET", path_of(server), "reader")) == MISSING
+        policy('"context_is_admin": "role:admin or role:reader"\n')
+        assert ask("GET", path_of(server), "reader").status_code == 200
+
+    def test_readers_may_look_and_not_touch(self, ask, attach, server, volume):
+        assert ask("GET", path_of(server), "reader").status_code == 200
+        assert fault(attach(server, volume, "reader")) == FORBIDDEN
+
+
+class TestIdentity:
+    def test_without_a_token_the_answer_is_that_of_novas_own_pipeline(self, ask, server):
+        ours, novas = (ask("GET", path, who=None) for path in (path_of(server), f"/v2.1/servers/{server}"))
+        assert ours.status_code == novas.status_code == 401
+        assert (ours.content, ours.headers["WWW-Authenticate"]) == (novas.content, novas.headers["WWW-Authenticate"])
+
+    def test_forged_headers_are_not_believed(self, ask, people, server):
+        forged = {"X_Identity_Status": "Confirmed", "X_Project_Id": people.projects["here"], "X_Roles": "admin"}
+        assert ask("GET", path_of(server), who=None, **forged).status_code == 401
+        assert fault(ask("GET", path_of(server), "outsider", **forged)) == MISSING
+
+
+class TestExtensions:
+    def test_novas_list_and_entry_are_left_as_they_are(self, ask, plain):
+        for path in ("/v2.1/extensions", "/v2.1/extensions/os-volumes"):
+            ours, novas = (ask("GET", path, **of) for of in ({}, {"of": plain}))
+            assert ours.status_code == 200
+            assert ours.content == novas.content
+        listed = ask("GET", "/v2.1/extensions").json()["extensions"]
+        assert [each["alias"] for each in listed].count("os-volumes") == 1
