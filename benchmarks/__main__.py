@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable
 
-from . import attach, listing, passing, scale, show, start
+from . import attach, listing, nova, passing, scale, show, start
 from .measure import Finding
 
 BENCHMARKS: dict[str, Callable[[], Iterable[Finding]]] = {
@@ -13,6 +13,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Finding]]] = {
     "attach": attach.run,
     "scale": scale.run,
     "start": start.run,
+    "nova": nova.run,
 }
 
 LINE = "{:<58} {:>10} {:>10} {:>6} {:>6}  {}"

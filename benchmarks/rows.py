@@ -7,7 +7,7 @@ from pathlib import Path
 INSERT = """
 INSERT INTO attachments (volume_id, server_id, exclusive_volume_id, project_id, device, root, state, request_id,
                          created_at, updated_at)
-VALUES (?, ?, ?, 'demo', ?, 0, 'attached', 'req-1', '2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000')
+VALUES (?, ?, ?, ?, ?, 0, 'attached', 'req-1', '2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000')
 """
 
 
@@ -18,13 +18,14 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def fill(path: Path, pairs: Iterable[tuple[str, str]]) -> None:
-    """Attach volumes to servers: pairs of a volume's id and a server's."""
+def fill(path: Path, pairs: Iterable[tuple[str, str]], project_id: str = "demo") -> None:
+    """Attach volumes to servers of a project: pairs of a volume's id and a server's."""
     connection = connect(path)
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("BEGIN")
     connection.executemany(
-        INSERT, ((volume, server, volume, f"/dev/vd{number}") for number, (volume, server) in enumerate(pairs))
+        INSERT,
+        ((volume, server, volume, project_id, f"/dev/vd{number}") for number, (volume, server) in enumerate(pairs)),
     )
     connection.execute("COMMIT")
     connection.close()

@@ -1,0 +1,38 @@
+"""What show and list cost inside a real Nova, through its whole pipeline, against Nova's own answers."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from .measure import Finding
+from .rows import fill, volume_ids
+
+ROOT = Path(__file__).parents[1]
+
+
+def run() -> Iterator[Finding]:
+    sys.path[:0] = [str(ROOT / "tests/integration"), str(ROOT / "tests/integration/nova")]
+    import real_keystone
+    from real_nova import Nova
+    from wsgi_service import venv
+
+    with TemporaryDirectory(prefix="os-volume-ext-bench-") as folder:
+        for name in "keystone", "nova":
+            Path(folder, name).mkdir()
+        keystone = real_keystone.Keystone(venv("keystone"), Path(folder, "keystone"))
+        nova = Nova(venv("nova"), Path(folder, "nova"))
+        keystone.bootstrap()
+        with keystone.serving():
+            people = real_keystone.fill(keystone)
+            nova.set_up(keystone)
+            nova.plug_in(keystone)
+            volumes = volume_ids("openstack", 10)
+            project_id = people.projects["here"]
+            [server] = nova.make_servers({"project": project_id, "user": people.users["member"], "volumes": volumes})
+            nova.command("db", "upgrade")
+            fill(nova.folder / "volumes/attachments.db", ((each, server) for each in volumes), project_id)
+            arguments = (people.tokens["member"], server, volumes[0])
+            printed = nova.run("python", "-m", "benchmarks.in_nova", *arguments)
+    yield from (Finding(**finding) for finding in json.loads(printed.splitlines()[-1]))
