@@ -96,18 +96,14 @@ def assemble(settings: Settings) -> Assembly:
     """
     database = Database(settings.database_options)
     registry = Registry(database)
-    backend = _plugin("backend", "os_volume_ext.backends", settings.backend)(settings.backend_options)
-    catalog = _plugin("catalog", "os_volume_ext.catalogs", settings.catalog)(settings.catalog_options, database)
-    compute = _remote_compute(settings)
-    if backend.needs_host and compute is None:
-        raise ConfigurationError("compute.url is missing: this backend must know servers' hosts, which users don't see")
+    backend = make_backend(settings)
     return Assembly(
         settings,
         database,
         registry,
-        catalog,
+        make_catalog(settings, database),
         backend,
-        compute,
+        make_compute(settings),
         Claims(registry, backend, settings.operation_timeout, settings.stale_after),
         Operations(settings.operation_timeout, settings.max_operations),
     )
@@ -123,6 +119,34 @@ def assemble_current(settings: Settings) -> Assembly:
     return assembly
 
 
+def make_backend(settings: Settings) -> Backend:
+    """Make what really attaches. :raises ConfigurationError: if it can't be loaded, or lacks an option."""
+    backend: Backend = _plugin("backend", "os_volume_ext.backends", settings.backend)(settings.backend_options)
+    if backend.needs_host and not settings.compute_options:
+        raise ConfigurationError("compute.url is missing: this backend must know servers' hosts, which users don't see")
+    return backend
+
+
+def make_catalog(settings: Settings, database: Database) -> VolumeCatalog:
+    """Make what knows the volumes. :raises ConfigurationError: if it can't be loaded, or lacks an option."""
+    plugin = _plugin("catalog", "os_volume_ext.catalogs", settings.catalog)
+    catalog: VolumeCatalog = plugin(settings.catalog_options, database)
+    return catalog
+
+
+def make_compute(settings: Settings) -> RemoteComputeAPI | None:
+    """Make what asks the compute API outside a request; None where ``compute.*`` is not given.
+
+    :raises ConfigurationError: if one of these options is wrong.
+    """
+    options = dict(settings.compute_options)
+    if not options:
+        return None
+    url, token, auth_type = options.pop("url"), options.pop("token", None), options.pop("auth_type", None)
+    source = token_source(auth_type, options) if auth_type else lambda: str(token)
+    return RemoteComputeAPI(url, source, settings.dialect.lookup_headers)
+
+
 def _plugin(option: str, group: str, name: str) -> Callable[..., Any]:
     known = sorted({point.name for point in entry_points(group=group)})
     if name not in known:
@@ -132,12 +156,3 @@ def _plugin(option: str, group: str, name: str) -> Callable[..., Any]:
     except Exception as error:  # whatever a plugin's module does when it is imported
         raise ConfigurationError(f"{option} {name!r} can't be loaded: {error}") from error
     return driver
-
-
-def _remote_compute(settings: Settings) -> RemoteComputeAPI | None:
-    options = dict(settings.compute_options)
-    if not options:
-        return None
-    url, token, auth_type = options.pop("url"), options.pop("token", None), options.pop("auth_type", None)
-    source = token_source(auth_type, options) if auth_type else lambda: str(token)
-    return RemoteComputeAPI(url, source, settings.dialect.lookup_headers)

@@ -166,9 +166,16 @@ class RemoteComputeAPI:
             raise ComputeUnavailable(f"{self._url} answered {response.status_code} for server {server_id}")
         return _parse(response.content, server_id)
 
+    def check(self) -> None:
+        """See whether the servers of all projects can be had. :raises ComputeUnavailable: if not."""
+        next(self._servers("&limit=1"), None)
+
     def servers(self) -> Iterator[Server]:
         """Yield the servers of all projects. :raises ComputeUnavailable: if they can't be had."""
-        url: str | None = f"{self._url}/servers/detail?all_tenants=1"
+        return self._servers()
+
+    def _servers(self, query: str = "") -> Iterator[Server]:
+        url: str | None = f"{self._url}/servers/detail?all_tenants=1{query}"
         while url:
             response = self._get(url)
             if response.status_code != 200:

@@ -5,6 +5,7 @@ An embedded SQLite file is brought up to date when the filter starts; any other 
 """
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -54,13 +55,23 @@ def ensure(database: Database) -> None:
 
     :raises ConfigurationError: if it is not, with the command to run.
     """
-    found = current(database) if not _is_new_file(database) else None
-    if found == head():
-        return
-    if database.url.get_backend_name() == "sqlite":
+    if check(database) != head():
         upgrade(database)
-        return
+
+
+def check(database: Database) -> str | None:
+    """Return the revision of a database that the filter can start with: ``head()``, but for an SQLite file.
+
+    :return: None where there are no tables of ours.
+    :raises ConfigurationError: if the filter can't start with it, with the command to run.
+    """
+    if _is_new_file(database):
+        _refuse_read_only(Path(str(database.url.database)))
+        return None
+    found = current(database)
     _refuse_later(database, found)
+    if found == head() or database.url.get_backend_name() == "sqlite":
+        return found
     raise ConfigurationError(
         f"database.url: {database} is at revision {found or 'none'} and has to be at {head()}: "
         "run os-volume-ext db upgrade"
@@ -72,6 +83,12 @@ def _refuse_later(database: Database, found: str | None) -> None:
         raise ConfigurationError(
             f"database.url: {database} is at revision {found}, which this version of os-volume-ext does not know"
         )
+
+
+def _refuse_read_only(path: Path) -> None:
+    folder = next(folder for folder in path.parents if folder.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise ConfigurationError(f"database.url: {path} can't be made: {folder} is no folder that can be written to")
 
 
 def _is_new_file(database: Database) -> bool:

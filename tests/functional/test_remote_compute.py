@@ -156,6 +156,21 @@ def test_the_servers_of_all_projects_are_listed_page_by_page(host, api):
     assert {environ["HTTP_X_AUTH_TOKEN"] for environ in host.environs} == {"t1"}
 
 
+@pytest.mark.parametrize("servers", [[], [shown("s1")]])
+def test_a_check_asks_for_one_server_of_all_projects(host, api, servers):
+    following = {"servers_links": [{"rel": "next", "href": f"{host.url}/more"}]}
+    host.answer("/v2.1/servers/detail?all_tenants=1&limit=1", {"servers": servers} | (following if servers else {}))
+    api.check()
+    assert len(host.environs) == 1
+
+
+@pytest.mark.parametrize("answer", [{"status": "403 Forbidden"}, {"body": b"{}"}])
+def test_a_check_tells_what_stands_against_it(host, api, answer):
+    host.answer("/v2.1/servers/detail?all_tenants=1&limit=1", **answer)
+    with pytest.raises(ComputeUnavailable):
+        api.check()
+
+
 def test_a_list_without_links_is_all_there_is(host, api):
     host.answer("/v2.1/servers/detail?all_tenants=1", {"servers": []})
     assert list(api.servers()) == []

@@ -107,13 +107,23 @@ def test_ensuring_brings_an_empty_file_to_the_head(database, path):
     assert schema.current(database) == schema.head()
 
 
+def test_checking_says_the_revision_and_changes_nothing(database, path):
+    assert schema.check(database) is None
+    assert list(path.parent.iterdir()) == []
+    path.touch()
+    assert schema.check(database) is None
+    assert schema.current(database) is None
+    schema.upgrade(database)
+    assert schema.check(database) == schema.head()
+
+
 def test_ensuring_leaves_a_current_database_alone(database, monkeypatch):
     schema.upgrade(database)
     monkeypatch.setattr(schema, "upgrade", lambda database: pytest.fail("it is at the head"))
     schema.ensure(database)
 
 
-@pytest.mark.parametrize("start", [schema.ensure, schema.upgrade], ids=["ensure", "upgrade"])
+@pytest.mark.parametrize("start", [schema.check, schema.ensure, schema.upgrade], ids=["check", "ensure", "upgrade"])
 def test_a_database_of_a_later_version_is_refused(database, start):
     be_at(database, "9999")
     with pytest.raises(ConfigurationError, match=r"^database\.url: .* is at revision 9999, .* does not know$"):
@@ -157,11 +167,12 @@ def test_a_file_that_is_no_database_is_refused(database, path):
         schema.ensure(database)
 
 
-def test_a_folder_that_can_not_be_made_is_refused(tmp_path):
+@pytest.mark.parametrize("start", [schema.check, schema.ensure, schema.upgrade], ids=["check", "ensure", "upgrade"])
+def test_a_folder_that_can_not_be_made_is_refused(tmp_path, start):
     (tmp_path / "file").touch()
     database = Database({"url": f"sqlite:///{tmp_path}/file/registry.db"})
     with pytest.raises(ConfigurationError, match=r"^database\.url: "):
-        schema.ensure(database)
+        start(database)
 
 
 def start_on_new_files(folder, start, outcomes):
