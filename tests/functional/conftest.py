@@ -1,8 +1,9 @@
-"""The sample of ``etc/api-paste.ini``, and a client that speaks both dialects in both formats."""
+"""The sample of ``etc/api-paste.ini``, a client that speaks both dialects in both formats, and the command."""
 
 import configparser
 import contextlib
 import json
+import logging
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from lxml import etree
 from paste.deploy import loadapp
 from webtest import TestApp
 
+from os_volume_ext.cli.main import main
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
 
@@ -480,3 +482,48 @@ def database(url: str) -> Iterator[Database]:
     schema.ensure(database)
     yield database
     database.dispose()
+
+
+@pytest.fixture
+def _logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put back what the command sets up for a process of its own."""
+    monkeypatch.delenv("OS_VOLUME_EXT_PASTE", raising=False)
+    loggers = [logging.getLogger(name) for name in (None, "cliff.app", "alembic", "os_volume_ext")]
+    before = [(list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+@pytest.fixture
+def run(paste: Path, capsys: pytest.CaptureFixture[str], _logging: None) -> Callable[..., tuple[int, str, str]]:
+    """Give ``run(*arguments)``: the exit status, and what was printed to the one and to the other.
+
+    ``paste`` is the paste file that the test's module has.
+    """
+
+    def call(*arguments: str, paste: Path | str | None = paste) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            status = main([*arguments, *(["--paste", str(paste)] if paste else [])])
+        except SystemExit as error:  # argparse's, or help's
+            status = error.code or 0
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def told(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+    """Give ``told(*arguments)``: the one sentence that a command said that failed."""
+
+    def call(*arguments: str, status: int = 1, **more: Any) -> str:
+        found, out, err = run(*arguments, **more)
+        assert (found, out) == (status, "")
+        assert err.startswith("os-volume-ext: ")
+        assert err.count("\n") == 1
+        assert "Traceback" not in err
+        return err
+
+    return call

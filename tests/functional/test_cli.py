@@ -13,7 +13,6 @@ from sqlalchemy import update
 
 from os_volume_ext.backends.base import Server, Volume
 from os_volume_ext.backends.directory import DirectoryBackend
-from os_volume_ext.cli.main import main
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Registry
 from os_volume_ext.registry.database import Database
@@ -53,18 +52,6 @@ backend.root = %(here)s/nova
 UUID = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
 
 
-@pytest.fixture(autouse=True)
-def _logging(monkeypatch):
-    """The command sets up logging for a process of its own: put things back."""
-    monkeypatch.delenv("OS_VOLUME_EXT_PASTE", raising=False)
-    loggers = [logging.getLogger(name) for name in (None, "cliff.app", "alembic", "os_volume_ext")]
-    before = [(list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
-    yield
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers, logger.propagate = handlers, propagate
-        logger.setLevel(level)
-
-
 @pytest.fixture
 def paste(tmp_path):
     path = tmp_path / "api-paste.ini"
@@ -89,21 +76,6 @@ def option(paste):
 
 
 @pytest.fixture
-def run(paste, capsys):
-    """Give ``run(*arguments)``: the exit status, and what was printed to the one and to the other."""
-
-    def call(*arguments, paste=paste):
-        capsys.readouterr()
-        try:
-            status = main([*arguments, *(["--paste", str(paste)] if paste else [])])
-        except SystemExit as error:  # argparse's, or help's
-            status = error.code or 0
-        return status, *capsys.readouterr()
-
-    return call
-
-
-@pytest.fixture
 def ok(run):
     """Give ``ok(*arguments)``: what a command printed that succeeded and had nothing to complain of."""
 
@@ -111,21 +83,6 @@ def ok(run):
         status, out, err = run(*arguments, **more)
         assert (status, err) == (0, "")
         return out
-
-    return call
-
-
-@pytest.fixture
-def told(run):
-    """Give ``told(*arguments)``: the one sentence that a command said that failed."""
-
-    def call(*arguments, status=1, **more):
-        found, out, err = run(*arguments, **more)
-        assert (found, out) == (status, "")
-        assert err.startswith("os-volume-ext: ")
-        assert err.count("\n") == 1
-        assert "Traceback" not in err
-        return err
 
     return call
 
@@ -637,7 +594,7 @@ def test_a_database_that_is_none_is_told(told, paste, tmp_path):
 
 def test_without_arguments_it_says_what_there_is(ok):
     out = ok(paste=None)
-    for command in ("volume create", "attachment adopt", "reconcile", "db upgrade", "serve"):
+    for command in ("volume create", "attachment adopt", "reconcile", "check", "db upgrade", "serve"):
         assert command in out
 
 

@@ -196,7 +196,7 @@ def test_its_examples_show_every_operation_in_both_dialects_and_formats() -> Non
 
 
 @pytest.mark.parametrize(
-    "command", ["volume create", "volume list", "volume delete", "attachment list", "reconcile --all"]
+    "command", ["volume create", "volume list", "volume delete", "attachment list", "reconcile --all", "check"]
 )
 def test_its_examples_show_the_command(command: str) -> None:
     assert [line for line, _ in examples() if line.startswith(f"os-volume-ext {command} ")]

@@ -1,0 +1,512 @@
+"""``os-volume-ext check``, over the sample's paste file and ones with something wrong in them."""
+
+import configparser
+import json
+import threading
+from pathlib import Path
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import pytest
+from databases import behind_their_backs
+from oslo_config import cfg
+from paste.deploy import loadapp
+
+from os_volume_ext import assembly
+from os_volume_ext.backends.base import BackendUnavailable
+from os_volume_ext.backends.directory import DirectoryBackend
+from os_volume_ext.registry import schema
+from os_volume_ext.registry.database import Database
+
+PASTE = Path(__file__).parents[2] / "etc" / "api-paste.ini"
+SECTIONS = ("volumes_cyclades", "volumes_openstack")
+CHECKS = ("options", "database", "catalog", "backend", "policy", "compute")
+PATIENCE = 30  # seconds after which a test gives up
+
+
+class PasteFile:
+    """The sample's, without ``compute.*``: what is there would be a server that runs already."""
+
+    def __init__(self, path):
+        self.path = path
+        self.parser = configparser.RawConfigParser()
+        self.parser.optionxform = str
+        self.parser.read(PASTE)
+        for section in SECTIONS:
+            self.parser.remove_option(f"filter:{section}", "compute.url")
+            self.parser.remove_option(f"filter:{section}", "compute.token")
+        self.write()
+
+    def write(self):
+        with self.path.open("w") as file:
+            self.parser.write(file)
+
+    def set(self, section, name, value):
+        """Set an option, in a section that may be new."""
+        if not self.parser.has_section(section):
+            self.parser.add_section(section)
+        self.parser.set(section, name, value)
+        self.write()
+
+    def set_ours(self, name, value):
+        """Set an option of our filter in the cyclades pipeline."""
+        self.set("filter:volumes_cyclades", name, value)
+
+    def set_pipeline(self, text):
+        """Set the cyclades pipeline."""
+        self.set("pipeline:cyclades", "pipeline", text)
+
+
+@pytest.fixture
+def file(tmp_path):
+    return PasteFile(tmp_path / "api-paste.ini")
+
+
+@pytest.fixture
+def paste(file):
+    return file.path
+
+
+@pytest.fixture
+def check(run, var):
+    """Give ``check(*arguments)``: the exit status, and (result, details) by filter and what.
+
+    Of several rows of one filter about the same, the last.
+    """
+
+    def call(*arguments):
+        status, out, _ = run("check", "--var", str(var), *arguments, "-f", "json")
+        rows = json.loads(out)
+        assert [list(row) for row in rows] == [["filter", "what", "result", "details"]] * len(rows)
+        found = {(row["filter"], row["what"]): (row["result"], row["details"]) for row in rows}
+        assert status == (1 if "wrong" in {result for result, _ in found.values()} else 0)
+        return status, found
+
+    return call
+
+
+@pytest.fixture
+def wrong(check):
+    """Give ``wrong(*arguments)``: what and details of the one row that is wrong, which is our cyclades filter's."""
+
+    def call(*arguments):
+        status, found = check(*arguments)
+        [((section, what), details)] = [(key, details) for key, (result, details) in found.items() if result != "ok"]
+        assert (status, section) == (1, "volumes_cyclades")
+        return what, details
+
+    return call
+
+
+@pytest.fixture
+def as_backend(monkeypatch):
+    """Give ``as_backend(class)``: it is the backend from now on, whatever its name."""
+    load = assembly._plugin
+
+    def put(backend):
+        monkeypatch.setattr(
+            assembly, "_plugin", lambda option, *name: backend if option == "backend" else load(option, *name)
+        )
+
+    return put
+
+
+# -- when all is well -----------------------------------------------------------------------------------
+
+
+def test_where_nothing_is_wrong_each_check_says_so_and_it_exits_0(check):
+    status, found = check()
+    assert status == 0
+    assert set(found) == {(section, what) for section in SECTIONS for what in ("place", *CHECKS)}
+    details = {what: details for (section, what), (_, details) in found.items() if section == "volumes_cyclades"}
+    assert details["place"] == "auth authenticates: request_id size_limit auth volumes_cyclades compute_cyclades"
+    assert details["options"] == "the dialect is cyclades"
+    assert details["database"].endswith(f"/cyclades.db is at revision {schema.head()}")
+    assert (details["catalog"], details["backend"]) == ("sql", "directory")
+    assert details["policy"] == "the default rules"
+    assert details["compute"] == "compute.url is not set: reconcile goes by the backend's word alone"
+
+
+def test_it_is_a_table_by_default(run, var):
+    status, out, err = run("check", "--var", str(var), "--name", "openstack")
+    assert (status, err) == (0, "")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if line[0] == "|"]
+    assert rows[0] == ["filter", "what", "result", "details"]
+    assert [row[:3] for row in rows[1:]] == [["volumes_openstack", what, "ok"] for what in ("place", *CHECKS)]
+
+
+def test_another_application_is_chosen_by_its_name(check):
+    assert {section for section, _ in check("--name", "cyclades")[1]} == {"volumes_cyclades"}
+
+
+def test_before_the_first_start_it_says_what_the_start_will_do_and_does_not_do_it(check, tmp_path):
+    new = tmp_path / "new"
+    status, found = check("--var", str(new))
+    assert status == 0
+    assert found["volumes_cyclades", "database"][1] == (
+        f"sqlite:///{new}/cyclades.db: the filter brings it from revision none to {schema.head()} when it starts"
+    )
+    assert list(new.rglob("*.db*")) == []
+    assert list(new.rglob("*.json")) == []
+
+
+def test_an_sqlite_file_that_is_behind_is_the_filters_own_affair_and_left_as_it_is(check, tmp_path, var):
+    (var / "cyclades.db").unlink()
+    (var / "cyclades.db").touch()
+    assert check()[0] == 0
+    assert schema.current(Database({"url": f"sqlite:///{var}/cyclades.db"})) is None
+
+
+# -- its place ------------------------------------------------------------------------------------------
+
+
+def test_a_filter_before_the_auth_filter_is_told_where_to_go(file, wrong):
+    file.set_pipeline("request_id volumes_cyclades auth compute_cyclades")
+    assert wrong() == ("place", "auth, which authenticates, stands behind it: put it right before compute_cyclades")
+
+
+def test_a_filter_without_an_auth_filter_is_told_what_is_missing(file, wrong):
+    file.set_pipeline("request_id size_limit volumes_cyclades compute_cyclades")
+    what, details = wrong()
+    assert (what, details[:37]) == ("place", "no auth filter stands before it, so t")
+
+
+def test_an_auth_filter_before_a_composite_application_counts(file, check):
+    file.set("pipeline:outer", "pipeline", "auth main")
+    file.set_pipeline("volumes_cyclades compute_cyclades")
+    status, found = check("--name", "outer")
+    assert status == 0
+    assert found["volumes_cyclades", "place"][1] == "auth authenticates: auth volumes_cyclades compute_cyclades"
+
+
+def test_each_place_of_a_filter_is_told(run, file, var):
+    file.set("pipeline:openstack", "pipeline", "request_id volumes_cyclades compute_openstack")
+    status, out, _ = run("check", "--var", str(var), "-f", "json")
+    rows = [(row["filter"], row["what"], row["result"]) for row in json.loads(out)]
+    assert status == 1
+    assert rows == [
+        ("volumes_cyclades", "place", "ok"),
+        ("volumes_cyclades", "place", "wrong"),
+        *(("volumes_cyclades", what, "ok") for what in CHECKS),
+    ]
+
+
+@pytest.fixture
+def authtoken(file):
+    """Give ``authtoken(**options)``: keystonemiddleware's auth_token is the cyclades pipeline's auth filter."""
+
+    def put(**options):
+        file.set("filter:authtoken", "paste.filter_factory", "keystonemiddleware.auth_token:filter_factory")
+        for name, value in options.items():
+            file.set("filter:authtoken", name, value)
+        file.set_pipeline("authtoken volumes_cyclades compute_cyclades")
+
+    return put
+
+
+@pytest.mark.parametrize("delay", ["true", "false"])
+def test_keystonemiddleware_is_known_by_what_it_does(authtoken, check, delay):
+    authtoken(delay_auth_decision=delay, www_authenticate_uri="http://127.0.0.1:9")
+    status, found = check("--name", "cyclades")
+    assert (status, found["volumes_cyclades", "place"]) == (
+        0,
+        ("ok", "authtoken authenticates: authtoken volumes_cyclades compute_cyclades"),
+    )
+
+
+def test_an_auth_filter_that_fails_is_named_with_the_reason(authtoken, wrong):
+    authtoken()
+    what, details = wrong()
+    assert what == "place"
+    assert details.startswith("it can't be seen whether an auth filter stands before it: authtoken: MissingAuthPlugin")
+    assert details.endswith("does it need a --config-file?")
+
+
+def test_a_config_file_is_what_the_filters_of_others_read(authtoken, check, tmp_path):
+    authtoken()
+    path = tmp_path / "nova.conf"
+    path.write_text("[keystone_authtoken]\nwww_authenticate_uri = http://127.0.0.1:9\n")
+    try:
+        assert check("--config-file", str(path))[0] == 0
+    finally:
+        cfg.CONF.reset()
+
+
+@pytest.mark.parametrize("text", [None, "not a configuration\n"])
+def test_a_config_file_that_can_not_be_read_is_told(told, tmp_path, text):
+    path = tmp_path / "nova.conf"
+    if text:
+        path.write_text(text)
+    try:
+        sentence = told("check", "--config-file", str(path))
+    finally:
+        cfg.CONF.reset()
+    assert sentence.startswith("os-volume-ext: --config-file: ")
+    assert str(path) in sentence
+
+
+# -- options, database, catalog, backend, policy ------------------------------------------------------------
+
+
+def test_a_wrong_option_is_told_beside_its_place_and_what_is_right_of_others(file, check):
+    file.set_ours("max_atachments", "3")
+    status, found = check()
+    assert status == 1
+    assert found["volumes_cyclades", "options"] == (
+        "wrong",
+        "max_atachments is not an option of os-volume-ext: did you mean max_attachments?",
+    )
+    assert found["volumes_cyclades", "place"][0] == "ok"
+    assert {found["volumes_openstack", what][0] for what in CHECKS} == {"ok"}
+
+
+def test_all_that_is_wrong_is_told_at_once(file, check, tmp_path):
+    (tmp_path / "file").touch()
+    file.set_pipeline("volumes_cyclades compute_cyclades")
+    file.set_ours("database.url", f"sqlite:///{tmp_path}/file/registry.db")
+    file.set_ours("catalog", "cindr")
+    file.set_ours("backend.root", f"{tmp_path}/file")
+    file.set_ours("policy_file", f"{tmp_path}/missing.yaml")
+    file.set_ours("compute.url", "http://127.0.0.1:9")
+    file.set_ours("compute.token", "x")
+    status, found = check("--name", "cyclades")
+    assert status == 1
+    assert {what for (_, what), (result, _) in found.items() if result == "ok"} == {"options"}
+
+
+def test_an_option_that_default_hides_is_told(file, run, var, caplog):
+    file.parser["DEFAULT"]["policy_file"] = "/etc/nova/policy.yaml"
+    file.write()
+    assert run("check", "--var", str(var), "--name", "cyclades")[0] == 0
+    assert "[DEFAULT] of the paste file has 'policy_file'" in caplog.text
+
+
+def test_a_database_of_a_later_version_is_told_and_left_as_it_is(wrong, var):
+    database = Database({"url": f"sqlite:///{var}/cyclades.db"})
+    with behind_their_backs(database) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    what, details = wrong()
+    assert what == "database"
+    assert details.endswith("is at revision 9999, which this version of os-volume-ext does not know")
+    assert schema.current(database) == "9999"
+
+
+def test_a_database_server_that_is_behind_is_told_with_the_command_to_run(wrong, var, monkeypatch):
+    (var / "cyclades.db").unlink()
+    (var / "cyclades.db").touch()
+
+    def pass_for_a_server(database, options, make=Database.__init__):
+        make(database, options)
+        database.url = database.url.set(drivername="postgresql") if "cyclades" in str(database) else database.url
+
+    monkeypatch.setattr(Database, "__init__", pass_for_a_server)
+    what, details = wrong()
+    assert what == "database"
+    assert details.endswith(f"is at revision none and has to be at {schema.head()}: run os-volume-ext db upgrade")
+
+
+def test_a_database_that_is_none_is_told(wrong, var):
+    (var / "cyclades.db").write_text("a text that is long enough not to be taken for an empty one" * 100)
+    what, details = wrong()
+    assert what == "database"
+    assert "can't be used: file is not a database" in details
+
+
+def test_a_database_that_can_not_be_made_is_told(file, wrong, tmp_path):
+    (tmp_path / "file").touch()
+    file.set_ours("database.url", f"sqlite:///{tmp_path}/file/registry.db")
+    path = tmp_path / "file"
+    assert wrong() == (
+        "database",
+        f"database.url: {path}/registry.db can't be made: {path} is no folder that can be written to",
+    )
+
+
+def test_a_catalog_that_is_not_installed_is_told(file, wrong):
+    file.set_ours("catalog", "cindr")
+    assert wrong() == ("catalog", "catalog is 'cindr': installed are sql")
+
+
+def test_a_backend_that_can_not_be_made_is_told(file, wrong, tmp_path):
+    (tmp_path / "file").touch()
+    file.set_ours("backend.root", f"{tmp_path}/file")
+    what, details = wrong()
+    assert what == "backend"
+    assert details.startswith("backend.root must be a folder that can be written to: ")
+
+
+class Unwell(DirectoryBackend):
+    """It can be made, but can't work; in the root of one dialect only."""
+
+    error = BackendUnavailable("the hypervisor is gone")
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.root = options["root"]
+
+    def check(self):
+        if getattr(self, "root", "").endswith("/cyclades"):
+            raise self.error
+
+
+def test_a_backend_that_says_that_it_can_not_work_is_told_in_its_words(as_backend, wrong):
+    as_backend(Unwell)
+    assert wrong() == ("backend", "the hypervisor is gone")
+
+
+def test_a_backend_that_fails_as_it_should_not_is_told_all_the_same(as_backend, wrong, monkeypatch):
+    as_backend(Unwell)
+    monkeypatch.setattr(Unwell, "error", KeyError("hypervisor"))
+    assert wrong() == ("backend", "KeyError: 'hypervisor'")
+
+
+def test_a_backend_that_does_not_answer_is_not_waited_for_longer_than_operation_timeout(file, as_backend, wrong):
+    go_on = threading.Event()
+
+    class Hanging(Unwell):
+        @property
+        def error(self):
+            assert go_on.wait(PATIENCE)
+            return BackendUnavailable("too late")
+
+    as_backend(Hanging)
+    file.set_ours("operation_timeout", "1")
+    try:
+        assert wrong() == ("backend", "no answer within 1 seconds")
+    finally:
+        go_on.set()
+
+
+def test_a_backend_that_needs_the_host_wants_compute_url(as_backend, wrong, file):
+    class Hosted(DirectoryBackend):
+        needs_host = True
+
+    as_backend(Hosted)
+    file.set("pipeline:openstack", "pipeline", "auth compute_openstack")
+    what, details = wrong()
+    assert (what, details[:22]) == ("backend", "compute.url is missing")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "can't be read: "),
+        ("{", "is not oslo.policy's YAML: "),
+        ('"os_compute_api:os-volumes-attachments:show": "role:admin and"', "Failed to understand rule role:admin and"),
+        ('"os_compute_api:os-volumes-attachments:show": "colour:green or x"', "Failed to understand rule x"),
+    ],
+)
+def test_a_policy_file_that_can_not_be_read_or_understood_is_told(file, wrong, tmp_path, caplog, text, reason):
+    path = tmp_path / "policy.yaml"
+    if text:
+        path.write_text(text)
+    file.set_ours("policy_file", str(path))
+    what, details = wrong()
+    assert what == "policy"
+    assert details.startswith(f"policy_file: {path}")
+    assert reason in details
+    assert "Traceback" not in caplog.text
+
+
+def test_a_policy_file_that_is_right_is_named(file, check, tmp_path):
+    path = tmp_path / "policy.yaml"
+    path.write_text('"os_compute_api:os-volumes-attachments:show": "!"')
+    file.set_ours("policy_file", str(path))
+    status, found = check()
+    assert (status, found["volumes_cyclades", "policy"]) == (0, ("ok", str(path)))
+
+
+# -- compute.* ------------------------------------------------------------------------------------------
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def compute(file, var):
+    """Give ``compute(token)``: the sample, served over HTTP, is asked for servers with this token. Return its URL."""
+    app = loadapp(f"config:{PASTE}", name="main", global_conf={"var": str(var)})
+    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/compute/v2.0"
+
+        def put(token):
+            file.set_ours("compute.url", url)
+            file.set_ours("compute.token", token)
+            return url
+
+        yield put
+        server.shutdown()
+        thread.join(PATIENCE)
+
+
+def test_a_compute_api_that_shows_the_servers_of_all_projects_is_well(compute, check):
+    url = compute("admin-token")
+    status, found = check()
+    assert (status, found["volumes_cyclades", "compute"]) == (0, ("ok", f"{url} shows the servers of all projects"))
+
+
+@pytest.mark.parametrize(("token", "status"), [("demo-token", 403), ("nobodys-token", 401)])
+def test_credentials_that_do_not_see_all_servers_are_told(compute, wrong, token, status):
+    url = compute(token)
+    assert wrong() == ("compute", f"{url}/servers/detail?all_tenants=1&limit=1 answered {status}")
+
+
+def test_a_compute_api_that_does_not_answer_is_told(file, wrong):
+    file.set_ours("compute.url", "http://127.0.0.1:9")
+    file.set_ours("compute.token", "admin-token")
+    what, details = wrong()
+    assert what == "compute"
+    assert details.endswith("can't be asked: no connection")
+
+
+def test_a_plugin_of_keystoneauth_that_is_not_there_is_told(file, wrong):
+    file.set_ours("compute.url", "http://127.0.0.1:9")
+    file.set_ours("compute.auth_type", "v9password")
+    what, details = wrong()
+    assert what == "compute"
+    assert "v9password" in details
+
+
+# -- what can't be loaded -------------------------------------------------------------------------------
+
+
+def test_an_application_that_the_paste_file_does_not_have_is_told(told, var):
+    sentence = told("check", "--var", str(var), "--name", "nova")
+    assert "nova can't be loaded: LookupError: No section 'nova' " in sentence
+
+
+def test_a_pipeline_without_a_filter_of_ours_is_told_what_to_do(told, file, var):
+    file.set_pipeline("request_id auth compute_cyclades")
+    sentence = told("check", "--var", str(var), "--name", "cyclades")
+    assert "--name: cyclades has no filter of ours: put the name of a section" in sentence
+
+
+def test_a_package_that_is_not_installed_is_told(told, file, var):
+    file.set("app:compute_cyclades", "use", "egg:no-such-package#compute")
+    sentence = told("check", "--var", str(var))
+    assert "egg:no-such-package#compute can't be loaded: PackageNotFoundError: " in sentence
+
+
+def test_a_name_that_nothing_gives_is_told(told, file, var):
+    file.set_ours("policy_file", "%(etc)s/policy.yaml")
+    sentence = told("check", "--var", str(var))
+    assert "volumes_cyclades can't be loaded: " in sentence
+    assert "etc" in sentence
+
+
+def test_set_gives_a_name(file, check, tmp_path):
+    file.set_ours("policy_file", "%(etc)s/policy.yaml")
+    (tmp_path / "policy.yaml").touch()
+    assert check("--set", f"etc={tmp_path}")[1]["volumes_cyclades", "policy"] == ("ok", f"{tmp_path}/policy.yaml")
+
+
+def test_a_file_that_is_no_paste_file_is_told(told, paste):
+    paste.write_text("anything but that\n")
+    assert f"--paste: {paste} is no paste file" in told("check")
+
+
+def test_a_paste_file_that_is_not_there_is_told(told, tmp_path):
+    assert f"{tmp_path}/missing.ini can't be read" in told("check", paste=tmp_path / "missing.ini")
