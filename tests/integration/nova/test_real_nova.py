@@ -1,5 +1,6 @@
 """The extension inside Nova: whose attachments are shown, and what becomes of servers that are not as others."""
 
+import json
 import re
 import shutil
 
@@ -210,6 +211,17 @@ class TestIdentity:
         forged = {"X_Identity_Status": "Confirmed", "X_Project_Id": people.projects["here"], "X_Roles": "admin"}
         assert ask("GET", path_of(server), who=None, **forged).status_code == 401
         assert fault(ask("GET", path_of(server), "outsider", **forged)) == MISSING
+
+
+class TestCheck:
+    @pytest.mark.parametrize("name", ["openstack_compute_api_v21", "openstack_compute_api_v21_legacy_v2_compatible"])
+    def test_in_novas_own_paste_file_as_documented_all_is_right(self, nova, name):
+        printed = nova.command("check", "--config-file", "nova.conf", "--name", name, "-f", "json")
+        found = {row["what"]: (row["result"], row["details"]) for row in json.loads(printed)}
+        assert {result for result, _ in found.values()} == {"ok"}, found
+        _, place = found["place"]
+        assert place.startswith("authtoken authenticates: cors ")
+        assert place.endswith(" volumes osapi_compute_app_v21")
 
 
 class TestExtensions:
