@@ -121,12 +121,13 @@ def _within(seconds: float, check: Callable[[Any], str], subject: Any) -> str:
 
 
 def _place(place: Place) -> str:
+    ours = place.section.name
     doubts: list[str] = []
     if found := _auth_filter(place.before, doubts):
-        names = [*(each.name for each in place.before), place.section.name, *(each.name for each in place.after)]
-        return f"{found} authenticates: {' '.join(names)} {place.app}"
+        names = [*(each.name for each in place.before), ours, *(each.name for each in place.after), place.app]
+        return f"{found} authenticates: {' '.join(names)}"
     if found := _auth_filter(place.after, doubts):
-        raise ConfigurationError(f"{found}, which authenticates, stands behind it: put it right before {place.app}")
+        raise ConfigurationError(f"{found}, which authenticates, stands behind it: put {ours} right before {place.app}")
     if doubts:
         reasons = "; ".join(doubts)
         raise ConfigurationError(

@@ -161,13 +161,17 @@ def test_an_sqlite_file_that_is_behind_is_the_filters_own_affair_and_left_as_it_
 
 def test_a_filter_before_the_auth_filter_is_told_where_to_go(file, wrong):
     file.set_pipeline("request_id volumes_cyclades auth compute_cyclades")
-    assert wrong() == ("place", "auth, which authenticates, stands behind it: put it right before compute_cyclades")
+    assert wrong() == (
+        "place",
+        "auth, which authenticates, stands behind it: put volumes_cyclades right before compute_cyclades",
+    )
 
 
 def test_a_filter_without_an_auth_filter_is_told_what_is_missing(file, wrong):
     file.set_pipeline("request_id size_limit volumes_cyclades compute_cyclades")
     what, details = wrong()
-    assert (what, details[:37]) == ("place", "no auth filter stands before it, so t")
+    assert what == "place"
+    assert details.startswith("no auth filter stands before it")
 
 
 def test_an_auth_filter_before_a_composite_application_counts(file, check):
@@ -383,7 +387,8 @@ def test_a_backend_that_needs_the_host_wants_compute_url(as_backend, wrong, file
     as_backend(Hosted)
     file.set("pipeline:openstack", "pipeline", "auth compute_openstack")
     what, details = wrong()
-    assert (what, details[:22]) == ("backend", "compute.url is missing")
+    assert what == "backend"
+    assert details.startswith("compute.url is missing")
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,11 @@ def by_configuration(loader, global_conf, **local_conf):
     return app
 
 
+def several(loader, global_conf, apps):
+    """Load several applications, in this order, and answer with one of them."""
+    return [loader.get_app(name) for name in apps.split()][-1]
+
+
 @pytest.fixture
 def places(tmp_path):
     """Give ``places(text, name)``: where our filters stand in a file of this and the other sections.
@@ -160,18 +165,22 @@ pipeline = volumes second compute
     ]
 
 
-def test_what_stands_beside_a_composite_application_is_not_before_those_in_it(places):
+def test_what_stands_beside_a_filter_of_ours_is_not_before_it(places):
     text = """
 [composite:main]
-use = egg:Paste#urlmap
-/v2 = v2
-/ = apart
-[pipeline:v2]
+use = call:test_pipeline:several
+apps = alone beside other
+[pipeline:alone]
 pipeline = volumes compute
-[pipeline:apart]
-pipeline = first other
+[pipeline:beside]
+pipeline = first several
+[composite:several]
+use = call:test_pipeline:several
+apps = more other
+[pipeline:more]
+pipeline = second more_volumes compute
 """
-    assert places(text) == [([], "volumes", [], "compute")]
+    assert places(text) == [([], "volumes", [], "compute"), (["first", "second"], "more_volumes", [], "compute")]
 
 
 def test_ours_before_a_composite_application(places):
