@@ -63,12 +63,10 @@ class Assembly:
         controller = Controller(manager, dialect, statuses, settings.max_limit)
         return Resource(controller, Policy(settings.policy_file), dialect, settings.max_body)
 
-    @cached_property
-    def reconciler(self) -> Reconciler:
-        """What makes registry and backend agree."""
-        return Reconciler(
-            self.registry, self.backend, self.claims, self.operations, self.compute, self.settings.server_states
-        )
+    def reconciler(self, dry_run: bool = False) -> Reconciler:
+        """Return what makes registry and backend agree. :param dry_run: it only says what is to be done."""
+        states = self.settings.server_states
+        return Reconciler(self.registry, self.backend, self.claims, self.operations, self.compute, states, dry_run)
 
     @cached_property
     def background(self) -> PerProcess[None]:
@@ -80,10 +78,11 @@ class Assembly:
             threading.Thread(target=self._reconcile_forever, name="os-volume-ext-reconcile", daemon=True).start()
 
     def _reconcile_forever(self) -> None:
+        reconciler = self.reconciler()
         while True:
             time.sleep(self.settings.reconcile_interval)
             try:
-                for finding in self.reconciler.unfinished():
+                for finding in reconciler.unfinished():
                     finding.log()
             except Exception:
                 LOG.exception("reconcile failed; it is tried again in %d seconds", self.settings.reconcile_interval)

@@ -5,7 +5,7 @@ own, by the same claims as requests do, before it settles it by a backend call o
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .backends.base import Backend, BackendError, Server, ServerNotFound
@@ -19,6 +19,7 @@ from .registry.database import RegistryUnavailable
 LOG = logging.getLogger(__name__)
 
 AGREES, SETTLED, UNDECIDED = "agrees", "settled", "undecided"
+UNSETTLED = "unsettled"  # of a dry run
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,13 @@ class Reconciler:
         operations: Operations,
         compute: RemoteComputeAPI | None,
         server_states: frozenset[str],
+        dry_run: bool = False,
     ) -> None:
         """Take the rooms below.
 
         :param compute: asked whether servers are there; None where the operator gave no ``compute.url``.
         :param server_states: in which a server takes a disk.
+        :param dry_run: only say what is to be done.
         """
         self._registry = registry
         self._backend = backend
@@ -64,22 +67,35 @@ class Reconciler:
         self._operations = operations
         self._compute = compute
         self._server_states = server_states
+        self._dry_run = dry_run
 
-    def unfinished(self) -> Iterator[Finding]:
-        """Settle the stale rows; yield a finding for each row that is attaching or detaching."""
-        for row in self._registry.walk(unfinished=True):
+    def unfinished(self, server_id: str | None = None) -> Iterator[Finding]:
+        """Settle the stale rows; yield a finding for each row that is attaching or detaching.
+
+        :param server_id: only that server's; None: those of all.
+        """
+        for row in self._rows(server_id, unfinished=True):
             yield self._examine(row)
 
-    def everything(self) -> Iterator[Finding]:
-        """Settle every row that is not under way; yield a finding for each, and for each disk that no row knows."""
+    def everything(self, server_id: str | None = None) -> Iterator[Finding]:
+        """Settle every row that is not under way; yield a finding for each, and for each disk that no row knows.
+
+        :param server_id: only that server's; None: those of all.
+        """
         # First what may hold a device that another row's disk really has.
-        yield from self.unfinished()
+        yield from self.unfinished(server_id)
         servers: dict[str, Server] = {}
-        for row in self._registry.walk():
+        for row in self._rows(server_id):
             servers[row.server_id] = row.server
             if row.state == ATTACHED:
                 yield self._examine(row)
-        yield from self._unknown_disks(servers)
+        yield from self._unknown_disks(servers, server_id)
+
+    def _rows(self, server_id: str | None, unfinished: bool = False) -> Iterator[Attachment]:
+        if server_id is None:
+            return self._registry.walk(unfinished)
+        rows = self._registry.find(server_id=server_id)
+        return iter([row for row in rows if row.state != ATTACHED or not unfinished])
 
     def _examine(self, row: Attachment) -> Finding:
         try:
@@ -101,6 +117,8 @@ class Reconciler:
 
     def _settle_stale(self, slot: Slot, row: Attachment, server: Server | None) -> tuple[str, str]:
         """Bring to an end what an operation left unfinished."""
+        if self._dry_run:
+            return UNSETTLED, "left unfinished"
         claim = self._claims.take(row, row.state, slot.request_id)
         if claim is None:
             return CHANGED
@@ -127,6 +145,8 @@ class Reconciler:
         return self._attach_again(slot, row, server)
 
     def _remove(self, slot: Slot, row: Attachment) -> tuple[str, str]:
+        if self._dry_run:
+            return UNSETTLED, "the server is gone"
         claim = self._claims.take(row, DETACHING, slot.request_id)
         if claim is None:
             return CHANGED
@@ -134,6 +154,8 @@ class Reconciler:
         return SETTLED, "the server is gone: the row removed"
 
     def _attach_again(self, slot: Slot, row: Attachment, server: Server) -> tuple[str, str]:
+        if self._dry_run:
+            return UNSETTLED, "the disk is not there"
         claim = self._claims.take(row, ATTACHING, slot.request_id)
         if claim is None:
             return CHANGED
@@ -143,11 +165,14 @@ class Reconciler:
     def _settle_device(self, row: Attachment, device: str) -> tuple[str, str]:
         if not device or device == row.device:
             return AGREES, "attached"
+        what = f"the disk is at {device}, the row said {row.device or 'nothing'}"
+        if self._dry_run:
+            return UNSETTLED, what
         try:
             confirmed = self._registry.confirm(row, device)
         except Taken:
             return self._undecided(row, f"the disk is at {device}, which another row of the server has")
-        return (SETTLED, f"the disk is at {device}, the row said {row.device or 'nothing'}") if confirmed else CHANGED
+        return (SETTLED, what) if confirmed else CHANGED
 
     def _undecided(self, row: Attachment, why: str) -> tuple[str, str]:
         now = self._registry.get(row.volume_id, row.server_id)
@@ -157,10 +182,10 @@ class Reconciler:
 
     # -- disks without a row ---------------------------------------------------------------------------
 
-    def _unknown_disks(self, servers: Mapping[str, Server]) -> Iterator[Finding]:
+    def _unknown_disks(self, servers: Mapping[str, Server], server_id: str | None) -> Iterator[Finding]:
         known = dict(servers)
         try:
-            known.update((server.id, server) for server in (self._compute.servers() if self._compute else ()))
+            known.update((server.id, server) for server in self._servers(server_id))
         except ComputeUnavailable as error:
             yield Finding("", "", "", UNDECIDED, f"the servers can't be listed: {error}")
         for server in known.values():
@@ -173,6 +198,16 @@ class Reconciler:
             for volume_id, device in disks.items():
                 what = f"a disk that no row knows, at {device or 'some device'}: see attachment adopt"
                 yield Finding(server.id, volume_id, "", UNDECIDED, what)
+
+    def _servers(self, server_id: str | None) -> Iterable[Server]:
+        if self._compute is None:
+            return ()
+        if server_id is None:
+            return self._compute.servers()
+        try:
+            return (self._compute.server(server_id),)
+        except ServerMissing:
+            return ()
 
     def _without_row(self, server: Server) -> Mapping[str, str]:
         with self._operations.slot(new_request_id()) as slot:

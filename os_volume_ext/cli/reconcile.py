@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,36 +11,39 @@ from cliff.lister import Lister
 from rich.console import Console
 from rich.progress import track
 
-from ..reconcile import AGREES, UNDECIDED, Finding
+from ..reconcile import AGREES, SETTLED, UNDECIDED, UNSETTLED, Finding
 from . import paste
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Finding))
 
 
 class Reconcile(paste.OfFilter, Lister):  # type: ignore[misc]
-    """Finish what a crash left unfinished. The exit status is 1 if something is undecided."""
+    """Finish what a crash left unfinished. The exit status is 1 if something is left that does not agree."""
 
-    undecided = 0
+    left = 0
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--all", action="store_true", help="compare every attachment with the backend, not only unfinished ones"
         )
+        parser.add_argument("--server", help="look at this server only")
+        parser.add_argument("--dry-run", action="store_true", help="say what is to be done, and do nothing")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         assembly = paste.assembly(parsed_args)
-        total = assembly.registry.count(unfinished=not parsed_args.all)
-        reconciler = assembly.reconciler
-        walk: Iterable[Finding] = reconciler.everything() if parsed_args.all else reconciler.unfinished()
+        server_id = parsed_args.server and paste.canonical_id(parsed_args.server, assembly.settings, "server")
+        reconciler = assembly.reconciler(parsed_args.dry_run)
+        walk: Iterable[Finding] = (reconciler.everything if parsed_args.all else reconciler.unfinished)(server_id)
         if sys.stderr.isatty():
+            total = assembly.registry.count(server_id, unfinished=not parsed_args.all)
             walk = track(walk, description="Reconciling", total=total, console=Console(stderr=True))
         findings = list(walk)
-        agreeing = sum(finding.outcome == AGREES for finding in findings)
-        self.undecided = sum(finding.outcome == UNDECIDED for finding in findings)
-        settled = len(findings) - agreeing - self.undecided
-        self.app.stderr.write(f"{agreeing} agree, {settled} settled, {self.undecided} undecided\n")
+        count = Counter(finding.outcome for finding in findings)
+        self.left = count[UNDECIDED] + count[UNSETTLED]
+        done = UNSETTLED if parsed_args.dry_run else SETTLED
+        self.app.stderr.write(f"{count[AGREES]} agree, {count[done]} {done}, {count[UNDECIDED]} undecided\n")
         return COLUMNS, (dataclasses.astuple(finding) for finding in findings if finding.outcome != AGREES)
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         status: int = super().run(parsed_args)
-        return status or int(self.undecided > 0)
+        return status or int(self.left > 0)

@@ -186,9 +186,14 @@ class Registry:
         with self._database.single() as connection:
             return [_attachment(row) for row in connection.execute(statement)]
 
-    def count(self, unfinished: bool = False) -> int:
-        """Say how many rows there are; with ``unfinished``, how many of them are attaching or detaching."""
+    def count(self, server_id: str | None = None, unfinished: bool = False) -> int:
+        """Say how many rows there are.
+
+        :param server_id: only those of that server. :param unfinished: only those attaching or detaching.
+        """
         statement = select(func.count()).select_from(table)
+        if server_id is not None:
+            statement = statement.where(table.c.server_id == server_id)
         if unfinished:
             statement = statement.where(table.c.state != ATTACHED)
         with self._database.single() as connection:

@@ -478,6 +478,67 @@ def test_reconcile_of_all_attaches_again_and_removes_what_deleted_servers_left(r
     assert run("reconcile", "--all", "-f", "json") == (0, "[]\n", "1 agree, 0 settled, 0 undecided\n")
 
 
+def test_a_dry_run_of_reconcile_says_what_is_to_be_done_and_does_nothing(run, put, registry, backend, compute):
+    compute("1134")
+    put(ATTACHING, "8", disk=True, stale=True)
+    put(ATTACHED, "9")
+    put(ATTACHED, "10", "1136")
+    put(ATTACHED, "11", device="/dev/vdz")
+    backend.attach(server("1134"), Volume("11", "demo"), None)
+    before = list(registry.walk())
+    status, out, err = run("reconcile", "--all", "--dry-run", "-f", "json")
+    assert (status, err) == (1, "0 agree, 4 unsettled, 0 undecided\n")
+    assert {finding["volume_id"]: finding["what"] for finding in json.loads(out)} == {
+        "8": "left unfinished",
+        "9": "the disk is not there",
+        "10": "the server is gone",
+        "11": "the disk is at /dev/vdc, the row said /dev/vdz",
+    }
+    assert [(row.volume_id, row.state, row.device, row.request_id) for row in registry.walk()] == [
+        (row.volume_id, row.state, row.device, row.request_id) for row in before
+    ]
+    assert backend.attached(server("1134")) == {"8": "/dev/vdb", "11": "/dev/vdc"}
+
+
+def test_a_dry_run_of_what_agrees_exits_0(run, put):
+    put(ATTACHED, disk=True)
+    assert run("reconcile", "--all", "--dry-run", "-f", "json") == (0, "[]\n", "1 agree, 0 unsettled, 0 undecided\n")
+
+
+def test_reconcile_of_one_server_leaves_the_others_alone(run, put, registry, backend, compute):
+    for server_id in ("1134", "1135"):
+        compute(server_id)
+        backend.attach(server(server_id), Volume(f"{server_id}9", "demo"), None)
+    put(ATTACHING, "8", stale=True)
+    put(ATTACHED, "9")
+    put(ATTACHING, "18", "1135", stale=True)
+    put(ATTACHED, "19", "1135")
+    status, out, err = run("reconcile", "--all", "--server", "1135", "-f", "json")
+    assert (status, err) == (1, "0 agree, 2 settled, 1 undecided\n")
+    assert {(finding["server_id"], finding["volume_id"]) for finding in json.loads(out)} == {
+        ("1135", "18"),
+        ("1135", "19"),
+        ("1135", "11359"),
+    }
+    assert [(row.volume_id, row.state) for row in registry.walk()] == [
+        ("8", ATTACHING),
+        ("9", ATTACHED),
+        ("19", ATTACHED),
+    ]
+
+
+def test_reconcile_of_one_server_without_all_looks_at_its_unfinished_rows(run, put, registry):
+    put(ATTACHED, "9")
+    put(DETACHING, "8", stale=True)
+    put(DETACHING, "18", "1135", stale=True)
+    assert run("reconcile", "--server", "1134")[::2] == (0, "0 agree, 1 settled, 0 undecided\n")
+    assert [row.volume_id for row in registry.walk()] == ["9", "18"]
+
+
+def test_a_server_to_reconcile_that_is_none_is_told(told):
+    assert "is not the id of a server" in told("reconcile", "--server", "x")
+
+
 def test_reconcile_without_the_right_token_is_undecided(run, put, compute, paste):
     paste.write_text(paste.read_text().replace("the operator's", "somebody's"))
     put(DETACHING, stale=True)
