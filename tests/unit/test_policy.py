@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from oslo_config import cfg
@@ -147,6 +148,24 @@ def test_a_change_of_the_file_holds_at_once(write):
     write('"os_compute_api:os-volumes-attachments:index": "@"')
     os.utime(path, (2**31, 2**31))
     assert "index" in allowed(policy, [])
+
+
+def test_a_change_that_is_not_yaml_is_an_error_once_and_then_the_former_rules_hold(write):
+    path = write('"os_compute_api:os-volumes-attachments:index": "!"')
+    policy = Policy(path)
+    write("[")
+    os.utime(path, (2**31, 2**31))
+    with pytest.raises(ValueError, match="expected the node content"):
+        allowed(policy, ["reader"])
+    assert allowed(policy, ["reader"]) == ["show"]
+
+
+def test_when_the_file_is_removed_the_defaults_hold(write):
+    path = write('"os_compute_api:os-volumes-attachments:index": "!"')
+    policy = Policy(path)
+    assert allowed(policy, ["reader"]) == ["show"]
+    Path(path).unlink()
+    assert allowed(policy, ["reader"]) == ["index", "show"]
 
 
 # Files that stop start-up.
