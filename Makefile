@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The version is in the stamp's name, so that another PYTHON gets another virtualenv.
 MADE := .venv/made-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
-.PHONY: help serve test lint lint-ruff lint-format lint-types lint-notes format bench clean
+.PHONY: help serve test lint lint-ruff lint-format lint-types lint-notes format docs bench clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -17,6 +17,7 @@ help:
 	@echo 'make test     run the tests (TESTS="-k attach tests/unit" chooses some)'
 	@echo 'make lint     ruff, mypy and reno: what CI checks before the tests'
 	@echo 'make format   let ruff format the code and mend what it can'
+	@echo 'make docs     make the documentation: build/docs/index.html'
 	@echo 'make bench    run the benchmarks'
 	@echo 'make clean    remove the virtualenv and all that was built; the state below VAR stays'
 	@echo 'PYTHON=$(PYTHON) makes the virtualenv .venv; it has to be 3.11 or newer'
@@ -45,6 +46,10 @@ format: .venv/lint
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
+# From scratch, since Sphinx warns of a page only when it reads it.
+docs: .venv/docs
+	$(BIN)/python -m sphinx --quiet --fresh-env --nitpicky --fail-on-warning --keep-going -d build/doctrees docs build/docs
+
 bench: .venv/test
 	$(BIN)/python -m benchmarks
 
@@ -57,13 +62,17 @@ clean:
 	$(PIP) --editable '.[serve]'
 	@touch $@
 
+.venv/docs: $(MADE)
+	$(PIP) --editable '.[docs]'
+	@touch $@
+
 .venv/test: $(MADE)
-	$(PIP) --editable '.[serve,keystone,test]'
-	@touch .venv/serve $@
+	$(PIP) --editable '.[serve,keystone,docs,test]'
+	@touch .venv/serve .venv/docs $@
 
 .venv/lint: $(MADE)
-	$(PIP) --editable '.[serve,keystone,test,lint]'
-	@touch .venv/serve .venv/test $@
+	$(PIP) --editable '.[serve,keystone,docs,test,lint]'
+	@touch .venv/serve .venv/docs .venv/test $@
 
 $(MADE): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

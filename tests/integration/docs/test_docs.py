@@ -1,0 +1,273 @@
+"""What the pages in docs/ say is so: tables are complete, and files do what the page says of them.
+
+``tests/integration/keystone/test_install.py`` has those files that need a Keystone.
+"""
+
+import ast
+import pickle
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import webob
+from docutils import nodes
+from sphinx import addnodes
+
+from os_volume_ext import assembly, policy
+from os_volume_ext.backends.base import Volume
+from os_volume_ext.catalog.sql import SQLCatalog
+from os_volume_ext.context import ATTACHMENTS
+from os_volume_ext.dialects import DIALECTS
+from os_volume_ext.filter import make_filter
+from os_volume_ext.registry.database import Database
+from os_volume_ext.settings import NAMES, PREFIXES, Settings
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCS = ROOT / "docs"
+STATE = "/var/lib/compute"  # where the pages' compute API keeps its state
+
+SERVER = "4335bab6-6086-4247-8274-8b8b048edaaa"
+VOLUME = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
+IDENTITY = {
+    "X-Identity-Status": "Confirmed",
+    "X-User-Id": "alice",
+    "X-Project-Id": "demo",
+    "X-Roles": "member,reader",
+}
+
+
+# -- the pages, taken apart ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def pages(run_command: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, nodes.document]:
+    made = tmp_path_factory.mktemp("docs")
+    run_command(sys.executable, "-m", "sphinx", "-d", made / "doctrees", DOCS, made / "html", cwd=made)
+    return {path.stem: pickle.loads(path.read_bytes()) for path in (made / "doctrees").glob("*.doctree")}
+
+
+def tables(page: nodes.document, title: str) -> list[list[list[nodes.entry]]]:
+    """Return the rows of those tables that have a column of this title."""
+    found = []
+    for each in page.findall(nodes.table):
+        head, *rows = [list(row.findall(nodes.entry)) for row in each.findall(nodes.row)]
+        if title in [entry.astext() for entry in head]:
+            found.append(rows)
+    return found
+
+
+def table(page: nodes.document, title: str) -> list[list[nodes.entry]]:
+    [rows] = tables(page, title)
+    return rows
+
+
+def as_texts(rows: list[list[nodes.entry]]) -> dict[str, str]:
+    return {name.astext(): value.astext() for name, value in rows}
+
+
+def literals(node: nodes.Node) -> list[str]:
+    return [literal.astext().replace("\n", " ") for literal in node.findall(nodes.literal)]
+
+
+def test_readme_lists_every_page_but_the_first(pages: Mapping[str, nodes.document]) -> None:
+    listed = re.findall(r"^``docs/(\w+)\.rst``", (ROOT / "README.rst").read_text(), flags=re.MULTILINE)
+    assert sorted(listed) == sorted(pages.keys() - {"index"})
+
+
+def test_all_that_they_configure_is_in_files(pages: Mapping[str, nodes.document]) -> None:
+    for page in pages.values():
+        for block in page.findall(nodes.literal_block):
+            assert block["language"] in ("console", "sh") or "source" in block, block.astext()
+
+
+# -- Options ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def options(pages: Mapping[str, nodes.document]) -> Mapping[str, nodes.Node]:
+    """Give the default of each option that the page has."""
+    found = {}
+    for option in pages["options"].findall(addnodes.desc):
+        [signature] = option.findall(addnodes.desc_name)
+        [(name, default)] = [field.children for field in option.findall(nodes.field)]
+        assert name.astext() == "Default"
+        assert signature.astext() not in found
+        found[signature.astext()] = default
+    return found
+
+
+def test_the_page_options_has_all_of_them_and_no_other(options: Mapping[str, nodes.Node]) -> None:
+    assert {name for name in options if not name.startswith(PREFIXES)} == set(NAMES)
+    assert {name for name in options if name.endswith("*")} == {f"{prefix}*" for prefix in PREFIXES}
+
+
+def test_the_page_options_has_their_real_defaults(options: Mapping[str, nodes.Node]) -> None:
+    settings = Settings.parse({"backend": "directory", "database.url": "sqlite:////volumes.db"})
+    real = {name: getattr(settings, name) for name in NAMES} | {"dialect": settings.dialect.name}
+    documented = {name: literals(default) for name, default in options.items() if literals(default)}
+    assert documented == {name: [str(real[name])] for name in documented}
+    none = [name for name in NAMES if options[name].astext() == "none"]
+    assert [real[name] for name in none] == [None] * len(none)
+    others = {name: options[name].astext() for name in NAMES if name not in documented and name not in none}
+    assert others == {"backend": "required", "detach_status": "the dialect's", "server_states": "the dialect's"}
+
+
+def test_the_page_options_has_the_real_server_states(pages: Mapping[str, nodes.document]) -> None:
+    [states] = [
+        literals(option.next_node(addnodes.desc_content))
+        for option in pages["options"].findall(addnodes.desc)
+        if option.next_node(addnodes.desc_name).astext() == "server_states"
+    ]
+    assert [frozenset(each.split(", ")) for each in states] == [each.server_states for each in DIALECTS.values()]
+
+
+# -- Dialects -----------------------------------------------------------------------------------------
+
+
+def test_the_page_dialects_has_their_faults_statuses_and_states(pages: Mapping[str, nodes.document]) -> None:
+    rows = {
+        row[0].astext().replace("\n", " "): [entry.astext().replace("\n", " ") for entry in row[1:]]
+        for row in table(pages["dialects"], "cyclades")
+    }
+    by_kind = {
+        "a volume that is attached elsewhere": "VOLUME_IN_USE",
+        "a server in a state that forbids it, an operation under way, a device in use": "CONFLICT",
+        "one volume more than max_attachments": "TOO_MANY_ATTACHMENTS",
+        "a method that is not allowed": "BAD_METHOD",
+        "an error of the server's own": "INTERNAL",
+    }
+    spoken = [DIALECTS["cyclades"], DIALECTS["openstack"]]
+    for what, kind in by_kind.items():
+        faults = [{key.name: fault for key, fault in dialect.faults.items()}[kind] for dialect in spoken]
+        assert rows[what] == [f"{code} {name}" for name, code in faults], what
+    assert rows["attach answers"] == [str(dialect.attach_status) for dialect in spoken]
+    assert rows["detach answers"] == [str(dialect.detach_status) for dialect in spoken]
+    assert rows["details in a fault"] == ["yes" if dialect.fault_details else "no" for dialect in spoken]
+    states = [frozenset(each.split(", ")) for each in rows["states in which a server takes volumes"]]
+    assert states == [dialect.server_states for dialect in spoken]
+
+
+# -- Install ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _databases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close what filters have opened: the process that they are made for would end here."""
+    opened: list[Database] = []
+
+    def remember(options: Mapping[str, str]) -> Database:
+        opened.append(Database(options))
+        return opened[-1]
+
+    monkeypatch.setattr(assembly, "Database", remember)
+    yield
+    for database in opened:
+        database.dispose()
+
+
+def compute(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+    """Be a compute API with one server."""
+    server = {"id": SERVER, "tenant_id": "demo", "status": "ACTIVE"}
+    return webob.Response(json_body={"server": server})(environ, start_response)
+
+
+def ask(application: Any, method: str, volume: str = "", document: Any = None, **headers: str) -> webob.Response:
+    path = f"/servers/{SERVER}/os-volume_attachments{volume and f'/{volume}'}"
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = webob.Request.blank(path, method=method, headers=IDENTITY | named, environ={"keystone.token_info": {}})
+    if document is not None:
+        request.json_body, request.content_type = document, "application/json"
+    return request.get_response(application)
+
+
+@pytest.mark.usefixtures("_databases")
+def test_in_python_an_application_is_wrapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("compute_api")
+    module.application = compute
+    monkeypatch.setitem(sys.modules, "compute_api", module)
+    names: dict[str, Any] = {}
+    exec((DOCS / "django" / "in_python.py").read_text().replace(STATE, str(tmp_path)), names)
+    answer = ask(names["application"], "GET")
+    assert (answer.status_code, answer.json_body) == (200, {"volumeAttachments": []})
+
+
+class Recorder(dict[str, Any]):
+    """An environ that notes which of its keys are read."""
+
+    def __init__(self, environ: Mapping[str, Any]) -> None:
+        super().__init__(environ)
+        self.read: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.read.add(key)
+        return super().get(key, default)
+
+
+@pytest.mark.usefixtures("_databases")
+def test_the_table_of_the_environ_has_what_is_read_and_no_more(
+    pages: Mapping[str, nodes.document], tmp_path: Path
+) -> None:
+    options = {"backend": "directory", "backend.root": str(tmp_path), "database.url": f"sqlite:///{tmp_path}/db"}
+    application = make_filter(compute, dialect="openstack", **options)
+    request = webob.Request.blank(f"/servers/{SERVER}/os-volume_attachments", method="POST", headers=IDENTITY)
+    request.json_body = {"volumeAttachment": {"volumeId": SERVER}}
+    request.headers.update({"Content-Type": "application/json", "Transfer-Encoding": "chunked"})
+    request.environ |= {"CONTENT_LENGTH": "", "wsgi.input_terminated": True, "keystone.token_info": {}}
+    environ = Recorder(request.environ)
+    statuses = []
+    b"".join(application(environ, lambda status, headers: statuses.append(status)))
+    assert statuses == ["404 Not Found"]  # the volume: everything before that went well
+    assert environ.read == {key for row in table(pages["paste"], "Key of the environ") for key in literals(row[0])}
+
+
+def logged() -> Iterator[tuple[str, str]]:
+    """Yield the level and the format of each line that the package logs."""
+    for path in (ROOT / "os_volume_ext").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            match call:
+                case ast.Call(ast.Attribute(ast.Name("LOG"), level), [ast.Constant(format), *_]):
+                    yield {"exception": "ERROR"}.get(level, level.upper()), format
+
+
+def test_the_table_of_the_log_has_lines_that_are_logged(pages: Mapping[str, nodes.document]) -> None:
+    lines = list(logged())
+    for row in table(pages["paste"], "The line has"):
+        for text in literals(row[1]):
+            assert {level for level, format in lines if text in format} == {row[0].astext()}, text
+
+
+# -- Keystone and policy ------------------------------------------------------------------------------
+
+
+def test_the_tables_of_rules_have_their_names_and_defaults(pages: Mapping[str, nodes.document]) -> None:
+    ours, base = tables(pages["keystone"], "Rule")
+    assert as_texts(ours) == {ATTACHMENTS + action: rule for action, rule in policy._RULES.items()}
+    assert as_texts(base) == policy._BASE_RULES
+
+
+@pytest.mark.usefixtures("_databases")
+def test_the_policy_file_lets_managers_detach_and_support_look(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/volumes.db"
+    (tmp_path / "servers" / SERVER).mkdir(parents=True)
+    options = {"backend": "directory", "backend.root": str(tmp_path), "database.url": url}
+    application = make_filter(compute, dialect="openstack", policy_file=str(DOCS / "keystone/policy.yaml"), **options)
+    database = Database({"url": url})
+    SQLCatalog({}, database).create(Volume(VOLUME, "demo"))
+    database.dispose()
+
+    support = {"X_Roles": "support", "X_Project_Id": "other"}
+    assert ask(application, "POST", document={"volumeAttachment": {"volumeId": VOLUME}}).status_code == 200
+    assert ask(application, "DELETE", VOLUME).status_code == 403
+    assert ask(application, "GET", VOLUME, **support).status_code == 200
+    assert ask(application, "GET", **support).status_code == 200
+    assert ask(application, "DELETE", VOLUME, **support).status_code == 403
+    assert ask(application, "GET", X_Project_Id="other").status_code == 404
+    assert ask(application, "DELETE", VOLUME, X_Roles="manager,member,reader").status_code == 202
