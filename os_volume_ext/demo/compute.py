@@ -3,20 +3,27 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
 
 from webob import Request, Response
 
 from . import microversions, options, views
+from .callers import Caller, caller_of
 from .data import CYCLADES_API, OPENSTACK_API, ApiVersion, Server
-from .http import Application, Refused, Routes, json_object, json_response, member, path_of, version_document
+from .http import (
+    FAULT_NAMES,
+    Application,
+    Refused,
+    Routes,
+    fault_response,
+    json_object,
+    json_response,
+    member,
+    path_of,
+    version_document,
+)
+from .paging import page
 from .seed import seed
 from .servers import ServerStore
-
-MAX_LIMIT = 1000
-"""Servers in one page of a list."""
-
-_TRUE = frozenset(("", "1", "t", "true", "y", "yes", "on"))
 
 
 @dataclass(frozen=True)
@@ -36,13 +43,9 @@ class Dialect:
     nova: bool = False
 
 
-_FAULT_NAMES = {400: "badRequest", 401: "unauthorized", 403: "forbidden", 404: "itemNotFound"}
-
 DIALECTS = {
-    "cyclades": Dialect("cyclades", CYCLADES_API, int, _FAULT_NAMES | {405: "notAllowed"}, {"details": ""}),
-    "openstack": Dialect(
-        "openstack", OPENSTACK_API, str, _FAULT_NAMES | {405: "badMethod"}, extensions=views.EXTENSIONS, nova=True
-    ),
+    "cyclades": Dialect("cyclades", CYCLADES_API, int, FAULT_NAMES | {405: "notAllowed"}, {"details": ""}),
+    "openstack": Dialect("openstack", OPENSTACK_API, str, FAULT_NAMES, extensions=views.EXTENSIONS, nova=True),
 }
 
 
@@ -68,20 +71,6 @@ def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "ComputeAp
         seed(global_conf, section)
         store.keep()
     return ComputeApplication(DIALECTS[given["dialect"]], store)
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who asks, as the auth filter confirmed it."""
-
-    user_id: str
-    project_id: str
-    roles: frozenset[str]
-
-    @property
-    def admin(self) -> bool:
-        """Whether the caller sees every project."""
-        return "admin" in self.roles
 
 
 class ComputeApplication(Application):
@@ -112,16 +101,12 @@ class ComputeApplication(Application):
         path = path_of(request)
         if not path:
             return self._root.find(request.method, path)(request)
-        caller = _caller(request)
+        caller = caller_of(request)
         version = microversions.requested(request) if self._dialect.nova else None
         project, path = self._split(path)
         handler = self._routes.find(request.method, path)
-        if project is not None and project != caller.project_id:
-            raise Refused(
-                400,
-                f"Malformed request URL: URL's project_id '{project}' doesn't match "
-                f"Context's project_id '{caller.project_id}'",
-            )
+        if project is not None:
+            caller.refuse_path_of(project)
         query = _Query(request, caller, f"/{project}" if project else "", version)
         response = handler(query)
         if version is not None:
@@ -130,9 +115,7 @@ class ComputeApplication(Application):
 
     def fault(self, refused: Refused) -> Response:
         """Answer with a fault."""
-        name = self._dialect.fault_names.get(refused.code, "computeFault")
-        fault = {"code": refused.code, "message": refused.message, **self._dialect.fault_members}
-        return json_response({name: fault}, refused.code, refused.headers)
+        return fault_response(refused, self._dialect.fault_names, self._dialect.fault_members)
 
     def _split(self, path: str) -> tuple[str | None, str]:
         """Take the project from a path's beginning, where there is one."""
@@ -163,16 +146,13 @@ class ComputeApplication(Application):
         servers = self._wanted(query)
         if not self._dialect.nova:
             return json_response({"servers": [view(server) for server in servers]})
-        start, limit = _after_marker(servers, query.get("marker")), _limit(query.get("limit"))
-        page = servers[start : start + limit]
-        document: dict[str, Any] = {"servers": [view(server) for server in page]}
-        if page and start + limit < len(servers):
-            document["servers_links"] = [{"rel": "next", "href": query.next_page(page[-1].id)}]
-        return json_response(document)
+        found, links = page(query.request, servers)
+        document = {"servers": [view(server) for server in found]}
+        return json_response({**document, "servers_links": links} if links else document)
 
     def _wanted(self, query: "_Query") -> list[Server]:
         """Return the servers that a list is about. :raises Refused: 403, for all of them to just anybody."""
-        everywhere = query.get("all_tenants", "0").lower() in _TRUE
+        everywhere = query.get("all_tenants", "0").lower() in options.TRUE
         if everywhere and not query.caller.admin:
             raise Refused(403, "Only an administrator may list the servers of all projects.")
         project_id = query.get("project_id", "") if everywhere else query.caller.project_id
@@ -208,7 +188,7 @@ class ComputeApplication(Application):
     def _visible(self, query: "_Query", server_id: str) -> Server:
         """Return a server that the caller may see. :raises Refused: 404, if there is none."""
         for server in self._store.servers():
-            if server.id == server_id and (query.caller.admin or server.project_id == query.caller.project_id):
+            if server.id == server_id and query.caller.sees(server.project_id):
                 return server
         raise Refused(404, f"Server {server_id} could not be found.")
 
@@ -257,18 +237,6 @@ class _Query:
     def get(self, name: str, default: str | None = None) -> Any:
         return self.request.GET.get(name, default)
 
-    def next_page(self, marker: str) -> str:
-        parameters = {**self.request.GET, "marker": marker}
-        return f"{self.request.path_url}?{urlencode(parameters)}"
-
-
-def _caller(request: Request) -> Caller:
-    environ = request.environ
-    if environ.get("HTTP_X_IDENTITY_STATUS") != "Confirmed":
-        raise Refused(401, "This request needs a valid token.", {"WWW-Authenticate": 'Keystone uri="/identity/v3"'})
-    roles = frozenset(role.strip().lower() for role in (environ.get("HTTP_X_ROLES") or "").split(","))
-    return Caller(environ.get("HTTP_X_USER_ID") or "", environ.get("HTTP_X_PROJECT_ID") or "", roles)
-
 
 def _refuse_reader(query: _Query) -> None:
     if not query.caller.roles & {"member", "admin"}:
@@ -278,21 +246,3 @@ def _refuse_reader(query: _Query) -> None:
 def _refuse_unknown_flavor(flavor_id: str) -> None:
     if flavor_id != views.FLAVOR_ID:
         raise Refused(404, f"Flavor {flavor_id} could not be found.")
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return MAX_LIMIT
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise Refused(400, "limit must be an integer from 0 on.")
-    # 0 means as many as there may be.
-    return min(int(text) or MAX_LIMIT, MAX_LIMIT)
-
-
-def _after_marker(servers: Sequence[Server], marker: str | None) -> int:
-    if marker is None:
-        return 0
-    for index, server in enumerate(servers):
-        if server.id == marker:
-            return index + 1
-    raise Refused(400, f"marker [{marker}] not found")

@@ -12,6 +12,15 @@ from webob import Request, Response
 
 from .data import ApiVersion
 
+FAULT_NAMES = {
+    400: "badRequest",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "itemNotFound",
+    405: "badMethod",
+}
+"""What Nova and Cinder call an error, by its status."""
+
 Handler = Callable[..., Response]
 """Takes the request, and by name what the path holds."""
 
@@ -80,6 +89,14 @@ def json_response(document: Any, status: int = 200, headers: Mapping[str, str] |
     response = Response(json.dumps(document), status=status, content_type="application/json", charset="UTF-8")
     response.headers.update(headers or {})
     return response
+
+
+def fault_response(
+    refused: Refused, names: Mapping[int, str] = FAULT_NAMES, members: Mapping[str, str] | None = None
+) -> Response:
+    """Return an answer with a fault in Nova's form. :param members: what it has besides code and message."""
+    fault = {"code": refused.code, "message": refused.message, **(members or {})}
+    return json_response({names.get(refused.code, "computeFault"): fault}, refused.code, refused.headers)
 
 
 def json_object(request: Request) -> dict[str, Any]:

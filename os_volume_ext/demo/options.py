@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+TRUE = frozenset(("", "1", "t", "true", "y", "yes", "on"))
+"""What switches a query's parameter on, in small letters."""
+
 
 def read(given: Mapping[str, str], **known: str | None) -> dict[str, str]:
     """Return the options with their defaults filled in.

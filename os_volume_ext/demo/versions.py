@@ -7,7 +7,7 @@ from webob import Request, Response
 
 from . import options
 from .data import CYCLADES_API, IDENTITY_API, OPENSTACK_API
-from .http import Application, Refused, Routes, json_response, path_of, version_document
+from .http import Application, Refused, Routes, fault_response, json_response, path_of, version_document
 
 Document = dict[str, Any]
 
@@ -43,8 +43,7 @@ class VersionsApplication(Application):
 
     def fault(self, refused: Refused) -> Response:
         """Answer with an error."""
-        name = {404: "itemNotFound", 405: "badMethod"}.get(refused.code, "badRequest")
-        return json_response({name: {"code": refused.code, "message": refused.message}}, refused.code, refused.headers)
+        return fault_response(refused)
 
     def _list(self, request: Request) -> Response:
         return json_response({"versions": self._document(request.host_url)}, self._status)
