@@ -133,3 +133,6 @@ OPENSTACK_API = ApiVersion(
     "v2.1", "CURRENT", "2013-07-23T11:33:21Z", "application/vnd.openstack.compute+json;version=2.1", "2.9", "2.1"
 )
 IDENTITY_API = ApiVersion("v3.14", "stable", "2020-04-07T00:00:00Z", "application/vnd.openstack.identity-v3+json")
+VOLUME_API = ApiVersion(
+    "v3.0", "CURRENT", "2018-07-17T00:00:00Z", "application/vnd.openstack.volume+json;version=3", "3.0", "3.0"
+)

@@ -20,22 +20,24 @@ _UNAUTHORIZED = "The request you have made requires authentication."
 def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "IdentityApplication":
     """Make the application for PasteDeploy.
 
-    The options ``compute`` (default ``/v2.1``) and ``cyclades`` (default ``/compute/v2.0``) are the paths of
-    the two compute APIs on the same host, for the catalog.
+    The options ``compute`` (default ``/v2.1``), ``cyclades`` (default ``/compute/v2.0``) and ``volume``
+    (default ``/volume/v3``) are the paths of the two compute APIs and of the block-storage API on the same host,
+    for the catalog.
 
     :raises ValueError: if an option is unknown or wrong; it names the option.
     """
-    given = options.read(local_conf, compute="/v2.1", cyclades="/compute/v2.0")
-    return IdentityApplication(options.url_path(given, "compute"), options.url_path(given, "cyclades"))
+    given = options.read(local_conf, compute="/v2.1", cyclades="/compute/v2.0", volume="/volume/v3")
+    return IdentityApplication(**{name: options.url_path(given, name) for name in given})
 
 
 class IdentityApplication(Application):
     """The identity API."""
 
-    def __init__(self, compute: str, cyclades: str) -> None:
-        """:param compute: the openstack dialect's path. :param cyclades: the cyclades dialect's path."""
+    def __init__(self, compute: str, cyclades: str, volume: str) -> None:
+        """Take the paths of the openstack dialect, of the cyclades dialect and of the block-storage API."""
         self._compute = compute
         self._cyclades = cyclades
+        self._volume = volume
         self._routes = Routes(
             {
                 "": {"GET": _show_version},
@@ -82,13 +84,14 @@ class IdentityApplication(Application):
         # take for a token of the user's project: one token for each user keeps the sample simple.
         token = tokens.document(user, methods, scoped=scoped)
         if scoped:
-            token["catalog"] = self._catalog(request)
+            token["catalog"] = self._catalog(request, user.project)
         return json_response({"token": token}, status, {"X-Subject-Token": user.token})
 
-    def _catalog(self, request: Request) -> list[dict[str, Any]]:
+    def _catalog(self, request: Request, project: Project) -> list[dict[str, Any]]:
         return [
             _service("compute", "nova", request.host_url + self._compute),
             _service("cyclades_compute", "cyclades", request.host_url + self._cyclades),
+            _service("volumev3", "cinderv3", f"{request.host_url}{self._volume}/{project.id}"),
             _service("identity", "keystone", request.application_url),
         ]
 

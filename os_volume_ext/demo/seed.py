@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from ..adopt import NotAdopted, adopt
 from ..assembly import Assembly, assemble_current
 from ..backends.base import ConfigurationError, Server, Volume
 from ..catalog.sql import SQLCatalog, VolumeExists
-from ..cli.paste import filter_sections
 from ..settings import Settings
 from .data import ROOT_VOLUMES, VOLUMES
+from .section import options_of
 
 
 def seed(global_conf: Mapping[str, str], section: str) -> None:
@@ -20,11 +19,9 @@ def seed(global_conf: Mapping[str, str], section: str) -> None:
     :param section: the section of the filter whose catalog and registry are filled.
     :raises ConfigurationError: if there is no such section, or its filter has no sql catalog.
     """
-    sections = filter_sections(Path(global_conf["__file__"]), global_conf)
-    if section not in sections:
-        raise ConfigurationError(f"seed is {section!r}: it may be one of {', '.join(sections)}")
+    given = options_of(global_conf, "seed", section)
     # Without compute.*: this compute API is not being served yet.
-    options = {name: value for name, value in sections[section].items() if not name.startswith("compute.")}
+    options = {name: value for name, value in given.items() if not name.startswith("compute.")}
     assembly = assemble_current(Settings.parse(options))
     _fill_catalog(assembly)
     _attach_root_volumes(assembly)

@@ -84,7 +84,7 @@ def cyclades(make):
 
 @pytest.fixture
 def keystone():
-    return TestApp(identity.app_factory({}, compute="/v2.1", cyclades="/compute/v2.0"))
+    return TestApp(identity.app_factory({}, compute="/v2.1", cyclades="/compute/v2.0", volume="/volume/v3"))
 
 
 class Echo:
@@ -374,7 +374,8 @@ class TestIdentity:
         urls = {each["type"]: each["endpoints"][0]["url"] for each in answer.json["token"]["catalog"]}
         assert urls["compute"] == "http://cloud:81/v2.1"
         assert urls["cyclades_compute"] == "http://cloud:81/compute/v2.0"
-        assert len({each["name"] for each in answer.json["token"]["catalog"]}) == 3
+        assert urls["volumev3"] == "http://cloud:81/volume/v3/demo"
+        assert len({each["name"] for each in answer.json["token"]["catalog"]}) == 4
 
     @pytest.mark.parametrize("scope", ["unscoped", {"unscoped": {}}])
     def test_an_unscoped_token_has_no_project_and_no_catalog(self, keystone, scope):

@@ -1,0 +1,134 @@
+"""A block-storage API in the manner of Cinder v3, read-only: what clients ask before and after they attach a volume.
+
+Which volumes there are is what the catalog of the filter says, and where they are attached what its registry does.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from webob import Request, Response
+
+from ..backends.base import ConfigurationError, Volume
+from ..catalog.base import VolumeNotFound
+from ..catalog.sql import SQLCatalog
+from ..registry import schema
+from ..registry.attachments import ATTACHED, ATTACHING, Attachment, Registry
+from ..registry.database import Database
+from ..settings import Settings
+from . import options
+from .callers import caller_of
+from .data import VOLUME_API
+from .http import Application, Refused, Routes, fault_response, json_response, path_of, version_document
+from .paging import page
+from .section import options_of
+
+
+def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "BlockStorageApplication":
+    """Make the application for PasteDeploy; the option ``filter`` is the section of the filter that is asked.
+
+    :raises ValueError: if the option is missing, or another is given; it names the option.
+    :raises ConfigurationError: if there is no such section, or its filter has no sql catalog.
+    """
+    section = options.read(local_conf, filter=None)["filter"]
+    settings = Settings.parse(options_of(global_conf, "filter", section))
+    if settings.catalog != "sql":
+        raise ConfigurationError("the block-storage API needs a filter with the sql catalog")
+    database = Database(settings.database_options)
+    schema.ensure(database)
+    return BlockStorageApplication(SQLCatalog(settings.catalog_options, database), Registry(database))
+
+
+class BlockStorageApplication(Application):
+    """The block-storage API."""
+
+    def __init__(self, catalog: SQLCatalog, registry: Registry) -> None:
+        """:param catalog: the volumes. :param registry: where they are attached."""
+        self._catalog = catalog
+        self._registry = registry
+        self._routes = Routes(
+            {
+                "": {"GET": _list_versions},
+                "/{project_id}/volumes": {"GET": self._list},
+                "/{project_id}/volumes/detail": {"GET": self._list_in_detail},
+                "/{project_id}/volumes/{volume_id}": {"GET": self._show},
+            }
+        )
+
+    def respond(self, request: Request) -> Response:
+        """Answer a request. :raises Refused: for an error."""
+        return self._routes.find(request.method, path_of(request))(request)
+
+    def fault(self, refused: Refused) -> Response:
+        """Answer with an error."""
+        return fault_response(refused)
+
+    def _list(self, request: Request, project_id: str) -> Response:
+        documents, links = self._page(request, project_id)
+        brief = [{name: document[name] for name in ("id", "name", "links")} for document in documents]
+        return json_response({"volumes": brief, **links})
+
+    def _list_in_detail(self, request: Request, project_id: str) -> Response:
+        documents, links = self._page(request, project_id)
+        return json_response({"volumes": documents, **links})
+
+    def _page(self, request: Request, project_id: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        caller = caller_of(request)
+        caller.refuse_path_of(project_id)
+        everywhere = caller.admin and request.GET.get("all_tenants", "0").lower() in options.TRUE
+        # No volume of the catalog has a name.
+        volumes = [] if request.GET.get("name") else self._catalog.list(None if everywhere else project_id)
+        found, links = page(request, volumes)
+        rows = self._registry.find(project_id=None if everywhere else project_id)
+        return _documents(request, found, rows), {"volumes_links": links} if links else {}
+
+    def _show(self, request: Request, project_id: str, volume_id: str) -> Response:
+        caller = caller_of(request)
+        caller.refuse_path_of(project_id)
+        try:
+            volume = self._catalog.get(volume_id)
+        except VolumeNotFound as error:
+            raise Refused(404, str(error)) from error
+        if not caller.sees(volume.project_id):
+            raise Refused(404, str(VolumeNotFound(volume_id)))
+        [document] = _documents(request, [volume], self._registry.of_volume(volume.id))
+        return json_response({"volume": document})
+
+
+def _list_versions(request: Request) -> Response:
+    document = version_document(VOLUME_API, request.application_url, microversions=True)
+    return json_response({"versions": [document]})
+
+
+def _documents(request: Request, volumes: Iterable[Volume], rows: Iterable[Attachment]) -> list[dict[str, Any]]:
+    by_volume: dict[str, list[Attachment]] = defaultdict(list)
+    for row in rows:
+        by_volume[row.volume_id].append(row)
+    return [_document(request, volume, by_volume[volume.id]) for volume in volumes]
+
+
+def _document(request: Request, volume: Volume, rows: Sequence[Attachment]) -> dict[str, Any]:
+    """Return what there is to say of a volume. The catalog knows no sizes, and clients do not do without one."""
+    href = f"{request.application_url}/{volume.project_id}/volumes/{volume.id}"
+    return {
+        "id": volume.id,
+        "name": "",
+        "status": _status(rows),
+        "size": 0,
+        "multiattach": volume.multiattach,
+        "metadata": {},
+        "os-vol-tenant-attr:tenant_id": volume.project_id,
+        "attachments": [_attachment(row) for row in rows if row.state != ATTACHING],
+        "links": [{"rel": "self", "href": href}, {"rel": "bookmark", "href": href}],
+    }
+
+
+def _status(rows: Sequence[Attachment]) -> str:
+    """Say in Cinder's words what the registry says; its attaching and detaching are called the same there."""
+    if any(row.state == ATTACHED for row in rows):
+        return "in-use"
+    return rows[0].state if rows else "available"
+
+
+def _attachment(row: Attachment) -> dict[str, Any]:
+    return {"id": row.volume_id, "volume_id": row.volume_id, "server_id": row.server_id, "device": row.device}

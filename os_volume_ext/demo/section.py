@@ -1,0 +1,20 @@
+"""The section of one of our filters, in the paste file that a demo application is loaded from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..backends.base import ConfigurationError
+from ..cli.paste import filter_sections
+
+
+def options_of(global_conf: Mapping[str, str], option: str, section: str) -> dict[str, str]:
+    """Return the options of a filter's section.
+
+    :param global_conf: PasteDeploy's, which names the paste file.
+    :param option: the application's own option that names the section, for the error.
+    :raises ConfigurationError: if no filter of ours has that section.
+    """
+    sections = filter_sections(Path(global_conf["__file__"]), global_conf)
+    if section not in sections:
+        raise ConfigurationError(f"{option} is {section!r}: it may be one of {', '.join(sections)}")
+    return sections[section]
