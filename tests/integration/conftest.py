@@ -1,5 +1,6 @@
 """What the integration tests share: commands, servers that are waited for and always ended, and a real Keystone."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -15,9 +16,9 @@ START_TIMEOUT = 30  # seconds that a server may take until its port answers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Mark what needs a virtualenv with a service of OpenStack."""
+    """Mark what needs a virtualenv with a service of OpenStack, or with its clients."""
     for item in items:
-        if "keystone" in getattr(item, "fixturenames", ()):
+        if "service_venv" in getattr(item, "fixturenames", ()):
             item.add_marker("openstack")
 
 
@@ -67,18 +68,17 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> No
     pytest.fail(f"{process.args} does not answer on port {port}\n{log.read_text()}")
 
 
-@pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Give ``start_server(*command, port=PORT)``: the process, once its port answers."""
+@contextlib.contextmanager
+def _ending_servers(folder: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*command: str | Path, port: int) -> subprocess.Popen[bytes]:
-        log = tmp_path / f"server-{port}.log"
+        log = folder / f"server-{port}.log"
         with log.open("wb") as output:
             # Under a shell's "&" the tests, and so what they start, would ignore SIGINT.
             process = subprocess.Popen(
                 ["env", "--default-signal=INT", *command],
-                cwd=tmp_path,
+                cwd=folder,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -94,9 +94,25 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[byte
         process.wait()
 
 
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Give ``start_server(*command, port=PORT)``: the process, once its port answers."""
+    with _ending_servers(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def start_lasting_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Give the same for a server that serves the whole session."""
+    with _ending_servers(tmp_path_factory.mktemp("server")) as start:
+        yield start
+
+
 @pytest.fixture(scope="session")
 def service_venv() -> Callable[[str], Path]:
-    """Give ``service_venv(name)``: the virtualenv of a service; where it can't be made, the test is skipped."""
+    """Give ``service_venv(name)``: the virtualenv of that name; where it can't be made, the test is skipped."""
 
     def get(name: str) -> Path:
         try:

@@ -1,0 +1,85 @@
+"""How the tests speak through a client: through its Python API in a process of its own, or by its commands."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TIMEOUT = 60  # seconds that a command may take
+
+
+class Refused(Exception):
+    """What a client raised: ``name`` is the exception's; its text is what the client made of the answer."""
+
+    def __init__(self, name: str, said: str) -> None:
+        super().__init__(said)
+        self.name = name
+
+
+class PythonClient:
+    """A client with a Python API, which the module ``with_NAME`` knows."""
+
+    def __init__(self, name: str, venv: Path, url: str, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [venv / "bin/python", Path(__file__).with_name("converse.py"), f"with_{name}", url],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, method: str, *arguments: str, user: str = "demo") -> Any:
+        """Return what a method of the module's ``Client`` returns. :raises Refused: what it raises."""
+        self._process.stdin.write(json.dumps([user, method, arguments]) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        if "raised" in answer:
+            raise Refused(answer["raised"], answer["said"])
+        return answer["returned"]
+
+    def close(self) -> None:
+        """End its process."""
+        self._process.communicate()
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """The command ``openstack``, with some options."""
+
+    venv: Path
+    environment: Mapping[str, str]
+    options: tuple[str, ...] = ()
+
+    def run(self, *words: str, user: str = "demo") -> str:
+        """Return what a command prints. :raises Refused: if it fails; the exception's name is what it says first."""
+        done = subprocess.run(
+            [self.venv / "bin/openstack", *self.options, *words],
+            env={**self.environment, "OS_USERNAME": user, "OS_PASSWORD": user},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
+        if done.returncode:
+            raise Refused(done.stderr.partition(":")[0], done.stderr)
+        return done.stdout
+
+    def read(self, *words: str, user: str = "demo") -> Any:
+        """Return what a command prints in JSON. :raises Refused: if it fails."""
+        return json.loads(self.run(*words, "-f", "json", user=user))
+
+    def ask(self, method: str, *arguments: str, user: str = "demo") -> Any:
+        """Do what a ``PythonClient`` does. :raises Refused: if the command fails."""
+        if method == "attach":
+            return _shown(self.read("server", "add", "volume", *arguments, user=user))
+        if method == "detach":
+            return self.run("server", "remove", "volume", *arguments, user=user) or None
+        server, *volume = arguments
+        shown = [_shown(row) for row in self.read("server", "volume", "list", server, user=user)]
+        return shown if method == "list" else next(each for each in shown if each["volumeId"] in volume)
+
+
+def _shown(row: Mapping[str, str]) -> dict[str, str]:
+    return {"device": row["Device"], "serverId": row["Server ID"], "id": row["ID"], "volumeId": row["Volume ID"]}

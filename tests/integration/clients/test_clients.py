@@ -1,0 +1,113 @@
+"""Clients of Nova, as they are on PyPI, against the served sample; each in its own way of asking."""
+
+import pytest
+from speakers import Refused
+
+WEB, MAIL = "4335bab6-6086-4247-8274-8b8b048edaaa", "20f0cb44-7b00-4019-a612-364777cd2931"
+VOLUME = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
+BUILDING = "5d1f7c1a-0c5e-4c6f-9d5b-5a1d3f0c9b77"
+ROOTED, ROOT_VOLUME = "7be0e5f4-8c1d-4a53-9a54-2f6d1c0e8b10", "c0ffee00-1111-4222-8333-444444444444"
+
+# What each client raises where Nova answers with these statuses.
+SDK = {
+    400: "BadRequestException",
+    403: "ForbiddenException",
+    404: "NotFoundException",
+    409: "ConflictException",
+}
+PLAIN = {400: "BadRequest", 403: "Forbidden", 404: "NotFound", 409: "Conflict"}
+RAISED = {
+    "openstackclient": SDK,
+    "openstackclient at 2.1": SDK,
+    "openstacksdk": SDK,
+    "novaclient": PLAIN,
+    "libcloud": dict.fromkeys(PLAIN, "BaseHTTPError"),
+    "tempest": PLAIN,
+}
+
+
+@pytest.fixture(params=list(RAISED))
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def client(name, command_line, python_client):
+    if name == "openstackclient":
+        return command_line()
+    if name == "openstackclient at 2.1":
+        return command_line("--os-compute-api-version", "2.1")
+    return python_client(name)
+
+
+def shown(server, volume=VOLUME, device="/dev/vdb"):
+    return {"device": device, "serverId": server, "id": volume, "volumeId": volume}
+
+
+class TestEachClient:
+    def test_it_attaches_shows_lists_and_detaches(self, client):
+        assert client.ask("attach", WEB, VOLUME) == shown(WEB)
+        assert client.ask("show", WEB, VOLUME) == shown(WEB)
+        assert client.ask("list", WEB) == [shown(WEB)]
+        assert client.ask("detach", WEB, VOLUME) is None
+        assert client.ask("list", WEB) == []
+
+    @pytest.fixture
+    def refused(self, client, name):
+        """Give ``refused(status, *question)``: what the client says when it is answered with that status."""
+
+        def ask(status, *question, **user):
+            with pytest.raises(Refused) as refused:
+                client.ask(*question, **user)
+            assert refused.value.name == RAISED[name][status]
+            assert name == "tempest" or str(status) in str(refused.value)  # tempest has words for it
+            return str(refused.value)
+
+        return ask
+
+    def test_it_is_told_that_a_volume_is_in_use(self, client, refused):
+        client.ask("attach", MAIL, VOLUME)
+        assert f"Volume {VOLUME} is attached to server {MAIL}." in refused(400, "attach", WEB, VOLUME)
+
+    def test_it_is_told_that_a_reader_may_not_attach(self, refused):
+        assert "Policy does not allow this operation." in refused(403, "attach", WEB, VOLUME, user="reader")
+
+    def test_it_is_told_that_a_volume_is_attached_no_more(self, client, refused):
+        client.ask("attach", WEB, VOLUME)
+        client.ask("detach", WEB, VOLUME)
+        assert f"Volume {VOLUME} is not attached to server {WEB}." in refused(404, "detach", WEB, VOLUME)
+
+    def test_it_is_told_that_the_servers_state_forbids_it(self, refused):
+        assert "is in the state BUILD" in refused(409, "attach", BUILDING, VOLUME)
+
+
+def test_openstackclient_takes_names_for_servers_and_a_device(command_line):
+    openstack = command_line()
+    assert openstack.ask("attach", "web", VOLUME, "--device", "/dev/vdx") == shown(WEB, device="/dev/vdx")
+    assert openstack.ask("list", "rooted") == [shown(ROOTED, ROOT_VOLUME, "/dev/vda")]
+    [volume, _] = openstack.read("volume", "list")
+    assert (volume["ID"], volume["Status"]) == (VOLUME, "in-use")
+    assert volume["Attached to"][0]["device"] == "/dev/vdx"
+    assert openstack.ask("detach", "web", VOLUME) is None
+
+
+def test_openstackclient_lists_and_shows_servers(command_line):
+    openstack = command_line()
+    listed = {server["Name"]: server for server in openstack.read("server", "list")}
+    assert listed.keys() == {"web", "mail", "unfinished", "rooted"}
+    assert (listed["web"]["ID"], listed["web"]["Status"], listed["web"]["Flavor"]) == (WEB, "ACTIVE", "demo.tiny")
+    server = openstack.read("server", "show", "web")
+    assert (server["id"], server["status"], server["project_id"]) == (WEB, "ACTIVE", "demo")
+
+
+def test_openstacksdk_waits_until_a_volume_is_in_use_and_until_it_is_available_again(python_client):
+    sdk = python_client("openstacksdk")
+    assert sdk.ask("attach_and_wait", WEB, VOLUME) == "in-use"
+    assert sdk.ask("detach_and_wait", WEB, VOLUME) == "available"
+
+
+@pytest.mark.parametrize("name", ["openstacksdk", "novaclient", "tempest"])
+def test_a_root_volume_is_not_detached(python_client, name):
+    with pytest.raises(Refused, match="root") as refused:
+        python_client(name).ask("detach", ROOTED, ROOT_VOLUME)
+    assert refused.value.name == RAISED[name][400]

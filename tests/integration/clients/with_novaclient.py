@@ -1,0 +1,37 @@
+"""python-novaclient's Python API."""
+
+from typing import Any
+
+from keystoneauth1 import identity, session
+from novaclient import client
+
+
+class Client:
+    """A user at microversion 2.1."""
+
+    def __init__(self, url: str, user: str) -> None:
+        auth = identity.Password(
+            auth_url=f"{url}/identity/v3",
+            username=user,
+            password=user,
+            project_name="demo",
+            user_domain_id="default",
+            project_domain_id="default",
+        )
+        self._volumes = client.Client("2.1", session=session.Session(auth)).volumes
+
+    def attach(self, server: str, volume: str) -> dict[str, Any]:
+        return _shown(self._volumes.create_server_volume(server, volume))
+
+    def show(self, server: str, volume: str) -> dict[str, Any]:
+        return _shown(self._volumes.get_server_volume(server, volume))
+
+    def list(self, server: str) -> list[dict[str, Any]]:
+        return [_shown(each) for each in self._volumes.get_server_volumes(server)]
+
+    def detach(self, server: str, volume: str) -> None:
+        self._volumes.delete_server_volume(server, volume)
+
+
+def _shown(attachment: Any) -> dict[str, Any]:
+    return {name: getattr(attachment, name) for name in ("device", "serverId", "id", "volumeId")}

@@ -1,0 +1,33 @@
+"""tempest's client of the servers API, which checks each answer by a JSON schema."""
+
+from typing import Any
+
+from tempest.lib import auth
+from tempest.lib.services.compute.servers_client import ServersClient
+
+
+class Client:
+    """A user at microversion 2.1."""
+
+    def __init__(self, url: str, user: str) -> None:
+        credentials = auth.KeystoneV3Credentials(
+            username=user,
+            password=user,
+            project_name="demo",
+            user_domain_id="default",
+            project_domain_id="default",
+        )
+        provider = auth.KeystoneV3AuthProvider(credentials, f"{url}/identity/v3")
+        self._servers = ServersClient(provider, "compute", "RegionOne")
+
+    def attach(self, server: str, volume: str) -> dict[str, Any]:
+        return self._servers.attach_volume(server, volumeId=volume)["volumeAttachment"]
+
+    def show(self, server: str, volume: str) -> dict[str, Any]:
+        return self._servers.show_volume_attachment(server, volume)["volumeAttachment"]
+
+    def list(self, server: str) -> list[dict[str, Any]]:
+        return self._servers.list_volume_attachments(server)["volumeAttachments"]
+
+    def detach(self, server: str, volume: str) -> None:
+        self._servers.detach_volume(server, volume)
