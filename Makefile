@@ -3,6 +3,9 @@ PORT ?= 8774
 VAR ?= var
 TESTS ?=
 
+# libvirt's Python binding is compiled, against libvirt's own library.
+LIBVIRT := $(shell pkg-config --exists libvirt 2>/dev/null && echo ,libvirt)
+
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The version is in the stamp's name, so that another PYTHON gets another virtualenv.
@@ -58,11 +61,11 @@ clean:
 	@touch $@
 
 .venv/test: $(MADE)
-	$(PIP) --editable '.[serve,keystone,test]'
+	$(PIP) --editable '.[serve,keystone,test$(LIBVIRT)]'
 	@touch .venv/serve $@
 
 .venv/lint: $(MADE)
-	$(PIP) --editable '.[serve,keystone,test,lint]'
+	$(PIP) --editable '.[serve,keystone,test,lint$(LIBVIRT)]'
 	@touch .venv/serve .venv/test $@
 
 $(MADE): setup.cfg pyproject.toml

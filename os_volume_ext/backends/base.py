@@ -9,7 +9,6 @@ tests: inherit it, supply its fixtures, run pytest.
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 
 class ConfigurationError(ValueError):
@@ -92,7 +91,7 @@ class Backend(abc.ABC):
     whatever they are, only BackendErrors are raised; any other exception counts as OutcomeUnknown.
     """
 
-    needs_host: ClassVar[bool] = False
+    needs_host: bool = False
     """Whether ``Server.host`` must be known, also where callers don't see it (from the operator's ``compute.*``)."""
 
     @abc.abstractmethod

@@ -157,7 +157,7 @@ class BackendContract:
 
     def test_it_is_a_backend(self, backend: Backend) -> None:
         assert isinstance(backend, Backend)
-        assert isinstance(type(backend).needs_host, bool)
+        assert isinstance(backend.needs_host, bool)
 
     def test_an_unknown_option_is_refused_by_its_name(self, options: Mapping[str, str]) -> None:
         wrong = {"operation_timeout": str(PATIENCE), **options, "no_such_option": "1"}

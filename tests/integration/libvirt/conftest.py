@@ -1,0 +1,63 @@
+"""One libvirtd for the whole session, and what the tests plug into its virtual machines."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from real_libvirt import COMMANDS, ROOT, Libvirtd, Machine, give_up
+
+
+@pytest.fixture(scope="session")
+def libvirtd() -> Iterator[Libvirtd]:
+    """Give the daemon."""
+    missing = [command for command in COMMANDS if not shutil.which(command)]
+    if missing:
+        give_up(f"there is no {' and no '.join(missing)}: tools/install-system-packages installs them")
+    daemon = Libvirtd()
+    daemon.start()
+    yield daemon
+    daemon.remove()
+
+
+@pytest.fixture(scope="session")
+def guest(libvirtd: Libvirtd) -> Path:
+    """Give the folder with a small Linux, where the daemon's user can read it."""
+    done = subprocess.run([ROOT / "tools" / "make-guest"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        give_up(f"there is no guest to test with: tools/make-guest failed: {done.stderr}")
+    return libvirtd.give(Path(shutil.copytree(done.stdout.strip(), libvirtd.folder / "guest")))
+
+
+def _two(libvirtd: Libvirtd, **options) -> Iterator[list[Machine]]:
+    machines = [libvirtd.machine(**options).start() for _ in range(2)]
+    yield machines
+    for machine in machines:
+        machine.remove()
+
+
+@pytest.fixture(scope="class")
+def two_machines(libvirtd: Libvirtd) -> Iterator[list[Machine]]:
+    """Give two machines with SCSI and without an operating system, to be left as they were."""
+    yield from _two(libvirtd, bus="scsi")
+
+
+@pytest.fixture(scope="class")
+def two_guests(libvirtd: Libvirtd, guest: Path) -> Iterator[list[Machine]]:
+    """Give two machines with virtio and a Linux, to be left as they were."""
+    yield from _two(libvirtd, bus="virtio", guest=guest)
+
+
+@pytest.fixture
+def machine(libvirtd: Libvirtd) -> Iterator[Callable[..., Machine]]:
+    """Give ``machine(bus, ...)``: a new one, which runs until the test ends."""
+    made: list[Machine] = []
+
+    def make(bus: str, **options) -> Machine:
+        made.append(libvirtd.machine(bus=bus, **options))
+        return made[-1].start()
+
+    yield make
+    for each in made:
+        each.remove()
