@@ -76,15 +76,15 @@ class Domain:
     def unplug(self, volume_id: str, patience: float) -> None:
         """Take a volume away now, and wait until the guest has let go of it.
 
-        :param patience: seconds to wait.
+        :param patience: seconds to wait; libvirt itself waits 5.
         :raises OutcomeUnknown: with the reason, if it is still there then.
         """
         disks = self._live_disks(volume_id)
         if not disks:
             return
+        deadline = time.monotonic() + patience
         with self._removals.watch(self._domain.UUIDString(), {disk.alias for disk in disks}) as events:
             reasons = [self._ask_to_let_go(volume_id, disk) for disk in disks]
-            deadline = time.monotonic() + patience
             while self._live_disks(volume_id):
                 left = deadline - time.monotonic()
                 if left <= 0:

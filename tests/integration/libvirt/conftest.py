@@ -30,23 +30,16 @@ def guest(libvirtd: Libvirtd) -> Path:
     return libvirtd.give(Path(shutil.copytree(done.stdout.strip(), libvirtd.folder / "guest")))
 
 
-def _two(libvirtd: Libvirtd, **options) -> Iterator[list[Machine]]:
-    machines = [libvirtd.machine(**options).start() for _ in range(2)]
-    yield machines
-    for machine in machines:
-        machine.remove()
+@pytest.fixture(scope="session")
+def two_machines(libvirtd: Libvirtd) -> list[Machine]:
+    """Give two machines with SCSI and no operating system, to be left as they were."""
+    return [libvirtd.machine(bus="scsi", crowded=True).start() for _ in range(2)]
 
 
-@pytest.fixture(scope="class")
-def two_machines(libvirtd: Libvirtd) -> Iterator[list[Machine]]:
-    """Give two machines with SCSI and without an operating system, to be left as they were."""
-    yield from _two(libvirtd, bus="scsi")
-
-
-@pytest.fixture(scope="class")
-def two_guests(libvirtd: Libvirtd, guest: Path) -> Iterator[list[Machine]]:
+@pytest.fixture(scope="session")
+def two_guests(libvirtd: Libvirtd, guest: Path) -> list[Machine]:
     """Give two machines with virtio and a Linux, to be left as they were."""
-    yield from _two(libvirtd, bus="virtio", guest=guest)
+    return [libvirtd.machine(bus="virtio", guest=guest).start() for _ in range(2)]
 
 
 @pytest.fixture
@@ -60,4 +53,5 @@ def machine(libvirtd: Libvirtd) -> Iterator[Callable[..., Machine]]:
 
     yield make
     for each in made:
-        each.remove()
+        each.hang_up()
+        each.kill()

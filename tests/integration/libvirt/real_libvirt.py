@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -40,7 +41,7 @@ def _other_scsi_units() -> str:
 
 
 BUSES = {
-    "scsi": f"<controller type='scsi' index='0' model='virtio-scsi'/>{_other_scsi_units()}",
+    "scsi": "<controller type='scsi' index='0' model='virtio-scsi'/>",
     "virtio": "<controller type='pci' model='pcie-root-port'/>" * ROOM,
 }
 
@@ -126,9 +127,13 @@ class Libvirtd:
             return False
         return True
 
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
-        self._process.send_signal(number)
+    def freeze(self) -> None:
+        """Let it answer no more, for now."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -158,32 +163,38 @@ class Libvirtd:
         return self._machines[-1]
 
     def remove(self) -> None:
-        """End the virtual machines and the daemon, and remove the folder."""
+        """End the daemon and the virtual machines, and remove the folder."""
+        self.kill()
         for machine in self._machines:
-            machine.remove()
-        self._process.terminate()
-        self._process.wait()
+            machine.hang_up()
+            machine.kill()
         shutil.rmtree(self.folder)
 
 
 class Machine:
     """A virtual machine without an operating system, or with the one that tools/make-guest makes."""
 
-    def __init__(self, libvirtd: Libvirtd, bus: str, guest: Path | None = None) -> None:
-        """Define it. :param guest: where its vmlinuz and initramfs are."""
+    def __init__(self, libvirtd: Libvirtd, bus: str, guest: Path | None = None, crowded: bool = False) -> None:
+        """Define it.
+
+        :param guest: where the operating system's vmlinuz and initramfs are.
+        :param crowded: whether it is so full of other SCSI devices that there is room for ROOM volumes.
+        """
         self.libvirtd = libvirtd
         self.id = str(uuid.uuid4())
         self.name = f"snf-{self.id[:8]}"
-        self._console = libvirtd.folder / f"{self.id[:8]}.sock"
-        self._has_guest = guest is not None
         self.console: Console | None = None
+        self._socket = libvirtd.folder / f"{self.id[:8]}.sock"
+        self._has_guest = guest is not None
+        # The firmware of a crowded one would be busy for long.
+        self._start = ("start", self.name, *(["--paused"] if crowded else []))
         boot, serial = "", ""
         if guest:
             boot = (
                 f"<kernel>{guest}/vmlinuz</kernel><initrd>{guest}/initramfs</initrd>"
                 "<cmdline>console=ttyS0 quiet panic=-1</cmdline>"
             )
-            serial = f"<serial type='unix'><source mode='bind' path='{self._console}'/></serial>"
+            serial = f"<serial type='unix'><source mode='bind' path='{self._socket}'/></serial>"
         document = f"""
             <domain type='qemu'>
               <name>{self.name}</name>
@@ -191,10 +202,11 @@ class Machine:
               <memory unit='MiB'>{96 if guest else 16}</memory>
               <os><type arch='x86_64' machine='q35'>hvm</type>{boot}</os>
               <features><acpi/></features>
+              <pm><suspend-to-mem enabled='yes'/></pm>
               <devices>
                 <controller type='pci' index='0' model='pcie-root'/>
                 <controller type='usb' model='none'/>
-                {BUSES[bus]}
+                {BUSES[bus]}{_other_scsi_units() if crowded else ""}
                 {serial}
                 <memballoon model='none'/>
               </devices>
@@ -210,14 +222,25 @@ class Machine:
 
     def start(self) -> "Machine":
         """Start it, and wait for the guest if there is one."""
-        self.libvirtd.virsh("start", self.name)
+        self.libvirtd.virsh(*self._start)
         if self._has_guest:
-            self.console = Console(self._console)
+            self.console = Console(self._socket)
         return self
 
     def stop(self) -> None:
-        """Pull the plug."""
-        self.libvirtd.virsh("destroy", self.name, succeed=False)
+        """Pull the plug; ``virsh destroy`` takes longer."""
+        self.hang_up()
+        self.kill()
+        wait_for("the machine's end", lambda: self.libvirtd.virsh("domstate", self.name, succeed=False) != "running")
+
+    def kill(self) -> None:
+        """End its QEMU, whoever sees it."""
+        pid = self.libvirtd.folder / "run" / "libvirt" / "qemu" / "run" / f"{self.name}.pid"
+        with suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int(pid.read_text()), signal.SIGKILL)
+
+    def hang_up(self) -> None:
+        """Let go of the guest's serial line."""
         if self.console:
             self.console.close()
 
@@ -269,6 +292,14 @@ class Console:
         self._heard = ""
         assert status.strip() == "0", printed
         return printed.replace("\r\n", "\n").strip()
+
+    def wait_for(self, device: str) -> None:
+        """Wait until the guest has a device: it is told of one when that is plugged in already."""
+        self.run(f"until test -e {device}; do usleep 10000; done")
+
+    def sleep(self) -> None:
+        """Let the guest suspend itself to memory."""
+        self._say("echo mem >/sys/power/state")
 
     def _say(self, command: str) -> None:
         self._line.sendall(command.encode() + b"\n")
