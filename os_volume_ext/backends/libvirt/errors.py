@@ -10,20 +10,16 @@ from ..base import AttachRefused, BackendError, BackendUnavailable, OutcomeUnkno
 
 LOG = logging.getLogger(__name__)
 
-# What libvirt answers about a change when it did not make it. Callers read the words of AttachRefused, and must not
-# read libvirt's own, which tell paths and hosts; those are for the log. Any other code: no one knows what happened.
-_CERTAIN: Mapping[int, tuple[type[BackendError], str]] = {
+# What libvirt's refusals of a change are, and how to say so. Callers read the words of AttachRefused, and must not read
+# libvirt's own, which tell paths and hosts; those are for the log.
+_REFUSALS: Mapping[int, tuple[type[BackendError], str]] = {
     libvirt.VIR_ERR_NO_DOMAIN: (ServerNotFound, "there is no such domain"),
     libvirt.VIR_ERR_AUTH_FAILED: (BackendUnavailable, "libvirt refused the login"),
-    libvirt.VIR_ERR_AUTH_CANCELLED: (BackendUnavailable, "libvirt refused the login"),
-    libvirt.VIR_ERR_AUTH_UNAVAILABLE: (BackendUnavailable, "libvirt refused the login"),
     libvirt.VIR_ERR_ACCESS_DENIED: (BackendUnavailable, "libvirt does not allow it"),
     libvirt.VIR_ERR_OPERATION_DENIED: (BackendUnavailable, "the connection to libvirt may only read"),
     libvirt.VIR_ERR_OPERATION_TIMEOUT: (BackendUnavailable, "the domain is busy"),
     libvirt.VIR_ERR_RESOURCE_BUSY: (BackendUnavailable, "the domain is busy"),
     libvirt.VIR_ERR_OPERATION_INVALID: (AttachRefused, "the server's state forbids it"),
-    libvirt.VIR_ERR_OPERATION_FAILED: (AttachRefused, "the hypervisor could not do it"),
-    libvirt.VIR_ERR_INTERNAL_ERROR: (AttachRefused, "the hypervisor could not do it"),
     libvirt.VIR_ERR_SYSTEM_ERROR: (AttachRefused, "the host can't use the volume's source"),
     libvirt.VIR_ERR_NO_SECRET: (AttachRefused, "the host has no such secret as the volume's source names"),
     libvirt.VIR_ERR_DEVICE_MISSING: (AttachRefused, "the domain has no such disk"),
@@ -31,10 +27,8 @@ _CERTAIN: Mapping[int, tuple[type[BackendError], str]] = {
     libvirt.VIR_ERR_OPERATION_UNSUPPORTED: (AttachRefused, "the hypervisor does not support it"),
     libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED: (AttachRefused, "the hypervisor does not support it"),
     libvirt.VIR_ERR_NO_SUPPORT: (AttachRefused, "the hypervisor does not support it"),
-    libvirt.VIR_ERR_INVALID_ARG: (AttachRefused, "the hypervisor does not take it"),
-    libvirt.VIR_ERR_XML_ERROR: (AttachRefused, "the hypervisor does not take it"),
-    libvirt.VIR_ERR_XML_DETAIL: (AttachRefused, "the hypervisor does not take it"),
 }
+_OTHER_REFUSAL = AttachRefused, "the hypervisor could not do it"
 
 # Where the connection itself broke, the code is that of whatever broke it.
 _CONNECTION = frozenset((libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE))
@@ -56,15 +50,17 @@ def changing(what: str) -> Iterator[None]:
     """Around one call that changes a domain.
 
     :param what: the call, for the log.
-    :raises BackendError: for libvirt's errors; all but OutcomeUnknown as libvirt's word that it did nothing.
+    :raises OutcomeUnknown: if the connection broke.
+    :raises BackendUnavailable, ServerNotFound, AttachRefused: if libvirt answered with an error. What it changed before
+        that, if anything, the domain's XML shows.
     """
     try:
         yield
     except libvirt.libvirtError as error:
         LOG.warning("%s: libvirt answered: %s", what, error)
-        if error.get_error_domain() in _CONNECTION or error.get_error_code() not in _CERTAIN:
+        if error.get_error_domain() in _CONNECTION:
             raise OutcomeUnknown(str(error)) from error
-        kind, words = _CERTAIN[error.get_error_code()]
+        kind, words = _REFUSALS.get(error.get_error_code(), _OTHER_REFUSAL)
         raise kind(words) from error
 
 

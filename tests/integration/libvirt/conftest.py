@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from real_libvirt import COMMANDS, ROOT, Libvirtd, Machine, give_up
+from real_libvirt import COMMANDS, IDS, ROOT, Libvirtd, Machine, give_up
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +38,8 @@ def two_machines(libvirtd: Libvirtd) -> list[Machine]:
 
 @pytest.fixture(scope="session")
 def two_guests(libvirtd: Libvirtd, guest: Path) -> list[Machine]:
-    """Give two machines with virtio and a Linux, to be left as they were."""
-    return [libvirtd.machine(bus="virtio", guest=guest).start() for _ in range(2)]
+    """Give two machines with virtio and a Linux, servers of the sample's, to be left as they were."""
+    return [libvirtd.machine(bus="virtio", server_id=each, guest=guest).start() for each in IDS]
 
 
 @pytest.fixture

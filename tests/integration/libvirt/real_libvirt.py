@@ -27,6 +27,11 @@ PATIENCE = 60  # seconds for what should take less than one
 # As root, libvirtd would be the system's. QEMU is then nobody's too, and must reach its files.
 USER = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
+# Two servers of the sample's: their UUIDs and the names of their domains.
+IDS = {
+    "4335bab6-6086-4247-8274-8b8b048edaaa": "snf-1134",
+    "20f0cb44-7b00-4019-a612-364777cd2931": "snf-1135",
+}
 ROOM = 8  # for how many volumes a machine has places
 
 
@@ -119,7 +124,7 @@ class Libvirtd:
         wait_for("libvirtd's socket", self._answers)
 
     def _answers(self) -> bool:
-        assert self._process.poll() is None, (self.folder / "libvirtd.log").read_text()
+        assert self.runs(), (self.folder / "libvirtd.log").read_text()
         try:
             with closing(socket.socket(socket.AF_UNIX)) as connection:
                 connection.connect(str(self._socket))
@@ -134,6 +139,10 @@ class Libvirtd:
     def thaw(self) -> None:
         """Let it go on."""
         self._process.send_signal(signal.SIGCONT)
+
+    def runs(self) -> bool:
+        """Say whether it does."""
+        return self._process.poll() is None
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -174,15 +183,23 @@ class Libvirtd:
 class Machine:
     """A virtual machine without an operating system, or with the one that tools/make-guest makes."""
 
-    def __init__(self, libvirtd: Libvirtd, bus: str, guest: Path | None = None, crowded: bool = False) -> None:
+    def __init__(
+        self,
+        libvirtd: Libvirtd,
+        bus: str,
+        server_id: str | None = None,
+        guest: Path | None = None,
+        crowded: bool = False,
+    ) -> None:
         """Define it.
 
+        :param server_id: one of the sample's servers, otherwise it is a new one.
         :param guest: where the operating system's vmlinuz and initramfs are.
         :param crowded: whether it is so full of other SCSI devices that there is room for ROOM volumes.
         """
         self.libvirtd = libvirtd
-        self.id = str(uuid.uuid4())
-        self.name = f"snf-{self.id[:8]}"
+        self.id = server_id or str(uuid.uuid4())
+        self.name = IDS.get(self.id, f"snf-{self.id[:8]}")
         self.console: Console | None = None
         self._socket = libvirtd.folder / f"{self.id[:8]}.sock"
         self._has_guest = guest is not None
@@ -249,6 +266,11 @@ class Machine:
         self.stop()
         self.libvirtd.virsh("undefine", self.name, succeed=False)
 
+    def sleep(self) -> None:
+        """Let the guest suspend itself to memory."""
+        self.console.say("echo mem >/sys/power/state")
+        wait_for("the guest's sleep", lambda: self.libvirtd.virsh("domstate", self.name) == "pmsuspended")
+
     def clear(self) -> None:
         """Take away what was attached, or else start anew."""
         for target in self.disks(inactive=True).values():
@@ -281,12 +303,12 @@ class Console:
         self._line.settimeout(0.2)
         self._heard = ""
         # What is written before the guest listens is lost. The quotes are for a line that echoes what is written.
-        wait_for("the guest's start", lambda: self._say("echo u''p") or self._hears("up\r\n"))
+        wait_for("the guest's start", lambda: self.say("echo u''p") or self._hears("up\r\n"))
 
     def run(self, command: str) -> str:
         """Run a command in the guest and return what it printed. It fails if the command does."""
         mark = uuid.uuid4().hex
-        self._say(f"echo begin''-{mark}; {command}; echo end''-{mark} $?")
+        self.say(f"echo begin''-{mark}; {command}; echo end''-{mark} $?")
         wait_for(f"{command!r} in the guest", lambda: self._hears(f"end-{mark} ", "\n"))
         printed, _, status = self._heard.partition(f"begin-{mark}")[2].partition(f"end-{mark} ")
         self._heard = ""
@@ -297,11 +319,8 @@ class Console:
         """Wait until the guest has a device: it is told of one when that is plugged in already."""
         self.run(f"until test -e {device}; do usleep 10000; done")
 
-    def sleep(self) -> None:
-        """Let the guest suspend itself to memory."""
-        self._say("echo mem >/sys/power/state")
-
-    def _say(self, command: str) -> None:
+    def say(self, command: str) -> None:
+        """Write a line to the guest."""
         self._line.sendall(command.encode() + b"\n")
 
     def _hears(self, text: str, then: str = "") -> bool:
