@@ -3,6 +3,7 @@
 import subprocess
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -94,6 +95,24 @@ def attached(backend, machine, volume):
         return backend.attach(machine.server, volume, None)
     except AttachRefused:
         return None
+
+
+@pytest.mark.parametrize("bus", ["scsi", "virtio"])
+def test_libvirt_takes_every_kind_of_source(new_backend, libvirtd, machine, bus):
+    """Whether they are there, libvirt sees when the machine starts."""
+    backend, stopped = new_backend(bus), machine(bus)
+    stopped.stop()
+    login = f"user=cinder&secret={uuid.uuid4()}"
+    sources = {
+        "rbd:volumes/1": "volumes/1",
+        f"rbd://mon1:6789,[fd00::2]/volumes/2?{login}": "volumes/2",
+        f"iscsi://storage:3260/iqn.2026-01.com.example:disk/1?{login}": "iqn.2026-01.com.example:disk/1",
+        "nbd://storage/disk": "disk",
+        "/dev/null": "/dev/null",
+    }
+    for number, source in enumerate(sources):
+        backend.attach(stopped.server, Volume(str(number), "demo", source), None)
+    assert list(stopped.blocks().values()) == list(sources.values())
 
 
 # What lasts
