@@ -5,7 +5,7 @@ import uuid
 import pytest
 from real_libvirt import ROOM, backend_class
 
-from os_volume_ext.backends.base import Server
+from os_volume_ext.backends.base import Server, Volume
 from os_volume_ext.testing import BackendContract
 
 LibvirtBackend = backend_class()
@@ -40,6 +40,19 @@ class LibvirtContract(BackendContract):
     @pytest.fixture
     def new_volume(self, libvirtd):
         return libvirtd.volume
+
+    @pytest.fixture
+    def unusable_volume(self):
+        return Volume("9", "demo", "/nowhere/disk.img")
+
+    @pytest.fixture
+    def unreachable_backend(self, libvirtd):
+        return LibvirtBackend({"uri": libvirtd.uri.replace("libvirt-sock", "no-sock"), "bus": self.bus})
+
+    @pytest.fixture
+    def stubborn_server(self, machine):
+        # Without an operating system: it lets go of a SCSI disk all the same, and of a virtio one never.
+        return machine(self.bus).server if self.bus == "virtio" else None
 
 
 class TestSCSI(LibvirtContract):

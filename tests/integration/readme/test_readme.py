@@ -425,6 +425,18 @@ class TestTheBackendOfTheReadme(BackendContract):
         numbers = iter(range(1, 1000))
         return lambda: Volume(str(next(numbers)), "demo")
 
+    @pytest.fixture
+    def unusable_volume(self) -> Volume | None:
+        return Volume("a/b", "demo")
+
+    @pytest.fixture
+    def unreachable_backend(self, tmp_path: Path) -> Backend | None:
+        return marks_backend()({"root": str(tmp_path / "missing")})
+
+    @pytest.fixture
+    def stubborn_server(self) -> Server | None:
+        return None
+
 
 def test_its_entry_point_makes_the_backend_known_by_its_name(run_command: Callable[..., str], tmp_path: Path) -> None:
     [(group, points)] = tomllib.loads(block("toml", containing="entry-points"))["project"]["entry-points"].items()
