@@ -17,9 +17,6 @@ LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PINGS = 3
-"""How many of its pings a connection may leave unanswered before it counts as lost."""
-
 
 class Connections:
     """One connection for each URI in each process."""
@@ -63,7 +60,8 @@ class Connections:
             has_events = events.loop()
             connection = libvirt.open(uri)
             if has_events:
-                connection.setKeepAlive(max(1, round(self._timeout / PINGS)), PINGS - 1)
+                # Two pings may stay unanswered; at the third it is lost.
+                connection.setKeepAlive(max(1, round(self._timeout / 3)), 2)
                 self.removals.listen(connection)
             opened.set_result(connection)
             LOG.info("connected to %s", uri)

@@ -151,6 +151,8 @@ class View:
 
         :raises AttachRefused: if the volume's id, source or format can't be one here, or there is no such bus.
         """
+        if not _VOLUME_ID.fullmatch(volume.id):
+            raise AttachRefused(f"{volume.id!r} can't be the id of a volume here")
         disk = etree.Element("disk", device="disk")
         etree.SubElement(disk, "driver", name="qemu", type=_format(volume))
         try:
@@ -165,8 +167,6 @@ class View:
             disk.append(self._scsi_address(device))
         if volume.multiattach:
             etree.SubElement(disk, "shareable")
-        if not _VOLUME_ID.fullmatch(volume.id):
-            raise AttachRefused(f"{volume.id!r} can't be the id of a volume here")
         etree.SubElement(disk, "serial").text = volume.id
         # libvirt keeps aliases unique: of several that attach the same volume at once, one succeeds.
         etree.SubElement(disk, "alias", name=f"ua-{volume.id}")
