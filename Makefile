@@ -3,6 +3,9 @@ PORT ?= 8774
 VAR ?= var
 TESTS ?=
 
+# libvirt's Python binding is compiled, against libvirt's own library.
+LIBVIRT := $(shell pkg-config --exists libvirt 2>/dev/null && echo ,libvirt)
+
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The version is in the stamp's name, so that another PYTHON gets another virtualenv.
@@ -67,11 +70,11 @@ clean:
 	@touch $@
 
 .venv/test: $(MADE)
-	$(PIP) --editable '.[serve,keystone,docs,test]'
+	$(PIP) --editable '.[serve,keystone,docs,test$(LIBVIRT)]'
 	@touch .venv/serve .venv/docs $@
 
 .venv/lint: $(MADE)
-	$(PIP) --editable '.[serve,keystone,docs,test,lint]'
+	$(PIP) --editable '.[serve,keystone,docs,test,lint$(LIBVIRT)]'
 	@touch .venv/serve .venv/docs .venv/test $@
 
 $(MADE): setup.cfg pyproject.toml

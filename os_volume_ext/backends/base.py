@@ -9,7 +9,6 @@ tests: inherit it, supply its fixtures, run pytest.
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 
 class ConfigurationError(ValueError):
@@ -92,8 +91,11 @@ class Backend(abc.ABC):
     whatever they are, only BackendErrors are raised; any other exception counts as OutcomeUnknown.
     """
 
-    needs_host: ClassVar[bool] = False
-    """Whether ``Server.host`` must be known, also where callers don't see it (from the operator's ``compute.*``)."""
+    needs_host: bool = False
+    """Whether ``host`` and ``instance_name`` of servers must be known, also where callers don't see them.
+
+    They come from the operator's ``compute.*`` then. It may depend on the options.
+    """
 
     @abc.abstractmethod
     def __init__(self, options: Mapping[str, str]) -> None:
@@ -131,10 +133,11 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def attached(self, server: Server) -> Mapping[str, str]:
-        """Say which volumes the server really has now.
+        """Say which volumes the server really has now, or will have when it starts again.
 
         :return: the device of each by the volume's id; "" if the backend can't say.
-        :raises BackendUnavailable, ServerNotFound: if there is no telling.
+        :raises BackendUnavailable: if there is no telling. A backend out of reach must not look like servers gone.
+        :raises ServerNotFound: if there is no such server.
         """
 
     @abc.abstractmethod

@@ -20,6 +20,7 @@ and so on with the other fixtures that say "Supply ..." below. Run it against th
 
 import multiprocessing
 import threading
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,8 +33,10 @@ from ..backends.base import (
     AttachRefused,
     Backend,
     BackendError,
+    BackendUnavailable,
     ConfigurationError,
     DeviceInUse,
+    OutcomeUnknown,
     Server,
     ServerNotFound,
     TooManyAttachments,
@@ -47,6 +50,9 @@ DECLARATIONS = ("backend_class", "limit", "requestable_device", "reports_devices
 
 PATIENCE = 60
 """Seconds after which threads and processes that should have met or ended are given up."""
+
+OPERATION_TIMEOUT = 12
+"""The ``operation_timeout`` of a backend of which it is tested."""
 
 HOSTILE_NAMES = (
     "",
@@ -119,6 +125,23 @@ class BackendContract:
         """Supply a function that makes a new volume at each call, one that can be attached and is attached nowhere."""
         raise NotImplementedError("Supply the fixture `new_volume`: a function that makes a volume at each call.")
 
+    # The same for what may go wrong; None where it can't. The real thing, not a fake, where there is a way to it.
+
+    @pytest.fixture
+    def unusable_volume(self) -> Volume | None:
+        """Supply a volume that can't be attached, such as one whose source does not exist."""
+        raise NotImplementedError("Supply the fixture `unusable_volume`: a volume that can't be attached, or None.")
+
+    @pytest.fixture
+    def unreachable_backend(self) -> Backend | None:
+        """Supply a backend that can't reach what it works with, such as its hypervisor."""
+        raise NotImplementedError("Supply the fixture `unreachable_backend`: one that reaches nothing, or None.")
+
+    @pytest.fixture
+    def stubborn_server(self) -> Server | None:
+        """Supply a server that takes a volume and does not let go of it."""
+        raise NotImplementedError("Supply the fixture `stubborn_server`: one that lets go of no volume, or None.")
+
     # What follows from that.
 
     @pytest.fixture
@@ -157,7 +180,7 @@ class BackendContract:
 
     def test_it_is_a_backend(self, backend: Backend) -> None:
         assert isinstance(backend, Backend)
-        assert isinstance(type(backend).needs_host, bool)
+        assert isinstance(backend.needs_host, bool)
 
     def test_an_unknown_option_is_refused_by_its_name(self, options: Mapping[str, str]) -> None:
         wrong = {"operation_timeout": str(PATIENCE), **options, "no_such_option": "1"}
@@ -373,6 +396,57 @@ class BackendContract:
         with pytest.raises(ServerNotFound):
             backend.attached(unknown_server)
 
+    # A volume, a hypervisor or a server that is not as it should be.
+
+    def test_a_volume_that_can_not_be_used_is_refused_and_nothing_happens(
+        self,
+        backend: Backend,
+        server: Server,
+        unusable_volume: Volume | None,
+    ) -> None:
+        if unusable_volume is None:
+            pytest.skip("unusable_volume is None: every volume can be attached")
+        for _ in range(2):
+            with pytest.raises(AttachRefused) as refused:
+                backend.attach(server, unusable_volume, None)
+            assert dict(backend.attached(server)) == {}
+        # Whoever asked gets to read the reason.
+        assert not unusable_volume.source or unusable_volume.source not in str(refused.value)
+
+    def test_an_unreachable_backend_does_not_pass_its_check(self, unreachable_backend: Backend | None) -> None:
+        with pytest.raises(BackendUnavailable):
+            _or_skip(unreachable_backend).check()
+
+    def test_an_unreachable_backend_does_not_take_a_server_for_gone(
+        self,
+        unreachable_backend: Backend | None,
+        server: Server,
+        volume: Volume,
+    ) -> None:
+        backend = _or_skip(unreachable_backend)
+        with pytest.raises(BackendUnavailable):
+            backend.attach(server, volume, None)
+        with pytest.raises(BackendUnavailable):
+            backend.detach(server, volume, "")
+        with pytest.raises(BackendUnavailable):
+            backend.attached(server)
+
+    def test_a_server_that_does_not_let_go_leaves_the_outcome_open_in_time(
+        self,
+        options: Mapping[str, str],
+        stubborn_server: Server | None,
+        volume: Volume,
+    ) -> None:
+        if stubborn_server is None:
+            pytest.skip("stubborn_server is None: every server lets go")
+        backend = self.backend_class({**options, "operation_timeout": str(OPERATION_TIMEOUT)})
+        device = backend.attach(stubborn_server, volume, None)
+        began = time.monotonic()
+        with pytest.raises(OutcomeUnknown):
+            backend.detach(stubborn_server, volume, device)
+        assert time.monotonic() - began < OPERATION_TIMEOUT
+        assert dict(backend.attached(stubborn_server)) == {volume.id: device}
+
     # A device that was asked for.
 
     def test_a_device_asked_for_is_the_one_that_the_disk_gets(
@@ -555,6 +629,30 @@ class BackendContract:
         _together([lambda: backend.detach(server, volume, device)] * 8)
         assert dict(backend.attached(server)) == {}
 
+    def test_threads_that_detach_different_volumes_detach_them_all(
+        self,
+        backend: Backend,
+        server: Server,
+        new_volume: Callable[[], Volume],
+    ) -> None:
+        volumes = [new_volume() for _ in range(self._crowd)]
+        _together([_call(backend.detach, server, each, backend.attach(server, each, None)) for each in volumes])
+        assert dict(backend.attached(server)) == {}
+
+    def test_volumes_that_come_while_others_go_are_there(
+        self,
+        backend: Backend,
+        server: Server,
+        new_volume: Callable[[], Volume],
+    ) -> None:
+        half = self._crowd // 2
+        going, coming = [new_volume() for _ in range(half)], [new_volume() for _ in range(half)]
+        detaching = [_call(backend.detach, server, each, backend.attach(server, each, None)) for each in going]
+        attaching = [_call(backend.attach, server, each, None) for each in coming]
+        devices = [str(answer) for answer in _together([*attaching, *detaching])[:half]]
+        self._assert_distinct(devices)
+        assert dict(backend.attached(server)) == dict(zip([each.id for each in coming], devices, strict=True))
+
     def test_threads_that_want_the_same_device_do_not_share_it(
         self,
         backend: Backend,
@@ -683,6 +781,12 @@ class BackendContract:
             return
         assert dict(backend.attached(server)) == {volume.id: got}
         backend.detach(server, volume, got)
+
+
+def _or_skip(backend: Backend | None) -> Backend:
+    if backend is None:
+        pytest.skip("unreachable_backend is None: there is nothing to be reached")
+    return backend
 
 
 def _call(function: Callable[..., T], *arguments: object) -> Callable[[], T]:

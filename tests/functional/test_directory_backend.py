@@ -56,6 +56,20 @@ class TestDirectoryBackend(BackendContract):
     def new_volume(self):
         return lambda: Volume(str(uuid.uuid4()), "demo")
 
+    @pytest.fixture
+    def unusable_volume(self):
+        return Volume("9", "demo", "/nowhere/disk.img")
+
+    @pytest.fixture
+    def unreachable_backend(self, tmp_path):
+        backend = DirectoryBackend({"root": str(tmp_path / "unmounted")})
+        (tmp_path / "unmounted").rename(tmp_path / "elsewhere")
+        return backend
+
+    @pytest.fixture
+    def stubborn_server(self):
+        return None
+
 
 class TestDirectoryBackendWithSources(TestDirectoryBackend):
     """The same for volumes whose bytes are elsewhere."""

@@ -14,14 +14,17 @@ import uuid
 import pytest
 
 from os_volume_ext.backends.base import (
-    AttachRefused, DeviceInUse, OutcomeUnknown, Server, ServerNotFound, TooManyAttachments, Volume,
+    AttachRefused, BackendUnavailable, DeviceInUse, OutcomeUnknown, Server, ServerNotFound, TooManyAttachments, Volume,
 )
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.testing import BackendContract
 
 
 class Good(DirectoryBackend):
-    pass
+    def detach(self, server, volume, device):
+        if server.id == "stubborn":
+            raise OutcomeUnknown("it does not let go")
+        super().detach(server, volume, device)
 
 {backend}
 
@@ -51,6 +54,20 @@ class TestIt(BackendContract):
     @pytest.fixture
     def new_volume(self):
         return lambda: Volume(uuid.uuid4().hex, "demo")
+
+    @pytest.fixture
+    def unusable_volume(self):
+        return Volume("unusable", "demo", "/nowhere/disk.img")
+
+    @pytest.fixture
+    def unreachable_backend(self, tmp_path):
+        backend = self.backend_class({{"root": str(tmp_path / "unmounted"), "operation_timeout": "60"}})
+        (tmp_path / "unmounted").rename(tmp_path / "elsewhere")
+        return backend
+
+    @pytest.fixture
+    def stubborn_server(self, tmp_path):
+        return self.made(tmp_path, "stubborn")
 
     def made(self, root, server_id):
         (root / "servers" / server_id).mkdir(parents=True)
@@ -102,7 +119,7 @@ def test_a_subclass_runs_every_test_of_the_contract(outcomes):
 def test_a_backend_with_fewer_capabilities_passes_where_it_refuses(outcomes):
     result = outcomes(
         """
-class Modest(DirectoryBackend):
+class Modest(Good):
     def attach(self, server, volume, device):
         if volume.multiattach or device and volume.id not in self.attached(server):
             raise AttachRefused("not supported")
@@ -138,13 +155,74 @@ def test_a_missing_declaration_is_named(outcomes, attribute):
     assert f"TestIt must declare {attribute}" in result["reasons"]
 
 
-@pytest.mark.parametrize("fixture", ["options", "server", "other_server", "unknown_server", "new_volume"])
+FAULTS = ("unusable_volume", "unreachable_backend", "stubborn_server")
+
+
+@pytest.mark.parametrize("fixture", ["options", "server", "other_server", "unknown_server", "new_volume", *FAULTS])
 def test_a_missing_fixture_is_named(outcomes, fixture):
-    result = outcomes(attributes=f"    del {fixture}", only="servers_are_apart or detach_from_an_unknown")
+    only = "servers_are_apart or detach_from_an_unknown or can_not_be_used or its_check or let_go"
+    result = outcomes(attributes=f"    del {fixture}", only=only)
     assert f"NotImplementedError: Supply the fixture `{fixture}`" in result["reasons"]
 
 
+def test_what_can_not_go_wrong_is_skipped(outcomes):
+    nothing = "\n".join(f"    @pytest.fixture\n    def {name}(self):\n        return None\n" for name in FAULTS)
+    result = outcomes(attributes=nothing, only="can_not_be_used or unreachable or let_go")
+    assert (result["passed"], result["failed"], len(result["skipped"])) == (set(), set(), 4)
+
+
 BAD = {
+    "one that attaches what is not there": (
+        """
+    def attach(self, server, volume, device):
+        return super().attach(server, Volume(volume.id, volume.project_id), device)
+""",
+        {"test_a_volume_that_can_not_be_used_is_refused_and_nothing_happens"},
+    ),
+    "one that tells where it looked": (
+        """
+    def attach(self, server, volume, device):
+        try:
+            return super().attach(server, volume, device)
+        except AttachRefused:
+            raise AttachRefused(f"there is no {volume.source}")
+""",
+        {"test_a_volume_that_can_not_be_used_is_refused_and_nothing_happens"},
+    ),
+    "one that takes servers out of reach for gone": (
+        """
+    def attached(self, server):
+        try:
+            return super().attached(server)
+        except BackendUnavailable:
+            raise ServerNotFound("it is not there")
+""",
+        {"test_an_unreachable_backend_does_not_take_a_server_for_gone"},
+    ),
+    "one that is always well": (
+        """
+    def check(self):
+        pass
+""",
+        {"test_an_unreachable_backend_does_not_pass_its_check"},
+    ),
+    "one that hopes that the server will let go": (
+        """
+    def detach(self, server, volume, device):
+        if server.id != "stubborn":
+            super().detach(server, volume, device)
+""",
+        {"test_a_server_that_does_not_let_go_leaves_the_outcome_open_in_time"},
+    ),
+    "one that detaches more than it should": (
+        """
+    def detach(self, server, volume, device):
+        threading.Event().wait(0.2)  # until others have come
+        for volume_id in self.attached(server):
+            super().detach(server, Volume(volume_id, "demo"), device)
+""",
+        {"test_volumes_that_come_while_others_go_are_there", "test_detach_leaves_the_other_volumes"},
+    ),
     "one that is not idempotent": (
         """
     def attach(self, server, volume, device):

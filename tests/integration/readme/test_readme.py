@@ -1,4 +1,4 @@
-"""What README.rst says is so: its examples print what it shows, and its backend works.
+"""What README.rst says is so: its examples print what it shows.
 
 A block of the kind ``console`` is run: lines that begin with ``$`` are commands, what follows is what they print.
 A block of the kind ``sh`` is not run. Only dates and request ids may differ, and the newlines at the end.
@@ -11,18 +11,14 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from docutils import nodes
 from docutils.core import publish_doctree
 
-from os_volume_ext.backends.base import Backend, Server, Volume
 from os_volume_ext.dialects import DIALECTS
-from os_volume_ext.testing import BackendContract
 
 ROOT = Path(__file__).resolve().parents[3]
 README = ROOT / "README.rst"
@@ -182,69 +178,3 @@ def test_the_two_commands_come_first() -> None:
 def test_the_environment_it_asks_for_is_that_of_its_examples() -> None:
     text = block("sh", containing="OS_VOLUME_EXT_PASTE")
     assert text == 'export PATH="$PWD/.venv/bin:$PATH" OS_VOLUME_EXT_PASTE=etc/api-paste.ini'
-
-
-# -- the backend --------------------------------------------------------------------------------------
-
-
-@functools.cache
-def marks_backend() -> type[Backend]:
-    names: dict[str, Any] = {"__name__": "marks"}
-    exec(block("python", containing="MarksBackend"), names)
-    return names["MarksBackend"]
-
-
-class TestTheBackendOfTheReadme(BackendContract):
-    backend_class = property(lambda self: marks_backend())
-    limit = None
-    requestable_device = None
-    reports_devices = False
-    multiattach = True
-
-    @pytest.fixture
-    def options(self, tmp_path: Path) -> Mapping[str, str]:
-        return {"root": str(tmp_path)}
-
-    @pytest.fixture
-    def server(self, tmp_path: Path) -> Server:
-        (tmp_path / "1134").mkdir()
-        return Server("1134", "demo", "ACTIVE")
-
-    @pytest.fixture
-    def other_server(self, tmp_path: Path) -> Server:
-        (tmp_path / "1135").mkdir()
-        return Server("1135", "demo", "ACTIVE")
-
-    @pytest.fixture
-    def unknown_server(self) -> Server:
-        return Server("1136", "demo", "ACTIVE")
-
-    @pytest.fixture
-    def new_volume(self) -> Callable[[], Volume]:
-        numbers = iter(range(1, 1000))
-        return lambda: Volume(str(next(numbers)), "demo")
-
-
-def test_its_entry_point_makes_the_backend_known_by_its_name(run_command: Callable[..., str], tmp_path: Path) -> None:
-    [(group, points)] = tomllib.loads(block("toml", containing="entry-points"))["project"]["entry-points"].items()
-    site, disks = tmp_path / "site", tmp_path / "disks"
-    info = site / "marks-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "marks.py").write_text(block("python", containing="MarksBackend"))
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: marks\nVersion: 1.0\n")
-    lines = [f"{name} = {where}" for name, where in points.items()]
-    (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]))
-    paste = tmp_path / "api-paste.ini"
-    paste.write_text(
-        "[filter:volumes]\n"
-        "use = egg:os-volume-ext\n"
-        "database.url = sqlite:///%(here)s/volumes.db\n"
-        "backend = marks\n"
-        "backend.root = %(here)s/disks\n"
-    )
-    (disks / "1134").mkdir(parents=True)
-    (disks / "1134" / "9").touch()
-    command = ("attachment", "adopt", "1134", "9", "--project", "demo", "--paste", paste, "-c", "state", "-f", "value")
-    # stevedore remembers entry points in a folder below the cache's.
-    environment = {"PYTHONPATH": str(site), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    assert run_command(*CLI, *command, cwd=tmp_path, **environment) == "attached\n"

@@ -1,0 +1,1 @@
+"""The backend for virtual machines under libvirt (extra ``[libvirt]``); see ``backend``."""

@@ -1,0 +1,57 @@
+"""One libvirtd for the whole session, and what the tests plug into its virtual machines."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from real_libvirt import COMMANDS, IDS, ROOT, Libvirtd, Machine, give_up
+
+
+@pytest.fixture(scope="session")
+def libvirtd() -> Iterator[Libvirtd]:
+    """Give the daemon."""
+    missing = [command for command in COMMANDS if not shutil.which(command)]
+    if missing:
+        give_up(f"there is no {' and no '.join(missing)}: tools/install-system-packages installs them")
+    daemon = Libvirtd()
+    daemon.start()
+    yield daemon
+    daemon.remove()
+
+
+@pytest.fixture(scope="session")
+def guest(libvirtd: Libvirtd) -> Path:
+    """Give the folder with a small Linux, where the daemon's user can read it."""
+    done = subprocess.run([ROOT / "tools" / "make-guest"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        give_up(f"there is no guest to test with: tools/make-guest failed: {done.stderr}")
+    return libvirtd.give(Path(shutil.copytree(done.stdout.strip(), libvirtd.folder / "guest")))
+
+
+@pytest.fixture(scope="session")
+def two_machines(libvirtd: Libvirtd) -> list[Machine]:
+    """Give two machines with SCSI and no operating system, to be left as they were."""
+    return [libvirtd.machine(bus="scsi", crowded=True).start() for _ in range(2)]
+
+
+@pytest.fixture(scope="session")
+def two_guests(libvirtd: Libvirtd, guest: Path) -> list[Machine]:
+    """Give two machines with virtio and a Linux, servers of the sample's, to be left as they were."""
+    return [libvirtd.machine(bus="virtio", server_id=each, guest=guest).start() for each in IDS]
+
+
+@pytest.fixture
+def machine(libvirtd: Libvirtd) -> Iterator[Callable[..., Machine]]:
+    """Give ``machine(bus, ...)``: a new one, which runs until the test ends."""
+    made: list[Machine] = []
+
+    def make(bus: str, **options) -> Machine:
+        made.append(libvirtd.machine(bus=bus, **options))
+        return made[-1].start()
+
+    yield make
+    for each in made:
+        each.hang_up()
+        each.kill()

@@ -1,0 +1,333 @@
+"""A real libvirtd with QEMU, of our own: a user session's, with all its state in one folder; and virtual machines."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from lxml import etree
+
+from os_volume_ext.backends.base import Backend, Server, Volume
+
+ROOT = Path(__file__).resolve().parents[3]
+COMMANDS = ("libvirtd", "virsh", "qemu-system-x86_64", "qemu-img")
+PATIENCE = 60  # seconds for what should take less than one
+
+# As root, libvirtd would be the system's. QEMU is then nobody's too, and must reach its files.
+USER = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+
+# Two servers of the sample's: their UUIDs and the names of their domains.
+IDS = {
+    "4335bab6-6086-4247-8274-8b8b048edaaa": "snf-1134",
+    "20f0cb44-7b00-4019-a612-364777cd2931": "snf-1135",
+}
+ROOM = 8  # for how many volumes a machine has places
+
+
+def _other_scsi_units() -> str:
+    """Take the places that are too many to be filled in tests, with empty drives."""
+    letters = [first + second for first in " abcdefghi" for second in "abcdefghijklmnopqrstuvwxyz"]
+    return "".join(
+        f"<disk type='file' device='cdrom'><target dev='sd{letters[unit].strip()}' bus='scsi'/>"
+        f"<address type='drive' controller='0' unit='{unit}'/></disk>"
+        for unit in range(ROOM, 256)
+    )
+
+
+BUSES = {
+    "scsi": "<controller type='scsi' index='0' model='virtio-scsi'/>",
+    "virtio": "<controller type='pci' model='pcie-root-port'/>" * ROOM,
+}
+
+
+def give_up(reason: str, **options: bool) -> NoReturn:
+    """Skip, but fail in CI."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason, **options)
+
+
+def backend_class() -> type[Backend]:
+    """Return the backend's class, or skip the module that calls this."""
+    if find_spec("libvirtmod") is None:
+        give_up("libvirt's Python binding is missing: pip install '.[libvirt]'", allow_module_level=True)
+    from os_volume_ext.backends.libvirt.backend import LibvirtBackend
+
+    return LibvirtBackend
+
+
+def wait_for(what: str, condition, patience: float = PATIENCE):
+    """Wait until something is true, and return it."""
+    deadline = time.monotonic() + patience
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not happen within {patience} seconds"
+        time.sleep(0.02)
+    return found
+
+
+class Libvirtd:
+    """The daemon. Its virtual machines outlive it until ``remove``."""
+
+    def __init__(self) -> None:
+        # Not in pytest's folder: the path of a socket may have 107 letters, and its owner is another user.
+        self.folder = Path(tempfile.mkdtemp(prefix="os-volume-ext-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._machines: list[Machine] = []
+        config = self.folder / "config" / "libvirt"
+        config.mkdir(parents=True)
+        (self.folder / "run").mkdir()
+        (config / "qemu.conf").write_text('stdio_handler = "file"\n')  # without virtlogd
+        self.give(self.folder)
+
+    def give(self, path: Path) -> Path:
+        """Let the daemon's user have what is there."""
+        if USER:
+            for each in (path, *path.rglob("*")):
+                os.chown(each, USER.pw_uid, USER.pw_gid)
+        return path
+
+    @property
+    def uri(self) -> str:
+        """The URI of its socket."""
+        return f"qemu:///session?socket={self._socket}"
+
+    @property
+    def _socket(self) -> Path:
+        return self.folder / "run" / "libvirt" / "libvirt-sock"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        names = {"RUNTIME_DIR": "run", "CONFIG_HOME": "config", "CACHE_HOME": "cache", "DATA_HOME": "data"}
+        folders = {f"XDG_{name}": str(self.folder / folder) for name, folder in names.items()}
+        user = {"user": USER.pw_uid, "group": USER.pw_gid, "extra_groups": []} if USER else {}
+        with (self.folder / "libvirtd.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                ["libvirtd"],
+                cwd=self.folder,
+                env={"PATH": os.environ["PATH"], "HOME": str(self.folder), **folders},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                **user,
+            )
+        wait_for("libvirtd's socket", self._answers)
+
+    def _answers(self) -> bool:
+        assert self.runs(), (self.folder / "libvirtd.log").read_text()
+        try:
+            with closing(socket.socket(socket.AF_UNIX)) as connection:
+                connection.connect(str(self._socket))
+        except OSError:
+            return False
+        return True
+
+    def freeze(self) -> None:
+        """Let it answer no more, for now."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def runs(self) -> bool:
+        """Say whether it does."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
+    def virsh(self, *arguments: str, succeed: bool = True) -> str:
+        """Run virsh and return what it printed."""
+        command = ["virsh", "--quiet", "--connect", self.uri, *arguments]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE)
+        assert not succeed or done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout.strip()
+
+    def image(self, file_format: str = "raw", size: str = "4M") -> Path:
+        """Make an empty image."""
+        path = self.folder / f"{uuid.uuid4()}.img"
+        subprocess.run(["qemu-img", "create", "-q", "-f", file_format, path, size], check=True)
+        return self.give(path)
+
+    def volume(self, **values) -> Volume:
+        """Make a volume with an image."""
+        return Volume(str(uuid.uuid4()), "demo", **{"source": str(self.image()), "format": "raw"} | values)
+
+    def machine(self, **options) -> "Machine":
+        """Define a virtual machine; see ``Machine``."""
+        self._machines.append(Machine(self, **options))
+        return self._machines[-1]
+
+    def remove(self) -> None:
+        """End the daemon and the virtual machines, and remove the folder."""
+        self.kill()
+        for machine in self._machines:
+            machine.hang_up()
+            machine.kill()
+        shutil.rmtree(self.folder)
+
+
+class Machine:
+    """A virtual machine without an operating system, or with the one that tools/make-guest makes."""
+
+    def __init__(
+        self,
+        libvirtd: Libvirtd,
+        bus: str,
+        server_id: str | None = None,
+        guest: Path | None = None,
+        crowded: bool = False,
+    ) -> None:
+        """Define it.
+
+        :param server_id: one of the sample's servers, otherwise it is a new one.
+        :param guest: where the operating system's vmlinuz and initramfs are.
+        :param crowded: whether it is so full of other SCSI devices that there is room for ROOM volumes.
+        """
+        self.libvirtd = libvirtd
+        self.id = server_id or str(uuid.uuid4())
+        self.name = IDS.get(self.id, f"snf-{self.id[:8]}")
+        self.console: Console | None = None
+        self._socket = libvirtd.folder / f"{self.id[:8]}.sock"
+        self._has_guest = guest is not None
+        # The firmware of a crowded one would be busy for long.
+        self._start = ("start", self.name, *(["--paused"] if crowded else []))
+        boot, serial = "", ""
+        if guest:
+            boot = (
+                f"<kernel>{guest}/vmlinuz</kernel><initrd>{guest}/initramfs</initrd>"
+                "<cmdline>console=ttyS0 quiet panic=-1</cmdline>"
+            )
+            serial = f"<serial type='unix'><source mode='bind' path='{self._socket}'/></serial>"
+        document = f"""
+            <domain type='qemu'>
+              <name>{self.name}</name>
+              <uuid>{self.id}</uuid>
+              <memory unit='MiB'>{96 if guest else 16}</memory>
+              <os><type arch='x86_64' machine='q35'>hvm</type>{boot}</os>
+              <features><acpi/></features>
+              <pm><suspend-to-mem enabled='yes'/></pm>
+              <devices>
+                <controller type='pci' index='0' model='pcie-root'/>
+                <controller type='usb' model='none'/>
+                {BUSES[bus]}{_other_scsi_units() if crowded else ""}
+                {serial}
+                <memballoon model='none'/>
+              </devices>
+            </domain>"""
+        path = libvirtd.folder / f"{self.id}.xml"
+        path.write_text(document)
+        libvirtd.virsh("define", str(path))
+
+    @property
+    def server(self) -> Server:
+        """The server that it is."""
+        return Server(self.id, "demo", "ACTIVE")
+
+    def start(self) -> "Machine":
+        """Start it, and wait for the guest if there is one."""
+        self.libvirtd.virsh(*self._start)
+        if self._has_guest:
+            self.console = Console(self._socket)
+        return self
+
+    def stop(self) -> None:
+        """Pull the plug; ``virsh destroy`` takes longer."""
+        self.hang_up()
+        self.kill()
+        wait_for("the machine's end", lambda: self.libvirtd.virsh("domstate", self.name, succeed=False) != "running")
+
+    def kill(self) -> None:
+        """End its QEMU, whoever sees it."""
+        pid = self.libvirtd.folder / "run" / "libvirt" / "qemu" / "run" / f"{self.name}.pid"
+        with suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int(pid.read_text()), signal.SIGKILL)
+
+    def hang_up(self) -> None:
+        """Let go of the guest's serial line."""
+        if self.console:
+            self.console.close()
+
+    def remove(self) -> None:
+        """End it and forget it."""
+        self.stop()
+        self.libvirtd.virsh("undefine", self.name, succeed=False)
+
+    def sleep(self) -> None:
+        """Let the guest suspend itself to memory."""
+        self.console.say("echo mem >/sys/power/state")
+        wait_for("the guest's sleep", lambda: self.libvirtd.virsh("domstate", self.name) == "pmsuspended")
+
+    def clear(self) -> None:
+        """Take away what was attached, or else start anew."""
+        for target in self.disks(inactive=True).values():
+            self.libvirtd.virsh("detach-disk", self.name, target, "--config", succeed=False)
+        for target in self.disks().values():
+            self.libvirtd.virsh("detach-disk", self.name, target, "--live", succeed=False)
+        if self.disks():
+            self.stop()
+            self.start()
+
+    def disks(self, *, inactive: bool = False) -> Mapping[str, str]:
+        """Say which serial number is at which target, by the domain's XML."""
+        document = self.libvirtd.virsh("dumpxml", self.name, *(["--inactive"] if inactive else []))
+        found = etree.fromstring(document).iterfind("devices/disk[serial]")
+        return {disk.findtext("serial"): disk.find("target").get("dev") for disk in found}
+
+    def blocks(self) -> Mapping[str, str]:
+        """Say which source is at which target, by ``virsh domblklist``."""
+        lines = self.libvirtd.virsh("domblklist", self.name).splitlines()
+        return dict(line.split(maxsplit=1) for line in lines if line.strip())
+
+
+class Console:
+    """The serial line of a guest, which does what is written there."""
+
+    def __init__(self, path: Path) -> None:
+        """Connect, and wait until the guest is up."""
+        self._line = socket.socket(socket.AF_UNIX)
+        self._line.connect(str(path))
+        self._line.settimeout(0.2)
+        self._heard = ""
+        # What is written before the guest listens is lost. The quotes are for a line that echoes what is written.
+        wait_for("the guest's start", lambda: self.say("echo u''p") or self._hears("up\r\n"))
+
+    def run(self, command: str) -> str:
+        """Run a command in the guest and return what it printed. It fails if the command does."""
+        mark = uuid.uuid4().hex
+        self.say(f"echo begin''-{mark}; {command}; echo end''-{mark} $?")
+        wait_for(f"{command!r} in the guest", lambda: self._hears(f"end-{mark} ", "\n"))
+        printed, _, status = self._heard.partition(f"begin-{mark}")[2].partition(f"end-{mark} ")
+        self._heard = ""
+        assert status.strip() == "0", printed
+        return printed.replace("\r\n", "\n").strip()
+
+    def wait_for(self, device: str) -> None:
+        """Wait until the guest has a device: it is told of one when that is plugged in already."""
+        self.run(f"until test -e {device}; do usleep 10000; done")
+
+    def say(self, command: str) -> None:
+        """Write a line to the guest."""
+        self._line.sendall(command.encode() + b"\n")
+
+    def _hears(self, text: str, then: str = "") -> bool:
+        with suppress(TimeoutError):
+            self._heard += self._line.recv(65536).decode(errors="replace")
+        return then in self._heard.partition(text)[2] if text in self._heard else False
+
+    def close(self) -> None:
+        """Hang up."""
+        self._line.close()

@@ -1,0 +1,57 @@
+"""The options of the libvirt backend; nothing is connected."""
+
+import pytest
+
+from os_volume_ext.backends.base import ConfigurationError
+
+pytest.importorskip("libvirtmod", reason="libvirt's Python binding is missing: pip install '.[libvirt]'")
+
+from os_volume_ext.backends.libvirt.backend import LibvirtBackend
+
+
+def test_there_is_a_default_for_each():
+    assert not LibvirtBackend({}).needs_host
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        ({"uri": "qemu+tls://{host}/system"}, True),
+        ({"domain": "{instance_name}"}, True),
+        ({"domain": "snf-{id}"}, False),
+    ],
+)
+def test_the_host_is_needed_where_users_do_not_see_what_is_asked_for(options, needed):
+    assert LibvirtBackend(options).needs_host is needed
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"url": "qemu:///system"}, r"backend\.url is unknown: .*backend\.uri"),
+        ({"uri": ""}, r"backend\.uri"),
+        ({"uri": "qemu://{hots}/system"}, r"backend\.uri .*\{host\}"),
+        ({"uri": "qemu://{host"}, r"backend\.uri"),
+        ({"uri": "qemu://{host!r}/system"}, r"backend\.uri"),
+        ({"uri": "qemu://{host.name}/system"}, r"backend\.uri"),
+        ({"uri": "qemu://{}/system"}, r"backend\.uri"),
+        ({"domain": ""}, r"backend\.domain"),
+        ({"domain": "{name}"}, r"backend\.domain .*\{id\} and \{instance_name\}"),
+        ({"domain": "{id:>9}"}, r"backend\.domain"),
+        ({"bus": "ide"}, r"backend\.bus is 'ide': it may be scsi or virtio"),
+        ({"bus": ""}, r"backend\.bus"),
+        ({"connect_timeout": "0"}, r"backend\.connect_timeout"),
+        ({"detach_timeout": "soon"}, r"backend\.detach_timeout is 'soon'"),
+        ({"detach_timeout": "-1"}, r"backend\.detach_timeout"),
+        ({"detach_timeout": "٣"}, r"backend\.detach_timeout"),
+        ({"detach_timeout": "50"}, r"backend\.connect_timeout \(10\) and backend\.detach_timeout \(50\).*\(60\)"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_what_it_may_be(options, reason):
+    with pytest.raises(ConfigurationError, match=reason):
+        LibvirtBackend({"operation_timeout": "60", **options})
+
+
+def test_the_time_limits_follow_the_operations():
+    LibvirtBackend({"operation_timeout": "6"})
+    LibvirtBackend({"operation_timeout": "600", "detach_timeout": "400", "connect_timeout": "100"})
