@@ -329,6 +329,7 @@ def test_other_disks_come_while_a_guest_does_not_let_go(new_backend, libvirtd, s
 # Connections
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_detaches_though_no_event_reaches_it(new_backend, libvirtd, two_guests):
     backend, there, volume = new_backend("virtio"), two_guests[0], libvirtd.volume()
     backend.attach(there.server, volume, None)
