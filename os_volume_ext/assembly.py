@@ -18,6 +18,8 @@ from .compute import ComputeAPI, RemoteComputeAPI
 from .controller import Controller
 from .keystone import token_source
 from .manager import AttachmentManager, Rules
+from .observers.base import Observers
+from .observers.log import OperationLog
 from .operations import Operations
 from .perprocess import PerProcess
 from .policy import Policy
@@ -44,6 +46,7 @@ class Assembly:
     compute: RemoteComputeAPI | None
     claims: Claims
     operations: Operations
+    observers: Observers
 
     def resource(self, app: WSGIApp) -> Resource:
         """Return what answers the requests on our paths, in front of a WSGI application."""
@@ -58,6 +61,7 @@ class Assembly:
             self.claims,
             self.operations,
             Rules(settings.server_states, dialect.passing_states, settings.max_attachments),
+            self.observers,
         )
         statuses = (settings.attach_status, settings.detach_status)
         controller = Controller(manager, dialect, statuses, settings.max_limit)
@@ -65,8 +69,16 @@ class Assembly:
 
     def reconciler(self, dry_run: bool = False) -> Reconciler:
         """Return what makes registry and backend agree. :param dry_run: it only says what is to be done."""
-        states = self.settings.server_states
-        return Reconciler(self.registry, self.backend, self.claims, self.operations, self.compute, states, dry_run)
+        return Reconciler(
+            self.registry,
+            self.backend,
+            self.claims,
+            self.operations,
+            self.compute,
+            self.settings.server_states,
+            dry_run,
+            self.observers,
+        )
 
     @cached_property
     def background(self) -> PerProcess[None]:
@@ -96,6 +108,7 @@ def assemble(settings: Settings) -> Assembly:
     database = Database(settings.database_options)
     registry = Registry(database)
     backend = make_backend(settings)
+    observers = make_observers(settings)
     return Assembly(
         settings,
         database,
@@ -104,7 +117,8 @@ def assemble(settings: Settings) -> Assembly:
         backend,
         make_compute(settings),
         Claims(registry, backend, settings.operation_timeout, settings.stale_after),
-        Operations(settings.operation_timeout, settings.max_operations),
+        Operations(settings.operation_timeout, settings.max_operations, observers),
+        observers,
     )
 
 
@@ -144,6 +158,11 @@ def make_compute(settings: Settings) -> RemoteComputeAPI | None:
     url, token, auth_type = options.pop("url"), options.pop("token", None), options.pop("auth_type", None)
     source = token_source(auth_type, options) if auth_type else lambda: str(token)
     return RemoteComputeAPI(url, source, settings.dialect.lookup_headers)
+
+
+def make_observers(settings: Settings) -> Observers:
+    """Make those who are told of operations."""
+    return Observers(OperationLog())
 
 
 def _plugin(option: str, group: str, name: str) -> Callable[..., Any]:

@@ -22,15 +22,15 @@ RETRY_AFTER = 10  # seconds
 class Kind(Enum):
     """The faults there are, whatever a dialect calls them."""
 
-    BAD_REQUEST = "bad request"
+    BAD_REQUEST = "bad_request"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
-    NOT_FOUND = "not found"
-    BAD_METHOD = "bad method"
+    NOT_FOUND = "not_found"
+    BAD_METHOD = "bad_method"
     CONFLICT = "conflict"
-    VOLUME_IN_USE = "volume in use"
-    OVER_LIMIT = "over limit"
-    TOO_MANY_ATTACHMENTS = "too many attachments"
+    VOLUME_IN_USE = "volume_in_use"
+    OVER_LIMIT = "over_limit"
+    TOO_MANY_ATTACHMENTS = "too_many_attachments"
     INTERNAL = "internal"
     UNAVAILABLE = "unavailable"
 
@@ -66,7 +66,7 @@ def _printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def from_exception(error: Exception) -> Fault:
+def from_exception(error: BaseException) -> Fault:
     """Return the fault for an exception, which is an ``internal`` one for what nobody expected."""
     if isinstance(error, Fault):
         return error
@@ -79,7 +79,7 @@ def from_exception(error: Exception) -> Fault:
     return Fault(Kind.INTERNAL, "An internal error occurred.")
 
 
-def _retry(kind: Kind, error: Exception) -> dict[str, str]:
+def _retry(kind: Kind, error: BaseException) -> dict[str, str]:
     passes = kind is Kind.UNAVAILABLE or (isinstance(error, Conflict) and error.passes)
     return {"Retry_After": str(RETRY_AFTER)} if passes else {}
 

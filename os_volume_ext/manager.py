@@ -5,7 +5,6 @@ the row. ``claims`` has the rules by which several of these, crashes and ``recon
 """
 
 import datetime
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,11 +13,10 @@ from .catalog.base import VolumeCatalog, VolumeNotFound
 from .claims import Claim, Claims
 from .compute import ComputeAPI, ServerMissing
 from .context import RequestContext
+from .observers.base import ATTACH, DETACH, NOBODY, Observers, Operation
 from .operations import Operations, Slot
 from .registry.attachments import Listed, Registry
 from .reservations import AttachmentMissing, Conflict, Reservations, device_in_use
-
-LOG = logging.getLogger(__name__)
 
 
 class RootVolume(Conflict):
@@ -50,15 +48,17 @@ class AttachmentManager:
         claims: Claims,
         operations: Operations,
         rules: Rules,
+        observers: Observers = NOBODY,
     ) -> None:
-        """Take the rooms below, each of which has one job."""
+        """Take the rooms below, each of which has one job, and who is told of operations."""
         self._compute = compute
         self._catalog = catalog
         self._registry = registry
         self._claims = claims
-        self._reservations = Reservations(compute, registry, backend, claims, rules.max_attachments)
+        self._reservations = Reservations(compute, registry, backend, claims, rules.max_attachments, observers)
         self._operations = operations
         self._rules = rules
+        self._observers = observers
 
     def list(
         self, context: RequestContext, server_id: str, since: datetime.datetime | None, limit: int, offset: int
@@ -94,14 +94,15 @@ class AttachmentManager:
         :raises Conflict, VolumeInUse, TooManyAttachments: if something is in the way.
         :raises BackendError, Unfinished, Overloaded: see there. The rest as ``list``.
         """
-        server = self._server(context, "create", server_id)
-        volume = self._volume(context, server, volume_id)
-        self._check_takes_disks(context, server)
-        with self._operations.slot(context.request_id) as slot:
-            claim = self._reservations.for_attach(context, slot, server, volume, device)
-            device = self._attach_disk(claim, slot, server, volume)
-        LOG.info("%s attached volume %s to server %s at %r", context.request_id, volume_id, server_id, device)
-        return Listed(volume_id, server_id, device, server.project_id)
+        with self._observers.operation(ATTACH, context, server_id, volume_id) as operation:
+            server = self._server(context, "create", server_id)
+            volume = self._volume(context, server, volume_id)
+            self._check_takes_disks(context, server)
+            with self._operations.slot(context.request_id) as slot:
+                claim = self._reservations.for_attach(context, slot, server, volume, device)
+                self._observers.begin(operation, claim.row)
+                operation.device = self._attach_disk(claim, slot, server, volume)
+            return Listed(volume_id, server_id, operation.device, server.project_id)
 
     def detach(self, context: RequestContext, server_id: str, volume_id: str) -> None:
         """Detach a volume from a server, which the compute API need not have any more.
@@ -110,6 +111,11 @@ class AttachmentManager:
         :raises RootVolume, Conflict: if it can't be detached (now).
         :raises BackendError, Unfinished, Overloaded: see there. The rest as ``list``.
         """
+        with self._observers.operation(DETACH, context, server_id, volume_id) as operation:
+            self._detach(context, operation)
+
+    def _detach(self, context: RequestContext, operation: Operation) -> None:
+        server_id, volume_id = operation.server_id, operation.volume_id
         server = self._server_if_there(context, server_id)
         row = self._registry.get(volume_id, server_id)
         if server is None and not (row and context.can("delete", row.project_id)):
@@ -122,8 +128,8 @@ class AttachmentManager:
             self._check_takes_disks(context, server)
         with self._operations.slot(context.request_id) as slot:
             claim = self._reservations.for_detach(context, row)
+            self._observers.begin(operation, claim.row)
             self._claims.detach(claim, slot, server or row.server, lambda: self._is_gone(context, server_id))
-        LOG.info("%s detached volume %s from server %s", context.request_id, volume_id, server_id)
 
     # -- who may, and what is there --------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from .backends.base import BackendError, OutcomeUnknown
+from .observers.base import NOBODY, Observers
 from .perprocess import PerProcess
 
 LOG = logging.getLogger(__name__)
@@ -22,13 +23,15 @@ class Overloaded(Exception):
 class Operations:
     """The places for backend calls of one process."""
 
-    def __init__(self, timeout: float, most: int) -> None:
+    def __init__(self, timeout: float, most: int, observers: Observers = NOBODY) -> None:
         """Set the limits.
 
         :param timeout: seconds that a caller waits for a call.
         :param most: how many calls may be under way; one that nobody waits for any more counts until it ends.
+        :param observers: are told of each call, and when there is no place for one.
         """
         self._timeout = timeout
+        self._observers = observers
         self._threads = PerProcess(lambda: ThreadPoolExecutor(most, thread_name_prefix="os-volume-ext"))
         self._places = PerProcess(lambda: threading.BoundedSemaphore(most))
 
@@ -41,8 +44,9 @@ class Operations:
         """
         places = self._places()
         if not places.acquire(blocking=False):
+            self._observers.overloaded()
             raise Overloaded
-        slot = Slot(self._threads(), self._timeout, request_id)
+        slot = Slot(self._threads(), self._timeout, request_id, self._observers)
         try:
             yield slot
         finally:
@@ -52,9 +56,10 @@ class Operations:
 class Slot:
     """One place; see ``Operations.slot``."""
 
-    def __init__(self, threads: ThreadPoolExecutor, timeout: float, request_id: str) -> None:
-        """:param threads: run the calls. :param timeout: seconds to wait for each. :param request_id: whose."""
+    def __init__(self, threads: ThreadPoolExecutor, timeout: float, request_id: str, observers: Observers) -> None:
+        """Take what runs the calls, the seconds to wait for each, whose they are, and who is told of them."""
         self._threads = threads
+        self._observers = observers
         self._timeout = timeout
         self.request_id = request_id
         self._running: Future[Any] | None = None
@@ -64,6 +69,10 @@ class Slot:
 
         :raises BackendError: as the method does; OutcomeUnknown after the time limit and for any other exception.
         """
+        with self._observers.backend_call(_name(function).rpartition(".")[2]):
+            return self._call(function, *arguments)
+
+    def _call(self, function: Callable[..., T], *arguments: Any) -> T:
         future: Future[T] = self._threads.submit(function, *arguments)
         self._running = future
         try:

@@ -5,13 +5,14 @@ own, by the same claims as requests do, before it settles it by a backend call o
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .backends.base import Backend, BackendError, Server, ServerNotFound
-from .claims import Claims, Unfinished
+from .claims import Claim, Claims, Unfinished
 from .compute import ComputeUnavailable, RemoteComputeAPI, ServerMissing
 from .context import new_request_id
+from .observers.base import ATTACH, DETACH, NOBODY, Observers
 from .operations import Operations, Overloaded, Slot
 from .registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Registry, Taken
 from .registry.database import RegistryUnavailable
@@ -54,12 +55,14 @@ class Reconciler:
         compute: RemoteComputeAPI | None,
         server_states: frozenset[str],
         dry_run: bool = False,
+        observers: Observers = NOBODY,
     ) -> None:
         """Take the rooms below.
 
         :param compute: asked whether servers are there; None where the operator gave no ``compute.url``.
         :param server_states: in which a server takes a disk.
         :param dry_run: only say what is to be done.
+        :param observers: are told of what is attached and detached.
         """
         self._registry = registry
         self._backend = backend
@@ -68,6 +71,7 @@ class Reconciler:
         self._compute = compute
         self._server_states = server_states
         self._dry_run = dry_run
+        self._observers = observers
 
     def unfinished(self, server_id: str | None = None) -> Iterator[Finding]:
         """Settle the stale rows; yield a finding for each row that is attaching or detaching.
@@ -123,9 +127,9 @@ class Reconciler:
         if claim is None:
             return CHANGED
         if row.state == ATTACHING and row.volume_id in self._disks(slot, server or row.server):
-            self._claims.attach(claim, slot, server or row.server, row.volume)
+            self._attach(claim, slot, server or row.server)
             return SETTLED, "the disk is there: marked attached"
-        self._claims.detach(claim, slot, server or row.server, gone=lambda: server is None)
+        self._detach(claim, slot, server or row.server, gone=lambda: server is None)
         return SETTLED, "detached, the row removed"
 
     def _settle_attached(self, slot: Slot, row: Attachment, server: Server | None) -> tuple[str, str]:
@@ -150,7 +154,7 @@ class Reconciler:
         claim = self._claims.take(row, DETACHING, slot.request_id)
         if claim is None:
             return CHANGED
-        self._claims.detach(claim, slot, row.server, gone=lambda: True)
+        self._detach(claim, slot, row.server, gone=lambda: True)
         return SETTLED, "the server is gone: the row removed"
 
     def _attach_again(self, slot: Slot, row: Attachment, server: Server) -> tuple[str, str]:
@@ -159,8 +163,16 @@ class Reconciler:
         claim = self._claims.take(row, ATTACHING, slot.request_id)
         if claim is None:
             return CHANGED
-        self._claims.attach(claim, slot, server, row.volume)
+        self._attach(claim, slot, server)
         return SETTLED, "the disk was not there: attached again"
+
+    def _attach(self, claim: Claim, slot: Slot, server: Server) -> None:
+        with self._observers.claimed(ATTACH, claim.row) as operation:
+            operation.device = self._claims.attach(claim, slot, server, claim.row.volume)
+
+    def _detach(self, claim: Claim, slot: Slot, server: Server, gone: Callable[[], bool]) -> None:
+        with self._observers.claimed(DETACH, claim.row):
+            self._claims.detach(claim, slot, server, gone)
 
     def _settle_device(self, row: Attachment, device: str) -> tuple[str, str]:
         if not device or device == row.device:

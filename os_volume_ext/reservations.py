@@ -10,6 +10,7 @@ from .backends.base import AttachRefused, Backend, Server, ServerNotFound, TooMa
 from .claims import Claim, Claims, Unfinished
 from .compute import ComputeAPI, ComputeRefused, ComputeUnavailable, ServerMissing
 from .context import RequestContext
+from .observers.base import DETACH, Observers
 from .operations import Slot
 from .registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Registry, Taken
 
@@ -48,17 +49,25 @@ class Reservations:
     """Makes the claims that requests need."""
 
     def __init__(
-        self, compute: ComputeAPI, registry: Registry, backend: Backend, claims: Claims, max_attachments: int | None
+        self,
+        compute: ComputeAPI,
+        registry: Registry,
+        backend: Backend,
+        claims: Claims,
+        max_attachments: int | None,
+        observers: Observers,
     ) -> None:
         """Take the rooms below.
 
         :param max_attachments: how many a server may have; None: as many as the backend takes.
+        :param observers: are told of what is detached to make room.
         """
         self._compute = compute
         self._registry = registry
         self._backend = backend
         self._claims = claims
         self._max_attachments = max_attachments
+        self._observers = observers
 
     def for_attach(
         self, context: RequestContext, slot: Slot, server: Server, volume: Volume, device: str | None
@@ -148,7 +157,8 @@ class Reservations:
         if claim is None:
             return None
         try:
-            self._claims.detach_disk(claim, slot, other.server, gone=lambda: True)
+            with self._observers.claimed(DETACH, claim.row):
+                self._claims.detach_disk(claim, slot, other.server, gone=lambda: True)
         except AttachRefused as error:  # that is not about the server that the caller asked for
             raise Unfinished(f"the backend refused to detach it from server {other.server_id}: {error}") from error
         LOG.warning(

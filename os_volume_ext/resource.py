@@ -18,6 +18,7 @@ from .dialects import Dialect
 from .faults import Fault, Kind
 from .identity import credentials
 from .match import Match
+from .observers.log import log_fault
 from .policy import Policy
 from .serializers import JSON, Serializer
 
@@ -38,6 +39,7 @@ class Resource:
         """Answer one request."""
         request_id = request_id_of(environ)
         serializer: Serializer = JSON
+        context: RequestContext | None = None
         try:
             query = query_of(environ)
             serializer, complaint = _negotiate(environ, match, query)
@@ -51,7 +53,7 @@ class Resource:
             status, written = getattr(self._controller, action)(call)
             response = answer(status, written, serializer, request_id)
         except Exception as error:
-            response = self._failure(error, serializer, request_id, environ)
+            response = self._failure(error, serializer, request_id, environ, context)
         chunks: Iterable[bytes] = response(environ, start_response)
         return chunks
 
@@ -62,17 +64,17 @@ class Resource:
         )
 
     def _failure(
-        self, error: Exception, serializer: Serializer, request_id: str, environ: Mapping[str, Any]
+        self,
+        error: Exception,
+        serializer: Serializer,
+        request_id: str,
+        environ: Mapping[str, Any],
+        context: RequestContext | None,
     ) -> Response:
         fault = faults.from_exception(error)
         name, code = self._dialect.faults[fault.kind]
-        request = f"{environ['REQUEST_METHOD']!r} {environ['PATH_INFO']!r}"
-        if fault.kind is Kind.INTERNAL:
-            LOG.error("%s %s failed", request_id, request, exc_info=error)
-        elif fault.kind is Kind.UNAVAILABLE:
-            LOG.warning("%s %s: %d: %s: %s", request_id, request, code, type(error).__name__, error)
-        else:
-            LOG.info("%s %s: %d: %r", request_id, request, code, fault.message)
+        if context is None or not context.logged:
+            log_fault(LOG, error, "%s %r %r: %d", request_id, environ["REQUEST_METHOD"], environ["PATH_INFO"], code)
         body = serializer.fault(name, code, fault.message, "" if self._dialect.fault_details else None)
         return answer(code, body, serializer, request_id, fault.headers)
 

@@ -19,6 +19,7 @@ from os_volume_ext.claims import Claims
 from os_volume_ext.compute import ComputeUnavailable, ServerMissing
 from os_volume_ext.context import RequestContext
 from os_volume_ext.manager import AttachmentManager, Rules
+from os_volume_ext.observers.base import Observer, Observers
 from os_volume_ext.operations import Operations
 from os_volume_ext.reconcile import Reconciler
 from os_volume_ext.registry.attachments import ATTACHED, Attachment, Registry
@@ -235,6 +236,32 @@ class ScriptedCatalog:
         return self.known[volume_id]
 
 
+class Listener(Observer):
+    """Keeps what it hears: of each operation ``(what, action, volume, server, device)``, when it hears it."""
+
+    def __init__(self):
+        self.heard = []
+        self.operations = []
+        self.calls = []
+        self.overloads = 0
+
+    def begun(self, operation):
+        self._hear("begun", operation)
+
+    def ended(self, operation):
+        self._hear("done" if operation.error is None else type(operation.error).__name__, operation)
+        self.operations.append(operation)
+
+    def backend_called(self, method, seconds, error):
+        self.calls.append((method, error))
+
+    def overloaded(self):
+        self.overloads += 1
+
+    def _hear(self, what, operation):
+        self.heard.append((what, operation.action, operation.volume_id, operation.server_id, operation.device))
+
+
 def member(context, action, project_id):
     """Let members do everything in their own project, and administrators everywhere."""
     return context.is_admin or project_id == context.project_id
@@ -258,7 +285,9 @@ class House:
         self.now = 1000.0
         monkeypatch.setattr(claims_module, "time", SimpleNamespace(monotonic=lambda: self.now))
         self.claims = Claims(self.registry, self.backend, OPERATION_TIMEOUT, STALE_AFTER)
-        self.operations = Operations(patience, places)
+        self.listener = Listener()
+        self.observers = Observers(self.listener)
+        self.operations = Operations(patience, places, self.observers)
         self.requests = itertools.count(1)
         self.manager = self.make_manager()
         self.reconciler = self.make_reconciler(self.compute.remote)
@@ -275,11 +304,20 @@ class House:
     def make_manager(self, **rules):
         rules = Rules(**({"server_states": STATES, "passing_states": PASSING_STATES} | rules))
         return AttachmentManager(
-            self.compute, self.catalog, self.registry, self.backend, self.claims, self.operations, rules
+            self.compute,
+            self.catalog,
+            self.registry,
+            self.backend,
+            self.claims,
+            self.operations,
+            rules,
+            self.observers,
         )
 
     def make_reconciler(self, compute):
-        return Reconciler(self.registry, self.backend, self.claims, self.operations, compute, STATES)
+        return Reconciler(
+            self.registry, self.backend, self.claims, self.operations, compute, STATES, observers=self.observers
+        )
 
     def caller(self, project_id="demo", enforce=member, is_admin=False):
         credentials = {"is_admin": is_admin}

@@ -217,18 +217,38 @@ class TestRequestId:
         answer = client.attach()
         assert [row["request_id"] for row in rows()] == [answer.headers["X-Openstack-Request-Id"]]
 
-    def test_the_log_tells_of_an_attach_and_a_detach_under_the_answers_ids(self, client, caplog):
-        dialect = client.dialect
-        with caplog.at_level(logging.INFO, "os_volume_ext"):
-            attached, detached = client.attach(), client.detach()
-        messages = [record.getMessage() for record in caplog.records if record.name == "os_volume_ext.manager"]
+    def test_the_log_has_one_line_for_an_attach_and_one_for_a_detach(self, client, caplog):
+        caplog.set_level(logging.INFO, "os_volume_ext")
+        attached, detached = client.attach(), client.detach()
         device = "/dev/vdb"  # the backend's own word, whatever the dialect shows of it
-        assert messages == [
-            f"{attached.headers['X-Openstack-Request-Id']} attached volume {dialect.volume} "
-            f"to server {dialect.server} at {device!r}",
-            f"{detached.headers['X-Openstack-Request-Id']} detached volume {dialect.volume} "
-            f"from server {dialect.server}",
-        ]
+        for answer, action, record in zip((attached, detached), ("attach", "detach"), caplog.records, strict=True):
+            assert (record.name, record.levelname) == ("os_volume_ext.observers.log", "INFO")
+            assert re.fullmatch(
+                f"{answer.headers['X-Openstack-Request-Id']} {action}: volume {client.dialect.volume}, "
+                rf"server {client.dialect.server}, project demo, device {device!r}, \d+ ms: done",
+                record.getMessage(),
+            )
+
+    def test_the_log_has_one_line_for_an_attach_that_failed(self, client, caplog):
+        client.attach()
+        caplog.set_level(logging.INFO, "os_volume_ext")
+        answer = client.attach(client.dialect.other_server)
+        (record,) = caplog.records
+        assert (record.name, record.levelname) == ("os_volume_ext.observers.log", "INFO")
+        assert re.fullmatch(
+            f"{answer.headers['X-Openstack-Request-Id']} attach: volume {client.dialect.volume}, "
+            rf"server {client.dialect.other_server}, project demo, device '', \d+ ms: volume_in_use: "
+            f"'Volume {client.dialect.volume} is attached to server {client.dialect.server}.'",
+            record.getMessage(),
+        )
+
+    def test_the_log_has_one_line_for_an_attach_whose_body_makes_no_sense(self, client, caplog):
+        caplog.set_level(logging.INFO, "os_volume_ext")
+        answer = client.attach(volume="none")
+        (record,) = caplog.records
+        assert (record.name, record.levelname) == ("os_volume_ext.resource", "INFO")
+        assert record.getMessage().startswith(f"{answer.headers['X-Openstack-Request-Id']} 'POST' ")
+        assert ": 400: bad_request: " in record.getMessage()
 
     def test_the_log_tells_of_a_fault_under_the_answers_id(self, client, caplog):
         with caplog.at_level(logging.INFO, "os_volume_ext"):

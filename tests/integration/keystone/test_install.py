@@ -148,7 +148,8 @@ class TestPaste:
         assert len(extensions) > 1
 
         log = (tmp_path / f"server-{free_port}.log").read_text()
-        assert re.search(rf" INFO os_volume_ext\.manager req-\S+ attached volume {self.VOLUME} to server ", log)
+        line = rf" INFO os_volume_ext\.observers\.log req-\S+ attach: volume {self.VOLUME}, server \S+, .* ms: done\n"
+        assert re.search(line, log)
 
     def test_what_cron_runs_finds_all_as_it_should_be(self, install, shell, people, tmp_path):
         root, member = install("paste"), people.tokens["member"]
