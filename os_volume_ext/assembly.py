@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -18,7 +19,7 @@ from .compute import ComputeAPI, RemoteComputeAPI
 from .controller import Controller
 from .keystone import token_source
 from .manager import AttachmentManager, Rules
-from .observers.base import Observers
+from .observers.base import Observer, Observers
 from .observers.log import OperationLog
 from .operations import Operations
 from .perprocess import PerProcess
@@ -161,8 +162,20 @@ def make_compute(settings: Settings) -> RemoteComputeAPI | None:
 
 
 def make_observers(settings: Settings) -> Observers:
-    """Make those who are told of operations."""
-    return Observers(OperationLog())
+    """Make those who are told of operations. :raises ConfigurationError: if an option, or what it needs, is wrong."""
+    observers: list[Observer] = [OperationLog()]
+    if settings.metrics:
+        observers.append(_observer("metrics", "metrics", "Metrics")())
+    return Observers(*observers)
+
+
+def _observer(option: str, extra: str, name: str) -> Callable[..., Observer]:
+    """Import a class whose module needs an extra."""
+    try:
+        observer: Callable[..., Observer] = getattr(import_module(f".observers.{extra}", __package__), name)
+    except ImportError as error:
+        raise ConfigurationError(f"{option} needs {error.name}: install os-volume-ext[{extra}]") from error
+    return observer
 
 
 def _plugin(option: str, group: str, name: str) -> Callable[..., Any]:

@@ -31,6 +31,7 @@ NAMES = (
     "stale_after",
     "max_operations",
     "reconcile_interval",
+    "metrics",
 )
 
 
@@ -57,6 +58,7 @@ class Settings:
     stale_after: int
     max_operations: int
     reconcile_interval: int
+    metrics: bool
 
     @classmethod
     def parse(cls, options: Mapping[str, str]) -> "Settings":
@@ -89,6 +91,7 @@ class Settings:
             stale_after=_stale_after(options, operation_timeout),
             max_operations=_integer(options, "max_operations", 64, least=1),
             reconcile_interval=_integer(options, "reconcile_interval", 0, least=0),
+            metrics=_boolean(options, "metrics"),
         )
 
 
@@ -128,6 +131,13 @@ def _integer(options: Mapping[str, str], name: str, default: int, least: int) ->
     if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) >= least):
         raise ConfigurationError(f"{name} is {text!r}: it must be an integer, {least} or more")
     return int(text)
+
+
+def _boolean(options: Mapping[str, str], name: str) -> bool:
+    text = options.get(name, "false")
+    if text.lower() not in ("true", "false"):
+        raise ConfigurationError(f"{name} is {text!r}: it may be true or false")
+    return text.lower() == "true"
 
 
 def _dialect(options: Mapping[str, str]) -> Dialect:

@@ -13,7 +13,7 @@ from typing import Any
 from cliff.lister import Lister
 from oslo_config import cfg
 
-from ..assembly import make_backend, make_catalog, make_compute
+from ..assembly import make_backend, make_catalog, make_compute, make_observers
 from ..backends.base import BackendUnavailable, ConfigurationError
 from ..compute import ComputeUnavailable
 from ..policy import Policy
@@ -86,6 +86,7 @@ def _section_rows(section: Section) -> Iterator[Row]:
     warn_of_hidden(section.global_conf)
     try:
         settings = Settings.parse(section.options)
+        make_observers(settings)  # what they need is a matter of options too
     except ConfigurationError as error:
         yield section.name, "options", WRONG, str(error)
         return

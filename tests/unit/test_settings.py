@@ -45,6 +45,7 @@ def test_what_is_not_given_has_the_default_that_the_design_says():
         stale_after=180,
         max_operations=64,
         reconcile_interval=0,
+        metrics=False,
     )
 
 
@@ -114,6 +115,16 @@ def test_a_missing_backend_is_named(options):
 @pytest.mark.parametrize("value", ["", "nova", "CYCLADES"])
 def test_an_unknown_dialect_is_answered_with_those_there_are(value):
     assert complaint(dialect=value) == f"dialect is {value!r}: it may be cyclades or openstack"
+
+
+@pytest.mark.parametrize(("text", "meant"), [("true", True), ("True", True), ("false", False), ("FALSE", False)])
+def test_metrics_are_on_or_off(text, meant):
+    assert parse(metrics=text).metrics is meant
+
+
+@pytest.mark.parametrize("value", ["", "yes", "1", "tru"])
+def test_metrics_that_are_neither_on_nor_off_are_refused(value):
+    assert complaint(metrics=value) == f"metrics is {value!r}: it may be true or false"
 
 
 INTEGERS = {

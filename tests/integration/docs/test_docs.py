@@ -13,7 +13,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import requests
 import webob
+import wsgi_service
 from docutils import nodes
 from sphinx import addnodes
 
@@ -22,7 +24,10 @@ from os_volume_ext.backends.base import Volume
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.context import ATTACHMENTS
 from os_volume_ext.dialects import DIALECTS
+from os_volume_ext.faults import Kind
 from os_volume_ext.filter import make_filter
+from os_volume_ext.observers import metrics
+from os_volume_ext.observers.base import ATTACH, DETACH
 from os_volume_ext.registry.database import Database
 from os_volume_ext.settings import NAMES, PREFIXES, Settings
 
@@ -109,11 +114,15 @@ def test_the_page_options_has_their_real_defaults(options: Mapping[str, nodes.No
     settings = Settings.parse({"backend": "directory", "database.url": "sqlite:////volumes.db"})
     real = {name: getattr(settings, name) for name in NAMES} | {"dialect": settings.dialect.name}
     documented = {name: literals(default) for name, default in options.items() if literals(default)}
-    assert documented == {name: [str(real[name])] for name in documented}
+    assert documented == {name: [str(real[name]).lower()] for name in documented}
     none = [name for name in NAMES if options[name].astext() == "none"]
     assert [real[name] for name in none] == [None] * len(none)
     others = {name: options[name].astext() for name in NAMES if name not in documented and name not in none}
-    assert others == {"backend": "required", "detach_status": "the dialect's", "server_states": "the dialect's"}
+    assert others == {
+        "backend": "required",
+        "detach_status": "the dialect's",
+        "server_states": "the dialect's",
+    }
 
 
 def test_the_page_options_has_the_real_server_states(pages: Mapping[str, nodes.document]) -> None:
@@ -242,6 +251,70 @@ def test_the_table_of_the_log_has_lines_that_are_logged(pages: Mapping[str, node
     for row in table(pages["paste"], "The line has"):
         for text in literals(row[1]):
             assert {level for level, format in lines if text in format} == {row[0].astext()}, text
+
+
+# -- Metrics -----------------------------------------------------------------------------------------
+
+
+def test_the_tables_of_metrics_have_their_names_and_labels(pages: Mapping[str, nodes.document]) -> None:
+    real = {}
+    for metric in (metrics.OPERATIONS, metrics.OPERATION_SECONDS, metrics.BACKEND_CALL_SECONDS, metrics.OVERLOADS):
+        (described,) = metric.describe()
+        real[described.name + ("_total" if described.type == "counter" else "")] = list(metric._labelnames)
+    rows = table(pages["metrics"], "Metric")
+    assert {row[0].astext(): literals(row[1]) for row in rows} == real
+
+
+def test_the_table_of_labels_has_the_faults_of_operations(pages: Mapping[str, nodes.document]) -> None:
+    values = {row[0].astext(): literals(row[1]) for row in table(pages["metrics"], "Label")}
+    # A method and a body are looked at before there is an operation.
+    faults = {kind.value for kind in Kind} - {Kind.BAD_METHOD.value, Kind.OVER_LIMIT.value}
+    assert values["outcome of an operation"][0] == "done"
+    assert set(values["outcome of an operation"][1:]) == faults
+    assert values["action"] == [ATTACH, DETACH]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_prometheus_reads_the_metrics_of_all_processes_beside_the_api(
+    processes: int, tmp_path: Path, start_server: Callable[..., Any]
+) -> None:
+    for file in (*(DOCS / "metrics").iterdir(), DOCS / "paste" / "api-paste.ini", DOCS / "paste" / "wsgi.py"):
+        text = (
+            file.read_text().replace(STATE, str(tmp_path)).replace("/etc/compute/api-paste", f"{tmp_path}/api-metrics")
+        )
+        (tmp_path / file.name).write_text(text)
+    # Without a Keystone, and with the option.
+    paste = re.sub(r"\[filter:authtoken\]\n.*?\n\n", "", (tmp_path / "api-paste.ini").read_text(), flags=re.DOTALL)
+    paste = paste.replace("[filter:volumes]\n", "[filter:volumes]\nmetrics = true\n")
+    (tmp_path / "api-paste.ini").write_text(f"{paste}\n[filter:authtoken]\nuse = egg:os-volume-ext#demo_tokens\n")
+
+    (tmp_path / "metrics").mkdir()
+    environment = [f"PROMETHEUS_MULTIPROC_DIR={tmp_path}/metrics"] if processes > 1 else []
+    waitress = Path(sys.executable).with_name("waitress-serve")
+    roots = []
+    for _ in range(processes):
+        port = wsgi_service.free_port()
+        start_server(*environment, waitress, f"--listen=127.0.0.1:{port}", "wsgi:application", port=port)
+        roots.append(f"http://127.0.0.1:{port}")
+    database = Database({"url": f"sqlite:///{tmp_path}/volumes.db"})
+    SQLCatalog({}, database).create(Volume(VOLUME, "demo"))
+    database.dispose()
+
+    def ask(method: str, url: str, document: Any = None) -> requests.Response:
+        return requests.request(method, url, json=document, headers={"X-Auth-Token": "demo-token"}, timeout=60)
+
+    for root in roots:
+        server = ask("POST", f"{root}/servers", {"server": {"name": "one"}}).json()["server"]["id"]
+        attachments = f"{root}/servers/{server}/os-volume_attachments"
+        assert ask("POST", attachments, {"volumeAttachment": {"volumeId": VOLUME}}).status_code == 200
+        assert ask("DELETE", f"{attachments}/{VOLUME}").status_code == 202
+        assert ask("DELETE", f"{attachments}/{VOLUME}").status_code == 404
+    for root in roots:
+        lines = requests.get(f"{root}/metrics", timeout=60).text.splitlines()
+        assert f'os_volume_ext_operations_total{{action="attach",outcome="done"}} {processes}.0' in lines
+        assert f'os_volume_ext_operations_total{{action="detach",outcome="not_found"}} {processes}.0' in lines
+        assert f'os_volume_ext_operation_seconds_count{{action="detach"}} {processes}.0' in lines
+        assert f'os_volume_ext_backend_call_seconds_count{{method="attach",outcome="done"}} {processes}.0' in lines
 
 
 # -- Keystone and policy ------------------------------------------------------------------------------

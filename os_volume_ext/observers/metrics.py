@@ -1,0 +1,37 @@
+"""Metrics for Prometheus, in the default registry of ``prometheus_client`` (extra ``[metrics]``)."""
+
+from prometheus_client import Counter, Histogram
+
+from ..backends.base import OutcomeUnknown
+from ..faults import from_exception
+from .base import Observer, Operation
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+"""In seconds: from a commit or two to more than ``operation_timeout`` is by default."""
+
+# Of the process, since that registry is.
+OPERATIONS = Counter("os_volume_ext_operations", "Attaches and detaches that have ended.", ["action", "outcome"])
+OPERATION_SECONDS = Histogram(
+    "os_volume_ext_operation_seconds", "How long those took that were begun.", ["action"], buckets=BUCKETS
+)
+BACKEND_CALL_SECONDS = Histogram(
+    "os_volume_ext_backend_call_seconds", "How long calls of the backend took.", ["method", "outcome"], buckets=BUCKETS
+)
+OVERLOADS = Counter("os_volume_ext_overloads", "Operations that found no place among those under way.")
+
+
+class Metrics(Observer):
+    """Counts operations and takes their time."""
+
+    def ended(self, operation: Operation) -> None:
+        outcome = "done" if operation.error is None else from_exception(operation.error).kind.value
+        OPERATIONS.labels(operation.action, outcome).inc()
+        if operation.begun:
+            OPERATION_SECONDS.labels(operation.action).observe(operation.seconds)
+
+    def backend_called(self, method: str, seconds: float, error: BaseException | None) -> None:
+        failed = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
+        BACKEND_CALL_SECONDS.labels(method, "done" if error is None else failed).observe(seconds)
+
+    def overloaded(self) -> None:
+        OVERLOADS.inc()

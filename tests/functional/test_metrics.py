@@ -1,0 +1,120 @@
+"""Metrics of real operations, in the registry of this process; what leads to them is in ``test_observers``."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+from prometheus_client import REGISTRY
+from scripted import House, hang, refuse
+
+from os_volume_ext.assembly import make_observers
+from os_volume_ext.backends.base import BackendUnavailable, ConfigurationError, OutcomeUnknown
+from os_volume_ext.observers.base import Observers
+from os_volume_ext.observers.metrics import Metrics
+from os_volume_ext.operations import Overloaded
+from os_volume_ext.reservations import AttachmentMissing
+from os_volume_ext.settings import Settings
+
+LEAST = {"backend": "directory", "database.url": "sqlite:////x"}
+
+
+@pytest.fixture
+def house(database, monkeypatch):
+    house = House(database, monkeypatch, patience=0.02, places=1)
+    house.observers._observers = (Metrics(),)
+    return house
+
+
+@pytest.fixture
+def added():
+    """Give ``added(name, **labels)``: how much more it is than when the test began."""
+    before = {(sample.name, *sorted(sample.labels.items())): sample.value for sample in samples()}
+
+    def difference(name, **labels):
+        return REGISTRY.get_sample_value(name, labels) - before.get((name, *sorted(labels.items())), 0)
+
+    return difference
+
+
+def samples():
+    return [sample for metric in REGISTRY.collect() for sample in metric.samples]
+
+
+def test_operations_and_calls_that_are_done_are_counted_and_timed(house, added):
+    house.attach()
+    house.detach()
+    for action in ("attach", "detach"):
+        assert added("os_volume_ext_operations_total", action=action, outcome="done") == 1
+        assert added("os_volume_ext_operation_seconds_count", action=action) == 1
+        assert 0 < added("os_volume_ext_operation_seconds_sum", action=action) < 60
+        assert added("os_volume_ext_backend_call_seconds_count", method=action, outcome="done") == 1
+
+
+def test_a_refused_operation_is_counted_but_not_timed(house, added):
+    house.attach()
+    house.detach()
+    with pytest.raises(AttachmentMissing):
+        house.detach()
+    assert added("os_volume_ext_operations_total", action="detach", outcome="not_found") == 1
+    assert added("os_volume_ext_operation_seconds_count", action="detach") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(BackendUnavailable("down"), "failed"), (OutcomeUnknown("?"), "unknown")]
+)
+def test_calls_that_fail_are_told_from_those_whose_outcome_is_unknown(house, added, error, outcome):
+    house.backend.fail("attach", refuse(error))
+    with pytest.raises(type(error)):
+        house.attach()
+    assert added("os_volume_ext_backend_call_seconds_count", method="attach", outcome=outcome) == 1
+    assert added("os_volume_ext_operations_total", action="attach", outcome="unavailable") == 1
+    assert added("os_volume_ext_operation_seconds_count", action="attach") == 1
+
+
+def test_overloads_are_counted(house, added):
+    go_on = threading.Event()
+    house.backend.fail("attach", hang(threading.Event(), go_on))
+    with pytest.raises(OutcomeUnknown):
+        house.attach()
+    with pytest.raises(Overloaded):
+        house.attach("99")
+    go_on.set()
+    assert added("os_volume_ext_overloads_total") == 1
+
+
+def test_two_filters_of_a_process_count_in_one_registry(added):
+    for _ in range(2):
+        observers = make_observers(Settings.parse({**LEAST, "metrics": "true"}))
+        assert isinstance(observers, Observers)
+        observers.overloaded()
+    assert added("os_volume_ext_overloads_total") == 2
+
+
+# -- what is needed for it ----------------------------------------------------------------------------
+
+
+def test_what_is_off_is_not_even_imported():
+    code = """
+import sys
+from os_volume_ext.assembly import make_observers
+from os_volume_ext.settings import Settings
+make_observers(Settings.parse({"backend": "directory", "database.url": "sqlite:////x"}))
+assert not {"prometheus_client", "oslo_messaging"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+EXTRAS = {
+    "metrics": ("metrics", "true", "prometheus_client"),
+}
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_what_is_not_installed_is_named_with_its_extra(monkeypatch, extra):
+    option, value, module = EXTRAS[extra]
+    monkeypatch.delitem(sys.modules, f"os_volume_ext.observers.{extra}", raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigurationError) as caught:
+        make_observers(Settings.parse({**LEAST, option: value}))
+    assert str(caught.value) == f"{option} needs {module}: install os-volume-ext[{extra}]"
