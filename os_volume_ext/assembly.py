@@ -166,6 +166,10 @@ def make_observers(settings: Settings) -> Observers:
     observers: list[Observer] = [OperationLog()]
     if settings.metrics:
         observers.append(_observer("metrics", "metrics", "Metrics")())
+    if settings.notifications_transport_url is not None:
+        notifications = _observer("notifications.transport_url", "notifications", "Notifications")
+        topics, publisher_id = settings.notifications_topics, settings.notifications_publisher_id
+        observers.append(notifications(settings.notifications_transport_url, topics, publisher_id))
     return Observers(*observers)
 
 

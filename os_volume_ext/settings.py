@@ -32,6 +32,9 @@ NAMES = (
     "max_operations",
     "reconcile_interval",
     "metrics",
+    "notifications.transport_url",
+    "notifications.topics",
+    "notifications.publisher_id",
 )
 
 
@@ -59,6 +62,9 @@ class Settings:
     max_operations: int
     reconcile_interval: int
     metrics: bool
+    notifications_transport_url: str | None = field(repr=False)
+    notifications_topics: str
+    notifications_publisher_id: str | None
 
     @classmethod
     def parse(cls, options: Mapping[str, str]) -> "Settings":
@@ -92,6 +98,9 @@ class Settings:
             max_operations=_integer(options, "max_operations", 64, least=1),
             reconcile_interval=_integer(options, "reconcile_interval", 0, least=0),
             metrics=_boolean(options, "metrics"),
+            notifications_transport_url=_transport_url(options),
+            notifications_topics=_topics(options),
+            notifications_publisher_id=options.get("notifications.publisher_id"),
         )
 
 
@@ -187,6 +196,19 @@ def _stale_after(options: Mapping[str, str], operation_timeout: int) -> int:
             f"stale_after is {stale_after}: it must be more than twice operation_timeout, which is {operation_timeout}"
         )
     return stale_after
+
+
+def _transport_url(options: Mapping[str, str]) -> str | None:
+    if any(name.startswith("notifications.") for name in options):
+        _required(options, "notifications.transport_url", "oslo.messaging's URL, such as rabbit://user:password@broker")
+    return options.get("notifications.transport_url")
+
+
+def _topics(options: Mapping[str, str]) -> str:
+    topics = options.get("notifications.topics", "notifications")
+    if not all(topic.strip() for topic in topics.split(",")):
+        raise ConfigurationError(f"notifications.topics is {topics!r}: it must name topics, with commas")
+    return topics
 
 
 def _compute(options: Mapping[str, str]) -> dict[str, str]:

@@ -38,6 +38,7 @@ class Reconcile(paste.OfFilter, Lister):  # type: ignore[misc]
             total = assembly.registry.count(server_id, unfinished=not parsed_args.all)
             walk = track(walk, description="Reconciling", total=total, console=Console(stderr=True))
         findings = list(walk)
+        assembly.observers.close()
         count = Counter(finding.outcome for finding in findings)
         self.left = count[UNDECIDED] + count[UNSETTLED]
         done = UNSETTLED if parsed_args.dry_run else SETTLED

@@ -412,6 +412,13 @@ def test_a_policy_file_that_can_not_be_read_or_understood_is_told(file, wrong, t
     assert "Traceback" not in caplog.text
 
 
+def test_a_transport_url_that_oslo_messaging_does_not_take_is_a_wrong_option(file, wrong):
+    file.set_ours("notifications.transport_url", "pigeon://broker/")
+    what, details = wrong()
+    assert what == "options"
+    assert "pigeon" in details
+
+
 def test_a_policy_file_that_is_right_is_named(file, check, tmp_path):
     path = tmp_path / "policy.yaml"
     path.write_text('"os_compute_api:os-volumes-attachments:show": "!"')

@@ -107,6 +107,7 @@ assert not {"prometheus_client", "oslo_messaging"} & set(sys.modules)
 
 EXTRAS = {
     "metrics": ("metrics", "true", "prometheus_client"),
+    "notifications": ("notifications.transport_url", "rabbit://b/", "oslo_messaging"),
 }
 
 
@@ -118,3 +119,21 @@ def test_what_is_not_installed_is_named_with_its_extra(monkeypatch, extra):
     with pytest.raises(ConfigurationError) as caught:
         make_observers(Settings.parse({**LEAST, option: value}))
     assert str(caught.value) == f"{option} needs {module}: install os-volume-ext[{extra}]"
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("hush", "InvalidTransportURL"),
+        ("rabbit://a:hu/sh@b/", "ValueError"),
+        ("pigeon://a:hush@b/", 'Failed to load transport driver "pigeon"'),
+        ("rabbit://a:hush@b/?coo=1", "no such option coo in group"),
+    ],
+)
+def test_a_transport_url_that_oslo_messaging_does_not_take_is_refused_and_not_told(url, reason):
+    with pytest.raises(ConfigurationError) as caught:
+        make_observers(Settings.parse({**LEAST, "notifications.transport_url": url}))
+    message = str(caught.value)
+    assert message.startswith("notifications.transport_url: oslo.messaging does not take it: ")
+    assert reason in message
+    assert "hu" not in message.replace("rabbit", "")

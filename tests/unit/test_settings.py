@@ -46,6 +46,9 @@ def test_what_is_not_given_has_the_default_that_the_design_says():
         max_operations=64,
         reconcile_interval=0,
         metrics=False,
+        notifications_transport_url=None,
+        notifications_topics="notifications",
+        notifications_publisher_id=None,
     )
 
 
@@ -65,7 +68,9 @@ def test_settings_are_frozen():
 
 def test_every_option_by_name_has_a_field_and_the_other_way_round():
     groups = {f"{prefix.rstrip('.')}_options" for prefix in settings.PREFIXES}
-    assert {field.name for field in dataclasses.fields(Settings)} == set(settings.NAMES) | groups
+    assert {field.name for field in dataclasses.fields(Settings)} == {
+        name.replace(".", "_") for name in settings.NAMES
+    } | groups
 
 
 @pytest.mark.parametrize("prefix", ["database", "backend", "catalog"])
@@ -125,6 +130,30 @@ def test_metrics_are_on_or_off(text, meant):
 @pytest.mark.parametrize("value", ["", "yes", "1", "tru"])
 def test_metrics_that_are_neither_on_nor_off_are_refused(value):
     assert complaint(metrics=value) == f"metrics is {value!r}: it may be true or false"
+
+
+def test_notifications_go_where_the_operator_says():
+    parsed = parse(
+        notifications__transport_url="rabbit://a:hush@b/", notifications__topics="x,y", notifications__publisher_id="p"
+    )
+    assert parsed.notifications_transport_url == "rabbit://a:hush@b/"
+    assert (parsed.notifications_topics, parsed.notifications_publisher_id) == ("x,y", "p")
+    assert "hush" not in repr(parsed)
+
+
+@pytest.mark.parametrize("options", [{"notifications__topics": "x"}, {"notifications__transport_url": ""}])
+def test_notifications_without_a_broker_are_refused(options):
+    assert complaint(**options).startswith("notifications.transport_url is missing: it must be oslo.messaging's URL")
+
+
+@pytest.mark.parametrize("topics", ["", "a,", " ,b"])
+def test_a_topic_without_a_name_is_refused(topics):
+    message = complaint(notifications__transport_url="rabbit://b/", notifications__topics=topics)
+    assert message == f"notifications.topics is {topics!r}: it must name topics, with commas"
+
+
+def test_an_option_of_notifications_that_there_is_not_is_refused():
+    assert complaint(notifications__topic="x").endswith("did you mean notifications.topics?")
 
 
 INTEGERS = {

@@ -26,8 +26,8 @@ from os_volume_ext.context import ATTACHMENTS
 from os_volume_ext.dialects import DIALECTS
 from os_volume_ext.faults import Kind
 from os_volume_ext.filter import make_filter
-from os_volume_ext.observers import metrics
-from os_volume_ext.observers.base import ATTACH, DETACH
+from os_volume_ext.observers import metrics, notifications
+from os_volume_ext.observers.base import ATTACH, DETACH, Operation
 from os_volume_ext.registry.database import Database
 from os_volume_ext.settings import NAMES, PREFIXES, Settings
 
@@ -112,7 +112,7 @@ def test_the_page_options_has_all_of_them_and_no_other(options: Mapping[str, nod
 
 def test_the_page_options_has_their_real_defaults(options: Mapping[str, nodes.Node]) -> None:
     settings = Settings.parse({"backend": "directory", "database.url": "sqlite:////volumes.db"})
-    real = {name: getattr(settings, name) for name in NAMES} | {"dialect": settings.dialect.name}
+    real = {name: getattr(settings, name.replace(".", "_")) for name in NAMES} | {"dialect": settings.dialect.name}
     documented = {name: literals(default) for name, default in options.items() if literals(default)}
     assert documented == {name: [str(real[name]).lower()] for name in documented}
     none = [name for name in NAMES if options[name].astext() == "none"]
@@ -122,6 +122,7 @@ def test_the_page_options_has_their_real_defaults(options: Mapping[str, nodes.No
         "backend": "required",
         "detach_status": "the dialect's",
         "server_states": "the dialect's",
+        "notifications.publisher_id": "the host's name",
     }
 
 
@@ -253,7 +254,7 @@ def test_the_table_of_the_log_has_lines_that_are_logged(pages: Mapping[str, node
             assert {level for level, format in lines if text in format} == {row[0].astext()}, text
 
 
-# -- Metrics -----------------------------------------------------------------------------------------
+# -- Metrics and notifications ------------------------------------------------------------------------
 
 
 def test_the_tables_of_metrics_have_their_names_and_labels(pages: Mapping[str, nodes.document]) -> None:
@@ -315,6 +316,12 @@ def test_prometheus_reads_the_metrics_of_all_processes_beside_the_api(
         assert f'os_volume_ext_operations_total{{action="detach",outcome="not_found"}} {processes}.0' in lines
         assert f'os_volume_ext_operation_seconds_count{{action="detach"}} {processes}.0' in lines
         assert f'os_volume_ext_backend_call_seconds_count{{method="attach",outcome="done"}} {processes}.0' in lines
+
+
+def test_the_table_of_the_payload_has_its_keys(pages: Mapping[str, nodes.document]) -> None:
+    rows = table(pages["notifications"], "Key of the payload")
+    operation = Operation(ATTACH, "req-1", SERVER, VOLUME)
+    assert [key for row in rows for key in literals(row[0])] == [*notifications.payload(operation), "fault"]
 
 
 # -- Keystone and policy ------------------------------------------------------------------------------

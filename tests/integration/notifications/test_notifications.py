@@ -1,0 +1,284 @@
+"""Notifications at a real RabbitMQ: they are heard, and where it is away nobody waits for it."""
+
+import contextlib
+import datetime
+import json
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import compute
+import kombu
+import oslo_messaging
+import pytest
+from compute import SERVER, VOLUME
+from oslo_config import cfg
+
+from os_volume_ext import assembly
+from os_volume_ext.backends.base import BackendUnavailable
+from os_volume_ext.backends.directory import DirectoryBackend
+from os_volume_ext.observers.base import Operation
+from os_volume_ext.observers.notifications import Notifications
+from os_volume_ext.registry.attachments import DETACHING, Attachment, Registry
+from os_volume_ext.registry.database import Database
+from os_volume_ext.registry.tables import attachments
+
+BROKER = ("127.0.0.1", 5672)
+URL = "rabbit://guest:guest@{}:{}/?rabbit_retry_interval=1&rabbit_retry_backoff=0"
+PATIENCE = 30  # seconds until a notification counts as lost
+LONG_AGO = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+PROMPT = 2  # seconds in which an operation is done whose commits take milliseconds
+
+
+class Heard:
+    """What a listener hears of one topic, in the order in which it comes."""
+
+    def __init__(self) -> None:
+        self._notifications: queue.Queue[tuple[str, str, str, dict[str, Any]]] = queue.Queue()
+
+    def info(self, context: Any, publisher_id: str, event_type: str, payload: dict[str, Any], metadata: Any) -> None:
+        self._notifications.put(("info", publisher_id, event_type, payload))
+
+    def error(self, context: Any, publisher_id: str, event_type: str, payload: dict[str, Any], metadata: Any) -> None:
+        self._notifications.put(("error", publisher_id, event_type, payload))
+
+    def next(self) -> tuple[str, str, str, dict[str, Any]]:
+        return self._notifications.get(timeout=PATIENCE)
+
+    def event_types(self, count: int) -> list[str]:
+        return [self.next()[2] for _ in range(count)]
+
+    def nothing_more(self) -> bool:
+        return self._notifications.empty()
+
+
+@pytest.fixture(scope="session")
+def _rabbitmq() -> None:
+    try:
+        socket.create_connection(BROKER, timeout=5).close()
+    except OSError as error:
+        reason = f"there is no RabbitMQ at {BROKER[0]}:{BROKER[1]} to send notifications to: {error}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def topic(_rabbitmq: None) -> Iterator[str]:
+    """Give a topic of this test's own."""
+    topic = f"os-volume-ext-test-{uuid.uuid4()}"
+    yield topic
+    with kombu.Connection(f"amqp://guest:guest@{BROKER[0]}:{BROKER[1]}//") as connection:
+        for priority in ("info", "error"):
+            kombu.Queue(f"{topic}.{priority}", channel=connection).delete()
+
+
+@pytest.fixture
+def url() -> str:
+    return URL.format(*BROKER)
+
+
+@pytest.fixture
+def heard(topic: str, url: str) -> Iterator[Heard]:
+    """Give what is heard of the topic."""
+    heard = Heard()
+    conf = cfg.ConfigOpts()
+    conf(args=[], default_config_files=[], default_config_dirs=[], use_env=False)
+    transport = oslo_messaging.get_notification_transport(conf, url)
+    targets = [oslo_messaging.Target(topic=topic)]
+    listener = oslo_messaging.get_notification_listener(transport, targets, [heard], executor="threading")
+    listener.start()
+    yield heard
+    listener.stop()
+    listener.wait()
+    transport.cleanup()
+
+
+@pytest.fixture
+def application(tmp_path: Path, url: str, topic: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    made = []
+
+    def remember(*arguments: Any) -> Any:
+        made.append(assembly.assemble(*arguments))
+        assembly.schema.ensure(made[0].database)
+        return made[0]
+
+    monkeypatch.setattr("os_volume_ext.filter.assemble_current", remember)
+    yield compute.serve(tmp_path, url, topic)
+    made[0].observers.close()
+    made[0].database.dispose()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., tuple[dict[str, Any], str]]:
+    """Give ``run(url, topic, count)``: what a process printed that attached and detached so often, and its log."""
+
+    def call(url: str, topic: str, count: int) -> tuple[dict[str, Any], str]:
+        command = [sys.executable, compute.__file__, tmp_path, url, topic, str(count)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout), done.stderr
+
+    return call
+
+
+# -- what is heard ------------------------------------------------------------------------------------
+
+
+def test_an_attach_and_a_detach_are_heard_when_they_start_and_end(heard: Heard, application: Any) -> None:
+    answers = [compute.attach(application), compute.detach(application)]
+    assert [answer.status_code for answer in answers] == [200, 202]
+    device = iter(["", "/dev/vdb", "/dev/vdb", "/dev/vdb"])
+    for answer, action in zip(answers, ("attach", "detach"), strict=True):
+        for phase in ("start", "end"):
+            assert heard.next() == (
+                "info",
+                f"os-volume-ext.{socket.gethostname()}",
+                f"instance.volume_{action}.{phase}",
+                {
+                    "request_id": answer.headers["X-Openstack-Request-Id"],
+                    "user_id": "alice",
+                    "project_id": "demo",
+                    "server_id": SERVER,
+                    "volume_id": VOLUME,
+                    "device": next(device),
+                },
+            )
+    assert heard.nothing_more()
+
+
+def test_an_attach_that_fails_is_heard_with_its_fault(
+    heard: Heard, application: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise BackendUnavailable("down")
+
+    monkeypatch.setattr(DirectoryBackend, "attach", refuse)
+    assert compute.attach(application).status_code == 503
+    heard_by_priority = sorted((heard.next() for _ in range(2)), key=lambda each: each[0], reverse=True)
+    assert [(priority, event_type) for priority, _, event_type, _ in heard_by_priority] == [
+        ("info", "instance.volume_attach.start"),
+        ("error", "instance.volume_attach.error"),
+    ]
+    (*_, start), (*_, error) = heard_by_priority
+    assert error == start | {"fault": "unavailable"}
+
+
+def test_what_is_refused_before_it_starts_is_not_heard(heard: Heard, application: Any) -> None:
+    assert compute.detach(application).status_code == 404
+    compute.attach(application)
+    assert compute.attach(application).status_code == 400
+    compute.detach(application)
+    assert [event.split("_")[1] for event in heard.event_types(4)] == [
+        "attach.start",
+        "attach.end",
+        "detach.start",
+        "detach.end",
+    ]
+    assert heard.nothing_more()
+
+
+def test_publisher_and_topics_are_what_the_operator_says(heard: Heard, topic: str, url: str) -> None:
+    notifications = Notifications(url, f"{topic}, {topic}-other", "compute.host1")
+    notifications.begun(Operation("attach", "req-1", SERVER, VOLUME))
+    notifications.close()
+    assert heard.next()[1:3] == ("compute.host1", "instance.volume_attach.start")
+    with kombu.Connection(f"amqp://guest:guest@{BROKER[0]}:{BROKER[1]}//") as connection:
+        other = kombu.Queue(f"{topic}-other.info", channel=connection)
+        assert other.delete() == 1
+
+
+def test_a_child_sends_on_a_connection_of_its_own(heard: Heard, topic: str, url: str) -> None:
+    notifications = Notifications(url, topic, None)
+    notifications.begun(Operation("attach", "req-parent", SERVER, VOLUME))
+    assert heard.next()[3]["request_id"] == "req-parent"
+    child = os.fork()
+    if child == 0:
+        notifications.begun(Operation("attach", "req-child", SERVER, VOLUME))
+        notifications.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert heard.next()[3]["request_id"] == "req-child"
+    notifications.begun(Operation("attach", "req-parent-again", SERVER, VOLUME))
+    notifications.close()
+    assert heard.next()[3]["request_id"] == "req-parent-again"
+
+
+def test_reconcile_has_sent_what_it_did_before_it_ends(
+    heard: Heard, topic: str, url: str, tmp_path: Path, application: Any, run_command: Callable[..., str]
+) -> None:
+    options = compute.options(tmp_path, url.replace("%", "%%"), topic)
+    section = "".join(f"{name} = {value}\n" for name, value in options.items())
+    (tmp_path / "api-paste.ini").write_text(f"[filter:volumes]\nuse = egg:os-volume-ext\n{section}")
+    database = Database({"url": options["database.url"]})
+    row = Attachment(VOLUME, SERVER, "demo", True, "/dev/vdb", False, DETACHING, "req-1", None, None, None, None)
+    Registry(database).reserve(row)
+    with database.write() as connection:
+        connection.execute(attachments.update().values(updated_at=LONG_AGO))
+    database.dispose()
+    command = Path(sys.executable).with_name("os-volume-ext")
+    printed = run_command(command, "reconcile", "--paste", tmp_path / "api-paste.ini", cwd=tmp_path)
+    assert "settled" in printed
+    assert heard.event_types(2) == ["instance.volume_detach.start", "instance.volume_detach.end"]
+
+
+def test_the_hosts_configuration_is_left_alone(application: Any) -> None:
+    compute.attach(application)
+    assert "oslo_messaging_notifications" not in cfg.CONF
+    assert "oslo_messaging_rabbit" not in cfg.CONF
+
+
+# -- a broker that is away ----------------------------------------------------------------------------
+
+
+def test_nobody_waits_for_a_broker_that_is_not_there(run: Callable[..., Any], free_port: int) -> None:
+    done, log = run(URL.format("127.0.0.1", free_port), "any", 600)
+    assert done["statuses"] == [200, 202]
+    assert done["slowest"] < PROMPT
+    assert "1000 notifications wait for the broker: further ones are dropped" in log
+    assert "2400 notifications were dropped: the broker did not take them" in log
+
+
+def test_nobody_waits_for_a_broker_that_says_nothing(run: Callable[..., Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        done, log = run(URL.format(*silent.getsockname()), "any", 3)
+    assert done["statuses"] == [200, 202]
+    assert done["slowest"] < PROMPT
+    assert "12 notifications were dropped" in log
+
+
+def forward(listener: socket.socket) -> None:
+    """Pass on to RabbitMQ, and back, what comes in on each connection."""
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # whichever side ends first
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def pass_on() -> None:
+        client, _ = listener.accept()
+        with client, socket.create_connection(BROKER) as broker:
+            back = threading.Thread(target=copy, args=(broker, client))
+            back.start()
+            copy(client, broker)
+            back.join(PATIENCE)
+
+    threading.Thread(target=pass_on).start()
+
+
+def test_what_waited_is_sent_when_the_broker_is_back(heard: Heard, topic: str, free_port: int) -> None:
+    notifications = Notifications(URL.format("127.0.0.1", free_port), topic, None)
+    for number in range(3):
+        notifications.begun(Operation("attach", f"req-{number}", SERVER, VOLUME))
+    with socket.create_server(("127.0.0.1", free_port)) as listener:
+        forward(listener)
+        assert [heard.next()[3]["request_id"] for _ in range(3)] == ["req-0", "req-1", "req-2"]
+        notifications.close()
