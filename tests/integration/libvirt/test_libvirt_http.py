@@ -236,6 +236,21 @@ def test_a_server_without_a_domain_is_missing(api, add, dialect, rows):
     assert rows() == []
 
 
+@in_one_dialect
+def test_a_server_whose_memory_is_saved_to_a_file_is_a_conflict(app, api, add, machine, libvirtd, dialect, rows):
+    request = Request.blank(f"{dialect.base}/servers", method="POST", headers={"X-Auth-Token": "demo-token"})
+    request.content_type = "application/json"
+    request.json_body = {"server": {"name": "saved"}}
+    server = request.get_response(app).json["server"]["id"]
+    saved = machine("virtio", server_id=server)
+    libvirtd.virsh("managedsave", saved.name)
+    add(dialect.volumes[0])
+    answer = api("POST", server, dialect.volumes[0])
+    assert answer.failure == dialect.conflict
+    assert "saved to a file" in str(answer.body)
+    assert (rows(), saved.disks(inactive=True)) == ([], {})
+
+
 def test_one_volume_more_than_the_bus_takes_is_refused_with_the_number(api, add, machines, dialect, rows):
     add(*dialect.volumes)
     server = dialect.servers[0]
