@@ -6,9 +6,11 @@ Nothing else in the package asks which dialect it is; it asks the dialect.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from .faults import BadRequest, Kind
+from .manager import Rules
 from .registry.attachments import Listed
 
 _DIGITS = re.compile(r"[0-9]{1,18}")
@@ -22,10 +24,12 @@ class Dialect:
 
     ``read_id`` makes an id in a path or in text canonical, ``body_id`` one in a request's body (None: it has
     the wrong form; ``id_form`` says the right one). ``body_device`` reads the device asked for there, or raises
-    BadRequest. ``show`` says what an attachment looks like. ``members`` are those that a request's
-    ``volumeAttachment`` may have, None if others are ignored. ``faults`` has the name and the status of each
-    fault, ``fault_details`` whether they have details. ``lookup_headers`` go with each question to the compute
-    API.
+    BadRequest. ``show`` says what an attachment looks like, ``show_attached`` what it looks like in the answer to
+    an attach (None: that has no body). ``members`` are those that a request's ``volumeAttachment`` may have, None
+    if others are ignored; ``queries`` has the parameters that an operation's query may have, and not the
+    operations where others are ignored. ``multiattach`` says whether a volume that may be attached to several
+    servers may be attached at all. ``faults`` has the name and the status of each fault, ``fault_details`` whether
+    they have details. ``lookup_headers`` go with each question to the compute API.
     """
 
     name: str
@@ -34,14 +38,22 @@ class Dialect:
     body_id: Callable[[Any], str | None]
     body_device: Callable[[Any], str | None]
     show: Callable[[Listed], dict[str, Any]]
+    show_attached: Callable[[Listed], dict[str, Any]] | None
     members: frozenset[str] | None
+    queries: Mapping[str, frozenset[str]]
     attach_status: int
     detach_status: int
     server_states: frozenset[str]
     passing_states: frozenset[str]
+    multiattach: bool
     faults: Mapping[Kind, tuple[str, int]]
     fault_details: bool
     lookup_headers: Mapping[str, str]
+
+    @cached_property
+    def rules(self) -> Rules:
+        """What may be attached, and to which servers."""
+        return Rules(self.server_states, self.passing_states, self.multiattach)
 
 
 def _digits(text: str) -> str | None:
@@ -89,6 +101,7 @@ _COMMON_FAULTS = {
     Kind.UNAUTHORIZED: ("unauthorized", 401),
     Kind.FORBIDDEN: ("forbidden", 403),
     Kind.NOT_FOUND: ("itemNotFound", 404),
+    Kind.NOT_ACCEPTABLE: ("computeFault", 406),
     Kind.VOLUME_IN_USE: ("badRequest", 400),
     Kind.OVER_LIMIT: ("overLimit", 413),
     Kind.UNAVAILABLE: ("serviceUnavailable", 503),
@@ -101,11 +114,14 @@ CYCLADES = Dialect(
     body_id=_integer_or_digits,
     body_device=_ignore_device,
     show=_show_integers,
+    show_attached=_show_integers,
     members=None,
+    queries={},
     attach_status=200,
     detach_status=200,
     server_states=frozenset(("ACTIVE", "STOPPED")),
     passing_states=frozenset(("BUILD", "REBOOT", "REBUILD", "RESIZE")),
+    multiattach=True,
     faults={
         **_COMMON_FAULTS,
         Kind.BAD_METHOD: ("notAllowed", 405),
@@ -117,6 +133,7 @@ CYCLADES = Dialect(
     lookup_headers={},
 )
 
+# Nova 2.1; ``microversions`` has what comes after it.
 OPENSTACK = Dialect(
     name="openstack",
     read_id=_uuid,
@@ -124,15 +141,16 @@ OPENSTACK = Dialect(
     body_id=_uuid_string,
     body_device=_device,
     show=_show_strings,
+    show_attached=_show_strings,
     members=frozenset(("volumeId", "device")),
+    queries={},
     attach_status=200,
     detach_status=202,
-    server_states=frozenset(
-        ("ACTIVE", "PAUSED", "SHUTOFF", "VERIFY_RESIZE", "SOFT_DELETED", "SHELVED", "SHELVED_OFFLOADED")
-    ),
+    server_states=frozenset(("ACTIVE", "PAUSED", "SHUTOFF", "VERIFY_RESIZE", "SOFT_DELETED")),
     passing_states=frozenset(
         ("BUILD", "HARD_REBOOT", "MIGRATING", "PASSWORD", "REBOOT", "REBUILD", "RESIZE", "REVERT_RESIZE")
     ),
+    multiattach=False,
     faults={
         **_COMMON_FAULTS,
         Kind.BAD_METHOD: ("badMethod", 405),

@@ -25,17 +25,22 @@ class RootVolume(Conflict):
     """The volume is the one that the server started from; it can't be detached."""
 
 
+class MultiattachRefused(Exception):
+    """The volume may be attached to several servers, and the API's version knows of no such volumes."""
+
+
 @dataclass(frozen=True)
 class Rules:
-    """What servers may take disks.
+    """What may be attached, and to which servers.
 
-    ``server_states`` are the statuses in which they may, ``passing_states`` those that will be over by
-    themselves, ``max_attachments`` how many a server may have (None: as many as the backend takes).
+    ``server_states`` are the statuses in which servers take and give up disks, ``passing_states`` those that will
+    be over by themselves; ``multiattach`` says whether volumes that may be attached to several servers may be
+    attached.
     """
 
     server_states: frozenset[str]
     passing_states: frozenset[str]
-    max_attachments: int | None = None
+    multiattach: bool
 
 
 class AttachmentManager:
@@ -49,16 +54,18 @@ class AttachmentManager:
         backend: Backend,
         claims: Claims,
         operations: Operations,
-        rules: Rules,
+        max_attachments: int | None,
     ) -> None:
-        """Take the rooms below, each of which has one job."""
+        """Take the rooms below, each of which has one job.
+
+        :param max_attachments: how many a server may have; None: as many as the backend takes.
+        """
         self._compute = compute
         self._catalog = catalog
         self._registry = registry
         self._claims = claims
-        self._reservations = Reservations(compute, registry, backend, claims, rules.max_attachments)
+        self._reservations = Reservations(compute, registry, backend, claims, max_attachments)
         self._operations = operations
-        self._rules = rules
 
     def list(
         self, context: RequestContext, server_id: str, since: datetime.datetime | None, limit: int, offset: int
@@ -86,24 +93,29 @@ class AttachmentManager:
             raise AttachmentMissing(server_id, volume_id)
         return row
 
-    def attach(self, context: RequestContext, server_id: str, volume_id: str, device: str | None = None) -> Listed:
+    def attach(
+        self, context: RequestContext, rules: Rules, server_id: str, volume_id: str, device: str | None = None
+    ) -> Listed:
         """Attach a volume to a server.
 
         :param device: the one asked for, such as ``/dev/vdb``; None leaves it to the backend.
         :raises ServerMissing, VolumeNotFound: if the caller knows of no such server or volume.
+        :raises MultiattachRefused: if the volume is one that the rules do not allow.
         :raises Conflict, VolumeInUse, TooManyAttachments: if something is in the way.
         :raises BackendError, Unfinished, Overloaded: see there. The rest as ``list``.
         """
         server = self._server(context, "create", server_id)
         volume = self._volume(context, server, volume_id)
-        self._check_takes_disks(context, server)
+        if volume.multiattach and not rules.multiattach:
+            raise MultiattachRefused("Multiattach volumes are only supported starting with compute API version 2.60.")
+        _check_takes_disks(context, rules, server)
         with self._operations.slot(context.request_id) as slot:
             claim = self._reservations.for_attach(context, slot, server, volume, device)
             device = self._attach_disk(claim, slot, server, volume)
         LOG.info("%s attached volume %s to server %s at %r", context.request_id, volume_id, server_id, device)
         return Listed(volume_id, server_id, device, server.project_id)
 
-    def detach(self, context: RequestContext, server_id: str, volume_id: str) -> None:
+    def detach(self, context: RequestContext, rules: Rules, server_id: str, volume_id: str) -> None:
         """Detach a volume from a server, which the compute API need not have any more.
 
         :raises ServerMissing, AttachmentMissing: if the caller knows of no such server or attachment.
@@ -119,7 +131,7 @@ class AttachmentManager:
         if row.root:
             raise RootVolume(f"Volume {volume_id} is the root volume of server {server_id}: it can't be detached.")
         if server is not None:
-            self._check_takes_disks(context, server)
+            _check_takes_disks(context, rules, server)
         with self._operations.slot(context.request_id) as slot:
             claim = self._reservations.for_detach(context, row)
             self._claims.detach(claim, slot, server or row.server, lambda: self._is_gone(context, server_id))
@@ -158,13 +170,6 @@ class AttachmentManager:
             raise VolumeNotFound(volume_id)
         return volume
 
-    def _check_takes_disks(self, context: RequestContext, server: Server) -> None:
-        if server.locked and not context.is_admin:
-            raise Conflict(f"Server {server.id} is locked.")
-        if server.status not in self._rules.server_states:
-            passes = server.status in self._rules.passing_states
-            raise Conflict(f"Server {server.id} is in the state {server.status}, which forbids it.", passes)
-
     def _attach_disk(self, claim: Claim, slot: Slot, server: Server, volume: Volume) -> str:
         try:
             return self._claims.attach(claim, slot, server, volume)
@@ -172,3 +177,11 @@ class AttachmentManager:
             raise ServerMissing(server.id) from error
         except DeviceInUse as error:
             raise device_in_use(claim.row) from error
+
+
+def _check_takes_disks(context: RequestContext, rules: Rules, server: Server) -> None:
+    if server.locked and not context.is_admin:
+        raise Conflict(f"Server {server.id} is locked.")
+    if server.status not in rules.server_states:
+        passes = server.status in rules.passing_states
+        raise Conflict(f"Server {server.id} is in the state {server.status}, which forbids it.", passes)

@@ -266,16 +266,21 @@ class Answer:
 
 @dataclass(frozen=True)
 class Client:
-    """Sends requests in one dialect and one format, as one user."""
+    """Sends requests in one dialect, one format and, if one is named, one microversion, as one user."""
 
     app: TestApp
     dialect: Dialect
     format: Any
     user: str | None = "demo"
+    version: str | None = None
 
     def by(self, user: str | None) -> "Client":
         """Return the same client for another user; None sends no token."""
         return replace(self, user=user)
+
+    def at(self, version: str | None) -> "Client":
+        """Return the same client for a microversion; None names none."""
+        return replace(self, version=version)
 
     def request(
         self,
@@ -287,12 +292,14 @@ class Client:
         without: tuple[str, ...] = (),
     ) -> Answer:
         """Send a request. :param without: keys of the environ that it is to lack."""
-        token = {"X-Auth-Token": f"{self.user}-token"} if self.user else {}
+        own = {"X-Auth-Token": f"{self.user}-token"} if self.user else {}
+        if self.version:
+            own["OpenStack-API-Version"] = f"compute {self.version}"
         request = self.app.RequestClass.blank(path, method=method, environ=dict(environ or {}))
         if body:
             request.body = body
             request.content_type = self.format.media_type
-        request.headers.update({"Accept": self.format.media_type} | token | dict(headers or {}))
+        request.headers.update({"Accept": self.format.media_type} | own | dict(headers or {}))
         for key in without:
             request.environ.pop(key, None)
         answer = self.app.do_request(request, expect_errors=True)

@@ -260,6 +260,7 @@ class House:
         self.claims = Claims(self.registry, self.backend, OPERATION_TIMEOUT, STALE_AFTER)
         self.operations = Operations(patience, places)
         self.requests = itertools.count(1)
+        self.rules = Rules(STATES, PASSING_STATES, multiattach=True)
         self.manager = self.make_manager()
         self.reconciler = self.make_reconciler(self.compute.remote)
         for server_id, project_id in (("1134", "demo"), ("1135", "demo"), ("2001", "other")):
@@ -272,10 +273,9 @@ class House:
             Volume("200", "other"),
         )
 
-    def make_manager(self, **rules):
-        rules = Rules(**({"server_states": STATES, "passing_states": PASSING_STATES} | rules))
+    def make_manager(self, max_attachments=None):
         return AttachmentManager(
-            self.compute, self.catalog, self.registry, self.backend, self.claims, self.operations, rules
+            self.compute, self.catalog, self.registry, self.backend, self.claims, self.operations, max_attachments
         )
 
     def make_reconciler(self, compute):
@@ -288,10 +288,10 @@ class House:
     # -- what callers and operators do -----------------------------------------------------------------
 
     def attach(self, volume_id="9", server_id="1134", device=None, **caller):
-        return self.manager.attach(self.caller(**caller), server_id, volume_id, device)
+        return self.manager.attach(self.caller(**caller), self.rules, server_id, volume_id, device)
 
     def detach(self, volume_id="9", server_id="1134", **caller):
-        return self.manager.detach(self.caller(**caller), server_id, volume_id)
+        return self.manager.detach(self.caller(**caller), self.rules, server_id, volume_id)
 
     def get(self, volume_id="9", server_id="1134", **caller):
         return self.manager.get(self.caller(**caller), server_id, volume_id)

@@ -204,8 +204,16 @@ class TestHeaders:
 
     def test_no_cache_keeps_an_answer(self, client):
         for answer in self.every_answer(client):
-            assert answer.headers["Vary"] == "Accept, X-Auth-Token"
+            assert answer.headers.getall("Vary")[0] == "Accept, X-Auth-Token"
             assert answer.headers["Cache-Control"] == "no-cache, no-store, must-revalidate"
+
+    @only_cyclades
+    def test_cyclades_has_one_version_and_speaks_of_none(self, client):
+        client.attach()
+        for answer in (client.at("2.105").list(), client.at("two").show(), client.at("latest").detach()):
+            assert answer.status == 200
+            assert answer.headers.getall("Vary") == ["Accept, X-Auth-Token"]
+            assert not [name for name in answer.headers if "Version" in name]
 
     def test_the_length_is_the_bodys(self, client):
         for answer in self.every_answer(client):

@@ -279,7 +279,7 @@ def test_a_server_in_another_state_is_a_conflict_that_names_it(house, state, pas
 
 
 def test_an_option_says_which_states_take_disks(house):
-    house.manager = house.make_manager(server_states=frozenset(("ERROR",)))
+    house.rules = dataclasses.replace(house.rules, server_states=frozenset(("ERROR",)))
     with pytest.raises(Conflict):
         house.attach()
     house.set_server(status="ERROR")
@@ -753,7 +753,7 @@ def test_of_many_threads_that_attach_one_volume_one_wins(house):
     def attach(number):
         start.wait(PATIENCE)
         try:
-            house.manager.attach(callers[number], ("1134", "1135")[number % 2], "9")
+            house.manager.attach(callers[number], house.rules, ("1134", "1135")[number % 2], "9")
             outcomes.append("done")
         except (Conflict, Unfinished) as error:
             outcomes.append(type(error).__name__)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from os_volume_ext.dialects import CYCLADES, DIALECTS, OPENSTACK
 from os_volume_ext.faults import BadRequest, Kind
+from os_volume_ext.manager import Rules
 from os_volume_ext.registry.attachments import Listed
 
 UUID = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
@@ -38,6 +39,7 @@ def test_a_dialect_names_every_fault_there_is(dialect):
         (Kind.UNAUTHORIZED, ("unauthorized", 401)),
         (Kind.FORBIDDEN, ("forbidden", 403)),
         (Kind.NOT_FOUND, ("itemNotFound", 404)),
+        (Kind.NOT_ACCEPTABLE, ("computeFault", 406)),
         (Kind.VOLUME_IN_USE, ("badRequest", 400)),
         (Kind.OVER_LIMIT, ("overLimit", 413)),
         (Kind.UNAVAILABLE, ("serviceUnavailable", 503)),
@@ -77,9 +79,26 @@ def test_the_states_that_take_disks_are_the_designs():
         "SHUTOFF",
         "VERIFY_RESIZE",
         "SOFT_DELETED",
-        "SHELVED",
-        "SHELVED_OFFLOADED",
     }
+
+
+@by_dialect
+def test_what_may_be_attached_where_is_put_together(dialect):
+    assert dialect.rules == Rules(dialect.server_states, dialect.passing_states, dialect.multiattach)
+
+
+def test_multiattach_volumes_are_unknown_to_nova_2_1():
+    assert (CYCLADES.multiattach, OPENSTACK.multiattach) == (True, False)
+
+
+@by_dialect
+def test_what_else_is_in_a_query_is_ignored(dialect):
+    assert dialect.queries == {}
+
+
+@by_dialect
+def test_an_attach_is_answered_with_the_attachment(dialect):
+    assert dialect.show_attached is dialect.show
 
 
 @by_dialect
