@@ -65,7 +65,9 @@ class Assembly:
     def reconciler(self, dry_run: bool = False) -> Reconciler:
         """Return what makes registry and backend agree. :param dry_run: it only says what is to be done."""
         states = self._versions.newest.server_states
-        return Reconciler(self.registry, self.backend, self.claims, self.operations, self.compute, states, dry_run)
+        return Reconciler(
+            self.registry, self.backend, self.catalog, self.claims, self.operations, self.compute, states, dry_run
+        )
 
     @cached_property
     def background(self) -> PerProcess[None]:

@@ -34,19 +34,20 @@ class Controller:
     def index(self, call: Call) -> tuple[int, bytes]:
         """List a server's attachments."""
         page = queries.page(call.query, self._max_limit)
-        rows = self._manager.list(call.context, _server_id(call), page.since, page.limit, page.offset)
-        return 200, call.serializer.attachments(map(call.dialect.show, rows))
+        dialect, server_id = call.dialect, _server_id(call)
+        rows = self._manager.list(call.context, server_id, page.since, page.limit, page.offset, dialect.form)
+        return 200, call.serializer.attachments(map(dialect.show, rows))
 
     def show(self, call: Call) -> tuple[int, bytes]:
         """Show one attachment."""
-        row = self._manager.get(call.context, _server_id(call), _volume_id(call))
+        row = self._manager.get(call.context, _server_id(call), _volume_id(call), call.dialect.form)
         return 200, call.serializer.attachment(call.dialect.show(row))
 
     def create(self, call: Call) -> tuple[int, bytes]:
         """Attach a volume."""
         dialect = call.dialect
-        volume_id, device = bodies.attach_request(call.body, dialect)
-        row = self._manager.attach(call.context, dialect.rules, _server_id(call), volume_id, device)
+        wanted = bodies.attach_request(call.body, dialect)
+        row = self._manager.attach(call.context, dialect.rules, _server_id(call), wanted)
         body = call.serializer.attachment(dialect.show_attached(row)) if dialect.show_attached else b""
         return dialect.attach_status, body
 

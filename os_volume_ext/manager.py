@@ -8,6 +8,7 @@ import datetime
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .backends.base import Backend, DeviceInUse, Server, ServerNotFound, Volume
 from .catalog.base import VolumeCatalog, VolumeNotFound
@@ -15,7 +16,7 @@ from .claims import Claim, Claims
 from .compute import ComputeAPI, ServerMissing
 from .context import RequestContext
 from .operations import Operations, Slot
-from .registry.attachments import Listed, Registry
+from .registry.attachments import ATTACHING, Attachment, Described, Form, Listed, Registry
 from .reservations import AttachmentMissing, Conflict, Reservations, device_in_use
 
 LOG = logging.getLogger(__name__)
@@ -25,8 +26,21 @@ class RootVolume(Conflict):
     """The volume is the one that the server started from; it can't be detached."""
 
 
-class MultiattachRefused(Exception):
-    """The volume may be attached to several servers, and the API's version knows of no such volumes."""
+class Unsupported(Exception):
+    """The API's version, or the volume catalog, does not know how to attach a volume in that way."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a caller wants to have attached.
+
+    ``device`` is such as ``/dev/vdb``; None leaves it to the backend. The rest is as in a row.
+    """
+
+    volume_id: str
+    device: str | None = None
+    tag: str | None = None
+    delete_on_termination: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,52 +82,56 @@ class AttachmentManager:
         self._operations = operations
 
     def list(
-        self, context: RequestContext, server_id: str, since: datetime.datetime | None, limit: int, offset: int
-    ) -> Sequence[Listed]:
-        """Return a server's attachments, oldest first.
+        self,
+        context: RequestContext,
+        server_id: str,
+        since: datetime.datetime | None,
+        limit: int,
+        offset: int,
+        form: Form = Listed,
+    ) -> Sequence[Any]:
+        """Return a server's attachments, oldest first, each in a form.
 
         :raises ServerMissing, ComputeRefused, ComputeUnavailable, RegistryUnavailable: if they can't be shown.
         """
         project_id = self._project(context, "index", server_id)
-        rows = self._registry.list(server_id, since, limit, offset)
+        rows = self._registry.list(server_id, since, limit, offset, form)
         if project_id is None and rows and not context.can("index", rows[0].project_id):
             raise ServerMissing(server_id)
         return rows
 
-    def get(self, context: RequestContext, server_id: str, volume_id: str) -> Listed:
-        """Return one attachment.
+    def get(self, context: RequestContext, server_id: str, volume_id: str, form: Form = Listed) -> Any:
+        """Return one attachment in a form.
 
         :raises AttachmentMissing: if the volume is not attached there. The rest as ``list``.
         """
         project_id = self._project(context, "show", server_id)
-        row = self._registry.show(volume_id, server_id)
+        row = self._registry.show(volume_id, server_id, form)
         if project_id is None and row and not context.can("show", row.project_id):
             raise ServerMissing(server_id)
         if row is None:
             raise AttachmentMissing(server_id, volume_id)
         return row
 
-    def attach(
-        self, context: RequestContext, rules: Rules, server_id: str, volume_id: str, device: str | None = None
-    ) -> Listed:
+    def attach(self, context: RequestContext, rules: Rules, server_id: str, wanted: Wanted) -> Described:
         """Attach a volume to a server.
 
-        :param device: the one asked for, such as ``/dev/vdb``; None leaves it to the backend.
         :raises ServerMissing, VolumeNotFound: if the caller knows of no such server or volume.
-        :raises MultiattachRefused: if the volume is one that the rules do not allow.
+        :raises Unsupported: if the rules allow no such volume, or the catalog could not delete it.
         :raises Conflict, VolumeInUse, TooManyAttachments: if something is in the way.
         :raises BackendError, Unfinished, Overloaded: see there. The rest as ``list``.
         """
         server = self._server(context, "create", server_id)
-        volume = self._volume(context, server, volume_id)
-        if volume.multiattach and not rules.multiattach:
-            raise MultiattachRefused("Multiattach volumes are only supported starting with compute API version 2.60.")
+        volume = self._volume(context, server, wanted.volume_id)
+        self._check_supported(rules, volume, wanted.delete_on_termination)
         _check_takes_disks(context, rules, server)
         with self._operations.slot(context.request_id) as slot:
-            claim = self._reservations.for_attach(context, slot, server, volume, device)
+            row = _row(context, server, volume, wanted)
+            claim = self._reservations.for_attach(context, slot, row)
             device = self._attach_disk(claim, slot, server, volume)
-        LOG.info("%s attached volume %s to server %s at %r", context.request_id, volume_id, server_id, device)
-        return Listed(volume_id, server_id, device, server.project_id)
+        LOG.info("%s attached volume %s to server %s at %r", context.request_id, volume.id, server_id, device)
+        row = claim.row
+        return Described(volume.id, server_id, device, row.project_id, row.tag, row.delete_on_termination, row.id)
 
     def detach(self, context: RequestContext, rules: Rules, server_id: str, volume_id: str) -> None:
         """Detach a volume from a server, which the compute API need not have any more.
@@ -170,6 +188,12 @@ class AttachmentManager:
             raise VolumeNotFound(volume_id)
         return volume
 
+    def _check_supported(self, rules: Rules, volume: Volume, delete_on_termination: bool) -> None:
+        if volume.multiattach and not rules.multiattach:
+            raise Unsupported("Multiattach volumes are only supported starting with compute API version 2.60.")
+        if delete_on_termination and not self._catalog.can_delete:
+            raise Unsupported("delete_on_termination is not supported: volumes can't be deleted here.")
+
     def _attach_disk(self, claim: Claim, slot: Slot, server: Server, volume: Volume) -> str:
         try:
             return self._claims.attach(claim, slot, server, volume)
@@ -185,3 +209,22 @@ def _check_takes_disks(context: RequestContext, rules: Rules, server: Server) ->
     if server.status not in rules.server_states:
         passes = server.status in rules.passing_states
         raise Conflict(f"Server {server.id} is in the state {server.status}, which forbids it.", passes)
+
+
+def _row(context: RequestContext, server: Server, volume: Volume, wanted: Wanted) -> Attachment:
+    return Attachment(
+        volume_id=volume.id,
+        server_id=server.id,
+        project_id=server.project_id,
+        exclusive=not volume.multiattach,
+        device=wanted.device,
+        root=False,
+        state=ATTACHING,
+        request_id=context.request_id,
+        host=server.host,
+        instance_name=server.instance_name,
+        source=volume.source,
+        format=volume.format,
+        tag=wanted.tag,
+        delete_on_termination=wanted.delete_on_termination,
+    )

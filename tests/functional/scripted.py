@@ -18,7 +18,7 @@ from os_volume_ext.catalog.base import VolumeNotFound
 from os_volume_ext.claims import Claims
 from os_volume_ext.compute import ComputeUnavailable, ServerMissing
 from os_volume_ext.context import RequestContext
-from os_volume_ext.manager import AttachmentManager, Rules
+from os_volume_ext.manager import AttachmentManager, Rules, Wanted
 from os_volume_ext.operations import Operations
 from os_volume_ext.reconcile import Reconciler
 from os_volume_ext.registry.attachments import ATTACHED, Attachment, Registry
@@ -221,10 +221,14 @@ class ScriptedCompute:
 
 
 class ScriptedCatalog:
-    """The volumes, by id."""
+    """The volumes, by id, and with whose servers which of them were deleted."""
+
+    can_delete = True
 
     def __init__(self):
         self.known = {}
+        self.deleted = []
+        self.fail = None
 
     def add(self, *volumes):
         self.known.update((volume.id, volume) for volume in volumes)
@@ -233,6 +237,13 @@ class ScriptedCatalog:
         if volume_id not in self.known:
             raise VolumeNotFound(volume_id)
         return self.known[volume_id]
+
+    def delete(self, volume_id, server_id=None):
+        if self.fail:
+            raise self.fail
+        if self.known.pop(volume_id, None) is None:
+            raise VolumeNotFound(volume_id)
+        self.deleted.append((volume_id, server_id))
 
 
 def member(context, action, project_id):
@@ -278,8 +289,10 @@ class House:
             self.compute, self.catalog, self.registry, self.backend, self.claims, self.operations, max_attachments
         )
 
-    def make_reconciler(self, compute):
-        return Reconciler(self.registry, self.backend, self.claims, self.operations, compute, STATES)
+    def make_reconciler(self, compute, dry_run=False):
+        return Reconciler(
+            self.registry, self.backend, self.catalog, self.claims, self.operations, compute, STATES, dry_run
+        )
 
     def caller(self, project_id="demo", enforce=member, is_admin=False):
         credentials = {"is_admin": is_admin}
@@ -287,8 +300,9 @@ class House:
 
     # -- what callers and operators do -----------------------------------------------------------------
 
-    def attach(self, volume_id="9", server_id="1134", device=None, **caller):
-        return self.manager.attach(self.caller(**caller), self.rules, server_id, volume_id, device)
+    def attach(self, volume_id="9", server_id="1134", device=None, tag=None, delete_on_termination=False, **caller):
+        wanted = Wanted(volume_id, device, tag, delete_on_termination)
+        return self.manager.attach(self.caller(**caller), self.rules, server_id, wanted)
 
     def detach(self, volume_id="9", server_id="1134", **caller):
         return self.manager.detach(self.caller(**caller), self.rules, server_id, volume_id)

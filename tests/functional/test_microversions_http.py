@@ -3,8 +3,11 @@
 import contextlib
 import json
 import sqlite3
+import uuid
 
 import pytest
+
+from os_volume_ext.catalog.sql import SQLCatalog
 
 pytestmark = pytest.mark.parametrize("dialect", ["openstack"], indirect=True)
 only_json = pytest.mark.parametrize("format", ["json"], indirect=True)
@@ -137,6 +140,52 @@ class TestMultiattach:
         assert client.list(other).volumes == [SHARED]
 
 
+class TestForms:
+    def test_a_tag_is_kept_from_2_49_on_and_shown_from_2_70_on(self, client):
+        client = client.at("2.49")
+        assert client.attach(tag="mine").attachment == client.shown()
+        assert client.show().attachment == client.shown()
+        tagged = client.at("2.70").show().attachment
+        assert tagged == client.shown() | {"tag": "mine"}
+        assert client.at("2.70").list().attachments == [tagged]
+
+    def test_delete_on_termination_is_kept_and_shown_from_2_79_on(self, client):
+        client = client.at("2.79")
+        yes, no = (client.format.shown({"tag": None, "delete_on_termination": each}) for each in (True, False))
+        assert client.attach(delete_on_termination="true").attachment == client.shown() | yes
+        assert client.show().attachment == client.shown() | yes
+        other = client.dialect.other_volume
+        client.attach(volume=other)
+        assert client.list().attachments[1] == client.shown(volume=other, device="/dev/vdc") | no
+
+    def test_2_89_shows_an_id_of_the_attachment_that_stays(self, client):
+        client = client.at("2.89")
+        assert client.attach().attachment["id"] == client.dialect.volume
+        shown = client.show().attachment
+        assert "id" not in shown
+        assert uuid.UUID(shown["attachment_id"]) == uuid.UUID(shown["bdm_uuid"])
+        assert client.list().attachments == [shown]
+        client.detach()
+        client.attach()
+        assert client.show().attachment["attachment_id"] != shown["attachment_id"]
+
+    @pytest.mark.changes_nothing
+    @pytest.mark.parametrize(("name", "below"), [("tag", "2.48"), ("delete_on_termination", "2.78")])
+    def test_what_came_later_is_unknown_before(self, client, name, below):
+        answer = client.at(below).attach(**{name: "true"})
+        assert answer.failure == ("badRequest", 400)
+        assert answer.fault.message == f"The body has the unknown member {name!r}."
+
+    @only_json
+    def test_delete_on_termination_is_refused_where_volumes_can_not_be_deleted(self, client, monkeypatch):
+        monkeypatch.setattr(SQLCatalog, "can_delete", False)
+        client = client.at("2.79")
+        answer = client.attach(delete_on_termination=True)
+        assert answer.failure == ("badRequest", 400)
+        assert "delete_on_termination is not supported" in answer.fault.message
+        assert client.attach(delete_on_termination=False).status == 200
+
+
 @pytest.mark.changes_nothing
 class TestQueries:
     @pytest.mark.parametrize("version", [None, "2.74"])
@@ -167,7 +216,7 @@ class TestAttach:
         if status == 202:
             assert (answer.body, answer.headers.get("Content-Type")) == (b"", None)
         else:
-            assert answer.attachment == client.shown()
+            assert answer.attachment["volumeId"] == client.dialect.volume
         assert client.list().volumes == [client.dialect.volume]
 
     @only_json

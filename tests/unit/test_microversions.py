@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from os_volume_ext.dialects import CYCLADES, DIALECTS, OPENSTACK, Dialect
 from os_volume_ext.faults import BadRequest, Fault, Kind
 from os_volume_ext.microversions import CHANGES, LAST, MICROVERSIONS, Spoken, Versions
+from os_volume_ext.registry.attachments import Described, Listed
 
 NEW, OLD = "HTTP_OPENSTACK_API_VERSION", "HTTP_X_OPENSTACK_NOVA_API_VERSION"
 SHELVED = {"SHELVED", "SHELVED_OFFLOADED"}
@@ -52,8 +53,55 @@ def test_2_20_takes_volumes_to_shelved_servers():
     assert changed(20) == {"server_states": OPENSTACK.server_states | SHELVED}
 
 
+def show_all(minor, **more):
+    """Return what the versions from one on say of a row: listed, and in the answer to an attach."""
+    dialect = CHANGES[minor]
+    row = Described("a", "b", "/dev/vdb", "demo", more.get("tag"), more.get("delete_on_termination", False), "c")
+    return dialect.show(row), dialect.show_attached(row)
+
+
+PLAIN = {"device": "/dev/vdb", "serverId": "b", "id": "a", "volumeId": "a"}
+
+
+def test_2_49_reads_a_tag():
+    assert list(changed(49)) == ["members"]
+    assert list(CHANGES[49].members["create"]) == ["device", "tag"]
+
+
 def test_2_60_takes_multiattach_volumes():
     assert changed(60) == {"multiattach": True}
+
+
+@pytest.mark.parametrize("tag", [None, "mine"])
+def test_2_70_shows_the_tag(tag):
+    assert list(changed(70)) == ["form", "show", "show_attached"]
+    assert (CHANGES[60].form, CHANGES[70].form) == (Listed, Described)
+    assert show_all(60, tag=tag) == (PLAIN, PLAIN)
+    assert show_all(70, tag=tag) == (PLAIN | {"tag": tag},) * 2
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_2_79_reads_and_shows_delete_on_termination(answer):
+    assert set(changed(79)) == {"members", "show", "show_attached"}
+    assert list(CHANGES[79].members["create"]) == ["device", "tag", "delete_on_termination"]
+    shown = PLAIN | {"tag": "mine", "delete_on_termination": answer}
+    assert show_all(79, tag="mine", delete_on_termination=answer) == (shown, shown)
+
+
+def test_2_89_shows_ids_of_the_attachment_and_not_the_volumes_but_not_when_it_was_attached():
+    assert list(changed(89)) == ["show"]
+    before = PLAIN | {"tag": None, "delete_on_termination": False}
+    after = {name: value for name, value in before.items() if name != "id"} | {"attachment_id": "c", "bdm_uuid": "c"}
+    assert show_all(79) == (before, before)
+    assert show_all(89) == (after, before)
+
+
+@pytest.mark.parametrize("minor", [1, 70, 79])
+def test_a_device_that_there_is_none_of_is_left_out_but_in_an_attachs_answer(minor):
+    row = Described("a", "b", None, "demo", None, False, "c")
+    shown = CHANGES[minor].show(row)
+    assert "device" not in shown
+    assert CHANGES[minor].show_attached(row) == shown | {"device": None}
 
 
 def test_2_75_knows_the_parameters_of_a_list():
