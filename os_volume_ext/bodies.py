@@ -1,4 +1,4 @@
-"""The body of a request to attach: read it, parse it, and see what it asks for."""
+"""The body of a request: read it, parse it, and see what it asks for."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,6 +31,16 @@ def read(environ: Mapping[str, Any], limit: int) -> Any:
 def attach_request(document: Any, dialect: Dialect) -> Wanted:
     """Return what an attach request asks for. :raises BadRequest:"""
     return Wanted(**_read_members(document, dialect, "create"))
+
+
+def update_request(document: Any, dialect: Dialect, action: str) -> tuple[str, dict[str, Any]]:
+    """Return the id of the volume, and what is to be changed, that a request asks for.
+
+    :param action: ``update`` or ``swap``.
+    :raises BadRequest:
+    """
+    members = _read_members(document, dialect, action)
+    return members.pop("volume_id"), members
 
 
 def _read_members(document: Any, dialect: Dialect, action: str) -> dict[str, Any]:

@@ -77,7 +77,9 @@ class Claims:
     def take_for(self, seen: Attachment, wanted: Attachment) -> Claim | None:
         """Take over an attach that was left unfinished, for one that wants the same, otherwise described."""
         claim = self.take(seen, wanted.state, wanted.request_id)
-        if claim is None or not self._registry.describe(claim.row, wanted.tag, wanted.delete_on_termination):
+        if claim is None or not self._registry.describe(
+            claim.row, wanted.request_id, wanted.tag, wanted.delete_on_termination
+        ):
             return None
         row = replace(claim.row, tag=wanted.tag, delete_on_termination=wanted.delete_on_termination)
         return replace(claim, row=row)

@@ -6,6 +6,7 @@ from . import bodies, queries
 from .compute import ServerMissing
 from .context import RequestContext
 from .dialects import Dialect
+from .faults import Fault, Kind
 from .manager import AttachmentManager
 from .reservations import AttachmentMissing
 from .serializers import Serializer
@@ -21,6 +22,17 @@ class Call(NamedTuple):
     query: list[tuple[str, str]]
     body: Any
     serializer: Serializer
+
+
+def authorize(context: RequestContext, *actions: str) -> None:
+    """See that policy allows one of some actions.
+
+    By the caller's own project, before anything dear is done; by the server's, when it is known.
+
+    :raises Fault: ``forbidden``.
+    """
+    if not any(context.can(action, context.project_id) for action in actions):
+        raise Fault(Kind.FORBIDDEN, "Policy does not allow this operation.")
 
 
 class Controller:
@@ -50,6 +62,22 @@ class Controller:
         row = self._manager.attach(call.context, dialect.rules, _server_id(call), wanted)
         body = call.serializer.attachment(dialect.show_attached(row)) if dialect.show_attached else b""
         return dialect.attach_status, body
+
+    def update(self, call: Call) -> tuple[int, bytes]:
+        """Change what is said of an attachment; with another volume, ``swap``."""
+        wanted_id, members = bodies.update_request(call.body, call.dialect, "update")
+        server_id, volume_id = _server_id(call), _volume_id(call)
+        if wanted_id != volume_id:
+            authorize(call.context, "swap")
+            self._manager.swap(call.context, server_id, volume_id)
+        authorize(call.context, "update")
+        self._manager.update(call.context, server_id, volume_id, members)
+        return 202, b""
+
+    def swap(self, call: Call) -> tuple[int, bytes]:
+        """Put another volume in an attachment's place."""
+        bodies.update_request(call.body, call.dialect, "swap")
+        self._manager.swap(call.context, _server_id(call), _volume_id(call))
 
     def delete(self, call: Call) -> tuple[int, bytes]:
         """Detach a volume."""

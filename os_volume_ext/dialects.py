@@ -22,6 +22,7 @@ _DEVICE = re.compile(r"/dev/[a-z]+[0-9]*")
 class Dialect:
     """A way to speak.
 
+    ``actions`` has the operation that each method stands for on the collection and on a member of it.
     ``read_id`` makes an id in a path or in text canonical, ``body_id`` one in a request's body (None: it has
     the wrong form; ``id_form`` says the right one). ``members`` are those that a ``volumeAttachment`` may have
     besides ``volumeId``, by operation, each with what reads it or raises BadRequest; ``others_ignored`` says
@@ -34,6 +35,7 @@ class Dialect:
     """
 
     name: str
+    actions: Mapping[str, Mapping[str, str]]
     read_id: Callable[[str], str | None]
     id_form: str
     body_id: Callable[[Any], str | None]
@@ -102,6 +104,10 @@ def with_device(show: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[s
     return lambda row: {"device": None, **show(row)}
 
 
+_ACTIONS = {
+    "collection": {"GET": "index", "HEAD": "index", "POST": "create"},
+    "member": {"GET": "show", "HEAD": "show", "DELETE": "delete"},
+}
 _COMMON_FAULTS = {
     Kind.BAD_REQUEST: ("badRequest", 400),
     Kind.UNAUTHORIZED: ("unauthorized", 401),
@@ -115,6 +121,7 @@ _COMMON_FAULTS = {
 
 CYCLADES = Dialect(
     name="cyclades",
+    actions=_ACTIONS,
     read_id=_digits,
     id_form="an integer of up to 18 digits",
     body_id=_integer_or_digits,
@@ -143,10 +150,12 @@ CYCLADES = Dialect(
 # Nova 2.1; ``microversions`` has what comes after it.
 OPENSTACK = Dialect(
     name="openstack",
+    # All that a PUT meant at first: another volume in an attachment's place.
+    actions={**_ACTIONS, "member": {**_ACTIONS["member"], "PUT": "swap"}},
     read_id=_uuid,
     id_form="a UUID such as a26887c6-c47b-4654-abb5-dfadf7d3f803",
     body_id=_uuid_string,
-    members={"create": {"device": _device}},
+    members={"create": {"device": _device}, "swap": {}},
     others_ignored=False,
     queries={},
     form=Listed,

@@ -1,4 +1,4 @@
-"""The four operations, and the order in which things must happen so that a crash loses nothing.
+"""The operations, and the order in which things must happen so that a crash loses nothing.
 
 Attach: reserve a row, attach the disk, confirm the row. Detach: claim the row, detach the disk, remove
 the row. ``claims`` has the rules by which several of these, crashes and ``reconcile`` get along.
@@ -6,9 +6,9 @@ the row. ``claims`` has the rules by which several of these, crashes and ``recon
 
 import datetime
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
 
 from .backends.base import Backend, DeviceInUse, Server, ServerNotFound, Volume
 from .catalog.base import VolumeCatalog, VolumeNotFound
@@ -16,7 +16,7 @@ from .claims import Claim, Claims
 from .compute import ComputeAPI, ServerMissing
 from .context import RequestContext
 from .operations import Operations, Slot
-from .registry.attachments import ATTACHING, Attachment, Described, Form, Listed, Registry
+from .registry.attachments import ATTACHED, ATTACHING, Attachment, Described, Form, Listed, Registry
 from .reservations import AttachmentMissing, Conflict, Reservations, device_in_use
 
 LOG = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class RootVolume(Conflict):
 
 
 class Unsupported(Exception):
-    """The API's version, or the volume catalog, does not know how to attach a volume in that way."""
+    """What is asked for of an attachment is not known to the API's version, or not to be had here."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,31 @@ class AttachmentManager:
         row = claim.row
         return Described(volume.id, server_id, device, row.project_id, row.tag, row.delete_on_termination, row.id)
 
+    def update(self, context: RequestContext, server_id: str, volume_id: str, members: Mapping[str, Any]) -> None:
+        """Change what callers say of an attachment, which is its ``delete_on_termination``.
+
+        :param members: of the attachment, by Nova's names; those that can't change may be given as they are.
+        :raises Unsupported: if one is given otherwise, or the catalog could not delete the volume.
+        :raises Conflict: if another operation is under way. The rest as ``get``.
+        """
+        self._server(context, "update", server_id)
+        row = self._shown(server_id, volume_id)
+        fixed = {"id": volume_id, "serverId": server_id, "device": row.device, "tag": row.tag}
+        for name, value in fixed.items():
+            if members.get(name, value) != value:
+                raise Unsupported(f"The {name} property is not mutable.")
+        if "delete_on_termination" in members:
+            self._describe(context, row, members["delete_on_termination"])
+
+    def swap(self, context: RequestContext, server_id: str, volume_id: str) -> NoReturn:
+        """Refuse to put another volume in an attachment's place, which Nova does for a volume that is migrating.
+
+        :raises Conflict: always, if there is such an attachment. The rest as ``get``.
+        """
+        self._server(context, "swap", server_id)
+        self._shown(server_id, volume_id)
+        raise Conflict(f"Volume {volume_id} is not migrating; only the block-storage service should ask for this.")
+
     def detach(self, context: RequestContext, rules: Rules, server_id: str, volume_id: str) -> None:
         """Detach a volume from a server, which the compute API need not have any more.
 
@@ -188,11 +213,33 @@ class AttachmentManager:
             raise VolumeNotFound(volume_id)
         return volume
 
+    def _shown(self, server_id: str, volume_id: str) -> Attachment:
+        row = self._registry.get(volume_id, server_id)
+        if row is None or row.state == ATTACHING:
+            raise AttachmentMissing(server_id, volume_id)
+        return row
+
+    def _describe(self, context: RequestContext, row: Attachment, delete_on_termination: bool) -> None:
+        if delete_on_termination:
+            self._check_deletes()
+        # With the request's id: who has seen the row as it was, such as reconcile, must look again.
+        seen = replace(row, state=ATTACHED)
+        if not self._registry.describe(seen, context.request_id, row.tag, delete_on_termination):
+            raise Conflict(f"Other operations on volume {row.volume_id} are under way.", passes=True)
+        LOG.info(
+            "%s volume %s of server %s: delete_on_termination is %s",
+            context.request_id, row.volume_id, row.server_id, delete_on_termination,
+        )  # fmt: skip
+
+    def _check_deletes(self) -> None:
+        if not self._catalog.can_delete:
+            raise Unsupported("delete_on_termination is not supported: volumes can't be deleted here.")
+
     def _check_supported(self, rules: Rules, volume: Volume, delete_on_termination: bool) -> None:
         if volume.multiattach and not rules.multiattach:
             raise Unsupported("Multiattach volumes are only supported starting with compute API version 2.60.")
-        if delete_on_termination and not self._catalog.can_delete:
-            raise Unsupported("delete_on_termination is not supported: volumes can't be deleted here.")
+        if delete_on_termination:
+            self._check_deletes()
 
     def _attach_disk(self, claim: Claim, slot: Slot, server: Server, volume: Volume) -> str:
         try:

@@ -61,22 +61,35 @@ def _show_2_89(row: Described) -> dict[str, Any]:
     return shown
 
 
-_CREATE = OPENSTACK.members["create"]
-_CREATE_2_49 = {**_CREATE, "tag": _tag}
+def _id(value: Any) -> str:
+    read = OPENSTACK.body_id(value)
+    if read is None:
+        raise BadRequest(f"id and serverId must each be {OPENSTACK.id_form}.")
+    return read
+
+
+_MEMBERS = OPENSTACK.members
+_CREATE_2_49 = {**_MEMBERS["create"], "tag": _tag}
 _CREATE_2_79 = {**_CREATE_2_49, "delete_on_termination": _delete_on_termination}
+_UPDATE_2_85 = {**_CREATE_2_79, "id": _id, "serverId": _id}
 
 _V2_20 = replace(OPENSTACK, server_states=OPENSTACK.server_states | {"SHELVED", "SHELVED_OFFLOADED"})
-_V2_49 = replace(_V2_20, members={**_V2_20.members, "create": _CREATE_2_49})
+_V2_49 = replace(_V2_20, members={**_MEMBERS, "create": _CREATE_2_49})
 _V2_60 = replace(_V2_49, multiattach=True)
 _V2_70 = replace(_V2_60, form=Described, show=_show_2_70, show_attached=with_device(_show_2_70))
 _V2_75 = replace(_V2_70, queries={"index": queries.OF_LISTS})
 _V2_79 = replace(
     _V2_75,
-    members={**_V2_75.members, "create": _CREATE_2_79},
+    members={**_MEMBERS, "create": _CREATE_2_79},
     show=_show_2_79,
     show_attached=with_device(_show_2_79),
 )
-_V2_89 = replace(_V2_79, show=_show_2_89)  # but not what an attach answers, which Nova forgot
+_V2_85 = replace(
+    _V2_79,
+    actions={**OPENSTACK.actions, "member": {**OPENSTACK.actions["member"], "PUT": "update"}},
+    members={**_V2_79.members, "update": _UPDATE_2_85},
+)
+_V2_89 = replace(_V2_85, show=_show_2_89)  # but not what an attach answers, which Nova forgot
 _V2_101 = replace(_V2_89, attach_status=202, show_attached=None)
 _V2_102 = replace(_V2_101, queries={"index": queries.OF_LISTS, "show": queries.OF_ALL})
 
@@ -88,6 +101,7 @@ CHANGES: Mapping[int, Dialect] = {
     70: _V2_70,
     75: _V2_75,
     79: _V2_79,
+    85: _V2_85,
     89: _V2_89,
     101: _V2_101,
     102: _V2_102,

@@ -14,7 +14,7 @@ from webob import Response
 from . import bodies, faults, negotiation, queries
 from .answers import answer, query_of, request_id_of
 from .context import RequestContext
-from .controller import Call, Controller
+from .controller import Call, Controller, authorize
 from .faults import Fault, Kind
 from .identity import credentials
 from .match import Match
@@ -23,6 +23,9 @@ from .policy import Policy
 from .serializers import JSON, Serializer
 
 LOG = logging.getLogger(__name__)
+
+# Where it takes the body to know which rule it is, one of these has to hold before that is read.
+_RULES = {"update": ("update", "swap")}
 
 
 class Resource:
@@ -44,14 +47,14 @@ class Resource:
             query = query_of(environ)
             serializer, complaint = _negotiate(environ, match, query)
             spoken = self._versions.spoken(environ)
-            action = _action(environ, match)
+            action = _action(environ, spoken.dialect.actions[match.resource])
             if complaint is not None:  # of the format asked for; a wrong method is told first
                 raise complaint
             context = self._authenticate(environ, match, request_id)
-            _authorize(context, action)
+            authorize(context, *_RULES.get(action, (action,)))
             if action in spoken.dialect.queries:
                 queries.refuse_unknown(query, spoken.dialect.queries[action])
-            body = bodies.read(environ, self._max_body) if environ["REQUEST_METHOD"] == "POST" else None
+            body = bodies.read(environ, self._max_body) if action in spoken.dialect.members else None
             call = Call(context, spoken.dialect, match.server_id, match.attachment_id, query, body, serializer)
             status, written = getattr(self._controller, action)(call)
             response = answer(status, written, serializer, request_id, spoken.headers)
@@ -92,14 +95,9 @@ def _negotiate(
         return JSON, fault
 
 
-def _action(environ: Mapping[str, Any], match: Match) -> str:
-    action = match.action(environ["REQUEST_METHOD"])
+def _action(environ: Mapping[str, Any], actions: Mapping[str, str]) -> str:
+    action = actions.get(environ["REQUEST_METHOD"])
     if action is None:
-        raise Fault(Kind.BAD_METHOD, f"This resource takes {match.allow} only.", Allow=match.allow)
+        allow = ", ".join(actions)
+        raise Fault(Kind.BAD_METHOD, f"This resource takes {allow} only.", Allow=allow)
     return action
-
-
-def _authorize(context: RequestContext, action: str) -> None:
-    # By the caller's own project, before anything dear is done; by the server's, when it is known.
-    if not context.can(action, context.project_id):
-        raise Fault(Kind.FORBIDDEN, "Policy does not allow this operation.")

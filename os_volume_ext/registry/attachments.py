@@ -158,7 +158,11 @@ _set_device = (
 _describe = (
     update(table)
     .where(_seen)
-    .values(tag=bindparam("new_tag"), delete_on_termination=bindparam("new_delete_on_termination"))
+    .values(
+        request_id=bindparam("new_request_id"),
+        tag=bindparam("new_tag"),
+        delete_on_termination=bindparam("new_delete_on_termination"),
+    )
 )
 _remove = delete(table).where(_seen)
 
@@ -295,9 +299,13 @@ class Registry:
         except IntegrityError as error:
             raise Taken from error
 
-    def describe(self, seen: Attachment, tag: str | None, delete_on_termination: bool) -> bool:
-        """Change what callers say of a row, if it is still as seen. Say whether it was."""
-        return self._change(_describe, seen, new_tag=tag, new_delete_on_termination=delete_on_termination)
+    def describe(self, seen: Attachment, request_id: str, tag: str | None, delete_on_termination: bool) -> bool:
+        """Change what callers say of a row, if it is still as seen. Say whether it was.
+
+        :param request_id: of who does that: it is not as others have seen it any more.
+        """
+        new = {"new_tag": tag, "new_delete_on_termination": delete_on_termination}
+        return self._change(_describe, seen, new_request_id=request_id, **new)
 
     def remove(self, seen: Attachment) -> bool:
         """Remove a row, if it is still as seen. Say whether it was."""

@@ -63,6 +63,7 @@ class Dialect:
     conflict: tuple[str, int]
     in_use: tuple[str, int]
     bad_method: str
+    member_methods: str
     details: bool
 
     def collection(self, server: str | None = None) -> str:
@@ -102,6 +103,7 @@ DIALECTS = {
         conflict=("badRequest", 400),
         in_use=("badRequest", 400),
         bad_method="notAllowed",
+        member_methods="GET, HEAD, DELETE",
         details=True,
     ),
     "openstack": Dialect(
@@ -126,6 +128,7 @@ DIALECTS = {
         conflict=("conflictingRequest", 409),
         in_use=("badRequest", 400),
         bad_method="badMethod",
+        member_methods="GET, HEAD, DELETE, PUT",
         details=False,
     ),
 }
@@ -329,6 +332,13 @@ class Client:
         except ValueError:
             volume_id = volume
         return self.request("POST", self.path(server), self.format.request(volume_id, **more))
+
+    def put(
+        self, server: str | None = None, volume: str | None = None, wanted: str | None = None, **more: Any
+    ) -> Answer:
+        """Change an attachment, or the volume in it. :param wanted: the volume that is to be there; None: the same."""
+        volume = volume or self.dialect.volume
+        return self.request("PUT", self.path(server, volume), self.format.request(wanted or volume, **more))
 
     def detach(self, server: str | None = None, volume: str | None = None) -> Answer:
         """Detach a volume."""

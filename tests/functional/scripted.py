@@ -304,6 +304,9 @@ class House:
         wanted = Wanted(volume_id, device, tag, delete_on_termination)
         return self.manager.attach(self.caller(**caller), self.rules, server_id, wanted)
 
+    def update(self, volume_id="9", server_id="1134", **members):
+        return self.manager.update(self.caller(), server_id, volume_id, members)
+
     def detach(self, volume_id="9", server_id="1134", **caller):
         return self.manager.detach(self.caller(**caller), self.rules, server_id, volume_id)
 

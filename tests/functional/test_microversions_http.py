@@ -224,3 +224,113 @@ class TestAttach:
         client = client_of(start(paste_file(attach_status="200"))).at("2.101")
         answer = client.attach()
         assert (answer.status, answer.body) == (200, b"")
+
+
+class TestPut:
+    @pytest.fixture
+    def attached(self, client):
+        """Give the client at 2.85, with the volume attached."""
+        client = client.at("2.85")
+        client.attach(tag="mine")
+        return client
+
+    def is_to_go(self, client):
+        return client.show().attachment["delete_on_termination"] in (True, "true")
+
+    def test_from_2_85_on_it_says_whether_the_volume_is_to_go_with_the_server(self, attached):
+        for said in ("true", "false", "on"):
+            answer = attached.put(delete_on_termination=said)
+            assert (answer.status, answer.body, answer.headers.get("Content-Type")) == (202, b"", None)
+            assert self.is_to_go(attached) is (said != "false")
+        assert attached.show().attachment["tag"] == "mine"
+        assert attached.detach().status == 202
+
+    def test_what_can_not_change_may_be_given_as_it_is(self, attached):
+        dialect = attached.dialect
+        fixed = {"device": "/dev/vdb", "tag": "mine", "id": dialect.volume, "serverId": dialect.server.upper()}
+        assert attached.put(delete_on_termination="true", **fixed).status == 202
+        assert self.is_to_go(attached)
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("device", "/dev/vdc"), ("tag", "yours"), ("id", SHARED), ("serverId", SHARED)]
+    )
+    def test_what_can_not_change_is_refused_otherwise_and_nothing_changes(self, attached, name, value):
+        answer = attached.put(delete_on_termination="true", **{name: value})
+        assert answer.failure == ("badRequest", 400)
+        assert answer.fault.message == f"The {name} property is not mutable."
+        assert not self.is_to_go(attached)
+
+    def test_nothing_given_changes_nothing(self, attached):
+        before = attached.show().attachment
+        assert attached.put().status == 202
+        assert attached.show().attachment == before
+
+    @pytest.mark.changes_nothing
+    def test_of_what_is_not_attached_is_missing(self, client):
+        assert client.at("2.85").put(delete_on_termination="true").failure == ("itemNotFound", 404)
+        assert client.at("2.85").put(volume="x", wanted=client.dialect.volume).failure == ("itemNotFound", 404)
+        assert client.by("admin").put().failure == ("itemNotFound", 404)
+
+    @pytest.mark.changes_nothing
+    def test_of_anothers_server_is_missing_and_a_reader_may_not(self, client):
+        client = client.at("2.85")
+        assert client.put(client.dialect.others_server).failure == ("itemNotFound", 404)
+        assert client.by("reader").put(delete_on_termination="true").failure == ("forbidden", 403)
+
+    @pytest.mark.changes_nothing
+    @pytest.mark.parametrize("version", [None, "2.84", "2.85"])
+    def test_needs_a_body(self, client, version):
+        path = client.path(volume=client.dialect.volume)
+        headers = {"Content-Type": client.format.media_type}
+        answer = client.by("admin").at(version).request("PUT", path, headers=headers)
+        assert answer.failure == ("badRequest", 400)
+
+    @pytest.mark.parametrize("version", [None, "2.84", "2.85", "2.104"])
+    def test_another_volume_is_for_services_and_administrators_and_for_them_a_conflict(self, client, version):
+        client.attach()
+        client, other = client.at(version), client.dialect.other_volume
+        answer = client.put(wanted=other)
+        assert answer.failure == ("forbidden", 403)
+        answer = client.by("admin").put(wanted=other)
+        assert answer.failure == ("conflictingRequest", 409)
+        assert f"Volume {client.dialect.volume} is not migrating" in answer.fault.message
+        assert "Retry-After" not in answer.headers
+        assert client.list().volumes == [client.dialect.volume]
+
+    @pytest.mark.parametrize("version", [None, "2.84"])
+    def test_below_2_85_the_same_volume_is_no_exception(self, client, version):
+        client.attach()
+        client = client.at(version)
+        assert client.put().failure == ("forbidden", 403)
+        assert client.by("admin").put().failure == ("conflictingRequest", 409)
+
+    @pytest.mark.changes_nothing
+    @pytest.mark.parametrize(("version", "name"), [("2.84", "device"), ("2.85", "attachment_id")])
+    def test_knows_no_other_members(self, client, version, name):
+        answer = client.by("admin").at(version).put(**{name: "/dev/vdb"})
+        assert answer.failure == ("badRequest", 400)
+        assert answer.fault.message == f"The body has the unknown member {name!r}."
+
+    @only_json
+    def test_is_refused_where_volumes_can_not_be_deleted(self, attached, monkeypatch):
+        monkeypatch.setattr(SQLCatalog, "can_delete", False)
+        answer = attached.put(delete_on_termination=True)
+        assert answer.failure == ("badRequest", 400)
+        assert attached.put(delete_on_termination=False).status == 202
+
+    @only_json
+    def test_is_a_conflict_while_the_volume_is_being_detached(self, attached, var):
+        with contextlib.closing(sqlite3.connect(var / "openstack.db")) as connection, connection:
+            connection.execute("UPDATE attachments SET state = 'detaching' WHERE NOT root")
+        answer = attached.put(delete_on_termination=True)
+        assert answer.failure == ("conflictingRequest", 409)
+        assert int(answer.headers["Retry-After"]) > 0
+
+    @only_json
+    def test_a_policy_may_keep_it_from_members_and_leave_them_the_rest(self, start, paste_file, client_of, tmp_path):
+        policy = tmp_path / "policy.yaml"
+        policy.write_text('"os_compute_api:os-volumes-attachments:update": "rule:admin_api"\n')
+        client = client_of(start(paste_file(policy_file=str(policy)))).at("2.85")
+        assert client.attach().status == 200
+        assert client.put(delete_on_termination=True).failure == ("forbidden", 403)
+        assert client.by("admin").put(delete_on_termination=True).status == 202

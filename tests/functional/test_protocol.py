@@ -1208,6 +1208,16 @@ def test_an_attach_that_was_never_finished_deletes_no_volume(house):
     assert house.catalog.deleted == []
 
 
+def test_a_volume_that_is_to_stay_after_all_is_not_deleted_by_a_reconcile_that_saw_it_before(house):
+    house.attach(delete_on_termination=True)
+    seen = house.row()
+    house.update(delete_on_termination=False)
+    assert house.claims.take(seen, DETACHING, "req-of-reconcile") is None
+    house.delete_server()
+    house.reconcile(everything=True)
+    assert (house.row(), house.catalog.deleted) == (None, [])
+
+
 def test_a_catalog_that_can_not_delete_is_not_asked_to(house):
     house.catalog.can_delete = False
     with pytest.raises(Unsupported, match="can't be deleted"):

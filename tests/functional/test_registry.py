@@ -318,11 +318,11 @@ def test_each_row_has_an_id_of_its_own(registry):
 def test_a_row_is_described_anew_if_it_is_as_seen(registry):
     row = attachment(tag="old")
     registry.reserve(row)
-    assert registry.describe(row, "new", True)
+    assert registry.describe(row, "req-2", "new", True)
     described = registry.get("9", "1134")
     assert (described.tag, described.delete_on_termination) == ("new", True)
-    assert (described.state, described.request_id, described.id) == (row.state, row.request_id, row.id)
-    assert not registry.describe(dataclasses.replace(row, request_id="req-2"), None, False)
+    assert (described.state, described.request_id, described.id) == (row.state, "req-2", row.id)
+    assert not registry.describe(row, "req-3", None, False)
     assert registry.get("9", "1134").tag == "new"
 
 

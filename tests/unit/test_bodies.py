@@ -374,6 +374,39 @@ def test_what_nova_knows_is_ignored_in_the_cyclades_dialect():
     assert wanted({"volumeId": "9", "tag": "a,b", "delete_on_termination": "x"}, CYCLADES) == Wanted("9")
 
 
+# What is to be changed.
+
+
+def changes(members, minor, action):
+    return bodies.update_request({"volumeAttachment": members}, CHANGES[minor], action)
+
+
+def test_a_swap_names_the_other_volume_and_nothing_else():
+    assert changes({"volumeId": UUID.upper()}, 1, "swap") == (UUID, {})
+    with pytest.raises(BadRequest, match="unknown member 'device'"):
+        changes({"volumeId": UUID, "device": "/dev/vdb"}, 79, "swap")
+
+
+def test_an_update_may_name_what_is_shown():
+    given = {"device": "/dev/vdb", "tag": "mine", "delete_on_termination": "yes", "id": UUID.upper(), "serverId": UUID}
+    read = given | {"delete_on_termination": True, "id": UUID}
+    assert changes({"volumeId": UUID, **given}, 85, "update") == (UUID, read)
+    assert changes({"volumeId": UUID}, 85, "update") == (UUID, {})
+
+
+@pytest.mark.parametrize("name", ["id", "serverId"])
+@pytest.mark.parametrize("value", [None, 9, "9", ""])
+def test_an_id_of_the_wrong_form_in_an_update_is_refused(name, value):
+    with pytest.raises(BadRequest, match="id and serverId must each be a UUID"):
+        changes({"volumeId": UUID, name: value}, 85, "update")
+
+
+@pytest.mark.parametrize("name", ["attachment_id", "bdm_uuid", "volume_id"])
+def test_what_an_update_can_not_name_is_unknown(name):
+    with pytest.raises(BadRequest, match=f"unknown member {name!r}"):
+        changes({"volumeId": UUID, name: UUID}, 102, "update")
+
+
 # The device.
 
 

@@ -66,6 +66,14 @@ def test_details_are_shown_in_the_cyclades_dialect_only():
     assert (CYCLADES.fault_details, OPENSTACK.fault_details) == (True, False)
 
 
+@by_dialect
+def test_each_resource_takes_its_methods_and_head_wherever_get(dialect):
+    collection, member = dialect.actions["collection"], dialect.actions["member"]
+    assert collection == {"GET": "index", "HEAD": "index", "POST": "create"}
+    put = {"openstack": {"PUT": "swap"}, "cyclades": {}}[dialect.name]
+    assert member == {"GET": "show", "HEAD": "show", "DELETE": "delete"} | put
+
+
 def test_the_statuses_of_success_are_the_designs():
     assert (CYCLADES.attach_status, CYCLADES.detach_status) == (200, 200)
     assert (OPENSTACK.attach_status, OPENSTACK.detach_status) == (200, 202)
@@ -211,4 +219,7 @@ def test_the_openstack_dialect_shows_strings_and_the_device_where_there_is_one(d
 
 def test_members_that_a_request_may_have_are_limited_in_the_openstack_dialect_only():
     assert (CYCLADES.others_ignored, OPENSTACK.others_ignored) == (True, False)
-    assert [list(members) for members in OPENSTACK.members.values()] == [["device"]]
+    assert {action: list(members) for action, members in OPENSTACK.members.items()} == {
+        "create": ["device"],
+        "swap": [],
+    }

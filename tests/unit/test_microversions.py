@@ -88,6 +88,13 @@ def test_2_79_reads_and_shows_delete_on_termination(answer):
     assert show_all(79, tag="mine", delete_on_termination=answer) == (shown, shown)
 
 
+def test_2_85_updates():
+    assert list(changed(85)) == ["actions", "members"]
+    before, now = (CHANGES[minor].actions for minor in (79, 85))
+    assert now == {**before, "member": before["member"] | {"PUT": "update"}}
+    assert set(CHANGES[85].members["update"]) == {"device", "tag", "delete_on_termination", "id", "serverId"}
+
+
 def test_2_89_shows_ids_of_the_attachment_and_not_the_volumes_but_not_when_it_was_attached():
     assert list(changed(89)) == ["show"]
     before = PLAIN | {"tag": None, "delete_on_termination": False}
