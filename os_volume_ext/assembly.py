@@ -18,7 +18,8 @@ from .claims import Claims
 from .compute import ComputeAPI, RemoteComputeAPI
 from .controller import Controller
 from .keystone import token_source
-from .manager import AttachmentManager, Rules
+from .manager import AttachmentManager
+from .microversions import Versions
 from .observers.base import Observer, Observers
 from .observers.log import OperationLog
 from .operations import Operations
@@ -52,31 +53,30 @@ class Assembly:
     def resource(self, app: WSGIApp) -> Resource:
         """Return what answers the requests on our paths, in front of a WSGI application."""
         settings = self.settings
-        dialect = settings.dialect
         privileged = self.compute if self.backend.needs_host else None
         manager = AttachmentManager(
-            ComputeAPI(app, dialect.lookup_headers, settings.server_read_path, privileged),
+            ComputeAPI(app, settings.dialect.lookup_headers, settings.server_read_path, privileged),
             self.catalog,
             self.registry,
             self.backend,
             self.claims,
             self.operations,
-            Rules(settings.server_states, dialect.passing_states, settings.max_attachments),
+            settings.max_attachments,
             self.observers,
         )
-        statuses = (settings.attach_status, settings.detach_status)
-        controller = Controller(manager, dialect, statuses, settings.max_limit)
-        return Resource(controller, Policy(settings.policy_file), dialect, settings.max_body)
+        controller = Controller(manager, settings.max_limit)
+        return Resource(controller, Policy(settings.policy_file), self._versions, settings.max_body)
 
     def reconciler(self, dry_run: bool = False) -> Reconciler:
         """Return what makes registry and backend agree. :param dry_run: it only says what is to be done."""
         return Reconciler(
             self.registry,
             self.backend,
+            self.catalog,
             self.claims,
             self.operations,
             self.compute,
-            self.settings.server_states,
+            self._versions.newest.server_states,
             dry_run,
             self.observers,
         )
@@ -85,6 +85,10 @@ class Assembly:
     def background(self) -> PerProcess[None]:
         """Called, it sees that this process reconciles by itself, where ``reconcile_interval`` says so."""
         return PerProcess(self._start_reconciling)
+
+    @cached_property
+    def _versions(self) -> Versions:
+        return Versions(self.settings.dialect, self.settings.max_microversion, **self.settings.overrides)
 
     def _start_reconciling(self) -> None:
         if self.settings.reconcile_interval:

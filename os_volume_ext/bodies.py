@@ -1,4 +1,4 @@
-"""The body of a request to attach: read it, parse it, and see what it asks for."""
+"""The body of a request: read it, parse it, and see what it asks for."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,7 @@ from webob.exc import HTTPRequestEntityTooLarge
 
 from .dialects import Dialect
 from .faults import BadRequest, Fault, Kind
+from .manager import Wanted
 from .serializers import DESERIALIZERS, Malformed
 
 
@@ -27,21 +28,37 @@ def read(environ: Mapping[str, Any], limit: int) -> Any:
         raise BadRequest(str(error)) from error
 
 
-def attach_request(document: Any, dialect: Dialect) -> tuple[str, str | None]:
-    """Return the volume's id and the device that an attach request asks for. :raises BadRequest:"""
+def attach_request(document: Any, dialect: Dialect) -> Wanted:
+    """Return what an attach request asks for. :raises BadRequest:"""
+    return Wanted(**_read_members(document, dialect, "create"))
+
+
+def update_request(document: Any, dialect: Dialect, action: str) -> tuple[str, dict[str, Any]]:
+    """Return the id of the volume, and what is to be changed, that a request asks for.
+
+    :param action: ``update`` or ``swap``.
+    :raises BadRequest:
+    """
+    members = _read_members(document, dialect, action)
+    return members.pop("volume_id"), members
+
+
+def _read_members(document: Any, dialect: Dialect, action: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise BadRequest(f"The body is {_called(document)}: it must be an object.")
     attachment = _member(document, "volumeAttachment")
     if not isinstance(attachment, dict):
         raise BadRequest(f"volumeAttachment is {_called(attachment)}: it must be an object.")
-    if dialect.members is not None:
-        _refuse_unknown(document, frozenset(("volumeAttachment",)))
-        _refuse_unknown(attachment, dialect.members)
+    known = dialect.members[action]
+    if not dialect.others_ignored:
+        _refuse_unknown(document, {"volumeAttachment"})
+        _refuse_unknown(attachment, {"volumeId", *known})
     value = _member(attachment, "volumeId")
     volume_id = dialect.body_id(value)
     if volume_id is None:
         raise BadRequest(f"volumeId is {_called(value)}: it must be {dialect.id_form}.")
-    return volume_id, dialect.body_device(attachment.get("device"))
+    given = {name: read(attachment[name]) for name, read in known.items() if name in attachment}
+    return {"volume_id": volume_id, **given}
 
 
 def _member(members: dict[str, Any], name: str) -> Any:
@@ -59,7 +76,7 @@ def _called(value: Any) -> str:
     return names.get(type(value)) or f"{value[:50]!r}"
 
 
-def _refuse_unknown(members: dict[str, Any], known: frozenset[str]) -> None:
+def _refuse_unknown(members: dict[str, Any], known: set[str]) -> None:
     unknown = members.keys() - known
     if unknown:
         raise BadRequest(f"The body has the unknown member {min(unknown)!r}.")

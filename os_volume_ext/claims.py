@@ -74,6 +74,16 @@ class Claims:
         before = ATTACHED if seen.state == ATTACHED else UNFINISHED
         return Claim(replace(seen, state=state, request_id=request_id), deadline, before)
 
+    def take_for(self, seen: Attachment, wanted: Attachment) -> Claim | None:
+        """Take over an attach that was left unfinished, for one that wants the same, otherwise described."""
+        claim = self.take(seen, wanted.state, wanted.request_id)
+        if claim is None or not self._registry.describe(
+            claim.row, wanted.request_id, wanted.tag, wanted.delete_on_termination
+        ):
+            return None
+        row = replace(claim.row, tag=wanted.tag, delete_on_termination=wanted.delete_on_termination)
+        return replace(claim, row=row)
+
     def move(self, claim: Claim, row: Attachment, limit: int | None) -> Claim:
         """Turn the claim on a deleted server's row, detached by now, into one that attaches elsewhere.
 
@@ -111,6 +121,11 @@ class Claims:
         :raises BackendError: as ``attach``.
         :raises Unfinished: see there.
         """
+        self.detach_or_put_back(claim, slot, server, gone)
+        self.remove(claim)
+
+    def detach_or_put_back(self, claim: Claim, slot: Slot, server: Server, gone: Callable[[], bool]) -> None:
+        """Do all of ``detach`` but remove the row."""
         try:
             self.detach_disk(claim, slot, server, gone)
         except OutcomeUnknown:
@@ -118,13 +133,16 @@ class Claims:
         except BackendError as error:
             self._put_back(claim, error)
             raise
+
+    def remove(self, claim: Claim) -> None:
+        """Remove the row of a claim. :raises Unfinished: if it is somebody else's by now."""
         if self._registry.remove(claim.row):
             return
         if self._registry.get(claim.row.volume_id, claim.row.server_id) is not None:
             raise Unfinished("its row was changed meanwhile")
 
     def detach_disk(self, claim: Claim, slot: Slot, server: Server, gone: Callable[[], bool]) -> None:
-        """Do only the backend's part of ``detach``. :raises BackendError, Unfinished: as it does; the row stays."""
+        """Do only the backend's part of it. :raises BackendError, Unfinished: as it does; the row stays."""
         try:
             self._call(claim, slot, self._backend.detach, server, claim.row.volume, claim.row.device or "")
         except ServerNotFound as error:

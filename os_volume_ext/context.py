@@ -19,9 +19,9 @@ class RequestContext:
     """The caller of one request, as the auth filter confirmed it.
 
     ``enforce`` answers whether these credentials may do an action (``index``, ``show``, ``create``,
-    ``delete``) in a project; ``environ`` is the WSGI environment that the request came with and
-    ``path_project`` the project in its path, with which the compute API is asked as the caller. ``logged``
-    is whether the log has what became of the request.
+    ``update``, ``swap``, ``delete``) in a project; ``environ`` is the WSGI environment that the request came
+    with and ``path_project`` the project in its path, with which the compute API is asked as the caller.
+    ``logged`` is whether the log has what became of the request.
     """
 
     request_id: str

@@ -6,6 +6,7 @@ from . import bodies, queries
 from .compute import ServerMissing
 from .context import RequestContext
 from .dialects import Dialect
+from .faults import Fault, Kind
 from .manager import AttachmentManager
 from .reservations import AttachmentMissing
 from .serializers import Serializer
@@ -15,6 +16,7 @@ class Call(NamedTuple):
     """One request, as far as it has come: ids are as the path has them."""
 
     context: RequestContext
+    dialect: Dialect
     server_id: str
     attachment_id: str
     query: list[tuple[str, str]]
@@ -22,50 +24,76 @@ class Call(NamedTuple):
     serializer: Serializer
 
 
+def authorize(context: RequestContext, *actions: str) -> None:
+    """See that policy allows one of some actions.
+
+    By the caller's own project, before anything dear is done; by the server's, when it is known.
+
+    :raises Fault: ``forbidden``.
+    """
+    if not any(context.can(action, context.project_id) for action in actions):
+        raise Fault(Kind.FORBIDDEN, "Policy does not allow this operation.")
+
+
 class Controller:
     """Each method is named as Nova names the operation's policy rule, and returns a status and a body."""
 
-    def __init__(self, manager: AttachmentManager, dialect: Dialect, statuses: tuple[int, int], max_limit: int) -> None:
-        """Take the manager and what the answers depend on.
-
-        :param statuses: of an attach and of a detach that succeeded.
-        :param max_limit: how many attachments a list has at most.
-        """
+    def __init__(self, manager: AttachmentManager, max_limit: int) -> None:
+        """Take the manager. :param max_limit: how many attachments a list has at most."""
         self._manager = manager
-        self._dialect = dialect
-        self._attached, self._detached = statuses
         self._max_limit = max_limit
 
     def index(self, call: Call) -> tuple[int, bytes]:
         """List a server's attachments."""
         page = queries.page(call.query, self._max_limit)
-        rows = self._manager.list(call.context, self._server_id(call), page.since, page.limit, page.offset)
-        return 200, call.serializer.attachments(map(self._dialect.show, rows))
+        dialect, server_id = call.dialect, _server_id(call)
+        rows = self._manager.list(call.context, server_id, page.since, page.limit, page.offset, dialect.form)
+        return 200, call.serializer.attachments(map(dialect.show, rows))
 
     def show(self, call: Call) -> tuple[int, bytes]:
         """Show one attachment."""
-        row = self._manager.get(call.context, self._server_id(call), self._volume_id(call))
-        return 200, call.serializer.attachment(self._dialect.show(row))
+        row = self._manager.get(call.context, _server_id(call), _volume_id(call), call.dialect.form)
+        return 200, call.serializer.attachment(call.dialect.show(row))
 
     def create(self, call: Call) -> tuple[int, bytes]:
         """Attach a volume."""
-        volume_id, device = bodies.attach_request(call.body, self._dialect)
-        row = self._manager.attach(call.context, self._server_id(call), volume_id, device)
-        return self._attached, call.serializer.attachment(self._dialect.show(row))
+        dialect = call.dialect
+        wanted = bodies.attach_request(call.body, dialect)
+        row = self._manager.attach(call.context, dialect.rules, _server_id(call), wanted)
+        body = call.serializer.attachment(dialect.show_attached(row)) if dialect.show_attached else b""
+        return dialect.attach_status, body
+
+    def update(self, call: Call) -> tuple[int, bytes]:
+        """Change what is said of an attachment; with another volume, ``swap``."""
+        wanted_id, members = bodies.update_request(call.body, call.dialect, "update")
+        server_id, volume_id = _server_id(call), _volume_id(call)
+        if wanted_id != volume_id:
+            authorize(call.context, "swap")
+            self._manager.swap(call.context, server_id, volume_id)
+        authorize(call.context, "update")
+        self._manager.update(call.context, server_id, volume_id, members)
+        return 202, b""
+
+    def swap(self, call: Call) -> tuple[int, bytes]:
+        """Put another volume in an attachment's place."""
+        bodies.update_request(call.body, call.dialect, "swap")
+        self._manager.swap(call.context, _server_id(call), _volume_id(call))
 
     def delete(self, call: Call) -> tuple[int, bytes]:
         """Detach a volume."""
-        self._manager.detach(call.context, self._server_id(call), self._volume_id(call))
-        return self._detached, b""
+        self._manager.detach(call.context, call.dialect.rules, _server_id(call), _volume_id(call))
+        return call.dialect.detach_status, b""
 
-    def _server_id(self, call: Call) -> str:
-        server_id = self._dialect.read_id(call.server_id)
-        if server_id is None:
-            raise ServerMissing(call.server_id)
-        return server_id
 
-    def _volume_id(self, call: Call) -> str:
-        volume_id = self._dialect.read_id(call.attachment_id)
-        if volume_id is None:
-            raise AttachmentMissing(call.server_id, call.attachment_id)
-        return volume_id
+def _server_id(call: Call) -> str:
+    server_id = call.dialect.read_id(call.server_id)
+    if server_id is None:
+        raise ServerMissing(call.server_id)
+    return server_id
+
+
+def _volume_id(call: Call) -> str:
+    volume_id = call.dialect.read_id(call.attachment_id)
+    if volume_id is None:
+        raise AttachmentMissing(call.server_id, call.attachment_id)
+    return volume_id

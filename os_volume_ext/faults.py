@@ -11,7 +11,7 @@ from .backends.base import AttachRefused, BackendError, OutcomeUnknown, TooManyA
 from .catalog.base import CatalogUnavailable, VolumeNotFound
 from .claims import Unfinished
 from .compute import ComputeRefused, ComputeUnavailable, ServerMissing
-from .manager import RootVolume
+from .manager import RootVolume, Unsupported
 from .operations import Overloaded
 from .registry.database import RegistryUnavailable
 from .reservations import AttachmentMissing, Conflict, VolumeInUse
@@ -26,6 +26,7 @@ class Kind(Enum):
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
+    NOT_ACCEPTABLE = "not_acceptable"
     BAD_METHOD = "bad_method"
     CONFLICT = "conflict"
     VOLUME_IN_USE = "volume_in_use"
@@ -94,6 +95,7 @@ _FAULTS: dict[type, tuple[Kind, str | None]] = {
     Conflict: (Kind.CONFLICT, None),
     VolumeInUse: (Kind.VOLUME_IN_USE, None),
     RootVolume: (Kind.BAD_REQUEST, None),
+    Unsupported: (Kind.BAD_REQUEST, None),
     TooManyAttachments: (Kind.TOO_MANY_ATTACHMENTS, None),
     AttachRefused: (Kind.CONFLICT, None),
     BackendError: (Kind.UNAVAILABLE, "The volume backend is not available."),

@@ -2,7 +2,8 @@
 
 Of a request's environ it reads PATH_INFO to see whose it is. Of our own requests it reads, besides what
 ``identity`` lists: REQUEST_METHOD, QUERY_STRING, CONTENT_TYPE, CONTENT_LENGTH, wsgi.input,
-wsgi.input_terminated, HTTP_TRANSFER_ENCODING, HTTP_ACCEPT and openstack.request_id; it changes nothing.
+wsgi.input_terminated, HTTP_TRANSFER_ENCODING, HTTP_ACCEPT, openstack.request_id and, for a microversion,
+HTTP_OPENSTACK_API_VERSION and HTTP_X_OPENSTACK_NOVA_API_VERSION; it changes nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping

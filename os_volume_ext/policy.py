@@ -29,6 +29,8 @@ _RULES = {
     "index": "rule:project_reader_or_admin",
     "show": "rule:project_reader_or_admin",
     "create": "rule:project_member_or_admin",
+    "update": "rule:project_member_or_admin",
+    "swap": "rule:service_or_admin",
     "delete": "rule:project_member_or_admin",
 }
 
@@ -67,7 +69,7 @@ class Policy:
         return credentials
 
     def allows(self, context: RequestContext, action: str, project_id: str | None) -> bool:
-        """Say whether the caller may do ``index``, ``show``, ``create`` or ``delete`` in a project."""
+        """Say whether the caller may do an action, such as ``index``, in a project."""
         target: _Frozen = (("user_id", context.user_id),)
         if project_id is not None:  # with None, a rule that asks for it would hold for unscoped tokens
             target += (("project_id", project_id),)

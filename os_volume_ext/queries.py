@@ -1,4 +1,4 @@
-"""The query string of a list: changes-since, limit and offset."""
+"""The query string: which parameters it may have; and those of a list, changes-since, limit and offset."""
 
 import datetime
 import re
@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from .faults import BadRequest
 
 MOST = 2**63 - 1  # databases count no further
+
+OF_ALL = frozenset(("format", "json", "xml"))
+OF_LISTS = OF_ALL | {"changes-since", "limit", "offset"}
 
 # A "+" that a client forgot to quote arrives as a space.
 _LOST_PLUS = re.compile(r"(.+[T ].+) (?=\d\d:?\d\d\Z)", re.ASCII)
@@ -21,6 +24,13 @@ class Page:
     since: datetime.datetime | None
     limit: int
     offset: int
+
+
+def refuse_unknown(query: list[tuple[str, str]], known: frozenset[str]) -> None:
+    """See that a query has no other parameters. :raises BadRequest:"""
+    unknown = {name for name, _ in query} - known
+    if unknown:
+        raise BadRequest(f"The query has the unknown parameter {min(unknown)!r}.")
 
 
 def page(query: list[tuple[str, str]], max_limit: int) -> Page:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .backends.base import Backend, BackendError, Server, ServerNotFound
+from .catalog.base import CatalogUnavailable, VolumeAttached, VolumeCatalog, VolumeNotFound
 from .claims import Claim, Claims, Unfinished
 from .compute import ComputeUnavailable, RemoteComputeAPI, ServerMissing
 from .context import new_request_id
@@ -50,6 +51,7 @@ class Reconciler:
         self,
         registry: Registry,
         backend: Backend,
+        catalog: VolumeCatalog,
         claims: Claims,
         operations: Operations,
         compute: RemoteComputeAPI | None,
@@ -66,6 +68,7 @@ class Reconciler:
         """
         self._registry = registry
         self._backend = backend
+        self._catalog = catalog
         self._claims = claims
         self._operations = operations
         self._compute = compute
@@ -104,7 +107,7 @@ class Reconciler:
     def _examine(self, row: Attachment) -> Finding:
         try:
             outcome, what = self._settle(row)
-        except (Unfinished, BackendError, ComputeUnavailable, RegistryUnavailable) as error:
+        except (Unfinished, BackendError, ComputeUnavailable, CatalogUnavailable, RegistryUnavailable) as error:
             outcome, what = UNDECIDED, str(error)
         except Overloaded:
             outcome, what = UNDECIDED, "too many backend calls are under way"
@@ -126,9 +129,12 @@ class Reconciler:
         claim = self._claims.take(row, row.state, slot.request_id)
         if claim is None:
             return CHANGED
-        if row.state == ATTACHING and row.volume_id in self._disks(slot, server or row.server):
+        there = row.volume_id in self._disks(slot, server or row.server)
+        if row.state == ATTACHING and there:
             self._attach(claim, slot, server or row.server)
             return SETTLED, "the disk is there: marked attached"
+        if row.state == DETACHING and server is None and not there:
+            return self._detach_from_deleted(claim, slot, "detached, the row removed")
         self._detach(claim, slot, server or row.server, gone=lambda: server is None)
         return SETTLED, "detached, the row removed"
 
@@ -154,8 +160,26 @@ class Reconciler:
         claim = self._claims.take(row, DETACHING, slot.request_id)
         if claim is None:
             return CHANGED
-        self._detach(claim, slot, row.server, gone=lambda: True)
-        return SETTLED, "the server is gone: the row removed"
+        return self._detach_from_deleted(claim, slot, "the server is gone: the row removed")
+
+    def _detach_from_deleted(self, claim: Claim, slot: Slot, what: str) -> tuple[str, str]:
+        """Remove the row of a server that compute API and backend no longer have, and the volume if it is to go too."""
+        with self._observers.claimed(DETACH, claim.row):
+            self._claims.detach_or_put_back(claim, slot, claim.row.server, gone=lambda: True)
+            if claim.row.delete_on_termination:
+                # Before the row goes: if this fails, the row is still there to tell.
+                what = f"{what}, {self._delete(claim.row)}"
+            self._claims.remove(claim)
+        return SETTLED, what
+
+    def _delete(self, row: Attachment) -> str:
+        try:
+            self._catalog.delete(row.volume_id, row.server_id)
+        except VolumeNotFound:
+            return "the volume deleted already"
+        except VolumeAttached:
+            return "the volume kept, for it is attached elsewhere"
+        return "the volume deleted, as was asked for"
 
     def _attach_again(self, slot: Slot, row: Attachment, server: Server) -> tuple[str, str]:
         if self._dry_run:

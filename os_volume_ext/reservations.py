@@ -6,7 +6,7 @@ no longer has; everything else in the way is a conflict, which says what it is.
 
 import logging
 
-from .backends.base import AttachRefused, Backend, Server, ServerNotFound, TooManyAttachments, Volume
+from .backends.base import AttachRefused, Backend, ServerNotFound, TooManyAttachments
 from .claims import Claim, Claims, Unfinished
 from .compute import ComputeAPI, ComputeRefused, ComputeUnavailable, ServerMissing
 from .context import RequestContext
@@ -69,41 +69,25 @@ class Reservations:
         self._max_attachments = max_attachments
         self._observers = observers
 
-    def for_attach(
-        self, context: RequestContext, slot: Slot, server: Server, volume: Volume, device: str | None
-    ) -> Claim:
-        """Claim the row of a volume on a server, to attach it.
+    def for_attach(self, context: RequestContext, slot: Slot, row: Attachment) -> Claim:
+        """Claim a row, which is still to be made, to attach its volume.
 
         :raises Conflict, VolumeInUse, TooManyAttachments: if something is in the way.
         :raises BackendError, Unfinished: if what is in the way could not be put out of it.
         """
-        row = Attachment(
-            volume_id=volume.id,
-            server_id=server.id,
-            project_id=server.project_id,
-            exclusive=not volume.multiattach,
-            device=device,
-            root=False,
-            state=ATTACHING,
-            request_id=context.request_id,
-            host=server.host,
-            instance_name=server.instance_name,
-            source=volume.source,
-            format=volume.format,
-        )
         for _ in range(ATTEMPTS):
             try:
                 return self._claims.reserve(row, self._max_attachments)
             except Taken:
                 other = self._registry.in_the_way(row)
             except TooManyAttachments:
-                other = self._registry.get(volume.id, server.id)
+                other = self._registry.get(row.volume_id, row.server_id)
                 if other is None:
                     raise
             claim = other and self._claim_from(context, slot, row, other)
             if claim:
                 return claim
-        raise Conflict(f"Other operations on volume {volume.id} are under way.", passes=True)
+        raise Conflict(f"Other operations on volume {row.volume_id} are under way.", passes=True)
 
     def for_detach(self, context: RequestContext, row: Attachment) -> Claim:
         """Claim a row, to detach its volume.
@@ -129,7 +113,7 @@ class Reservations:
         if other.server_id != row.server_id:
             return self._claim_from_elsewhere(context, slot, row, other)
         if other.state == ATTACHING and self._claims.is_stale(other):
-            return self._claims.take(other, ATTACHING, context.request_id)
+            return self._claims.take_for(other, row)
         raise self._conflict(other, other.server_id)
 
     def _claim_from_elsewhere(

@@ -111,7 +111,12 @@ def _xml(root: etree._Element) -> bytes:
 
 
 def _texts(shown: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in shown.items()}
+    # XML's words for truth; what there is none of is left out.
+    return {
+        name: str(value).lower() if value is True or value is False else str(value)
+        for name, value in shown.items()
+        if value is not None
+    }
 
 
 def _extension(shown: Mapping[str, Any]) -> etree._Element:

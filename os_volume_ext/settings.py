@@ -8,15 +8,18 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
+from typing import Any
 
 from .backends.base import ConfigurationError
 from .dialects import CYCLADES, DIALECTS, Dialect
+from .microversions import MICROVERSIONS
 
 LOG = logging.getLogger(__name__)
 
 PREFIXES = ("database.", "backend.", "catalog.", "compute.")
 NAMES = (
     "dialect",
+    "max_microversion",
     "backend",
     "catalog",
     "policy_file",
@@ -40,9 +43,13 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What an operator has chosen; times are in seconds, sizes in bytes."""
+    """What an operator has chosen; times are in seconds, sizes in bytes.
+
+    ``attach_status``, ``detach_status`` and ``server_states`` are None where it is the dialect that says.
+    """
 
     dialect: Dialect
+    max_microversion: str | None
     backend: str
     catalog: str
     database_options: Mapping[str, str]
@@ -50,9 +57,9 @@ class Settings:
     catalog_options: Mapping[str, str]
     compute_options: Mapping[str, str] = field(repr=False)
     policy_file: str | None
-    attach_status: int
-    detach_status: int
-    server_states: frozenset[str]
+    attach_status: int | None
+    detach_status: int | None
+    server_states: frozenset[str] | None
     server_read_path: str | None
     max_body: int
     max_limit: int
@@ -79,6 +86,7 @@ class Settings:
         operation_timeout = _integer(options, "operation_timeout", 60, least=1)
         return cls(
             dialect=dialect,
+            max_microversion=_max_microversion(options, dialect),
             backend=_required(options, "backend", "the name of a backend, such as directory"),
             catalog=options.get("catalog", "sql"),
             database_options=_group(options, "database."),
@@ -86,9 +94,9 @@ class Settings:
             catalog_options=_group(options, "catalog."),
             compute_options=_compute(options),
             policy_file=_policy_file(options),
-            attach_status=_status(options, "attach_status", dialect.attach_status),
-            detach_status=_status(options, "detach_status", dialect.detach_status),
-            server_states=_states(options, dialect.server_states),
+            attach_status=_status(options, "attach_status"),
+            detach_status=_status(options, "detach_status"),
+            server_states=_states(options),
             server_read_path=_read_path(options),
             max_body=_integer(options, "max_body", 65536, least=1),
             max_limit=_integer(options, "max_limit", 1000, least=1),
@@ -102,6 +110,12 @@ class Settings:
             notifications_topics=_topics(options),
             notifications_publisher_id=options.get("notifications.publisher_id"),
         )
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What has been chosen that else the dialect says, by the name that it has there."""
+        chosen = {name: getattr(self, name) for name in ("attach_status", "detach_status", "server_states")}
+        return {name: value for name, value in chosen.items() if value is not None}
 
 
 def warn_of_hidden(global_conf: Mapping[str, str]) -> None:
@@ -156,16 +170,30 @@ def _dialect(options: Mapping[str, str]) -> Dialect:
     return DIALECTS[name]
 
 
-def _status(options: Mapping[str, str], name: str, default: int) -> int:
-    text = options.get(name, str(default))
+def _max_microversion(options: Mapping[str, str], dialect: Dialect) -> str | None:
+    version = options.get("max_microversion")
+    if version is None:
+        return None
+    spoken = list(MICROVERSIONS[dialect.name])
+    if not spoken:
+        raise ConfigurationError(f"max_microversion is not an option of the dialect {dialect.name}: it has one version")
+    if version not in spoken:
+        raise ConfigurationError(f"max_microversion is {version!r}: it may be {spoken[0]} to {spoken[-1]}")
+    return version
+
+
+def _status(options: Mapping[str, str], name: str) -> int | None:
+    text = options.get(name)
+    if text is None:
+        return None
     if text not in ("200", "202"):
         raise ConfigurationError(f"{name} is {text!r}: it may be 200 or 202")
     return int(text)
 
 
-def _states(options: Mapping[str, str], default: frozenset[str]) -> frozenset[str]:
+def _states(options: Mapping[str, str]) -> frozenset[str] | None:
     if "server_states" not in options:
-        return default
+        return None
     states = frozenset(state.strip().upper() for state in options["server_states"].split(",")) - {""}
     if not states:
         raise ConfigurationError("server_states is empty: it must name states, such as ACTIVE, STOPPED")

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Mapping
+from typing import ClassVar
 
 from ..backends.base import Volume
 from ..context import RequestContext
@@ -16,12 +17,21 @@ class VolumeNotFound(Exception):
         super().__init__(f"Volume {volume_id} could not be found.")
 
 
+class VolumeAttached(Exception):
+    """The volume is attached, or being attached or detached: it can't be deleted."""
+
+
 class CatalogUnavailable(Exception):
     """The catalog can't be asked now. Callers get 503."""
 
 
 class VolumeCatalog(abc.ABC):
-    """Knows the volumes. One object serves many threads; nothing that can't cross a fork is made in ``__init__``."""
+    """Knows the volumes. One object serves many threads; nothing that can't cross a fork is made in ``__init__``.
+
+    ``can_delete`` says whether ``delete`` is there; if not, nobody may ask for ``delete_on_termination``.
+    """
+
+    can_delete: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __init__(self, options: Mapping[str, str], database: Database) -> None:
@@ -39,3 +49,13 @@ class VolumeCatalog(abc.ABC):
         :raises VolumeNotFound: if there is none.
         :raises CatalogUnavailable: if the catalog can't tell.
         """
+
+    def delete(self, volume_id: str, server_id: str | None = None) -> None:
+        """Delete a volume, for its ``delete_on_termination``. Optional: see ``can_delete``.
+
+        :param server_id: of the server that is gone, attached to which the volume may still be known.
+        :raises VolumeNotFound: if there is none, which who asks takes for done.
+        :raises VolumeAttached: if it is attached to another server.
+        :raises CatalogUnavailable: if it can't be deleted now; it is tried again.
+        """
+        raise NotImplementedError

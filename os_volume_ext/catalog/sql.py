@@ -13,13 +13,14 @@ from ..backends.base import ConfigurationError, Volume
 from ..context import RequestContext
 from ..registry.database import Database, RegistryUnavailable
 from ..registry.tables import attachments, utc_now, volumes
-from .base import CatalogUnavailable, VolumeCatalog, VolumeNotFound
+from .base import CatalogUnavailable, VolumeAttached, VolumeCatalog, VolumeNotFound
 
 _columns = (volumes.c.id, volumes.c.project_id, volumes.c.source, volumes.c.format, volumes.c.multiattach)
 _one = select(*_columns).where(volumes.c.id == bindparam("volume_id"))
 _insert = insert(volumes).values(created_at=utc_now())
 _delete_detached = delete(volumes).where(
-    volumes.c.id == bindparam("volume_id"), ~exists().where(attachments.c.volume_id == volumes.c.id)
+    volumes.c.id == bindparam("volume_id"),
+    ~exists().where(attachments.c.volume_id == volumes.c.id, attachments.c.server_id != bindparam("server_id")),
 )
 
 
@@ -27,12 +28,10 @@ class VolumeExists(Exception):
     """There is a volume of that id already."""
 
 
-class VolumeAttached(Exception):
-    """The volume is attached, or being attached or detached."""
-
-
 class SQLCatalog(VolumeCatalog):
     """Volumes as rows of the table ``volumes``."""
+
+    can_delete = True
 
     def __init__(self, options: Mapping[str, str], database: Database) -> None:
         """Take the database; there are no options. :raises ConfigurationError: if there are any."""
@@ -72,14 +71,15 @@ class SQLCatalog(VolumeCatalog):
         except IntegrityError as error:
             raise VolumeExists(f"Volume {volume.id} exists already.") from error
 
-    def delete(self, volume_id: str) -> None:
+    def delete(self, volume_id: str, server_id: str | None = None) -> None:
         """Take a volume out of the catalog.
 
+        :param server_id: of the server whose attachment does not count.
         :raises VolumeNotFound: if there is none.
-        :raises VolumeAttached: if it has an attachment, in whatever state.
+        :raises VolumeAttached: if it has another attachment, in whatever state.
         """
         with self._database.single() as connection:
-            if connection.execute(_delete_detached, {"volume_id": volume_id}).rowcount:
+            if connection.execute(_delete_detached, {"volume_id": volume_id, "server_id": server_id or ""}).rowcount:
                 return
         self.get(volume_id)
         raise VolumeAttached(f"Volume {volume_id} is attached: detach it first.")

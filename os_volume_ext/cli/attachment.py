@@ -13,7 +13,11 @@ from ..registry.attachments import Attachment
 from . import paste
 
 COLUMNS = ("server_id", "volume_id", "device", "state", "root", "project_id", "created_at")
-DETAILS = (*COLUMNS, "updated_at", "request_id", "host", "instance_name", "source", "format")
+DETAILS = (
+    *COLUMNS,
+    *("id", "tag", "delete_on_termination"),
+    *("updated_at", "request_id", "host", "instance_name", "source", "format"),
+)
 
 
 def _row(attachment: Attachment, columns: Sequence[str]) -> Sequence[Any]:

@@ -5,8 +5,9 @@ row had, and does nothing where it has others by now. That is the claim of desig
 """
 
 import datetime
+import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
@@ -24,6 +25,7 @@ ATTACHING, ATTACHED, DETACHING = "attaching", "attached", "detaching"
 class Attachment:
     """One row, as it was when it was read.
 
+    ``tag`` is the caller's word for it; with ``delete_on_termination``, the volume is to go when the server goes.
     ``age`` is how many seconds it had been unchanged then, by the database's clock.
     """
 
@@ -39,6 +41,9 @@ class Attachment:
     instance_name: str | None
     source: str | None
     format: str | None
+    tag: str | None = None
+    delete_on_termination: bool = False
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
     created_at: datetime.datetime | None = None
     updated_at: datetime.datetime | None = None
     age: float = 0.0
@@ -55,12 +60,27 @@ class Attachment:
 
 
 class Listed(NamedTuple):
-    """What a list shows of a row."""
+    """What most lists show of a row."""
 
     volume_id: str
     server_id: str
     device: str | None
     project_id: str
+
+
+class Described(NamedTuple):
+    """What some lists show of a row; to read it costs a long list an eighth more."""
+
+    volume_id: str
+    server_id: str
+    device: str | None
+    project_id: str
+    tag: str | None
+    delete_on_termination: bool
+    id: str
+
+
+Form = type[Listed] | type[Described]
 
 
 class Taken(Exception):
@@ -80,6 +100,9 @@ _columns = (
     table.c.instance_name,
     table.c.source,
     table.c.format,
+    table.c.tag,
+    table.c.delete_on_termination,
+    table.c.id,
     table.c.created_at,
     table.c.updated_at,
     utc_now().label("now"),
@@ -100,12 +123,18 @@ _page = (
 )
 _unfinished_page = _page.where(table.c.state != ATTACHED)
 
-_shown = select(table.c.volume_id, table.c.server_id, table.c.device, table.c.project_id).where(
-    table.c.server_id == bindparam("server_id"), table.c.state != ATTACHING
-)
-_one_shown = _shown.where(table.c.volume_id == bindparam("volume_id"))
-_list = _shown.order_by(table.c.created_at, table.c.volume_id).limit(bindparam("limit")).offset(bindparam("offset"))
-_list_since = _list.where(table.c.created_at >= bindparam("since"))
+_shown = {
+    form: select(*[table.c[name] for name in form._fields]).where(
+        table.c.server_id == bindparam("server_id"), table.c.state != ATTACHING
+    )
+    for form in (Listed, Described)
+}
+_one_shown = {form: shown.where(table.c.volume_id == bindparam("volume_id")) for form, shown in _shown.items()}
+_list = {
+    form: shown.order_by(table.c.created_at, table.c.volume_id).limit(bindparam("limit")).offset(bindparam("offset"))
+    for form, shown in _shown.items()
+}
+_list_since = {form: listed.where(table.c.created_at >= bindparam("since")) for form, listed in _list.items()}
 
 _count = select(func.count()).select_from(table).where(table.c.server_id == bindparam("server_id"))
 _lock_server = select(table.c.volume_id).where(table.c.server_id == bindparam("server_id")).with_for_update()
@@ -126,6 +155,15 @@ _set_device = (
     .where(_seen)
     .values(state=bindparam("new_state"), device=bindparam("new_device"), updated_at=utc_now())
 )
+_describe = (
+    update(table)
+    .where(_seen)
+    .values(
+        request_id=bindparam("new_request_id"),
+        tag=bindparam("new_tag"),
+        delete_on_termination=bindparam("new_delete_on_termination"),
+    )
+)
 _remove = delete(table).where(_seen)
 
 
@@ -137,23 +175,29 @@ class Registry:
         self._database = database
 
     def list(
-        self, server_id: str, since: datetime.datetime | None = None, limit: int = 1000, offset: int = 0
-    ) -> Sequence[Listed]:
+        self,
+        server_id: str,
+        since: datetime.datetime | None = None,
+        limit: int = 1000,
+        offset: int = 0,
+        form: Form = Listed,
+    ) -> Sequence[Any]:
         """Return the attachments of a server that callers get to see, oldest first.
 
         :param since: only those made at that time or later.
+        :param form: what is returned of each.
         """
         parameters: dict[str, Any] = {"server_id": server_id, "limit": limit, "offset": offset}
         if since is not None:
             parameters["since"] = since
         with self._database.single() as connection:
-            # Rows have Listed's fields by name and by place; to copy them would cost half of a long list.
-            return connection.execute(_list if since is None else _list_since, parameters).all()  # type: ignore[return-value]
+            # Rows have the form's fields by name and by place; to copy them would cost half of a long list.
+            return connection.execute((_list if since is None else _list_since)[form], parameters).all()
 
-    def show(self, volume_id: str, server_id: str) -> Listed | None:
-        """Return what a list shows of a volume on a server."""
+    def show(self, volume_id: str, server_id: str, form: Form = Listed) -> Any:
+        """Return what a list shows of a volume on a server, None if there is nothing."""
         with self._database.single() as connection:
-            return connection.execute(_one_shown, {"volume_id": volume_id, "server_id": server_id}).first()  # type: ignore[return-value]
+            return connection.execute(_one_shown[form], {"volume_id": volume_id, "server_id": server_id}).first()
 
     def get(self, volume_id: str, server_id: str) -> Attachment | None:
         """Return the row of a volume on a server, whatever its state."""
@@ -255,6 +299,14 @@ class Registry:
         except IntegrityError as error:
             raise Taken from error
 
+    def describe(self, seen: Attachment, request_id: str, tag: str | None, delete_on_termination: bool) -> bool:
+        """Change what callers say of a row, if it is still as seen. Say whether it was.
+
+        :param request_id: of who does that: it is not as others have seen it any more.
+        """
+        new = {"new_tag": tag, "new_delete_on_termination": delete_on_termination}
+        return self._change(_describe, seen, new_request_id=request_id, **new)
+
     def remove(self, seen: Attachment) -> bool:
         """Remove a row, if it is still as seen. Say whether it was."""
         return self._change(_remove, seen)
@@ -267,7 +319,7 @@ class Registry:
                 raise TooManyAttachments(limit)
         connection.execute(_insert, _values(row))
 
-    def _change(self, statement: Any, seen: Attachment, **new: str | None) -> bool:
+    def _change(self, statement: Any, seen: Attachment, **new: str | bool | None) -> bool:
         with self._database.single() as connection:
             return bool(connection.execute(statement, {**_as_seen(seen), **new}).rowcount)
 
@@ -303,4 +355,7 @@ def _values(row: Attachment) -> dict[str, Any]:
         "instance_name": row.instance_name,
         "source": row.source,
         "format": row.format,
+        "tag": row.tag,
+        "delete_on_termination": row.delete_on_termination,
+        "id": row.id,
     }

@@ -67,12 +67,16 @@ attachments = Table(
     metadata,
     Column("volume_id", String(36), primary_key=True),
     Column("server_id", String(36), primary_key=True),
+    # What a row is called that is not called by its volume and server: a UUID.
+    Column("id", String(36), nullable=False),
     # The volume's id, or NULL where the volume may be attached to several servers.
     Column("exclusive_volume_id", String(36)),
     Column("project_id", String(255), nullable=False),
     # NULL until it is known.
     Column("device", String(255)),
     Column("root", Boolean, nullable=False, server_default=false()),
+    Column("tag", String(60)),
+    Column("delete_on_termination", Boolean, nullable=False, server_default=false()),
     Column("state", String(16), nullable=False),
     Column("request_id", String(255), nullable=False),
     Column("created_at", UTCDateTime, nullable=False),

@@ -25,7 +25,7 @@ TestApp.__test__ = False  # its name makes pytest take it for a class of tests
 
 PASTE = Path(__file__).parents[2] / "etc" / "api-paste.ini"
 NAMESPACE = "http://docs.openstack.org/compute/api/v1.1"
-ATTRIBUTES = ["device", "serverId", "id", "volumeId"]
+ATTRIBUTES = ["device", "serverId", "id", "volumeId", "tag", "delete_on_termination", "attachment_id", "bdm_uuid"]
 MADE_FOR_EACH = ("X-Openstack-Request-Id",)
 
 
@@ -63,6 +63,7 @@ class Dialect:
     conflict: tuple[str, int]
     in_use: tuple[str, int]
     bad_method: str
+    member_methods: str
     details: bool
 
     def collection(self, server: str | None = None) -> str:
@@ -102,6 +103,7 @@ DIALECTS = {
         conflict=("badRequest", 400),
         in_use=("badRequest", 400),
         bad_method="notAllowed",
+        member_methods="GET, HEAD, DELETE",
         details=True,
     ),
     "openstack": Dialect(
@@ -126,6 +128,7 @@ DIALECTS = {
         conflict=("conflictingRequest", 409),
         in_use=("badRequest", 400),
         bad_method="badMethod",
+        member_methods="GET, HEAD, DELETE, PUT",
         details=False,
     ),
 }
@@ -186,7 +189,8 @@ class XML:
 
     def shown(self, attachment: Mapping[str, Any]) -> dict[str, Any]:
         """Return what this format makes of an attachment's values."""
-        return {name: str(value) for name, value in attachment.items()}
+        words = {True: "true", False: "false"}
+        return {name: words.get(value, str(value)) for name, value in attachment.items() if value is not None}
 
     def attachment(self, body: bytes) -> dict[str, Any]:
         """Read one attachment."""
@@ -209,7 +213,7 @@ class XML:
 
     def _attributes(self, element: etree._Element) -> dict[str, Any]:
         assert (element.tag, element.nsmap, element.text, len(element)) == ("volumeAttachment", {}, None, 0)
-        assert list(element.attrib) == ATTRIBUTES
+        assert list(element.attrib) == [name for name in ATTRIBUTES if name in element.attrib]
         return dict(element.attrib)
 
 
@@ -266,16 +270,21 @@ class Answer:
 
 @dataclass(frozen=True)
 class Client:
-    """Sends requests in one dialect and one format, as one user."""
+    """Sends requests in one dialect, one format and, if one is named, one microversion, as one user."""
 
     app: TestApp
     dialect: Dialect
     format: Any
     user: str | None = "demo"
+    version: str | None = None
 
     def by(self, user: str | None) -> "Client":
         """Return the same client for another user; None sends no token."""
         return replace(self, user=user)
+
+    def at(self, version: str | None) -> "Client":
+        """Return the same client for a microversion; None names none."""
+        return replace(self, version=version)
 
     def request(
         self,
@@ -287,12 +296,14 @@ class Client:
         without: tuple[str, ...] = (),
     ) -> Answer:
         """Send a request. :param without: keys of the environ that it is to lack."""
-        token = {"X-Auth-Token": f"{self.user}-token"} if self.user else {}
+        own = {"X-Auth-Token": f"{self.user}-token"} if self.user else {}
+        if self.version:
+            own["OpenStack-API-Version"] = f"compute {self.version}"
         request = self.app.RequestClass.blank(path, method=method, environ=dict(environ or {}))
         if body:
             request.body = body
             request.content_type = self.format.media_type
-        request.headers.update({"Accept": self.format.media_type} | token | dict(headers or {}))
+        request.headers.update({"Accept": self.format.media_type} | own | dict(headers or {}))
         for key in without:
             request.environ.pop(key, None)
         answer = self.app.do_request(request, expect_errors=True)
@@ -321,6 +332,13 @@ class Client:
         except ValueError:
             volume_id = volume
         return self.request("POST", self.path(server), self.format.request(volume_id, **more))
+
+    def put(
+        self, server: str | None = None, volume: str | None = None, wanted: str | None = None, **more: Any
+    ) -> Answer:
+        """Change an attachment, or the volume in it. :param wanted: the volume that is to be there; None: the same."""
+        volume = volume or self.dialect.volume
+        return self.request("PUT", self.path(server, volume), self.format.request(wanted or volume, **more))
 
     def detach(self, server: str | None = None, volume: str | None = None) -> Answer:
         """Detach a volume."""

@@ -18,7 +18,7 @@ from os_volume_ext.catalog.base import VolumeNotFound
 from os_volume_ext.claims import Claims
 from os_volume_ext.compute import ComputeUnavailable, ServerMissing
 from os_volume_ext.context import RequestContext
-from os_volume_ext.manager import AttachmentManager, Rules
+from os_volume_ext.manager import AttachmentManager, Rules, Wanted
 from os_volume_ext.observers.base import Observer, Observers
 from os_volume_ext.operations import Operations
 from os_volume_ext.reconcile import Reconciler
@@ -222,10 +222,14 @@ class ScriptedCompute:
 
 
 class ScriptedCatalog:
-    """The volumes, by id."""
+    """The volumes, by id, and with whose servers which of them were deleted."""
+
+    can_delete = True
 
     def __init__(self):
         self.known = {}
+        self.deleted = []
+        self.fail = None
 
     def add(self, *volumes):
         self.known.update((volume.id, volume) for volume in volumes)
@@ -234,6 +238,13 @@ class ScriptedCatalog:
         if volume_id not in self.known:
             raise VolumeNotFound(volume_id)
         return self.known[volume_id]
+
+    def delete(self, volume_id, server_id=None):
+        if self.fail:
+            raise self.fail
+        if self.known.pop(volume_id, None) is None:
+            raise VolumeNotFound(volume_id)
+        self.deleted.append((volume_id, server_id))
 
 
 class Listener(Observer):
@@ -289,6 +300,7 @@ class House:
         self.observers = Observers(self.listener)
         self.operations = Operations(patience, places, self.observers)
         self.requests = itertools.count(1)
+        self.rules = Rules(STATES, PASSING_STATES, multiattach=True)
         self.manager = self.make_manager()
         self.reconciler = self.make_reconciler(self.compute.remote)
         for server_id, project_id in (("1134", "demo"), ("1135", "demo"), ("2001", "other")):
@@ -301,8 +313,7 @@ class House:
             Volume("200", "other"),
         )
 
-    def make_manager(self, **rules):
-        rules = Rules(**({"server_states": STATES, "passing_states": PASSING_STATES} | rules))
+    def make_manager(self, max_attachments=None):
         return AttachmentManager(
             self.compute,
             self.catalog,
@@ -310,13 +321,21 @@ class House:
             self.backend,
             self.claims,
             self.operations,
-            rules,
+            max_attachments,
             self.observers,
         )
 
-    def make_reconciler(self, compute):
+    def make_reconciler(self, compute, dry_run=False):
         return Reconciler(
-            self.registry, self.backend, self.claims, self.operations, compute, STATES, observers=self.observers
+            self.registry,
+            self.backend,
+            self.catalog,
+            self.claims,
+            self.operations,
+            compute,
+            STATES,
+            dry_run,
+            self.observers,
         )
 
     def caller(self, project_id="demo", enforce=member, is_admin=False):
@@ -325,11 +344,15 @@ class House:
 
     # -- what callers and operators do -----------------------------------------------------------------
 
-    def attach(self, volume_id="9", server_id="1134", device=None, **caller):
-        return self.manager.attach(self.caller(**caller), server_id, volume_id, device)
+    def attach(self, volume_id="9", server_id="1134", device=None, tag=None, delete_on_termination=False, **caller):
+        wanted = Wanted(volume_id, device, tag, delete_on_termination)
+        return self.manager.attach(self.caller(**caller), self.rules, server_id, wanted)
+
+    def update(self, volume_id="9", server_id="1134", **members):
+        return self.manager.update(self.caller(), server_id, volume_id, members)
 
     def detach(self, volume_id="9", server_id="1134", **caller):
-        return self.manager.detach(self.caller(**caller), server_id, volume_id)
+        return self.manager.detach(self.caller(**caller), self.rules, server_id, volume_id)
 
     def get(self, volume_id="9", server_id="1134", **caller):
         return self.manager.get(self.caller(**caller), server_id, volume_id)

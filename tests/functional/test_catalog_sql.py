@@ -3,8 +3,8 @@
 import pytest
 
 from os_volume_ext.backends.base import ConfigurationError, Volume
-from os_volume_ext.catalog.base import CatalogUnavailable, VolumeNotFound
-from os_volume_ext.catalog.sql import SQLCatalog, VolumeAttached, VolumeExists
+from os_volume_ext.catalog.base import CatalogUnavailable, VolumeAttached, VolumeCatalog, VolumeNotFound
+from os_volume_ext.catalog.sql import SQLCatalog, VolumeExists
 from os_volume_ext.context import RequestContext
 from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Registry
 from os_volume_ext.registry.database import Database, RegistryUnavailable
@@ -108,3 +108,21 @@ def test_the_commands_are_told_that_the_database_does_not_answer(broken):
     for ask in (broken.list, lambda: broken.create(Volume("9", "demo")), lambda: broken.delete("9")):
         with pytest.raises(RegistryUnavailable):
             ask()
+
+
+def test_a_volume_is_deleted_although_it_is_attached_to_the_server_that_is_gone(catalog, database):
+    catalog.create(Volume("9", "demo", multiattach=True))
+    attach(database, DETACHING)
+    with pytest.raises(VolumeAttached):
+        catalog.delete("9", "1135")
+    catalog.delete("9", "1134")
+    assert catalog.list() == []
+
+
+def test_a_catalog_deletes_only_if_it_says_so(catalog):
+    class Another(VolumeCatalog):
+        __init__ = volume = None
+
+    assert (catalog.can_delete, Another.can_delete) == (True, False)
+    with pytest.raises(NotImplementedError):
+        VolumeCatalog.delete(catalog, "9")

@@ -10,6 +10,7 @@ from webtest import TestApp
 
 from os_volume_ext.cli.main import main
 
+only_openstack = pytest.mark.parametrize("dialect", ["openstack"], indirect=True)
 only_json = pytest.mark.parametrize("format", ["json"], indirect=True)
 
 
@@ -165,6 +166,18 @@ class TestReconcile:
         assert "the server is gone: the row removed" in output.out
         assert [row["server_id"] for row in rows()] == [client.dialect.server]
 
+    @only_openstack
+    def test_deletes_the_volume_of_a_deleted_server_that_was_to_go_with_it(self, client, create, delete, reconcile):
+        server, client = create(), client.at("2.79")
+        client.attach(server, delete_on_termination=True)
+        client.attach(server, client.dialect.other_volume)
+        delete(server)
+        status, output = reconcile("--all")
+        assert status == 0
+        assert "the server is gone: the row removed, the volume deleted, as was asked for" in output.out
+        assert client.attach().failure == ("itemNotFound", 404)
+        assert client.attach(volume=client.dialect.other_volume).status == 200
+
     def test_leaves_a_deleted_servers_row_alone_where_not_all_is_asked_for(
         self, client, create, delete, rows, reconcile
     ):
@@ -230,6 +243,7 @@ class TestCommandsBesideTheFilter:
         dialect = client.dialect
         volume = NEW_VOLUMES[dialect.name]
         command("volume", "create", volume, "--project", "demo", "--multiattach")
+        client = client.at("2.60")  # which means nothing in the cyclades dialect
         assert client.attach(volume=volume).status == 200
         assert client.attach(dialect.other_server, volume).status == 200
         assert client.detach(volume=volume).status == dialect.detach_status

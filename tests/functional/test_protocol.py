@@ -27,10 +27,10 @@ from os_volume_ext.backends.base import (
     TooManyAttachments,
     Volume,
 )
-from os_volume_ext.catalog.base import VolumeNotFound
+from os_volume_ext.catalog.base import CatalogUnavailable, VolumeAttached, VolumeNotFound
 from os_volume_ext.claims import Unfinished
 from os_volume_ext.compute import ComputeRefused, ComputeUnavailable, ServerMissing
-from os_volume_ext.manager import RootVolume
+from os_volume_ext.manager import RootVolume, Unsupported, Wanted
 from os_volume_ext.operations import Overloaded
 from os_volume_ext.reconcile import AGREES, SETTLED, UNDECIDED
 from os_volume_ext.registry import schema
@@ -78,10 +78,10 @@ def house(database, monkeypatch):
 
 def test_an_attached_volume_is_in_registry_and_backend(house):
     answer = house.attach()
-    assert tuple(answer) == ("9", "1134", "/dev/vdb", "demo")
+    assert tuple(answer) == ("9", "1134", "/dev/vdb", "demo", None, False, house.row().id)
     assert house.state() == (ATTACHED, True)
-    assert tuple(house.get()) == tuple(answer)
-    assert [tuple(row) for row in house.list()] == [tuple(answer)]
+    assert tuple(house.get()) == tuple(answer)[:4]
+    assert [tuple(row) for row in house.list()] == [tuple(answer)[:4]]
 
 
 def test_the_row_remembers_what_a_backend_needs_to_know(house):
@@ -279,7 +279,7 @@ def test_a_server_in_another_state_is_a_conflict_that_names_it(house, state, pas
 
 
 def test_an_option_says_which_states_take_disks(house):
-    house.manager = house.make_manager(server_states=frozenset(("ERROR",)))
+    house.rules = dataclasses.replace(house.rules, server_states=frozenset(("ERROR",)))
     with pytest.raises(Conflict):
         house.attach()
     house.set_server(status="ERROR")
@@ -753,7 +753,7 @@ def test_of_many_threads_that_attach_one_volume_one_wins(house):
     def attach(number):
         start.wait(PATIENCE)
         try:
-            house.manager.attach(callers[number], ("1134", "1135")[number % 2], "9")
+            house.manager.attach(callers[number], house.rules, ("1134", "1135")[number % 2], Wanted("9"))
             outcomes.append("done")
         except (Conflict, Unfinished) as error:
             outcomes.append(type(error).__name__)
@@ -1120,6 +1120,118 @@ def test_a_stale_row_of_a_deleted_server_goes(house, state):
     house.pass_time(STALE_AFTER + 1)
     assert house.reconcile() == [("1134", "9", SETTLED)]
     assert house.row() is None
+
+
+# -- volumes that go with their servers ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("asked", "deleted"), [(True, [("9", "1134")]), (False, [])])
+def test_a_volume_goes_with_a_server_that_is_gone_if_that_was_asked_for(house, asked, deleted):
+    house.attach(delete_on_termination=asked)
+    house.delete_server()
+    assert house.reconcile(everything=True) == [("1134", "9", SETTLED)]
+    assert (house.row(), house.catalog.deleted) == (None, deleted)
+    assert ("9" in house.catalog.known) is not asked
+
+
+def test_a_volume_stays_while_only_one_of_the_two_says_that_the_server_is_gone(house):
+    house.attach(delete_on_termination=True)
+    house.compute.delete("1134")
+    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    house.compute.add(Server("1134", "demo", "ACTIVE"))
+    house.backend.disks.pop("1134")
+    house.reconcile(everything=True)
+    assert house.catalog.deleted == []
+
+
+def test_a_volume_stays_that_was_detached_and_not_terminated(house):
+    house.attach(delete_on_termination=True)
+    house.detach()
+    house.delete_server()
+    assert house.reconcile(everything=True) == []
+    assert house.catalog.deleted == []
+
+
+def test_a_volume_stays_that_was_taken_elsewhere_first(house):
+    house.attach(delete_on_termination=True)
+    house.delete_server()
+    house.attach(server_id="1135")
+    house.reconcile(everything=True)
+    assert house.catalog.deleted == []
+    assert house.state(server_id="1135") == (ATTACHED, True)
+
+
+def test_a_dry_run_deletes_no_volume(house):
+    house.attach(delete_on_termination=True)
+    house.delete_server()
+    house.reconciler = house.make_reconciler(house.compute.remote, dry_run=True)
+    house.reconcile(everything=True)
+    assert (house.row().state, house.catalog.deleted) == (ATTACHED, [])
+
+
+@pytest.mark.parametrize("deleted_already", [False, True])
+def test_reconcile_that_ended_before_the_volume_was_deleted_is_taken_up(house, deleted_already):
+    house.attach(delete_on_termination=True)
+    house.delete_server()
+    house.catalog.fail = CatalogUnavailable("down")
+    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    assert (house.row().state, house.catalog.deleted) == (DETACHING, [])
+    house.catalog.fail = None
+    if deleted_already:
+        house.catalog.delete("9", "1134")
+    house.pass_time(STALE_AFTER + 1)
+    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert (house.row(), house.catalog.deleted) == (None, [("9", "1134")])
+
+
+def test_a_volume_that_is_attached_elsewhere_too_stays_and_its_row_goes(house):
+    house.attach("77", delete_on_termination=True)
+    house.attach("77", "1135")
+    house.delete_server()
+    house.catalog.fail = VolumeAttached("elsewhere")
+    house.reconcile(everything=True)
+    assert house.state("77", "1135") == (ATTACHED, True)
+    assert (house.row("77"), house.catalog.deleted) == (None, [])
+
+
+def test_a_stale_detach_whose_disk_is_still_there_deletes_no_volume(house):
+    house.put(DETACHING, disk=True, stale=True, delete_on_termination=True)
+    house.compute.delete("1134")
+    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert (house.row(), house.catalog.deleted) == (None, [])
+
+
+def test_an_attach_that_was_never_finished_deletes_no_volume(house):
+    house.put(ATTACHING, stale=True, delete_on_termination=True)
+    house.delete_server()
+    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.catalog.deleted == []
+
+
+def test_a_volume_that_is_to_stay_after_all_is_not_deleted_by_a_reconcile_that_saw_it_before(house):
+    house.attach(delete_on_termination=True)
+    seen = house.row()
+    house.update(delete_on_termination=False)
+    assert house.claims.take(seen, DETACHING, "req-of-reconcile") is None
+    house.delete_server()
+    house.reconcile(everything=True)
+    assert (house.row(), house.catalog.deleted) == (None, [])
+
+
+def test_a_catalog_that_can_not_delete_is_not_asked_to(house):
+    house.catalog.can_delete = False
+    with pytest.raises(Unsupported, match="can't be deleted"):
+        house.attach(delete_on_termination=True)
+    assert house.row() is None
+    house.attach()
+
+
+def test_an_attach_that_takes_over_an_unfinished_one_is_described_as_it_asks(house):
+    house.put(ATTACHING, stale=True, tag="old", delete_on_termination=True)
+    listed = house.attach(tag="new")
+    row = house.row()
+    assert (listed.tag, listed.delete_on_termination, listed.id) == ("new", False, row.id)
+    assert (row.tag, row.delete_on_termination) == ("new", False)
 
 
 @pytest.mark.parametrize("state", [ATTACHING, DETACHING])

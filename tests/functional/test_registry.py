@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import multiprocessing
 import threading
+import uuid
 from contextlib import contextmanager
 
 import pytest
@@ -17,7 +18,16 @@ from sqlalchemy.engine import Engine
 from os_volume_ext.backends.base import TooManyAttachments
 from os_volume_ext.registry import database as database_module
 from os_volume_ext.registry import schema
-from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Listed, Registry, Taken
+from os_volume_ext.registry.attachments import (
+    ATTACHED,
+    ATTACHING,
+    DETACHING,
+    Attachment,
+    Described,
+    Listed,
+    Registry,
+    Taken,
+)
 from os_volume_ext.registry.database import BUSY_TIMEOUT, Database, RegistryUnavailable
 from os_volume_ext.registry.tables import attachments as table
 
@@ -69,6 +79,7 @@ def fill(database, rows):
                 {
                     "volume_id": row.volume_id,
                     "server_id": row.server_id,
+                    "id": row.id,
                     "project_id": row.project_id,
                     "exclusive_volume_id": row.volume_id if row.exclusive else None,
                     "root": row.root,
@@ -298,6 +309,23 @@ def test_a_row_is_not_confirmed_at_a_device_that_another_has(registry):
     assert registry.get("10", "1134").state == ATTACHING
 
 
+def test_each_row_has_an_id_of_its_own(registry):
+    for volume_id in ("9", "99"):
+        registry.reserve(attachment(volume_id, state=ATTACHED))
+    assert len({uuid.UUID(row.id) for row in registry.list("1134", form=Described)}) == 2
+
+
+def test_a_row_is_described_anew_if_it_is_as_seen(registry):
+    row = attachment(tag="old")
+    registry.reserve(row)
+    assert registry.describe(row, "req-2", "new", True)
+    described = registry.get("9", "1134")
+    assert (described.tag, described.delete_on_termination) == ("new", True)
+    assert (described.state, described.request_id, described.id) == (row.state, "req-2", row.id)
+    assert not registry.describe(row, "req-3", None, False)
+    assert registry.get("9", "1134").tag == "new"
+
+
 def test_a_removed_row_is_gone(registry):
     registry.reserve(attachment())
     assert registry.remove(registry.get("9", "1134"))
@@ -379,11 +407,15 @@ def test_a_list_is_oldest_first_and_then_by_volume(registry, database):
     assert [row.volume_id for row in registry.list("1134")] == ["3", "4", "1", "2"]
 
 
-def test_a_list_has_the_fields_of_listed(registry):
-    registry.reserve(attachment(state=ATTACHED, device="/dev/vdb"))
-    (row,) = registry.list("1134")
-    assert tuple(row) == Listed("9", "1134", "/dev/vdb", "demo")
-    assert (row.volume_id, row.server_id, row.device, row.project_id) == tuple(row)
+@pytest.mark.parametrize("form", [Listed, Described])
+@pytest.mark.parametrize("since", [None, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)])
+def test_a_list_has_the_fields_of_the_form(registry, form, since):
+    reserved = attachment(state=ATTACHED, device="/dev/vdb", tag="mine", delete_on_termination=True)
+    registry.reserve(reserved)
+    (row,) = registry.list("1134", since, form=form)
+    expected = form(*[getattr(reserved, name) for name in form._fields])
+    assert tuple(row) == expected == registry.show("9", "1134", form)
+    assert tuple(getattr(row, name) for name in form._fields) == tuple(row)
 
 
 def test_a_list_hides_what_is_being_attached_and_shows_what_is_being_detached(registry):
@@ -701,6 +733,7 @@ class TestSQLite:
         return {
             "volume_id": "9",
             "server_id": "1134",
+            "id": str(uuid.uuid4()),
             "project_id": "demo",
             "exclusive_volume_id": "9",
             "state": ATTACHED,

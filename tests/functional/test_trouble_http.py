@@ -17,9 +17,9 @@ PATIENCE = 30  # seconds for what happens at once
 
 LONG_AGO = "2026-01-01 00:00:00.000000"
 ATTACHING = """
-INSERT INTO attachments (volume_id, server_id, exclusive_volume_id, project_id, root, state, request_id, created_at,
+INSERT INTO attachments (volume_id, server_id, exclusive_volume_id, project_id, root, id, state, request_id, created_at,
                          updated_at)
-VALUES (?, ?, ?, 'demo', 0, 'attaching', 'req-of-the-dead', ?, ?)
+VALUES (?, ?, ?, 'demo', 0, '5ea5ed00-1111-4222-8333-444444444444', 'attaching', 'req-of-the-dead', ?, ?)
 """
 
 

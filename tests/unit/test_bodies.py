@@ -12,6 +12,8 @@ from webob.exc import HTTPRequestEntityTooLarge
 from os_volume_ext import bodies
 from os_volume_ext.dialects import CYCLADES, OPENSTACK
 from os_volume_ext.faults import BadRequest, Fault, Kind
+from os_volume_ext.manager import Wanted
+from os_volume_ext.microversions import CHANGES
 from os_volume_ext.serializers import DESERIALIZERS, NAMESPACE
 
 MAX_BODY = 65536
@@ -87,7 +89,9 @@ def written(form, members):
 
 def attach(body, dialect, form="json", **more):
     """Take a request the whole way."""
-    return bodies.attach_request(bodies.read(environ_of(body, f"application/{form}", **more), MAX_BODY), dialect)
+    document = bodies.read(environ_of(body, f"application/{form}", **more), MAX_BODY)
+    wanted = bodies.attach_request(document, dialect)
+    return wanted.volume_id, wanted.device
 
 
 def complaint(body, dialect, form="json"):
@@ -107,7 +111,7 @@ def complaint(body, dialect, form="json"):
 def test_each_media_type_is_taken_in_any_case_and_with_parameters(dialect, volume_id, media_type, spelling, parameters):
     body = written("xml" if media_type.endswith("xml") else "json", {"volumeId": volume_id})
     document = bodies.read(environ_of(body, spelling(media_type) + parameters), MAX_BODY)
-    assert bodies.attach_request(document, dialect) == (volume_id, None)
+    assert bodies.attach_request(document, dialect) == Wanted(volume_id)
 
 
 @by_dialect
@@ -320,6 +324,87 @@ def test_an_attribute_of_another_namespace_is_an_unknown_member():
     body = f"<volumeAttachment volumeId='{UUID}' xmlns:x='urn:x' x:device='/dev/vdb'/>".encode()
     assert complaint(body, OPENSTACK, "xml") == "The body has the unknown member '{urn:x}device'."
     assert attach(body.replace(UUID.encode(), b"9"), CYCLADES, "xml") == ("9", None)
+
+
+# Tag and delete_on_termination.
+
+TRUE = [True, "True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes"]
+FALSE = [False, "False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no"]
+TAG_FORM = "tag must be a text of 1 to 60 characters, without commas, slashes and control characters."
+
+
+def wanted(members, dialect, form="json"):
+    document = bodies.read(environ_of(written(form, members), f"application/{form}"), MAX_BODY)
+    return bodies.attach_request(document, dialect)
+
+
+@in_both_formats
+@pytest.mark.parametrize("tag", ["t", "the root of all", "\xe4\u0431\U0001f4be", "x" * 60])
+def test_a_tag_may_be_any_text_from_2_49_on(form, tag):
+    assert wanted({"volumeId": UUID, "tag": tag}, CHANGES[49], form) == Wanted(UUID, None, tag)
+
+
+@pytest.mark.parametrize("tag", ["", "x" * 61, "a,b", "a/b", "\0", "\x1f", "\ud800", "\uffff", None, 1, True, [], {}])
+def test_a_tag_of_the_wrong_form_is_refused(tag):
+    assert complaint(written("json", {"volumeId": UUID, "tag": tag}), CHANGES[49]) == TAG_FORM
+
+
+@pytest.mark.parametrize(("value", "read"), [*((each, True) for each in TRUE), *((each, False) for each in FALSE)])
+def test_delete_on_termination_is_as_nova_reads_it_from_2_79_on(value, read):
+    assert wanted({"volumeId": UUID, "delete_on_termination": value}, CHANGES[79]) == Wanted(UUID, None, None, read)
+
+
+def test_xml_says_delete_on_termination_in_words():
+    assert wanted({"volumeId": UUID, "delete_on_termination": "true"}, CHANGES[79], "xml").delete_on_termination
+
+
+@pytest.mark.parametrize("value", [None, 1, 0, 1.0, "", "tRUE", "t", "2", [], {}])
+def test_delete_on_termination_that_is_no_boolean_is_refused(value):
+    body = written("json", {"volumeId": UUID, "delete_on_termination": value})
+    assert complaint(body, CHANGES[79]) == "delete_on_termination must be true or false."
+
+
+@pytest.mark.parametrize(("name", "minor"), [("tag", 20), ("delete_on_termination", 75)])
+def test_what_came_later_is_unknown_before(name, minor):
+    body = written("json", {"volumeId": UUID, name: "true"})
+    assert complaint(body, CHANGES[minor]) == f"The body has the unknown member {name!r}."
+
+
+def test_what_nova_knows_is_ignored_in_the_cyclades_dialect():
+    assert wanted({"volumeId": "9", "tag": "a,b", "delete_on_termination": "x"}, CYCLADES) == Wanted("9")
+
+
+# What is to be changed.
+
+
+def changes(members, minor, action):
+    return bodies.update_request({"volumeAttachment": members}, CHANGES[minor], action)
+
+
+def test_a_swap_names_the_other_volume_and_nothing_else():
+    assert changes({"volumeId": UUID.upper()}, 1, "swap") == (UUID, {})
+    with pytest.raises(BadRequest, match="unknown member 'device'"):
+        changes({"volumeId": UUID, "device": "/dev/vdb"}, 79, "swap")
+
+
+def test_an_update_may_name_what_is_shown():
+    given = {"device": "/dev/vdb", "tag": "mine", "delete_on_termination": "yes", "id": UUID.upper(), "serverId": UUID}
+    read = given | {"delete_on_termination": True, "id": UUID}
+    assert changes({"volumeId": UUID, **given}, 85, "update") == (UUID, read)
+    assert changes({"volumeId": UUID}, 85, "update") == (UUID, {})
+
+
+@pytest.mark.parametrize("name", ["id", "serverId"])
+@pytest.mark.parametrize("value", [None, 9, "9", ""])
+def test_an_id_of_the_wrong_form_in_an_update_is_refused(name, value):
+    with pytest.raises(BadRequest, match="id and serverId must each be a UUID"):
+        changes({"volumeId": UUID, name: value}, 85, "update")
+
+
+@pytest.mark.parametrize("name", ["attachment_id", "bdm_uuid", "volume_id"])
+def test_what_an_update_can_not_name_is_unknown(name):
+    with pytest.raises(BadRequest, match=f"unknown member {name!r}"):
+        changes({"volumeId": UUID, name: UUID}, 102, "update")
 
 
 # The device.
@@ -593,8 +678,8 @@ def test_any_request_has_a_value_or_is_a_fault(environ, limit):
 @example({"volumeAttachment": {"volumeId": "9", "device": float("nan")}}, OPENSTACK)
 def test_any_document_asks_for_a_volume_of_the_right_form_or_is_a_bad_request(document, dialect):
     try:
-        volume_id, device = bodies.attach_request(document, dialect)
+        wanted = bodies.attach_request(document, dialect)
     except BadRequest:
         return
-    assert dialect.read_id(volume_id) == volume_id
-    assert device is None or device.startswith("/dev/")
+    assert dialect.read_id(wanted.volume_id) == wanted.volume_id
+    assert wanted.device is None or wanted.device.startswith("/dev/")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from os_volume_ext.dialects import CYCLADES, DIALECTS, OPENSTACK
 from os_volume_ext.faults import BadRequest, Kind
+from os_volume_ext.manager import Rules
 from os_volume_ext.registry.attachments import Listed
 
 UUID = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
@@ -38,6 +39,7 @@ def test_a_dialect_names_every_fault_there_is(dialect):
         (Kind.UNAUTHORIZED, ("unauthorized", 401)),
         (Kind.FORBIDDEN, ("forbidden", 403)),
         (Kind.NOT_FOUND, ("itemNotFound", 404)),
+        (Kind.NOT_ACCEPTABLE, ("computeFault", 406)),
         (Kind.VOLUME_IN_USE, ("badRequest", 400)),
         (Kind.OVER_LIMIT, ("overLimit", 413)),
         (Kind.UNAVAILABLE, ("serviceUnavailable", 503)),
@@ -64,6 +66,14 @@ def test_details_are_shown_in_the_cyclades_dialect_only():
     assert (CYCLADES.fault_details, OPENSTACK.fault_details) == (True, False)
 
 
+@by_dialect
+def test_each_resource_takes_its_methods_and_head_wherever_get(dialect):
+    collection, member = dialect.actions["collection"], dialect.actions["member"]
+    assert collection == {"GET": "index", "HEAD": "index", "POST": "create"}
+    put = {"openstack": {"PUT": "swap"}, "cyclades": {}}[dialect.name]
+    assert member == {"GET": "show", "HEAD": "show", "DELETE": "delete"} | put
+
+
 def test_the_statuses_of_success_are_the_designs():
     assert (CYCLADES.attach_status, CYCLADES.detach_status) == (200, 200)
     assert (OPENSTACK.attach_status, OPENSTACK.detach_status) == (200, 202)
@@ -77,9 +87,21 @@ def test_the_states_that_take_disks_are_the_designs():
         "SHUTOFF",
         "VERIFY_RESIZE",
         "SOFT_DELETED",
-        "SHELVED",
-        "SHELVED_OFFLOADED",
     }
+
+
+@by_dialect
+def test_what_may_be_attached_where_is_put_together(dialect):
+    assert dialect.rules == Rules(dialect.server_states, dialect.passing_states, dialect.multiattach)
+
+
+def test_multiattach_volumes_are_unknown_to_nova_2_1():
+    assert (CYCLADES.multiattach, OPENSTACK.multiattach) == (True, False)
+
+
+@by_dialect
+def test_what_else_is_in_a_query_is_ignored(dialect):
+    assert dialect.queries == {}
 
 
 @by_dialect
@@ -158,14 +180,13 @@ def test_an_id_that_was_read_is_read_as_itself(dialect, text):
 # Devices.
 
 
-@pytest.mark.parametrize("value", [None, "", "/dev/vdb", "x", 1, True, [], {}])
-def test_a_device_asked_for_is_ignored_in_the_cyclades_dialect(value):
-    assert CYCLADES.body_device(value) is None
+def test_a_device_asked_for_is_ignored_in_the_cyclades_dialect():
+    assert CYCLADES.members == {"create": {}}
 
 
 @pytest.mark.parametrize("value", [None, "/dev/vdb", "/dev/sda1", "/dev/" + "a" * 250])
 def test_a_device_can_be_asked_for_in_the_openstack_dialect(value):
-    assert OPENSTACK.body_device(value) == value
+    assert OPENSTACK.members["create"]["device"](value) == value
 
 
 @pytest.mark.parametrize(
@@ -173,7 +194,7 @@ def test_a_device_can_be_asked_for_in_the_openstack_dialect(value):
 )
 def test_a_device_of_the_wrong_form_is_refused_in_the_openstack_dialect(value):
     with pytest.raises(BadRequest, match="device must be such as /dev/vdb"):
-        OPENSTACK.body_device(value)
+        OPENSTACK.members["create"]["device"](value)
 
 
 # What an attachment looks like.
@@ -186,16 +207,19 @@ def test_the_cyclades_dialect_shows_integers_and_no_device(device):
     assert {type(value) for value in shown.values()} == {str, int}
 
 
-@pytest.mark.parametrize(("device", "shown"), [(None, ""), ("", ""), ("/dev/vdb", "/dev/vdb")])
-def test_the_openstack_dialect_shows_strings_and_the_device(device, shown):
-    assert OPENSTACK.show(Listed(UUID, SERVER, device, "demo")) == {
-        "device": shown,
-        "serverId": SERVER,
-        "id": UUID,
-        "volumeId": UUID,
-    }
+@pytest.mark.parametrize(
+    ("device", "shown"), [(None, {}), ("", {}), ("/dev/vdb", {"device": "/dev/vdb"})], ids=["None", "empty", "vdb"]
+)
+def test_the_openstack_dialect_shows_strings_and_the_device_where_there_is_one(device, shown):
+    row = Listed(UUID, SERVER, device, "demo")
+    rest = {"serverId": SERVER, "id": UUID, "volumeId": UUID}
+    assert OPENSTACK.show(row) == shown | rest
+    assert OPENSTACK.show_attached(row) == {"device": None} | shown | rest
 
 
 def test_members_that_a_request_may_have_are_limited_in_the_openstack_dialect_only():
-    assert CYCLADES.members is None
-    assert OPENSTACK.members == {"volumeId", "device"}
+    assert (CYCLADES.others_ignored, OPENSTACK.others_ignored) == (True, False)
+    assert {action: list(members) for action, members in OPENSTACK.members.items()} == {
+        "create": ["device"],
+        "swap": [],
+    }

@@ -22,6 +22,7 @@ NAMED = [
     (reservations.Conflict("It is BUILD."), Kind.CONFLICT, "It is BUILD."),
     (reservations.VolumeInUse("It is in use."), Kind.VOLUME_IN_USE, "It is in use."),
     (manager.RootVolume("It is the root."), Kind.BAD_REQUEST, "It is the root."),
+    (manager.Unsupported("It is shared."), Kind.BAD_REQUEST, "It is shared."),
     (base.TooManyAttachments(3), Kind.TOO_MANY_ATTACHMENTS, "A server takes 3 volumes at most."),
     (base.AttachRefused("no qcow2"), Kind.CONFLICT, "no qcow2"),
 ]

@@ -11,17 +11,17 @@ from os_volume_ext.backends.base import ConfigurationError
 from os_volume_ext.context import RequestContext
 from os_volume_ext.policy import Policy
 
-ACTIONS = ["index", "show", "create", "delete"]
+ACTIONS = ["index", "show", "create", "update", "delete"]
 BASE_RULES = ["context_is_admin", "admin_or_owner", "admin_api", "service_api", "service_or_admin"] + [
     f"project_{role}_{end}" for role in ("manager", "member", "reader") for end in ("api", "or_admin")
 ]
 
 
-def allowed(policy, roles, target="demo", project="demo", **more):
+def allowed(policy, roles, target="demo", project="demo", actions=ACTIONS, **more):
     """List what a caller of a project may do in another."""
     credentials = policy.complete({"user_id": "u1", "project_id": project, "roles": roles, **more})
     context = RequestContext("req-1", "u1", project, credentials, policy.allows)
-    return [action for action in ACTIONS if context.can(action, target)]
+    return [action for action in actions if context.can(action, target)]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def default(request, defaults, write):
         ([], []),
         (["nobody"], []),
         (["reader"], ["index", "show"]),
-        (["member"], ["create", "delete"]),
+        (["member"], ["create", "update", "delete"]),
         (["member", "reader"], ACTIONS),
         (["manager", "member", "reader"], ACTIONS),
         (["admin"], ACTIONS),
@@ -74,6 +74,13 @@ def test_nobody_does_anything_in_anothers_project(default, roles, target):
 @pytest.mark.parametrize("target", ["other", None])
 def test_an_administrator_does_everything_everywhere(default, target):
     assert allowed(default, ["admin"], target) == ACTIONS
+
+
+@pytest.mark.parametrize(
+    ("roles", "may"), [(["manager", "member", "reader"], []), (["service"], ["swap"]), (["admin"], ["swap"])]
+)
+def test_only_services_and_administrators_swap(default, roles, may):
+    assert allowed(default, roles, actions=["swap"]) == may
 
 
 def test_a_caller_without_a_project_does_not_get_at_what_has_none(default):
@@ -97,7 +104,7 @@ def test_is_admin_can_not_be_brought_along(default):
 def test_the_file_changes_the_rules_it_names_and_no_others(write):
     policy = Policy(write('"os_compute_api:os-volumes-attachments:index": "role:auditor"'))
     assert allowed(policy, ["auditor"], "other") == ["index"]
-    assert allowed(policy, ["member", "reader"]) == ["show", "create", "delete"]
+    assert allowed(policy, ["member", "reader"]) == ["show", "create", "update", "delete"]
 
 
 def test_the_file_says_who_is_an_administrator(write):
@@ -117,7 +124,7 @@ def test_the_file_may_refer_to_each_of_novas_base_rules(write, rule):
 @pytest.mark.parametrize("rule", ["rule:no_such_rule", "'x' in %(y)s or @", "nonsense", "(@"])
 def test_a_rule_that_nobody_defined_or_understands_is_never_true(write, rule):
     policy = Policy(write(f'"os_compute_api:os-volumes-attachments:index": "{rule}"'))
-    assert allowed(policy, ["admin"]) == ["show", "create", "delete"]
+    assert allowed(policy, ["admin"]) == ["show", "create", "update", "delete"]
 
 
 @pytest.mark.parametrize(

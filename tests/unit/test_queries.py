@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from os_volume_ext import queries
 from os_volume_ext.faults import BadRequest, Kind
-from os_volume_ext.queries import Page, changes_since, page
+from os_volume_ext.queries import OF_ALL, OF_LISTS, Page, changes_since, page, refuse_unknown
 
 UTC = datetime.UTC
 MALFORMED = "changes-since must be an ISO 8601 date and time, such as 2011-01-24T17:08Z."
@@ -19,6 +19,19 @@ def refused(query):
         page(query, 1000)
     assert caught.value.kind is Kind.BAD_REQUEST
     return caught.value.message
+
+
+@pytest.mark.parametrize("known", [OF_ALL, OF_LISTS])
+def test_the_parameters_that_there_are_are_not_refused(known):
+    refuse_unknown([], known)
+    refuse_unknown([(name, "x") for name in sorted(known)] * 2, known)
+
+
+def test_what_is_not_among_them_is_named():
+    for name in ("limit", "Format", "", "marker"):
+        with pytest.raises(BadRequest) as caught:
+            refuse_unknown([("json", ""), (name, "1")], OF_ALL)
+        assert caught.value.message == f"The query has the unknown parameter {name!r}."
 
 
 def test_without_a_query_a_list_begins_at_its_start_and_has_the_limit():

@@ -121,20 +121,6 @@ def test_the_project_keeps_the_bytes_that_the_compute_api_is_to_be_asked_with():
     assert match(f"/{raw}{LIST}").project_id == raw
 
 
-@pytest.mark.parametrize(
-    ("path", "actions", "allow"),
-    [
-        (LIST, {"GET": "index", "HEAD": "index", "POST": "create"}, "GET, HEAD, POST"),
-        (f"{LIST}/9", {"GET": "show", "HEAD": "show", "DELETE": "delete"}, "GET, HEAD, DELETE"),
-    ],
-)
-def test_each_resource_takes_its_methods_and_head_wherever_get(path, actions, allow):
-    found = match(path)
-    methods = ["GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "", "BREW"]
-    assert {method: found.action(method) for method in methods} == {method: actions.get(method) for method in methods}
-    assert found.allow == allow
-
-
 SEGMENTS = st.sampled_from(
     [
         "",

@@ -27,6 +27,7 @@ def complaint(**options):
 def test_what_is_not_given_has_the_default_that_the_design_says():
     assert parse() == Settings(
         dialect=CYCLADES,
+        max_microversion=None,
         backend="directory",
         catalog="sql",
         database_options={"url": "sqlite:////x"},
@@ -34,9 +35,9 @@ def test_what_is_not_given_has_the_default_that_the_design_says():
         catalog_options={},
         compute_options={},
         policy_file=None,
-        attach_status=200,
-        detach_status=200,
-        server_states=frozenset({"ACTIVE", "STOPPED"}),
+        attach_status=None,
+        detach_status=None,
+        server_states=None,
         server_read_path=None,
         max_body=65536,
         max_limit=1000,
@@ -57,8 +58,14 @@ def test_statuses_and_states_are_the_dialects_unless_given(name):
     dialect = DIALECTS[name]
     parsed = parse(dialect=name)
     assert parsed.dialect is dialect
-    assert (parsed.attach_status, parsed.detach_status) == (dialect.attach_status, dialect.detach_status)
-    assert parsed.server_states == dialect.server_states
+    assert (parsed.attach_status, parsed.detach_status, parsed.server_states) == (None, None, None)
+    assert parsed.overrides == {}
+
+
+def test_what_is_chosen_stands_in_the_dialects_place():
+    assert parse(attach_status="202").overrides == {"attach_status": 202}
+    chosen = {"detach_status": 200, "server_states": {"ACTIVE"}}
+    assert parse(dialect="openstack", detach_status="200", server_states="ACTIVE").overrides == chosen
 
 
 def test_settings_are_frozen():
@@ -200,6 +207,22 @@ def test_a_status_may_be_200_or_202(name, value, dialect):
 @pytest.mark.parametrize("value", ["", "201", "204", "0200", " 200"])
 def test_another_status_is_refused(name, value):
     assert complaint(**{name: value}) == f"{name} is {value!r}: it may be 200 or 202"
+
+
+@pytest.mark.parametrize("version", ["2.1", "2.30", "2.104"])
+def test_the_newest_microversion_may_be_any_that_is_spoken(version):
+    assert parse(dialect="openstack", max_microversion=version).max_microversion == version
+
+
+@pytest.mark.parametrize("version", ["", "2", "2.0", "2.01", "2.105", "3.1", "latest", " 2.1"])
+def test_the_newest_microversion_can_be_no_other(version):
+    expected = f"max_microversion is {version!r}: it may be 2.1 to 2.104"
+    assert complaint(dialect="openstack", max_microversion=version) == expected
+
+
+def test_cyclades_has_no_microversions():
+    expected = "max_microversion is not an option of the dialect cyclades: it has one version"
+    assert complaint(max_microversion="2.1") == expected
 
 
 def test_server_states_are_a_list_with_commas_in_any_case():

@@ -26,6 +26,7 @@ from os_volume_ext.context import ATTACHMENTS
 from os_volume_ext.dialects import DIALECTS
 from os_volume_ext.faults import Kind
 from os_volume_ext.filter import make_filter
+from os_volume_ext.microversions import CHANGES, LAST
 from os_volume_ext.observers import metrics, notifications
 from os_volume_ext.observers.base import ATTACH, DETACH, Operation
 from os_volume_ext.registry.database import Database
@@ -33,6 +34,7 @@ from os_volume_ext.settings import NAMES, PREFIXES, Settings
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
+OVERRIDES = ("attach_status", "detach_status", "server_states")
 STATE = "/var/lib/compute"  # where the pages' compute API keeps its state
 
 SERVER = "4335bab6-6086-4247-8274-8b8b048edaaa"
@@ -120,8 +122,7 @@ def test_the_page_options_has_their_real_defaults(options: Mapping[str, nodes.No
     others = {name: options[name].astext() for name in NAMES if name not in documented and name not in none}
     assert others == {
         "backend": "required",
-        "detach_status": "the dialect's",
-        "server_states": "the dialect's",
+        **dict.fromkeys(OVERRIDES, "the dialect's"),
         "notifications.publisher_id": "the host's name",
     }
 
@@ -132,7 +133,9 @@ def test_the_page_options_has_the_real_server_states(pages: Mapping[str, nodes.d
         for option in pages["options"].findall(addnodes.desc)
         if option.next_node(addnodes.desc_name).astext() == "server_states"
     ]
-    assert [frozenset(each.split(", ")) for each in states] == [each.server_states for each in DIALECTS.values()]
+    cyclades, openstack, added = [frozenset(each.split(", ")) for each in states]
+    assert [cyclades, openstack] == [each.server_states for each in DIALECTS.values()]
+    assert openstack | added == CHANGES[max(CHANGES)].server_states
 
 
 # -- Dialects -----------------------------------------------------------------------------------------
@@ -159,6 +162,15 @@ def test_the_page_dialects_has_their_faults_statuses_and_states(pages: Mapping[s
     assert rows["details in a fault"] == ["yes" if dialect.fault_details else "no" for dialect in spoken]
     states = [frozenset(each.split(", ")) for each in rows["states in which a server takes volumes"]]
     assert states == [dialect.server_states for dialect in spoken]
+
+
+def test_the_page_dialects_has_the_microversions_that_change_something(pages: Mapping[str, nodes.document]) -> None:
+    rows = as_texts(table(pages["dialects"], "Version"))
+    assert list(rows) == [f"2.{minor}" for minor in CHANGES if minor > 1]
+    [parameters] = [literals(row[1]) for row in table(pages["dialects"], "Version") if row[0].astext() == "2.75"]
+    assert set(parameters) == CHANGES[75].queries["index"]
+    for page in ("dialects", "options"):
+        assert f"2.{LAST}" in pages[page].astext()
 
 
 # -- Install ------------------------------------------------------------------------------------------

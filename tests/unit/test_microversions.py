@@ -1,0 +1,204 @@
+"""Which microversion a request asks for, and what changes from one to the next."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from os_volume_ext.dialects import CYCLADES, DIALECTS, OPENSTACK, Dialect
+from os_volume_ext.faults import BadRequest, Fault, Kind
+from os_volume_ext.microversions import CHANGES, LAST, MICROVERSIONS, Spoken, Versions
+from os_volume_ext.registry.attachments import Described, Listed
+
+NEW, OLD = "HTTP_OPENSTACK_API_VERSION", "HTTP_X_OPENSTACK_NOVA_API_VERSION"
+SHELVED = {"SHELVED", "SHELVED_OFFLOADED"}
+
+
+def changed(minor):
+    """Return the fields that a microversion changes, with what it makes of them."""
+    before, now = (MICROVERSIONS["openstack"][f"2.{each}"] for each in (minor - 1, minor))
+    fields = [field.name for field in dataclasses.fields(Dialect)]
+    return {name: getattr(now, name) for name in fields if getattr(now, name) != getattr(before, name)}
+
+
+def spoken(**environ):
+    return Versions(OPENSTACK).spoken(environ)
+
+
+def version_of(found):
+    (_, version), (_, legacy), (_, vary) = found.headers
+    assert [name for name, _ in found.headers] == ["OpenStack-API-Version", "X-OpenStack-Nova-API-Version", "Vary"]
+    assert version == f"compute {legacy}"
+    assert vary == "OpenStack-API-Version, X-OpenStack-Nova-API-Version"
+    return legacy
+
+
+def test_every_dialect_has_its_versions():
+    assert MICROVERSIONS.keys() == DIALECTS.keys()
+    assert list(MICROVERSIONS["openstack"]) == [f"2.{minor}" for minor in range(1, 105)]
+    assert MICROVERSIONS["cyclades"] == {}
+
+
+def test_the_first_is_the_dialect_itself():
+    assert MICROVERSIONS["openstack"]["2.1"] is OPENSTACK
+
+
+def test_those_that_change_nothing_speak_as_the_one_before():
+    changing = [minor for minor in range(2, LAST + 1) if changed(minor)]
+    assert changing == [minor for minor in CHANGES if minor > 1] == sorted(changing)
+
+
+def test_2_20_takes_volumes_to_shelved_servers():
+    assert changed(20) == {"server_states": OPENSTACK.server_states | SHELVED}
+
+
+def show_all(minor, **more):
+    """Return what the versions from one on say of a row: listed, and in the answer to an attach."""
+    dialect = CHANGES[minor]
+    row = Described("a", "b", "/dev/vdb", "demo", more.get("tag"), more.get("delete_on_termination", False), "c")
+    return dialect.show(row), dialect.show_attached(row)
+
+
+PLAIN = {"device": "/dev/vdb", "serverId": "b", "id": "a", "volumeId": "a"}
+
+
+def test_2_49_reads_a_tag():
+    assert list(changed(49)) == ["members"]
+    assert list(CHANGES[49].members["create"]) == ["device", "tag"]
+
+
+def test_2_60_takes_multiattach_volumes():
+    assert changed(60) == {"multiattach": True}
+
+
+@pytest.mark.parametrize("tag", [None, "mine"])
+def test_2_70_shows_the_tag(tag):
+    assert list(changed(70)) == ["form", "show", "show_attached"]
+    assert (CHANGES[60].form, CHANGES[70].form) == (Listed, Described)
+    assert show_all(60, tag=tag) == (PLAIN, PLAIN)
+    assert show_all(70, tag=tag) == (PLAIN | {"tag": tag},) * 2
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_2_79_reads_and_shows_delete_on_termination(answer):
+    assert set(changed(79)) == {"members", "show", "show_attached"}
+    assert list(CHANGES[79].members["create"]) == ["device", "tag", "delete_on_termination"]
+    shown = PLAIN | {"tag": "mine", "delete_on_termination": answer}
+    assert show_all(79, tag="mine", delete_on_termination=answer) == (shown, shown)
+
+
+def test_2_85_updates():
+    assert list(changed(85)) == ["actions", "members"]
+    before, now = (CHANGES[minor].actions for minor in (79, 85))
+    assert now == {**before, "member": before["member"] | {"PUT": "update"}}
+    assert set(CHANGES[85].members["update"]) == {"device", "tag", "delete_on_termination", "id", "serverId"}
+
+
+def test_2_89_shows_ids_of_the_attachment_and_not_the_volumes_but_not_when_it_was_attached():
+    assert list(changed(89)) == ["show"]
+    before = PLAIN | {"tag": None, "delete_on_termination": False}
+    after = {name: value for name, value in before.items() if name != "id"} | {"attachment_id": "c", "bdm_uuid": "c"}
+    assert show_all(79) == (before, before)
+    assert show_all(89) == (after, before)
+
+
+@pytest.mark.parametrize("minor", [1, 70, 79])
+def test_a_device_that_there_is_none_of_is_left_out_but_in_an_attachs_answer(minor):
+    row = Described("a", "b", None, "demo", None, False, "c")
+    shown = CHANGES[minor].show(row)
+    assert "device" not in shown
+    assert CHANGES[minor].show_attached(row) == shown | {"device": None}
+
+
+def test_2_75_knows_the_parameters_of_a_list():
+    known = {"limit", "offset", "changes-since", "format", "json", "xml"}
+    assert changed(75) == {"queries": {"index": known}}
+
+
+def test_2_101_answers_an_attach_with_202_and_no_body():
+    assert changed(101) == {"attach_status": 202, "show_attached": None}
+
+
+def test_2_102_knows_the_parameters_of_one_attachment_too():
+    assert changed(102) == {"queries": CHANGES[75].queries | {"show": {"format", "json", "xml"}}}
+
+
+@pytest.mark.parametrize(
+    ("environ", "version"),
+    [
+        ({}, "2.1"),
+        ({NEW: "compute 2.30"}, "2.30"),
+        ({NEW: "Compute   2.30 "}, "2.30"),
+        ({NEW: "volume 3.1, compute 2.30,identity 3.0"}, "2.30"),
+        ({NEW: "volume 3.1"}, "2.1"),
+        ({NEW: "compute"}, "2.1"),
+        ({NEW: "2.30"}, "2.1"),
+        ({NEW: ""}, "2.1"),
+        ({OLD: "2.30"}, "2.30"),
+        ({OLD: ""}, "2.1"),
+        ({NEW: "compute 2.30", OLD: "2.40"}, "2.30"),
+        ({NEW: "volume 3.1", OLD: "2.40"}, "2.40"),
+        ({NEW: "compute latest"}, "2.104"),
+        ({OLD: "latest"}, "2.104"),
+        ({NEW: "compute 2.104"}, "2.104"),
+    ],
+)
+def test_a_request_asks_as_it_would_ask_nova(environ, version):
+    found = spoken(**environ)
+    assert version_of(found) == version
+    assert found.dialect == MICROVERSIONS["openstack"][version]
+
+
+@pytest.mark.parametrize("text", ["2", "2.", ".1", "2.01", "02.1", "2.1.1", "-2.1", "2.x", "two", "Latest", "2.\u0661"])
+def test_one_of_the_wrong_form_is_a_bad_request(text):
+    with pytest.raises(BadRequest, match="must be such as") as caught:
+        spoken(**{OLD: text})
+    assert repr(text) in caught.value.message
+    assert caught.value.headers == []
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.105", "1.1", "3.0", "2." + "9" * 5000])
+def test_one_that_is_not_spoken_is_not_acceptable_and_named(version):
+    with pytest.raises(Fault) as caught:
+        spoken(**{NEW: f"compute {version}"})
+    fault = caught.value
+    assert fault.kind is Kind.NOT_ACCEPTABLE
+    expected = f"Version {version} is not supported by the API. Minimum is 2.1 and maximum is 2.104."
+    assert fault.message == expected
+    assert version_of(fault) == version
+
+
+@given(st.text())
+def test_whatever_is_asked_for_there_is_an_answer(text):
+    asked = {NEW: f"compute {text}", OLD: text}
+    try:
+        refused = None if spoken(**asked).headers else "without a version"
+    except Fault as fault:
+        refused = fault.kind
+    assert refused in (None, Kind.BAD_REQUEST, Kind.NOT_ACCEPTABLE)
+
+
+@pytest.mark.parametrize("last", ["2.1", "2.19", "2.20", "2.74"])
+def test_an_operator_says_which_is_the_newest(last):
+    versions = Versions(OPENSTACK, last)
+    assert version_of(versions.spoken({OLD: "latest"})) == version_of(versions.spoken({OLD: last})) == last
+    assert versions.newest == MICROVERSIONS["openstack"][last]
+    assert versions.oldest == OPENSTACK
+    with pytest.raises(Fault, match=f"maximum is {last}"):
+        versions.spoken({OLD: f"2.{int(last[2:]) + 1}"})
+
+
+def test_what_an_operator_chooses_holds_in_every_version():
+    versions = Versions(OPENSTACK, attach_status=200, server_states=frozenset(("ACTIVE",)))
+    for version in MICROVERSIONS["openstack"]:
+        dialect = versions.spoken({OLD: version}).dialect
+        assert (dialect.attach_status, dialect.rules.server_states) == (200, {"ACTIVE"})
+    assert versions.oldest.server_states == versions.newest.server_states == {"ACTIVE"}
+
+
+@pytest.mark.parametrize("environ", [{}, {NEW: "compute 2.30"}, {OLD: "two"}])
+def test_cyclades_reads_no_header_and_sends_none(environ):
+    versions = Versions(CYCLADES)
+    assert versions.spoken(environ) == Spoken(CYCLADES)
+    assert versions.oldest == versions.newest == CYCLADES
