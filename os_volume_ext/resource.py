@@ -83,7 +83,7 @@ def _failure(
     else:
         LOG.info("%s %s: %d: %r", request_id, request, code, fault.message)
     body = serializer.fault(name, code, fault.message, "" if spoken.dialect.fault_details else None)
-    return answer(code, body, serializer, request_id, (*fault.headers, *spoken.headers))
+    return answer(code, body, serializer, request_id, (*spoken.headers, *fault.headers))
 
 
 def _negotiate(
