@@ -12,7 +12,8 @@ from .serializers import Serializer
 REQUEST_ID = "openstack.request_id"
 """Where an outer filter (oslo.middleware's request_id) leaves the request's id."""
 
-_HEADERS = [("Vary", "Accept, X-Auth-Token"), ("Cache-Control", "no-cache, no-store, must-revalidate")]
+VARY = "Accept, X-Auth-Token"
+_HEADERS = {"Vary": VARY, "Cache-Control": "no-cache, no-store, must-revalidate"}
 
 
 def request_id_of(environ: Mapping[str, Any]) -> str:
@@ -29,8 +30,10 @@ def query_of(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
 def answer(
     status: int, body: bytes, serializer: Serializer, request_id: str, headers: Iterable[tuple[str, str]] = ()
 ) -> Response:
-    """Make an answer; an empty one has no Content-Type."""
-    headerlist = [("Content-Length", str(len(body))), ("X-Openstack-Request-Id", request_id), *_HEADERS, *headers]
+    """Make an answer; an empty one has no Content-Type. :param headers: further ones, or others than it has anyway."""
+    # One of each name: Nova's wrapper for /v2 looks at the last Vary only, and may then take all away.
+    further = {**_HEADERS, **dict(headers)} if headers else _HEADERS
+    headerlist = [("Content-Length", str(len(body))), ("X-Openstack-Request-Id", request_id), *further.items()]
     if body:
         headerlist.append(("Content-Type", serializer.content_type))
     response = Response(app_iter=[body], headerlist=headerlist)

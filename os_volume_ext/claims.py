@@ -125,7 +125,7 @@ class Claims:
         self.remove(claim)
 
     def detach_or_put_back(self, claim: Claim, slot: Slot, server: Server, gone: Callable[[], bool]) -> None:
-        """Do all of ``detach`` but remove the row."""
+        """Do all of ``detach`` but remove the row. :raises BackendError, Unfinished: as it does."""
         try:
             self.detach_disk(claim, slot, server, gone)
         except OutcomeUnknown:
@@ -142,7 +142,7 @@ class Claims:
             raise Unfinished("its row was changed meanwhile")
 
     def detach_disk(self, claim: Claim, slot: Slot, server: Server, gone: Callable[[], bool]) -> None:
-        """Do only the backend's part of it. :raises BackendError, Unfinished: as it does; the row stays."""
+        """Do only the backend's part of ``detach``. :raises BackendError, Unfinished: as it does; the row stays."""
         try:
             self._call(claim, slot, self._backend.detach, server, claim.row.volume, claim.row.device or "")
         except ServerNotFound as error:

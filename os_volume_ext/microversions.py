@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from microversion_parse import get_version
 
 from . import queries
+from .answers import VARY
 from .dialects import CYCLADES, OPENSTACK, Dialect, with_device
 from .faults import BadRequest, Fault, Kind
 from .registry.attachments import Described
@@ -172,4 +173,4 @@ def _asked(environ: Mapping[str, Any]) -> str | None:
 
 
 def _headers(version: str) -> tuple[tuple[str, str], ...]:
-    return (HEADER, f"compute {version}"), (LEGACY_HEADER, version), ("Vary", f"{HEADER}, {LEGACY_HEADER}")
+    return (HEADER, f"compute {version}"), (LEGACY_HEADER, version), ("Vary", f"{VARY}, {HEADER}, {LEGACY_HEADER}")

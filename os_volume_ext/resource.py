@@ -85,7 +85,7 @@ def _failure(
     if context is None or not context.logged:
         log_fault(LOG, error, "%s %r %r: %d", request_id, environ["REQUEST_METHOD"], environ["PATH_INFO"], code)
     body = serializer.fault(name, code, fault.message, "" if spoken.dialect.fault_details else None)
-    return answer(code, body, serializer, request_id, (*fault.headers, *spoken.headers))
+    return answer(code, body, serializer, request_id, (*spoken.headers, *fault.headers))
 
 
 def _negotiate(

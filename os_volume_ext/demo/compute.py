@@ -140,7 +140,7 @@ class ComputeApplication(Application):
         return self._page(query, lambda server: self._views.reference(query, "servers", server.id, server.name))
 
     def _list_servers_in_detail(self, query: "_Query") -> Response:
-        return self._page(query, lambda server: self._views.server(query, server))
+        return self._page(query, lambda server: self._views.server(query, server, listed=True))
 
     def _page(self, query: "_Query", view: Callable[[Server], dict[str, Any]]) -> Response:
         servers = self._wanted(query)
@@ -193,7 +193,7 @@ class ComputeApplication(Application):
         raise Refused(404, f"Server {server_id} could not be found.")
 
     def _list_flavors(self, query: "_Query") -> Response:
-        return json_response({"flavors": [self._views.reference(query, "flavors", views.FLAVOR_ID, views.FLAVOR_NAME)]})
+        return json_response({"flavors": [self._views.listed_flavor(query)]})
 
     def _list_flavors_in_detail(self, query: "_Query") -> Response:
         return json_response({"flavors": [self._views.flavor(query)]})

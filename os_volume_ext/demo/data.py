@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..microversions import LAST
+
 
 @dataclass(frozen=True)
 class Project:
@@ -130,7 +132,7 @@ CYCLADES_API = ApiVersion(
     "v2.0", "SUPPORTED", "2011-01-21T11:33:21Z", "application/vnd.openstack.compute+json;version=2"
 )
 OPENSTACK_API = ApiVersion(
-    "v2.1", "CURRENT", "2013-07-23T11:33:21Z", "application/vnd.openstack.compute+json;version=2.1", "2.9", "2.1"
+    "v2.1", "CURRENT", "2013-07-23T11:33:21Z", "application/vnd.openstack.compute+json;version=2.1", f"2.{LAST}", "2.1"
 )
 IDENTITY_API = ApiVersion("v3.14", "stable", "2020-04-07T00:00:00Z", "application/vnd.openstack.identity-v3+json")
 VOLUME_API = ApiVersion(

@@ -9,7 +9,36 @@ from .microversions import Version
 FLAVOR_ID = "1"
 FLAVOR_NAME = "demo.tiny"
 
-_FIRST_WITH_LOCKED = (2, 9)
+# What Nova's microversions say of a server from one on, where there is but one thing to say in this API.
+_ADDED: tuple[tuple[Version, dict[str, Any]], ...] = (
+    (
+        (2, 1),
+        {
+            "accessIPv4": "",
+            "accessIPv6": "",
+            "config_drive": "",
+            "key_name": None,
+            "os-extended-volumes:volumes_attached": [],
+            "OS-DCF:diskConfig": "MANUAL",
+            "OS-EXT-AZ:availability_zone": "nova",
+            "OS-SRV-USG:terminated_at": None,
+        },
+    ),
+    ((2, 9), {"locked": False}),
+    ((2, 19), {"description": None}),
+    ((2, 26), {"tags": []}),
+    ((2, 63), {"trusted_image_certificates": None}),
+    ((2, 73), {"locked_reason": None}),
+    ((2, 96), {"pinned_availability_zone": None}),
+    ((2, 100), {"scheduler_hints": {}}),
+)
+_EMBEDDED_FLAVOR = (2, 47)
+_SERVER_GROUPS = (2, 71)
+_HOSTNAME = (2, 90)
+_FLAVOR_DESCRIPTION = (2, 55)
+_FLAVOR_EXTRA_SPECS = (2, 61)
+_FLAVOR_SWAP_AS_NUMBER = (2, 75)
+_FLAVOR_WITHOUT_RXTX = (2, 102)
 
 
 def _extension(alias: str, name: str, description: str) -> dict[str, Any]:
@@ -58,8 +87,9 @@ class Views:
         """Return what a list without details says of an item."""
         return {"id": self._id(item_id), "name": name, "links": _links(query, collection, item_id)}
 
-    def server(self, query: Query, server: Server) -> dict[str, Any]:
-        """Return all there is to say of a server."""
+    def server(self, query: Query, server: Server, *, listed: bool = False) -> dict[str, Any]:
+        """Return all there is to say of a server, or what a list with details says."""
+        version = query.version or (0, 0)
         return {
             **self.reference(query, "servers", server.id, server.name),
             "status": server.status,
@@ -68,32 +98,66 @@ class Views:
             "created": server.created,
             "updated": server.created,
             "addresses": {},
-            "flavor": {"id": self._id(FLAVOR_ID), "links": _links(query, "flavors", FLAVOR_ID)},
+            "flavor": _EMBEDDED if version >= _EMBEDDED_FLAVOR else self._flavor_reference(query),
             "image": "",
             "metadata": {},
             "hostId": "",
-            **({"locked": False} if (query.version or (0, 0)) >= _FIRST_WITH_LOCKED else {}),
+            **{name: value for first, added in _ADDED if version >= first for name, value in added.items()},
+            **({} if query.version is None else _states(server)),
+            **({"OS-EXT-SRV-ATTR:hostname": server.name} if version >= _HOSTNAME else {}),
+            **({"server_groups": []} if version >= _SERVER_GROUPS and not listed else {}),
             **(_host(server) if self._hosts and query.admin else {}),
         }
 
+    def listed_flavor(self, query: Query) -> dict[str, Any]:
+        """Return what a list without details says of the one flavor."""
+        reference = self.reference(query, "flavors", FLAVOR_ID, FLAVOR_NAME)
+        return reference | ({"description": None} if (query.version or (0, 0)) >= _FLAVOR_DESCRIPTION else {})
+
     def flavor(self, query: Query) -> dict[str, Any]:
         """Return all there is to say of the one flavor; memory in MiB, disks in GiB."""
+        version = query.version or (0, 0)
         return {
-            **self.reference(query, "flavors", FLAVOR_ID, FLAVOR_NAME),
+            **self.listed_flavor(query),
             "ram": 512,
             "vcpus": 1,
             "disk": 1,
-            "swap": "",
-            "rxtx_factor": 1.0,
+            "swap": 0 if version >= _FLAVOR_SWAP_AS_NUMBER else "",
             "OS-FLV-EXT-DATA:ephemeral": 0,
-            "OS-FLV-DISABLED:disabled": False,
             "os-flavor-access:is_public": True,
+            **({} if version >= _FLAVOR_WITHOUT_RXTX else {"rxtx_factor": 1.0, "OS-FLV-DISABLED:disabled": False}),
+            **({"extra_specs": {}} if version >= _FLAVOR_EXTRA_SPECS else {}),
         }
+
+    def _flavor_reference(self, query: Query) -> dict[str, Any]:
+        return {"id": self._id(FLAVOR_ID), "links": _links(query, "flavors", FLAVOR_ID)}
+
+
+_EMBEDDED = {
+    "vcpus": 1,
+    "ram": 512,
+    "disk": 1,
+    "ephemeral": 0,
+    "swap": 0,
+    "original_name": FLAVOR_NAME,
+    "extra_specs": {},
+}
 
 
 def _links(query: Query, collection: str, item_id: str) -> list[dict[str, str]]:
     href = f"{query.url}/{collection}/{item_id}"
     return [{"rel": "self", "href": href}, {"rel": "bookmark", "href": href}]
+
+
+def _states(server: Server) -> dict[str, Any]:
+    """Return what Nova says of a server besides its status."""
+    runs = server.status == "ACTIVE"
+    return {
+        "OS-EXT-STS:vm_state": "building" if server.status == "BUILD" else server.status.lower(),
+        "OS-EXT-STS:task_state": "spawning" if server.status == "BUILD" else None,
+        "OS-EXT-STS:power_state": 1 if runs else 0,
+        "OS-SRV-USG:launched_at": f"{server.created.removesuffix('Z')}.000000" if runs else None,
+    }
 
 
 def _host(server: Server) -> dict[str, str]:

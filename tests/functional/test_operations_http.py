@@ -204,7 +204,8 @@ class TestHeaders:
 
     def test_no_cache_keeps_an_answer(self, client):
         for answer in self.every_answer(client):
-            assert answer.headers.getall("Vary")[0] == "Accept, X-Auth-Token"
+            [varies] = answer.headers.getall("Vary")
+            assert varies.startswith("Accept, X-Auth-Token")
             assert answer.headers["Cache-Control"] == "no-cache, no-store, must-revalidate"
 
     @only_cyclades

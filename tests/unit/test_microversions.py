@@ -30,7 +30,7 @@ def version_of(found):
     (_, version), (_, legacy), (_, vary) = found.headers
     assert [name for name, _ in found.headers] == ["OpenStack-API-Version", "X-OpenStack-Nova-API-Version", "Vary"]
     assert version == f"compute {legacy}"
-    assert vary == "OpenStack-API-Version, X-OpenStack-Nova-API-Version"
+    assert vary == "Accept, X-Auth-Token, OpenStack-API-Version, X-OpenStack-Nova-API-Version"
     return legacy
 
 

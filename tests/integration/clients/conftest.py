@@ -58,10 +58,14 @@ def environment(url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 @pytest.fixture(scope="session")
-def python_client(venv: Path, url: str, environment: dict[str, str]) -> Iterator[Callable[[str], PythonClient]]:
-    """Give ``python_client(name)``: a client with a Python API."""
+def python_client(venv: Path, url: str, environment: dict[str, str]) -> Iterator[Callable[..., PythonClient]]:
+    """Give ``python_client(name, version=None)``: a client with a Python API."""
     with ExitStack() as stack:
-        yield cache(lambda name: stack.enter_context(closing(PythonClient(name, venv, url, environment))))
+
+        def start(name: str, version: str | None = None) -> PythonClient:
+            return stack.enter_context(closing(PythonClient(name, version, venv, url, environment)))
+
+        yield cache(start)
 
 
 @pytest.fixture

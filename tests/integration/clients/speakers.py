@@ -19,20 +19,21 @@ class Refused(Exception):
 
 
 class PythonClient:
-    """A client with a Python API, which the module ``with_NAME`` knows."""
+    """A client with a Python API, which the module ``with_NAME`` knows; without a version it takes its own."""
 
-    def __init__(self, name: str, venv: Path, url: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, name: str, version: str | None, venv: Path, url: str, environment: Mapping[str, str]) -> None:
+        words = [f"with_{name}", url, *([version] if version else [])]
         self._process = subprocess.Popen(
-            [venv / "bin/python", Path(__file__).with_name("converse.py"), f"with_{name}", url],
+            [venv / "bin/python", Path(__file__).with_name("converse.py"), *words],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def ask(self, method: str, *arguments: str, user: str = "demo") -> Any:
+    def ask(self, method: str, *arguments: str, user: str = "demo", **named: Any) -> Any:
         """Return what a method of the module's ``Client`` returns. :raises Refused: what it raises."""
-        self._process.stdin.write(json.dumps([user, method, arguments]) + "\n")
+        self._process.stdin.write(json.dumps([user, method, arguments, named]) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
         if "raised" in answer:
@@ -82,4 +83,6 @@ class CommandLine:
 
 
 def _shown(row: Mapping[str, str]) -> dict[str, str]:
-    return {"device": row["Device"], "serverId": row["Server ID"], "id": row["ID"], "volumeId": row["Volume ID"]}
+    # From 2.89 on the command shows no id, which would be the volume's.
+    volume = row["Volume ID"]
+    return {"device": row["Device"], "serverId": row["Server ID"], "id": row.get("ID", volume), "volumeId": volume}

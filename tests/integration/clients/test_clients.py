@@ -4,7 +4,7 @@ import pytest
 from speakers import Refused
 
 WEB, MAIL = "4335bab6-6086-4247-8274-8b8b048edaaa", "20f0cb44-7b00-4019-a612-364777cd2931"
-VOLUME = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
+VOLUME, OTHER_VOLUME = "a26887c6-c47b-4654-abb5-dfadf7d3f803", "a26887c6-c47b-4654-abb5-dfadf7d3f804"
 BUILDING = "5d1f7c1a-0c5e-4c6f-9d5b-5a1d3f0c9b77"
 ROOTED, ROOT_VOLUME = "7be0e5f4-8c1d-4a53-9a54-2f6d1c0e8b10", "c0ffee00-1111-4222-8333-444444444444"
 
@@ -111,3 +111,71 @@ def test_a_root_volume_is_not_detached(python_client, name):
     with pytest.raises(Refused, match="root") as refused:
         python_client(name).ask("detach", ROOTED, ROOT_VOLUME)
     assert refused.value.name == RAISED[name][400]
+
+
+class TestMicroversions:
+    """Each client up to the newest that it knows: novaclient 2.96, openstacksdk 2.89, tempest's schemas 2.100."""
+
+    @pytest.mark.parametrize(
+        ("name", "version"),
+        [
+            *(("novaclient", version) for version in ("2.49", "2.70", "2.79", "2.89", "2.96")),
+            *(("openstacksdk", version) for version in (None, "2.49", "2.79", "2.89")),
+            *(("tempest", version) for version in ("2.49", "2.70", "2.79", "2.89", "2.100")),
+        ],
+    )
+    def test_what_is_said_of_an_attachment_is_kept_and_shown(self, python_client, name, version):
+        client, minor = python_client(name, version), int((version or "2.89")[2:])
+        said = {"tag": "mine"} | ({"delete_on_termination": True} if minor >= 79 else {})
+        attached = client.ask("attach_described", WEB, VOLUME, **said)
+        assert attached["volumeId"] == VOLUME
+        shown = client.ask("describe", WEB, VOLUME)
+        if minor >= 70:
+            assert said.items() <= shown.items()
+        if minor >= 89:
+            assert shown["attachment_id"] == shown["bdm_uuid"] != VOLUME
+        assert client.ask("detach", WEB, VOLUME) is None
+
+    @pytest.mark.parametrize(
+        ("name", "version"),
+        [
+            ("novaclient", "2.85"),
+            ("novaclient", "2.96"),
+            ("openstacksdk", None),
+            ("tempest", "2.85"),
+            ("tempest", "2.100"),
+        ],
+    )
+    def test_delete_on_termination_is_changed(self, python_client, name, version):
+        client = python_client(name, version)
+        client.ask("attach_described", WEB, VOLUME)
+        for wanted in (True, False):
+            client.ask("update", WEB, VOLUME, VOLUME, delete_on_termination=wanted)
+            assert client.ask("describe", WEB, VOLUME)["delete_on_termination"] is wanted
+        client.ask("detach", WEB, VOLUME)
+
+    @pytest.mark.parametrize(
+        ("name", "version"), [("novaclient", "2.1"), ("novaclient", "2.96"), ("openstacksdk", None), ("tempest", "2.1")]
+    )
+    def test_a_swap_is_refused(self, python_client, name, version):
+        client = python_client(name, version)
+        client.ask("attach_described", WEB, VOLUME)
+        with pytest.raises(Refused, match="Policy does not allow") as refused:
+            client.ask("update", WEB, VOLUME, OTHER_VOLUME)
+        assert refused.value.name == RAISED[name][403]
+        client.ask("detach", WEB, VOLUME)
+
+    @pytest.mark.parametrize("version", ["2.79", "2.85", "2.89", "2.100", "2.104"])
+    def test_openstackclient_speaks_it(self, command_line, version):
+        openstack, minor = command_line("--os-compute-api-version", version), int(version[2:])
+        openstack.run("server", "add", "volume", "web", VOLUME, "--tag", "mine", "--enable-delete-on-termination")
+        [listed] = openstack.read("server", "volume", "list", "web")
+        assert (listed["Volume ID"], listed["Tag"], listed["Delete On Termination?"]) == (VOLUME, "mine", True)
+        assert ("ID" in listed, "Attachment ID" in listed) == (minor < 89, minor >= 89)
+        if minor >= 85:
+            openstack.run("server", "volume", "update", "web", VOLUME, "--preserve-on-termination")
+            [listed] = openstack.read("server", "volume", "list", "web")
+            assert (listed["Tag"], listed["Delete On Termination?"]) == ("mine", False)
+        openstack.run("server", "remove", "volume", "web", VOLUME)
+        assert openstack.read("server", "volume", "list", "web") == []
+        assert openstack.read("server", "show", "web")["id"] == WEB

@@ -7,9 +7,9 @@ from novaclient import client
 
 
 class Client:
-    """A user at microversion 2.1."""
+    """A user at a microversion."""
 
-    def __init__(self, url: str, user: str) -> None:
+    def __init__(self, url: str, user: str, version: str = "2.1") -> None:
         auth = identity.Password(
             auth_url=f"{url}/identity/v3",
             username=user,
@@ -18,10 +18,19 @@ class Client:
             user_domain_id="default",
             project_domain_id="default",
         )
-        self._volumes = client.Client("2.1", session=session.Session(auth)).volumes
+        self._volumes = client.Client(version, session=session.Session(auth)).volumes
 
     def attach(self, server: str, volume: str) -> dict[str, Any]:
         return _shown(self._volumes.create_server_volume(server, volume))
+
+    def attach_described(self, server: str, volume: str, **described: Any) -> dict[str, Any]:
+        return dict(self._volumes.create_server_volume(server, volume, **described).to_dict())
+
+    def describe(self, server: str, volume: str) -> dict[str, Any]:
+        return dict(self._volumes.get_server_volume(server, volume).to_dict())
+
+    def update(self, server: str, volume: str, wanted: str, **changes: Any) -> None:
+        self._volumes.update_server_volume(server, volume, wanted, **changes)
 
     def show(self, server: str, volume: str) -> dict[str, Any]:
         return _shown(self._volumes.get_server_volume(server, volume))

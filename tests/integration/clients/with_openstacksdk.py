@@ -8,7 +8,7 @@ import openstack
 class Client:
     """A user at the microversion that the SDK and the compute API agree on."""
 
-    def __init__(self, url: str, user: str) -> None:
+    def __init__(self, url: str, user: str, version: str | None = None) -> None:
         self._cloud = openstack.connect(
             auth_url=f"{url}/identity/v3",
             username=user,
@@ -16,11 +16,21 @@ class Client:
             project_name="demo",
             user_domain_id="default",
             project_domain_id="default",
+            compute_default_microversion=version,
         )
         self._compute = self._cloud.compute
 
     def attach(self, server: str, volume: str) -> dict[str, Any]:
         return _shown(self._compute.create_volume_attachment(server, volume_id=volume))
+
+    def attach_described(self, server: str, volume: str, **described: Any) -> dict[str, Any]:
+        return _described(self._compute.create_volume_attachment(server, volume_id=volume, **described))
+
+    def describe(self, server: str, volume: str) -> dict[str, Any]:
+        return _described(self._compute.get_volume_attachment(server, volume))
+
+    def update(self, server: str, volume: str, wanted: str, **changes: Any) -> None:
+        self._compute.update_volume_attachment(server, volume, wanted, **changes)
 
     def show(self, server: str, volume: str) -> dict[str, Any]:
         return _shown(self._compute.get_volume_attachment(server, volume))
@@ -46,4 +56,11 @@ def _shown(attachment: Any) -> dict[str, Any]:
         "serverId": attachment.server_id,
         "id": attachment.id,
         "volumeId": attachment.volume_id,
+    }
+
+
+def _described(attachment: Any) -> dict[str, Any]:
+    return {name: getattr(attachment, name) for name in ("tag", "delete_on_termination", "attachment_id")} | {
+        "bdm_uuid": attachment.bdm_id,
+        **_shown(attachment),
     }

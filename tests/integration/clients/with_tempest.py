@@ -3,13 +3,15 @@
 from typing import Any
 
 from tempest.lib import auth
+from tempest.lib.services.compute import base_compute_client
 from tempest.lib.services.compute.servers_client import ServersClient
 
 
 class Client:
-    """A user at microversion 2.1."""
+    """A user at a microversion."""
 
-    def __init__(self, url: str, user: str) -> None:
+    def __init__(self, url: str, user: str, version: str | None = None) -> None:
+        base_compute_client.COMPUTE_MICROVERSION = version
         credentials = auth.KeystoneV3Credentials(
             username=user,
             password=user,
@@ -22,6 +24,15 @@ class Client:
 
     def attach(self, server: str, volume: str) -> dict[str, Any]:
         return self._servers.attach_volume(server, volumeId=volume)["volumeAttachment"]
+
+    def attach_described(self, server: str, volume: str, **described: Any) -> dict[str, Any]:
+        return self._servers.attach_volume(server, volumeId=volume, **described)["volumeAttachment"]
+
+    def describe(self, server: str, volume: str) -> dict[str, Any]:
+        return self.show(server, volume)
+
+    def update(self, server: str, volume: str, wanted: str, **changes: Any) -> None:
+        self._servers.update_attached_volume(server, volume, volumeId=wanted, **changes)
 
     def show(self, server: str, volume: str) -> dict[str, Any]:
         return self._servers.show_volume_attachment(server, volume)["volumeAttachment"]

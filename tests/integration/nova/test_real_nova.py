@@ -232,3 +232,30 @@ class TestExtensions:
             assert ours.content == novas.content
         listed = ask("GET", "/v2.1/extensions").json()["extensions"]
         assert [each["alias"] for each in listed].count("os-volumes") == 1
+
+
+class TestMicroversions:
+    def test_what_newer_ones_say_reaches_the_client_through_novas_pipeline(self, ask, server, volume):
+        newest = {"OpenStack_API_Version": "compute 2.89"}
+        described = {"volumeAttachment": {"volumeId": volume, "tag": "mine", "delete_on_termination": True}}
+        attached = ask("POST", path_of(server), json=described, **newest)
+        assert (attached.status_code, attached.json()["volumeAttachment"]["tag"]) == (200, "mine")
+        shown = ask("GET", path_of(server, volume), **newest)
+        assert shown.json()["volumeAttachment"]["bdm_uuid"] == shown.json()["volumeAttachment"]["attachment_id"]
+        assert shown.headers["OpenStack-API-Version"] == "compute 2.89"
+        assert shown.headers["X-OpenStack-Nova-API-Version"] == "2.89"
+        changed = {"volumeAttachment": {"volumeId": volume, "delete_on_termination": False}}
+        assert ask("PUT", path_of(server, volume), json=changed, **newest).status_code == 202
+
+    def test_below_v2_nova_takes_the_version_away_on_both_ways(self, ask, server, volume):
+        answer = ask("POST", path_of(server, base="/v2"), json=wanted(volume), OpenStack_API_Version="compute 2.101")
+        assert (answer.status_code, "OpenStack-API-Version" in answer.headers) == (200, False)
+        assert answer.headers["Vary"] == "Accept,X-Auth-Token"
+
+    def test_one_that_is_not_spoken_is_refused_as_nova_refuses_it(self, ask, server):
+        asked = {"OpenStack_API_Version": "compute 2.999"}
+        ours, novas = (ask("GET", path, **asked) for path in (path_of(server), f"/v2.1/servers/{server}"))
+        assert ours.status_code == novas.status_code == 406
+        assert ours.json() == novas.json()
+        names = ("OpenStack-API-Version", "X-OpenStack-Nova-API-Version")
+        assert [ours.headers.get(name) for name in names] == [novas.headers.get(name) for name in names]
