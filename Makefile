@@ -58,11 +58,11 @@ clean:
 	@touch $@
 
 .venv/test: $(MADE)
-	$(PIP) --editable '.[serve,keystone,test]'
+	$(PIP) --editable '.[serve,keystone,mysql,postgresql,test]'
 	@touch .venv/serve $@
 
 .venv/lint: $(MADE)
-	$(PIP) --editable '.[serve,keystone,test,lint]'
+	$(PIP) --editable '.[serve,keystone,mysql,postgresql,test,lint]'
 	@touch .venv/serve .venv/test $@
 
 $(MADE): setup.cfg pyproject.toml
