@@ -70,11 +70,11 @@ clean:
 	@touch $@
 
 .venv/test: $(MADE)
-	$(PIP) --editable '.[serve,keystone,metrics,notifications,docs,test$(LIBVIRT)]'
+	$(PIP) --editable '.[serve,keystone,metrics,mysql,notifications,postgresql,docs,test$(LIBVIRT)]'
 	@touch .venv/serve .venv/docs $@
 
 .venv/lint: $(MADE)
-	$(PIP) --editable '.[serve,keystone,metrics,notifications,docs,test,lint$(LIBVIRT)]'
+	$(PIP) --editable '.[serve,keystone,metrics,mysql,notifications,postgresql,docs,test,lint$(LIBVIRT)]'
 	@touch .venv/serve .venv/docs .venv/test $@
 
 $(MADE): setup.cfg pyproject.toml

@@ -1,5 +1,8 @@
 """What all tests have."""
 
+# First of all: what is imported only within a run of pytester's is forgotten after it, but not by all who have it.
+import multiprocessing.connection  # noqa: F401
+
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester"]

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ..backends.base import ConfigurationError, Volume
 from ..context import RequestContext
-from ..registry.database import Database, RegistryUnavailable
+from ..registry.database import Database, RegistryUnavailable, retried
 from ..registry.tables import attachments, utc_now, volumes
 from .base import CatalogUnavailable, VolumeAttached, VolumeCatalog, VolumeNotFound
 
@@ -62,6 +62,7 @@ class SQLCatalog(VolumeCatalog):
         with self._database.single() as connection:
             return [Volume(*row) for row in connection.execute(statement)]
 
+    @retried
     def create(self, volume: Volume) -> None:
         """Add a volume. :raises VolumeExists: if there is one of that id."""
         values = {column.name: getattr(volume, column.name) for column in _columns}
@@ -71,6 +72,7 @@ class SQLCatalog(VolumeCatalog):
         except IntegrityError as error:
             raise VolumeExists(f"Volume {volume.id} exists already.") from error
 
+    @retried
     def delete(self, volume_id: str, server_id: str | None = None) -> None:
         """Take a volume out of the catalog.
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ..backends.base import Server, TooManyAttachments, Volume
-from .database import Database
+from .database import Database, retried
 from .tables import attachments as table
 from .tables import utc_now
 
@@ -136,8 +136,8 @@ _list = {
 }
 _list_since = {form: listed.where(table.c.created_at >= bindparam("since")) for form, listed in _list.items()}
 
-_count = select(func.count()).select_from(table).where(table.c.server_id == bindparam("server_id"))
-_lock_server = select(table.c.volume_id).where(table.c.server_id == bindparam("server_id")).with_for_update()
+_locked = select(table.c.volume_id).where(table.c.server_id == bindparam("server_id")).with_for_update()
+_lock_server = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("server_id"), 0)))
 _insert = insert(table).values(created_at=utc_now(), updated_at=utc_now())
 _seen = and_(
     table.c.volume_id == bindparam("seen_volume_id"),
@@ -257,6 +257,7 @@ class Registry:
             yield from map(_attachment, rows)
             last = {"server_id": rows[-1].server_id, "volume_id": rows[-1].volume_id}
 
+    @retried
     def reserve(self, row: Attachment, limit: int | None = None) -> None:
         """Insert a row; when this returns, it is the only one of that volume (design rule 1: a claim).
 
@@ -271,6 +272,7 @@ class Registry:
         except IntegrityError as error:
             raise Taken from error
 
+    @retried
     def move(self, seen: Attachment, row: Attachment, limit: int | None = None) -> bool:
         """Put ``row`` in the place of the claim ``seen``, in one step. Say whether the claim was still there.
 
@@ -311,14 +313,16 @@ class Registry:
         """Remove a row, if it is still as seen. Say whether it was."""
         return self._change(_remove, seen)
 
-    def _insert(self, connection: Any, row: Attachment, limit: int | None) -> None:
+    def _insert(self, connection: Connection, row: Attachment, limit: int | None) -> None:
         if limit is not None:
-            # Two at once: the second waits for the first's rows and then counts them too.
-            connection.execute(_lock_server, {"server_id": row.server_id})
-            if connection.execute(_count, {"server_id": row.server_id}).scalar_one() >= limit:
+            # Two at once: the second waits for the first, and then counts its row too.
+            if connection.dialect.name == "postgresql":  # whose locked rows do not keep others out, as MariaDB's do
+                connection.execute(_lock_server, {"server_id": row.server_id})
+            if len(connection.execute(_locked, {"server_id": row.server_id}).all()) >= limit:
                 raise TooManyAttachments(limit)
         connection.execute(_insert, _values(row))
 
+    @retried
     def _change(self, statement: Any, seen: Attachment, **new: str | bool | None) -> bool:
         with self._database.single() as connection:
             return bool(connection.execute(statement, {**_as_seen(seen), **new}).rowcount)

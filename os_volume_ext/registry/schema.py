@@ -15,11 +15,18 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from ..backends.base import ConfigurationError
 from .database import Database
+
+# One upgrade at a time, until its connection is closed.
+_LOCKS = {
+    "postgresql": "SELECT pg_advisory_xact_lock(hashtextextended('os-volume-ext db upgrade', 0))",
+    "mysql": "SELECT GET_LOCK('os-volume-ext db upgrade', 3600)",
+    "mariadb": "SELECT GET_LOCK('os-volume-ext db upgrade', 3600)",
+}
 
 
 def head() -> str:
@@ -42,7 +49,9 @@ def upgrade(database: Database) -> None:
 
     :raises ConfigurationError: if the database does not answer, or is of a later version than the package.
     """
-    with _one_at_a_time(database), _connection(database) as connection:
+    with _one_at_a_time(database), _connection(database, patient=True) as connection:
+        if connection.dialect.name in _LOCKS:
+            connection.exec_driver_sql(_LOCKS[connection.dialect.name])
         _refuse_later(database, MigrationContext.configure(connection).get_current_revision())
         config = _config()
         config.attributes["connection"] = connection
@@ -96,16 +105,26 @@ def _is_new_file(database: Database) -> bool:
 
 
 @contextmanager
-def _connection(database: Database) -> Iterator[Connection]:
-    engine = database.connect()
+def _connection(database: Database, patient: bool = False) -> Iterator[Connection]:
+    engine = database.connect(patient)
     try:
-        with engine.connect() as connection:
+        with _connected(database, engine) as connection:
             yield connection
     except DBAPIError as error:
-        reason = str(error.orig).splitlines()[0]
-        raise ConfigurationError(f"database.url: {database} can't be used: {reason}") from error
+        raise _unusable(database, error.orig) from error
     finally:
         engine.dispose()
+
+
+def _connected(database: Database, engine: Engine) -> Connection:
+    try:
+        return engine.connect()
+    except (TypeError, ValueError) as error:  # a driver's, for options in the URL that it does not know
+        raise _unusable(database, error) from error
+
+
+def _unusable(database: Database, error: BaseException | None) -> ConfigurationError:
+    return ConfigurationError(f"database.url: {database} can't be used: {str(error).splitlines()[0]}")
 
 
 @contextmanager

@@ -6,7 +6,7 @@
 import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, Column, DateTime, Index, MetaData, String, Table, UniqueConstraint, false
+from sqlalchemy import Boolean, Column, DateTime, Index, MetaData, String, Table, UniqueConstraint
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
@@ -74,9 +74,9 @@ attachments = Table(
     Column("project_id", String(255), nullable=False),
     # NULL until it is known.
     Column("device", String(255)),
-    Column("root", Boolean, nullable=False, server_default=false()),
+    Column("root", Boolean, nullable=False, default=False),
     Column("tag", String(60)),
-    Column("delete_on_termination", Boolean, nullable=False, server_default=false()),
+    Column("delete_on_termination", Boolean, nullable=False, default=False),
     Column("state", String(16), nullable=False),
     Column("request_id", String(255), nullable=False),
     Column("created_at", UTCDateTime, nullable=False),
@@ -98,6 +98,6 @@ volumes = Table(
     Column("project_id", String(255), nullable=False),
     Column("source", String(1024)),
     Column("format", String(32)),
-    Column("multiattach", Boolean, nullable=False, server_default=false()),
+    Column("multiattach", Boolean, nullable=False, default=False),
     Column("created_at", UTCDateTime, nullable=False),
 )

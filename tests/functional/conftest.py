@@ -5,21 +5,24 @@ import contextlib
 import json
 import logging
 import shutil
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import databases
 import pytest
 from lxml import etree
 from paste.deploy import loadapp
+from sqlalchemy import Connection, select
 from webtest import TestApp
 
 from os_volume_ext.cli.main import main
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
+from os_volume_ext.registry.tables import attachments
 
 TestApp.__test__ = False  # its name makes pytest take it for a class of tests
 
@@ -30,8 +33,31 @@ MADE_FOR_EACH = ("X-Openstack-Request-Id",)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name our marker."""
+    """Name our markers."""
     config.addinivalue_line("markers", "changes_nothing: the sample is as before when the test has passed")
+    config.addinivalue_line("markers", "only_on(*kinds): the kinds of database that the test is about")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs a database on one kind after the other."""
+    if "place" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("only_on")
+    kinds = marker.args if marker else databases.KINDS
+    if metafunc.definition.get_closest_marker("changes_nothing"):
+        kinds = ("sqlite",)  # what is refused is refused above the database
+    metafunc.parametrize("place", kinds, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
+    """Leave out XML where a database server is: formats do not reach that far down."""
+    config.hook.pytest_deselected(items=[item for item in items if _is_xml_on_a_server(item)])
+    items[:] = [item for item in items if not _is_xml_on_a_server(item)]
+
+
+def _is_xml_on_a_server(item: pytest.Function) -> bool:
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return parameters.get("format") == "xml" and parameters.get("place", "sqlite") != "sqlite"
 
 
 @dataclass(frozen=True)
@@ -375,8 +401,35 @@ def _load(paste: Path, var: Path) -> TestApp:
     return TestApp(loadapp(f"config:{paste}", global_conf={"var": str(var)}))
 
 
-def _copy(state: Path, folder: Path) -> Path:
-    return Path(shutil.copytree(state, folder / "var", symlinks=True))
+def _write_paste(folder: Path, urls: Mapping[str, str], without: str = "", **options: str) -> Path:
+    parser = configparser.RawConfigParser()
+    parser.read(PASTE)
+    for dialect in DIALECTS.values():
+        pipeline = f"pipeline:{dialect.name}"
+        kept = [name for name in parser.get(pipeline, "pipeline").split() if name != without]
+        parser.set(pipeline, "pipeline", " ".join(kept))
+        for name, value in ({"database.url": urls[dialect.name].replace("%", "%%")} | options).items():
+            parser.set(f"filter:volumes_{dialect.name}", name, value.replace("{base}", dialect.base))
+    path = folder / "api-paste.ini"
+    with path.open("w") as file:
+        parser.write(file)
+    return path
+
+
+@dataclass(frozen=True)
+class State:
+    """A folder of the sample's state, and the URL of each dialect's database."""
+
+    var: Path
+    urls: Mapping[str, str]
+
+    @contextlib.contextmanager
+    def copy(self, place: Any, var: Path, names: Collection[str] = tuple(DIALECTS)) -> "Iterator[State]":
+        """Give a copy. :param names: the dialects whose databases may be changed in it."""
+        shutil.copytree(self.var, var, symlinks=True, ignore=shutil.ignore_patterns("*.db*"))
+        with contextlib.ExitStack() as stack:
+            copies = {name: stack.enter_context(place.copy(self.urls[name], var / f"{name}.db")) for name in names}
+            yield State(var, {**self.urls, **copies})
 
 
 @pytest.fixture(autouse=True)
@@ -387,63 +440,74 @@ def _close_databases() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _first_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give what the sample's first start makes of an empty folder."""
-    var = tmp_path_factory.mktemp("sample") / "var"
-    with _remembering_databases() as opened:
-        _load(PASTE, var)
-    _close(opened)
-    return var
+def place(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Give where the databases of a test are made; see ``databases``."""
+    with databases.place(request.param) as place:
+        yield place
 
 
 @pytest.fixture(scope="session")
-def _unchanged_sample(_first_state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestApp]:
+def _first_state(place: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
+    """Give what the sample's first start makes of an empty folder and of new databases."""
+    folder = tmp_path_factory.mktemp("sample")
+    with contextlib.ExitStack() as stack:
+        urls = {name: stack.enter_context(place.new(folder / "var" / f"{name}.db")) for name in DIALECTS}
+        for url in urls.values():
+            schema.upgrade(Database({"url": url}))
+        with _remembering_databases() as opened:
+            _load(_write_paste(folder, urls), folder / "var")
+        _close(opened)
+        yield State(folder / "var", urls)
+
+
+@pytest.fixture(scope="session")
+def _unchanged_sample(place: Any, _first_state: State, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestApp]:
     """Give one sample to all tests that only see requests refused."""
-    with _remembering_databases() as opened:
-        app = _load(PASTE, _copy(_first_state, tmp_path_factory.mktemp("unchanged")))
-    yield app
-    _close(opened)
+    folder = tmp_path_factory.mktemp("unchanged")
+    with _first_state.copy(place, folder / "var") as state:
+        with _remembering_databases() as opened:
+            app = _load(_write_paste(folder, state.urls), state.var)
+        yield app
+        _close(opened)
 
 
 @pytest.fixture
-def var(tmp_path: Path, _first_state: Path) -> Path:
-    """Give the folder of the sample's state, as its first start leaves it: a copy, which is faster."""
-    return _copy(_first_state, tmp_path)
+def _state(request: pytest.FixtureRequest, place: Any, tmp_path: Path, _first_state: State) -> Iterator[State]:
+    """Give the sample's state, as its first start leaves it: a copy, which is faster."""
+    names = [request.getfixturevalue("dialect").name] if "dialect" in request.fixturenames else DIALECTS
+    with _first_state.copy(place, tmp_path / "var", names) as state:
+        yield state
 
 
 @pytest.fixture
-def paste_file(tmp_path: Path) -> Callable[..., Path]:
+def var(_state: State) -> Path:
+    """Give the folder of the sample's state."""
+    return _state.var
+
+
+@pytest.fixture
+def urls(_state: State) -> dict[str, str]:
+    """Give the URL of each dialect's database, as ``paste_file`` writes it down; a test may put another there."""
+    return dict(_state.urls)
+
+
+@pytest.fixture
+def paste_file(tmp_path: Path, urls: Mapping[str, str]) -> Callable[..., Path]:
     """Give ``paste_file(**options)``: a copy of the sample's paste file with these in both of our sections.
 
     ``{base}`` in a value is the path of the section's dialect; ``without`` is a filter that the pipelines lack.
     """
-
-    def write(without: str = "", **options: str) -> Path:
-        parser = configparser.RawConfigParser()
-        parser.read(PASTE)
-        for dialect in DIALECTS.values():
-            pipeline = f"pipeline:{dialect.name}"
-            kept = [name for name in parser.get(pipeline, "pipeline").split() if name != without]
-            parser.set(pipeline, "pipeline", " ".join(kept))
-            for name, value in options.items():
-                parser.set(f"filter:volumes_{dialect.name}", name, value.replace("{base}", dialect.base))
-        path = tmp_path / "api-paste.ini"
-        with path.open("w") as file:
-            parser.write(file)
-        return path
-
-    return write
+    return lambda without="", **options: _write_paste(tmp_path, urls, without, **options)
 
 
 @pytest.fixture
-def start(var: Path) -> Callable[..., TestApp]:
+def start(var: Path, paste_file: Callable[..., Path]) -> Callable[..., TestApp]:
     """Give ``start(paste_file)``: the sample's application with its state in ``var``."""
-
-    return lambda paste=PASTE: _load(paste, var)
+    return lambda paste=None: _load(paste or paste_file(), var)
 
 
 @pytest.fixture
-def sample(request: pytest.FixtureRequest) -> TestApp:
+def sample(request: pytest.FixtureRequest, place: Any) -> TestApp:
     """Give the sample with a fresh state; one for all to tests that are marked ``changes_nothing``."""
     if request.node.get_closest_marker("changes_nothing"):
         return request.getfixturevalue("_unchanged_sample")
@@ -475,29 +539,49 @@ def client_of(dialect: Dialect, format: Any) -> Callable[[TestApp], Client]:
 
 
 @pytest.fixture
-def rows(var: Path, dialect: Dialect) -> Callable[[], list[dict[str, Any]]]:
-    """Give ``rows()``: what is in the table of attachments, but for the root volume, oldest first."""
+def tables(_state: State, dialect: Dialect) -> Callable[[], AbstractContextManager[Connection]]:
+    """Give ``tables()``: a connection to the database of the sample's dialect, behind its back."""
+    return lambda: databases.behind_their_backs(Database({"url": _state.urls[dialect.name]}))
 
-    def read() -> list[dict[str, Any]]:
-        with contextlib.closing(sqlite3.connect(var / f"{dialect.name}.db")) as connection:
-            connection.row_factory = sqlite3.Row
-            found = connection.execute("SELECT * FROM attachments WHERE NOT root ORDER BY created_at")
-            return [dict(row) for row in found]
+
+@pytest.fixture
+def rows(tables: Callable[[], AbstractContextManager[Connection]]) -> Callable[[], list[Any]]:
+    """Give ``rows()``: what is in the table of attachments, but for the root volume, oldest first."""
+    statement = select(attachments).where(~attachments.c.root).order_by(attachments.c.created_at)
+
+    def read() -> list[Any]:
+        with tables() as connection:
+            return list(connection.execute(statement).mappings())
 
     return read
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    """Give the URL of the database that a registry or a catalog is tested on."""
-    return f"sqlite:///{tmp_path / 'registry.db'}"
+def new_url(place: Any, tmp_path: Path) -> Iterator[str]:
+    """Give the URL of a database without tables."""
+    with place.new(tmp_path / "new.db") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def empty_url(place: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the URL of a database with empty tables, to be copied."""
+    with place.new(tmp_path_factory.mktemp("empty") / "registry.db") as url:
+        schema.upgrade(Database({"url": url}))
+        yield url
+
+
+@pytest.fixture
+def url(place: Any, empty_url: str, tmp_path: Path) -> Iterator[str]:
+    """Give the URL of the database that a registry, a catalog or a command is tested on; its tables are empty."""
+    with place.copy(empty_url, tmp_path / "registry.db") as url:
+        yield url
 
 
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
-    """Give that database, with its tables."""
+    """Give that database."""
     database = Database({"url": url})
-    schema.ensure(database)
     yield database
     database.dispose()
 

@@ -1,6 +1,114 @@
-"""What tests of the registry do to a database that nobody else should."""
+"""The databases that tests run on: SQLite files, and a PostgreSQL and a MariaDB where there are such servers."""
 
-from contextlib import contextmanager
+import itertools
+import os
+import shutil
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from sqlalchemy import create_engine, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+
+from os_volume_ext.registry import schema
+from os_volume_ext.registry.database import Database
+from os_volume_ext.registry.tables import metadata
+
+SERVERS = {
+    # Nothing here is about power cuts.
+    "postgresql": "postgresql+psycopg://postgres@127.0.0.1:5432/test?options=-csynchronous_commit%3Doff",
+    # Without TLS: to read the machine's certificates for each connection takes longer than most tests.
+    "mariadb": "mysql+pymysql://root@127.0.0.1:3306/test?ssl_disabled=true",
+}
+KINDS = ("sqlite", *SERVERS)
+
+
+class Files:
+    """Where SQLite's databases are made."""
+
+    @contextmanager
+    def new(self, path):
+        """Give the URL of a database without tables."""
+        yield f"sqlite:///{path}"
+
+    @contextmanager
+    def copy(self, url, path):
+        """Give the URL of a database with the tables and rows of another."""
+        yield f"sqlite:///{shutil.copy(make_url(url).database, path)}"
+
+
+class Server:
+    """Where databases are made on a server, under names that are nobody else's; the same two methods."""
+
+    def __init__(self, url, stack):
+        self._url = make_url(url)
+        self._stack = stack
+        self._engine = self._stay_connected(url, isolation_level="AUTOCOMMIT")
+        self._names = (f"os_volume_ext_{os.getpid()}_{number}" for number in itertools.count())
+        self._rows = {}
+        self._engines = {}
+        self._free = []
+        self._execute("SELECT 1")
+
+    @contextmanager
+    def new(self, path=None):
+        name = next(self._names)
+        self._execute(f"CREATE DATABASE {name}")
+        try:
+            yield self._url.set(database=name).render_as_string(hide_password=False)
+        finally:
+            self._execute(f"DROP DATABASE {name}" + " WITH (FORCE)" * (self._engine.name == "postgresql"))
+
+    @contextmanager
+    def copy(self, url, path=None):
+        # To make a database and its tables takes much longer than to put other rows into one.
+        copy = self._free.pop() if self._free else self._with_tables()
+        if url not in self._rows:
+            self._rows[url] = self._read(url)
+        with self._engines[copy].begin() as connection:
+            for table, rows in self._rows[url].items():
+                connection.execute(table.delete())
+                if rows:
+                    connection.execute(table.insert(), rows)
+        yield copy
+        self._free.append(copy)
+
+    def _with_tables(self):
+        url = self._stack.enter_context(self.new())
+        schema.upgrade(Database({"url": url}))
+        self._engines[url] = self._stay_connected(url)
+        return url
+
+    def _read(self, url):
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            rows = {table: connection.execute(select(table)).mappings().all() for table in metadata.sorted_tables}
+        engine.dispose()
+        return rows
+
+    def _execute(self, statement):
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+
+    def _stay_connected(self, url, **options):
+        engine = create_engine(url, **options)
+        self._stack.callback(engine.dispose)
+        return engine
+
+
+@contextmanager
+def place(kind):
+    """Give where databases of a kind are made; without such a server the test is skipped, and with CI=true fails."""
+    if kind == "sqlite":
+        yield Files()
+        return
+    with ExitStack() as stack:
+        try:
+            server = Server(SERVERS[kind], stack)
+        except OperationalError as error:
+            reason = f"there is no {kind} at {SERVERS[kind]}: {error.orig}"
+            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+        yield server
 
 
 @contextmanager

@@ -22,6 +22,8 @@ SECTIONS = ("volumes_cyclades", "volumes_openstack")
 CHECKS = ("options", "database", "catalog", "backend", "policy", "compute")
 PATIENCE = 30  # seconds after which a test gives up
 
+pytestmark = pytest.mark.only_on("sqlite")  # as in the sample's paste file
+
 
 class PasteFile:
     """The sample's, without ``compute.*``: what is there would be a server that runs already."""
@@ -294,16 +296,11 @@ def test_a_database_of_a_later_version_is_told_and_left_as_it_is(wrong, var):
     assert schema.current(database) == "9999"
 
 
-def test_a_database_server_that_is_behind_is_told_with_the_command_to_run(wrong, var, monkeypatch):
-    (var / "cyclades.db").unlink()
-    (var / "cyclades.db").touch()
-
-    def pass_for_a_server(database, options, make=Database.__init__):
-        make(database, options)
-        database.url = database.url.set(drivername="postgresql") if "cyclades" in str(database) else database.url
-
-    monkeypatch.setattr(Database, "__init__", pass_for_a_server)
-    what, details = wrong()
+@pytest.mark.only_on("postgresql", "mariadb")
+def test_a_database_server_that_is_behind_is_told_with_the_command_to_run(wrong, file, place):
+    with place.new() as url:
+        file.set_ours("database.url", url.replace("%", "%%"))
+        what, details = wrong()
     assert what == "database"
     assert details.endswith(f"is at revision none and has to be at {schema.head()}: run os-volume-ext db upgrade")
 

@@ -31,11 +31,6 @@ def compute_api(environ, start_response):
 
 
 @pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path}/registry.db"
-
-
-@pytest.fixture
 def app(tmp_path, url):
     app = make_filter(
         compute_api,

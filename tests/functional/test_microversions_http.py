@@ -1,13 +1,13 @@
 """Nova's microversions over HTTP, through the sample's whole pipeline."""
 
-import contextlib
 import json
-import sqlite3
 import uuid
 
 import pytest
+from sqlalchemy import insert, update
 
 from os_volume_ext.catalog.sql import SQLCatalog
+from os_volume_ext.registry.tables import attachments, utc_now, volumes
 
 pytestmark = pytest.mark.parametrize("dialect", ["openstack"], indirect=True)
 only_json = pytest.mark.parametrize("format", ["json"], indirect=True)
@@ -120,11 +120,10 @@ class TestShelved:
 @only_json
 class TestMultiattach:
     @pytest.fixture(autouse=True)
-    def _volume(self, sample, var):
-        with contextlib.closing(sqlite3.connect(var / "openstack.db")) as connection, connection:
+    def _volume(self, sample, tables):
+        with tables() as connection:
             connection.execute(
-                "INSERT INTO volumes (id, project_id, multiattach, created_at) VALUES (?, 'demo', 1, '2026-01-01')",
-                (SHARED,),
+                insert(volumes).values(id=SHARED, project_id="demo", multiattach=True, created_at=utc_now())
             )
 
     @pytest.mark.parametrize("version", [None, "2.59"])
@@ -321,9 +320,9 @@ class TestPut:
         assert attached.put(delete_on_termination=False).status == 202
 
     @only_json
-    def test_is_a_conflict_while_the_volume_is_being_detached(self, attached, var):
-        with contextlib.closing(sqlite3.connect(var / "openstack.db")) as connection, connection:
-            connection.execute("UPDATE attachments SET state = 'detaching' WHERE NOT root")
+    def test_is_a_conflict_while_the_volume_is_being_detached(self, attached, tables):
+        with tables() as connection:
+            connection.execute(update(attachments).where(~attachments.c.root).values(state="detaching"))
         answer = attached.put(delete_on_termination=True)
         assert answer.failure == ("conflictingRequest", 409)
         assert int(answer.headers["Retry-After"]) > 0

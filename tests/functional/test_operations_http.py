@@ -1,16 +1,16 @@
 """Attach, show, list and detach over HTTP, through the sample's whole pipeline."""
 
-import contextlib
 import datetime
 import logging
 import re
-import sqlite3
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import update
 from webtest import TestApp
 
 from os_volume_ext.filter import make_filter
+from os_volume_ext.registry.tables import attachments, utc_now
 
 only_cyclades = pytest.mark.parametrize("dialect", ["cyclades"], indirect=True)
 only_openstack = pytest.mark.parametrize("dialect", ["openstack"], indirect=True)
@@ -442,7 +442,7 @@ class TestChangesSince:
         """Attach two volumes; when that was."""
         client.attach()
         client.attach(volume=client.dialect.other_volume)
-        return [datetime.datetime.fromisoformat(row["created_at"]).replace(tzinfo=datetime.UTC) for row in rows()]
+        return [row["created_at"] for row in rows()]
 
     @pytest.fixture
     def both(self, client):
@@ -698,11 +698,12 @@ class TestConflicts:
         assert (client.list().volumes, client.show().status) == ([client.dialect.volume], 200)
 
     @pytest.fixture
-    def under_way(self, var, dialect):
+    def under_way(self, tables):
         def make(state):
-            with contextlib.closing(sqlite3.connect(var / f"{dialect.name}.db")) as connection, connection:
-                now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-                connection.execute("UPDATE attachments SET state = ?, updated_at = ? WHERE NOT root", (state, now))
+            with tables() as connection:
+                connection.execute(
+                    update(attachments).where(~attachments.c.root).values(state=state, updated_at=utc_now())
+                )
 
         return make
 

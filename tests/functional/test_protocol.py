@@ -1,7 +1,6 @@
 """Attach, detach and reconcile, whatever fails, hangs, dies or comes at the same time: the design's rules."""
 
 import dataclasses
-import shutil
 import threading
 
 import pytest
@@ -33,9 +32,8 @@ from os_volume_ext.compute import ComputeRefused, ComputeUnavailable, ServerMiss
 from os_volume_ext.manager import RootVolume, Unsupported, Wanted
 from os_volume_ext.operations import Overloaded
 from os_volume_ext.reconcile import AGREES, SETTLED, UNDECIDED
-from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Registry
-from os_volume_ext.registry.database import Database, RegistryUnavailable
+from os_volume_ext.registry.database import RegistryUnavailable
 from os_volume_ext.reservations import AttachmentMissing, Conflict, VolumeInUse
 
 NOWHERE = (None, False)
@@ -51,21 +49,6 @@ REFUSALS = {
 refusals = pytest.mark.parametrize(("error", "answer"), REFUSALS.values(), ids=REFUSALS)
 UNKNOWN = {"said so": OutcomeUnknown("no word"), "a bug": RuntimeError("a bug")}
 unknown = pytest.mark.parametrize("error", UNKNOWN.values(), ids=UNKNOWN)
-
-
-@pytest.fixture(scope="module")
-def new_file(tmp_path_factory):
-    """Give a database file as it is at first; to copy it is quicker than to make it."""
-    path = tmp_path_factory.mktemp("new") / "registry.db"
-    schema.ensure(Database({"url": f"sqlite:///{path}"}))
-    return path
-
-
-@pytest.fixture
-def database(tmp_path, new_file):
-    database = Database({"url": f"sqlite:///{shutil.copy(new_file, tmp_path)}"})
-    yield database
-    database.dispose()
 
 
 @pytest.fixture

@@ -1,7 +1,4 @@
-"""The registry over a real database: what the database itself promises, and what the changes compare.
-
-The database's URL comes from one fixture, ``url``.
-"""
+"""The registry over real databases: what they themselves promise, and what the changes compare."""
 
 import dataclasses
 import datetime
@@ -13,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from databases import behind_their_backs
 from sqlalchemy import event, insert, update
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Engine, make_url
 
 from os_volume_ext.backends.base import TooManyAttachments
 from os_volume_ext.registry import database as database_module
@@ -28,7 +25,7 @@ from os_volume_ext.registry.attachments import (
     Registry,
     Taken,
 )
-from os_volume_ext.registry.database import BUSY_TIMEOUT, Database, RegistryUnavailable
+from os_volume_ext.registry.database import BUSY_TIMEOUT, Database, RegistryUnavailable, retried
 from os_volume_ext.registry.tables import attachments as table
 
 PATIENCE = 60  # seconds after which a test gives up
@@ -37,12 +34,6 @@ PATIENCE = 60  # seconds after which a test gives up
 @pytest.fixture
 def registry(database):
     return Registry(database)
-
-
-@pytest.fixture
-def only_sqlite(url):
-    if not url.startswith("sqlite"):
-        pytest.skip("this is about SQLite")
 
 
 def attachment(volume_id="9", server_id="1134", **more):
@@ -156,6 +147,31 @@ def test_a_time_of_another_zone_is_stored_as_utc(registry, database):
 def test_a_time_without_a_zone_is_refused(registry):
     with pytest.raises(Exception, match="has no time zone"):
         registry.list("1134", since=datetime.datetime(2026, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("a", "A"), ("a", "a "), ("a", "á"), ("ß", "ss"), ("a", "a\N{COMBINING ACUTE ACCENT}")]
+)
+def test_ids_are_the_same_only_byte_by_byte(registry, one, other):
+    for text in (one, other):
+        registry.reserve(attachment(text, text, device=text, request_id=text))
+    registry.reserve(attachment("b", one, device=other))
+    assert registry.get(one, other) is None
+    assert registry.get(one, one).request_id == one
+    assert [row.volume_id for row in registry.find(volume_id=other)] == [other]
+    seen = registry.get(one, one)
+    assert registry.claim(dataclasses.replace(seen, request_id=other), DETACHING, "req-2") is False
+    assert registry.remove(seen)
+    assert registry.get(other, other).request_id == other
+
+
+@pytest.mark.parametrize("letter", ["9", "\N{PILE OF POO}"])
+def test_texts_may_be_as_long_as_their_columns(registry, letter):
+    lengths = {column.name: column.type.length for column in table.columns if hasattr(column.type, "length")}
+    values = {name: letter * lengths[name] for name in lengths if name not in ("exclusive_volume_id", "state")}
+    registry.reserve(attachment(**values))
+    found = registry.get(values["volume_id"], values["server_id"])
+    assert {name: getattr(found, name) for name in values} == values
 
 
 # -- what stands in the way ------------------------------------------------------------------------
@@ -385,6 +401,17 @@ def test_of_two_threads_at_the_limit_one_gets_the_last_place(registry):
         assert registry.remove(registry.get(winner, "1134"))
 
 
+def test_of_many_threads_at_an_empty_server_as_many_get_a_place_as_there_are(registry):
+    for attempt in range(5):
+        outcomes = in_threads(
+            *[lambda number=number: registry.reserve(attachment(str(number)), limit=3) for number in range(8)]
+        )
+        names = [type(outcome).__name__ for outcome in outcomes]
+        assert sorted(names) == ["NoneType"] * 3 + ["TooManyAttachments"] * 5, attempt
+        for row in registry.find(server_id="1134"):
+            assert registry.remove(row)
+
+
 @pytest.mark.parametrize(("state", "shown"), [(ATTACHING, False), (ATTACHED, True), (DETACHING, True)])
 def test_one_row_is_shown_where_a_list_shows_it(registry, state, shown):
     registry.reserve(attachment(state=state, device="/dev/vdb"))
@@ -524,7 +551,7 @@ def test_a_rows_age_is_how_long_it_has_not_been_changed(registry, database):
     assert walked.age >= 5000
 
 
-@pytest.mark.usefixtures("only_sqlite")
+@pytest.mark.only_on("sqlite")
 def test_times_and_ages_are_by_the_databases_clock(url, monkeypatch):
     now = ["2031-02-03 04:05:06.123456"]
     monkeypatch.setattr(database_module, "_utc_now", lambda: now[0])
@@ -597,6 +624,55 @@ def test_of_four_processes_that_reserve_the_same_volumes_one_wins_each(url, regi
         assert len(registry.find(server_id=server_id)) == number
 
 
+# -- giving way ------------------------------------------------------------------------------------
+
+
+@pytest.mark.only_on("postgresql", "mariadb")
+def test_of_two_transactions_in_each_others_way_both_are_made_in_the_end(registry, database):
+    registry.reserve(attachment("1"))
+    registry.reserve(attachment("2"))
+    both_have_one = threading.Barrier(2)
+    begun = []
+
+    @retried
+    def claim(request_id, *volume_ids):
+        begun.append(request_id)
+        with database.write() as connection:
+            for volume_id in volume_ids:
+                here = table.c.volume_id == volume_id
+                connection.execute(update(table).where(here).values(request_id=request_id))
+                if len(begun) <= 2 and volume_id == volume_ids[0]:
+                    both_have_one.wait(PATIENCE)
+
+    def first():
+        claim("req-1", "1", "2")
+
+    def second():
+        claim("req-2", "2", "1")
+
+    assert in_threads(first, second) == [None, None]
+    assert len(begun) == 3
+    assert {row.request_id for row in registry.find()} == {begun[-1]}
+
+
+@pytest.mark.only_on("postgresql")
+def test_a_change_that_can_not_be_serialized_is_made_again(url, registry):
+    registry.reserve(attachment())
+    seen = registry.get("9", "1134")
+    strict = make_url(url).update_query_dict({"options": "-c default_transaction_isolation=serializable"})
+    database = Database({"url": strict.render_as_string(hide_password=False)})
+    claimed = []
+    with Database({"url": url}).write() as connection:
+        connection.execute(update(table).values(request_id="req-2"))
+        thread = threading.Thread(target=lambda: claimed.append(Registry(database).claim(seen, DETACHING, "req-3")))
+        thread.start()
+        thread.join(0.3)  # it waits for us
+        assert claimed == []
+    thread.join(PATIENCE)
+    assert claimed == [False]
+    assert registry.get("9", "1134").request_id == "req-2"
+
+
 # -- connections -----------------------------------------------------------------------------------
 
 
@@ -659,7 +735,7 @@ def test_a_database_that_does_not_answer_is_unavailable(tmp_path):
             ask()
 
 
-@pytest.mark.usefixtures("only_sqlite")
+@pytest.mark.only_on("sqlite")
 class TestSQLite:
     @staticmethod
     def pragma(connection, name):

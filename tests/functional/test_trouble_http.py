@@ -1,26 +1,22 @@
 """What callers are told when the backend, the database or we ourselves fail, and the options that bound it."""
 
-import contextlib
+import datetime
 import logging
-import sqlite3
 import threading
 
 import pytest
+from sqlalchemy import insert
 
 from os_volume_ext import assembly
 from os_volume_ext.backends.base import BackendUnavailable, Server
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.compute import RemoteComputeAPI
 from os_volume_ext.manager import AttachmentManager
+from os_volume_ext.registry.tables import attachments
 
 PATIENCE = 30  # seconds for what happens at once
 
-LONG_AGO = "2026-01-01 00:00:00.000000"
-ATTACHING = """
-INSERT INTO attachments (volume_id, server_id, exclusive_volume_id, project_id, root, id, state, request_id, created_at,
-                         updated_at)
-VALUES (?, ?, ?, 'demo', 0, '5ea5ed00-1111-4222-8333-444444444444', 'attaching', 'req-of-the-dead', ?, ?)
-"""
+LONG_AGO = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 @pytest.fixture
@@ -104,17 +100,17 @@ def test_more_operations_than_max_operations_are_503_and_reads_go_on(hanging, st
     assert client.list().status == 200
 
 
-def test_a_database_that_fails_is_503_and_nothing_of_it_is_told(start, var, client_of, dialect):
+def test_a_database_that_fails_is_503_and_nothing_of_it_is_told(start, tables, client_of):
     client = client_of(start())
     assert client.list().status == 200
-    with contextlib.closing(sqlite3.connect(var / f"{dialect.name}.db")) as connection:
-        connection.execute("ALTER TABLE attachments RENAME TO elsewhere")
+    with tables() as connection:
+        connection.exec_driver_sql("ALTER TABLE attachments RENAME TO elsewhere")
     for answer in (client.list(), client.show(), client.attach(), client.detach()):
         assert answer.failure == ("serviceUnavailable", 503)
         assert answer.headers["Retry-After"]
         assert "table" not in answer.fault.message
-    with contextlib.closing(sqlite3.connect(var / f"{dialect.name}.db")) as connection:
-        connection.execute("ALTER TABLE elsewhere RENAME TO attachments")
+    with tables() as connection:
+        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO attachments")
     assert client.list().status == 200
 
 
@@ -135,7 +131,7 @@ def test_what_nobody_expected_is_500_and_only_the_log_tells_it(sample, client, m
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_with_reconcile_interval_the_filter_settles_by_itself_what_a_crash_left(
-    start, paste_file, client_of, var, dialect, rows, monkeypatch, caplog
+    start, paste_file, client_of, tables, dialect, rows, monkeypatch, caplog
 ):
     reached, go_on = threading.Event(), threading.Event()
     rests = []
@@ -150,9 +146,19 @@ def test_with_reconcile_interval_the_filter_settles_by_itself_what_a_crash_left(
     monkeypatch.setattr(assembly.time, "sleep", rest)
     monkeypatch.setattr(RemoteComputeAPI, "server", lambda self, server_id: Server(server_id, "demo", "ACTIVE"))
     caplog.set_level(logging.INFO)
-    row = (dialect.volume, dialect.server, dialect.volume, LONG_AGO, LONG_AGO)
-    with contextlib.closing(sqlite3.connect(var / f"{dialect.name}.db")) as connection, connection:
-        connection.execute(ATTACHING, row)
+    left = {
+        "volume_id": dialect.volume,
+        "exclusive_volume_id": dialect.volume,
+        "server_id": dialect.server,
+        "project_id": "demo",
+        "id": "5ea5ed00-1111-4222-8333-444444444444",
+        "state": "attaching",
+        "request_id": "req-of-the-dead",
+        "created_at": LONG_AGO,
+        "updated_at": LONG_AGO,
+    }
+    with tables() as connection:
+        connection.execute(insert(attachments).values(left))
     client = client_of(start(paste_file(reconcile_interval="7")))
     assert rests == []  # the server may fork yet
     assert client.list().status == 200

@@ -1,5 +1,7 @@
 """The first tables: attachments, and the volumes of the sql catalog."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
@@ -13,8 +15,18 @@ depends_on = None
 moment = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
 
+def mariadb_options(dialect: Any) -> dict[str, Any]:
+    """Return what has MariaDB and MySQL compare text as the others do: by letter case, accents, spaces at the end."""
+    if dialect.name not in ("mysql", "mariadb"):
+        return {}
+    collate = "utf8mb4_nopad_bin" if dialect.is_mariadb else "utf8mb4_0900_bin"
+    options = {"engine": "InnoDB", "charset": "utf8mb4", "collate": collate}
+    return {f"{dialect.name}_{name}": value for name, value in options.items()}
+
+
 def upgrade() -> None:
     """Make the tables."""
+    options = mariadb_options(op.get_bind().dialect)
     op.create_table(
         "attachments",
         sa.Column("volume_id", sa.String(36), nullable=False),
@@ -23,9 +35,9 @@ def upgrade() -> None:
         sa.Column("exclusive_volume_id", sa.String(36)),
         sa.Column("project_id", sa.String(255), nullable=False),
         sa.Column("device", sa.String(255)),
-        sa.Column("root", sa.Boolean, nullable=False, server_default=sa.false()),
+        sa.Column("root", sa.Boolean, nullable=False),
         sa.Column("tag", sa.String(60)),
-        sa.Column("delete_on_termination", sa.Boolean, nullable=False, server_default=sa.false()),
+        sa.Column("delete_on_termination", sa.Boolean, nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("request_id", sa.String(255), nullable=False),
         sa.Column("created_at", moment, nullable=False),
@@ -37,6 +49,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("volume_id", "server_id", name="pk_attachments"),
         sa.UniqueConstraint("exclusive_volume_id", name="uq_attachments_exclusive_volume_id"),
         sa.UniqueConstraint("server_id", "device", name="uq_attachments_server_id_device"),
+        **options,
     )
     op.create_index(
         "ix_attachments_server_id_created_at_volume_id", "attachments", ["server_id", "created_at", "volume_id"]
@@ -47,7 +60,8 @@ def upgrade() -> None:
         sa.Column("project_id", sa.String(255), nullable=False),
         sa.Column("source", sa.String(1024)),
         sa.Column("format", sa.String(32)),
-        sa.Column("multiattach", sa.Boolean, nullable=False, server_default=sa.false()),
+        sa.Column("multiattach", sa.Boolean, nullable=False),
         sa.Column("created_at", moment, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_volumes"),
+        **options,
     )

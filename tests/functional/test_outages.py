@@ -1,0 +1,143 @@
+"""A database server that goes away, behind a proxy that can do that: what callers get meanwhile, and afterwards."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from proxy import Proxy
+from sqlalchemy import insert, select
+from sqlalchemy.engine import make_url
+
+from os_volume_ext.backends.base import ConfigurationError
+from os_volume_ext.backends.directory import DirectoryBackend
+from os_volume_ext.registry import schema
+from os_volume_ext.registry.database import Database, RegistryUnavailable
+from os_volume_ext.registry.tables import utc_now, volumes
+
+pytestmark = pytest.mark.only_on("postgresql", "mariadb")
+
+QUERY = {"connect_timeout": "2", "read_timeout": "1"}  # libpq takes 1 for 2
+BOUND = 3.5  # seconds that an answer may take, of which one is for a place in the pool
+
+
+@pytest.fixture
+def behind_proxy():
+    """Give ``behind_proxy(url)``: the same database, behind a proxy; and the proxy."""
+    proxies = []
+
+    def make(url):
+        url = make_url(url)
+        proxies.append(Proxy(url.host, url.port))
+        url = url.set(port=proxies[-1].port).update_query_dict(QUERY)
+        return url.render_as_string(hide_password=False), proxies[-1]
+
+    yield make
+    for proxy in proxies:
+        proxy.refuse()
+
+
+@pytest.fixture
+def proxy(urls, dialect, behind_proxy):
+    urls[dialect.name], proxy = behind_proxy(urls[dialect.name])
+    return proxy
+
+
+@pytest.fixture
+def client(proxy, start, paste_file, client_of):
+    client = client_of(start(paste_file(**{"database.pool_timeout": "1"})))
+    assert client.list().status == 200
+    return client
+
+
+def at_once(*asks):
+    """Ask from as many threads; return the answers, each of which came in time."""
+
+    def timed(ask):
+        began = time.monotonic()
+        answer = ask()
+        assert time.monotonic() - began < BOUND
+        return answer
+
+    with ThreadPoolExecutor(len(asks)) as threads:
+        return list(threads.map(timed, asks))
+
+
+def is_unavailable(answer):
+    return answer.failure == ("serviceUnavailable", 503) and int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("dialect", ["openstack"], indirect=True)
+class TestCallers:
+    def test_connections_that_were_ended_while_nobody_asked_go_unnoticed(self, client, proxy):
+        at_once(*[client.list] * 8)
+        proxy.cut()
+        assert [answer.status for answer in at_once(*[client.list] * 8)] == [200] * 8
+        proxy.cut()
+        assert client.attach().status == 200
+
+    @pytest.mark.parametrize("how", ["refuse", "hang"])
+    def test_while_it_is_away_all_is_503_and_afterwards_all_is_well(self, client, proxy, rows, how):
+        getattr(proxy, how)()
+        assert all(map(is_unavailable, at_once(client.list, client.show, client.attach, client.detach)))
+        proxy.come_back()
+        assert (client.attach().status, client.show().status) == (200, 200)
+        assert len(rows()) == 1
+
+    @pytest.mark.parametrize("how", ["refuse", "hang"])
+    def test_more_requests_than_there_are_connections_do_not_get_stuck(self, client, proxy, how):
+        at_once(*[client.list] * 4)
+        getattr(proxy, how)()
+        assert all(map(is_unavailable, at_once(*[client.list] * 24)))
+        proxy.come_back()
+        assert [answer.status for answer in at_once(*[client.list] * 12)] == [200] * 12
+
+    @pytest.mark.parametrize("how", ["refuse", "hang"])
+    def test_when_it_goes_away_while_a_disk_is_attached_the_row_stays(self, client, proxy, rows, monkeypatch, how):
+        attach = DirectoryBackend.attach
+
+        def attach_and_lose_the_database(*arguments):
+            getattr(proxy, how)()
+            return attach(*arguments)
+
+        monkeypatch.setattr(DirectoryBackend, "attach", attach_and_lose_the_database)
+        assert is_unavailable(client.attach())
+        assert [row["state"] for row in rows()] == ["attaching"]
+        proxy.come_back()
+        again = client.attach()
+        assert again.failure == client.dialect.conflict
+        assert again.headers["Retry-After"]
+
+
+@pytest.mark.parametrize("how", ["cut", "refuse", "hang"])
+def test_a_transaction_that_it_leaves_changes_nothing(url, behind_proxy, how):
+    url, proxy = behind_proxy(url)
+    database = Database({"url": url})
+
+    def lose():
+        with database.write() as connection:
+            connection.execute(insert(volumes).values(id="9", project_id="demo", created_at=utc_now()))
+            getattr(proxy, how)()
+            connection.execute(select(volumes))
+
+    with pytest.raises(RegistryUnavailable):
+        lose()
+    proxy.come_back()
+    with database.single() as connection:
+        assert connection.execute(select(volumes)).all() == []
+
+
+@pytest.mark.parametrize("how", ["refuse", "hang"])
+def test_a_start_without_it_is_refused_in_a_sentence(url, behind_proxy, how):
+    url, proxy = behind_proxy(url)
+    getattr(proxy, how)()
+    began = time.monotonic()
+    with pytest.raises(ConfigurationError, match=r"^database\.url: .* can't be used: "):
+        schema.ensure(Database({"url": url}))
+    assert time.monotonic() - began < BOUND
+
+
+def test_an_upgrade_waits_for_as_long_as_it_takes(new_url, behind_proxy, monkeypatch):
+    url, _ = behind_proxy(new_url)
+    wait = {"postgresql": "SELECT pg_sleep(1.5)", "mysql": "SELECT SLEEP(1.5)"}
+    monkeypatch.setattr(schema, "_LOCKS", wait)
+    schema.upgrade(Database({"url": url}))

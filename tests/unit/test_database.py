@@ -1,0 +1,197 @@
+"""The options of a database: what reaches the driver and the pool, and what is refused."""
+
+from types import SimpleNamespace
+
+import psycopg
+import pymysql
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from os_volume_ext.backends.base import ConfigurationError
+from os_volume_ext.registry import database as database_module
+from os_volume_ext.registry import postgresql
+from os_volume_ext.registry.database import ATTEMPTS, TIMEOUT, Database, GaveWay, RegistryUnavailable, retried
+
+PASSWORD = "p@s:s/w?o#r%d +é"
+QUOTED = "p%40s%3As%2Fw%3Fo%23r%25d%20%2B%C3%A9"
+PSYCOPG = {"connect_timeout": TIMEOUT}
+PYMYSQL = {"connect_timeout": TIMEOUT, "read_timeout": TIMEOUT, "write_timeout": TIMEOUT}
+
+
+@pytest.fixture
+def connecting(monkeypatch):
+    """Give ``connecting(url)``: what the driver is told to connect to."""
+    told = []
+
+    def refuse(*arguments, **options):
+        told.append(options)
+        raise (psycopg if "dbname" in options or "context" in options else pymysql).OperationalError("not here")
+
+    monkeypatch.setattr(psycopg.Connection, "connect", refuse)
+    monkeypatch.setattr(pymysql, "connect", refuse)
+
+    def connect(url):
+        with pytest.raises(DBAPIError):
+            Database({"url": url}).connect().connect()
+        (options,) = told
+        return {name: value for name, value in options.items() if name not in ("context", "client_flag")}
+
+    return connect
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        (
+            f"postgresql+psycopg://us%40er:{QUOTED}@db.example:5433/volumes?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+            {
+                "user": "us@er",
+                "password": PASSWORD,
+                "host": "db.example",
+                "port": 5433,
+                "dbname": "volumes",
+                "sslmode": "verify-full",
+                "sslrootcert": "/etc/ca.pem",
+                **PSYCOPG,
+            },
+        ),
+        (
+            "postgresql+psycopg:///volumes?host=/run/postgresql&connect_timeout=3&read_timeout=4",
+            {"dbname": "volumes", "host": "/run/postgresql", "connect_timeout": "3"},
+        ),
+        (
+            "postgresql+psycopg://u@/volumes?host=one:5432&host=two:5433&target_session_attrs=read-write",
+            {
+                "user": "u",
+                "dbname": "volumes",
+                "host": "one,two",
+                "port": "5432,5433",
+                "target_session_attrs": "read-write",
+                **PSYCOPG,
+            },
+        ),
+        (
+            f"mysql+pymysql://us%40er:{QUOTED}@[::1]:3307/volumes?charset=utf8mb4&ssl_ca=/ca.pem&ssl_check_hostname=true",
+            {
+                "user": "us@er",
+                "password": PASSWORD,
+                "host": "::1",
+                "port": 3307,
+                "database": "volumes",
+                "charset": "utf8mb4",
+                "ssl": {"ca": "/ca.pem", "check_hostname": True},
+                **PYMYSQL,
+            },
+        ),
+        (
+            "mariadb+pymysql://u@/volumes?unix_socket=/run/mysqld/mysqld.sock&read_timeout=3&connect_timeout=4",
+            {
+                "user": "u",
+                "database": "volumes",
+                "unix_socket": "/run/mysqld/mysqld.sock",
+                **PYMYSQL,
+                "read_timeout": 3,
+                "connect_timeout": 4,
+            },
+        ),
+    ],
+    ids=["a password and TLS", "a socket", "two hosts", "MySQL with TLS", "MariaDB's socket"],
+)
+def test_the_driver_gets_what_the_url_says_and_where_it_says_nothing_our_timeouts(connecting, url, options):
+    assert connecting(url) == options
+
+
+def test_what_sqlalchemy_keeps_for_the_next_connection_stays_as_it_was(monkeypatch):
+    monkeypatch.setattr(psycopg.Connection, "connect", lambda **options: SimpleNamespace(told=options))
+    options = {"host": "h", "read_timeout": "3"}
+    for _ in range(2):
+        connection = postgresql.connect(None, None, [], options)
+        assert (connection.told, connection.read_timeout) == ({"host": "h"}, 3.0)
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg://u@h/d", "mysql+pymysql://u@h/d", "sqlite:////nowhere/x.db"])
+def test_the_pool_gets_what_the_options_say(url):
+    pool = {"pool_size": "3", "max_overflow": "2", "pool_timeout": "4", "pool_recycle": "60", "pool_pre_ping": "True"}
+    made = Database({"url": url, **pool}).connect().pool
+    assert (made.size(), made._max_overflow, made._timeout, made._recycle, made._pre_ping) == (3, 2, 4, 60, True)
+    assert Database({"url": url, "pool_pre_ping": "false"}).connect().pool._pre_ping is False
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg://u@h/d", "mysql+pymysql://u@h/d"])
+def test_a_place_in_the_pool_is_not_waited_for_without_end(url):
+    assert Database({"url": url}).connect().pool._timeout == TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({}, "database.url is missing"),
+        (
+            {"url": "mssql+pyodbc://h/d"},
+            "database.url is of mssql+pyodbc: it may be of sqlite, postgresql, mysql, mariadb",
+        ),
+        ({"url": "postgresql+psychopg://h/d"}, "database.url is not an URL"),
+        ({"url": "mysql+oursql://h/d"}, "database.url is not an URL"),
+        ({"pool_size": "many"}, "database.*: SQLAlchemy does not take these options"),
+        ({"pool_sise": "3"}, "database.*: SQLAlchemy does not take these options"),
+        (
+            {"connect_args": "sslmode=require"},
+            "database.connect_args is not an option: the driver's options are part of",
+        ),
+        (
+            {"isolation_level": "SERIALIZABLE"},
+            "database.isolation_level is not an option: each transaction has the one",
+        ),
+    ],
+)
+def test_what_can_not_be_used_is_told(options, sentence):
+    if options and "url" not in options:
+        options = {"url": "postgresql+psycopg://u@h/d", **options}
+    with pytest.raises(ConfigurationError) as raised:
+        Database(options)
+    assert str(raised.value).startswith(sentence)
+
+
+# -- giving way ------------------------------------------------------------------------------------
+
+
+class Failing:
+    def __init__(self, *errors):
+        self.errors = list(errors)
+        self.calls = 0
+
+    @retried
+    def change(self, number):
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop()
+        return number
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch):
+    pauses = []
+    monkeypatch.setattr(database_module.time, "sleep", pauses.append)
+    return pauses
+
+
+def test_what_gave_way_begins_again_after_a_pause(pauses):
+    failing = Failing(GaveWay(), GaveWay())
+    assert failing.change(7) == 7
+    assert failing.calls == 3
+    assert len(pauses) == 2
+    assert all(0 <= pause < 1 for pause in pauses)
+
+
+def test_it_does_not_begin_again_without_end():
+    failing = Failing(*[GaveWay()] * 99)
+    with pytest.raises(GaveWay):
+        failing.change(7)
+    assert failing.calls == ATTEMPTS
+
+
+def test_what_may_have_been_made_does_not_begin_again():
+    failing = Failing(RegistryUnavailable())
+    with pytest.raises(RegistryUnavailable):
+        failing.change(7)
+    assert failing.calls == 1
