@@ -156,7 +156,8 @@ class Reconciler:
 
     def _remove(self, slot: Slot, row: Attachment) -> tuple[str, str]:
         if self._dry_run:
-            return UNSETTLED, "the server is gone"
+            too = ", and the volume is to be deleted" if row.delete_on_termination else ""
+            return UNSETTLED, f"the server is gone{too}"
         claim = self._claims.take(row, DETACHING, slot.request_id)
         if claim is None:
             return CHANGED

@@ -1144,11 +1144,11 @@ def test_a_volume_stays_that_was_taken_elsewhere_first(house):
     assert house.state(server_id="1135") == (ATTACHED, True)
 
 
-def test_a_dry_run_deletes_no_volume(house):
+def test_a_dry_run_says_that_a_volume_is_to_be_deleted_and_deletes_none(house):
     house.attach(delete_on_termination=True)
     house.delete_server()
-    house.reconciler = house.make_reconciler(house.compute.remote, dry_run=True)
-    house.reconcile(everything=True)
+    [finding] = house.make_reconciler(house.compute.remote, dry_run=True).everything()
+    assert finding.what == "the server is gone, and the volume is to be deleted"
     assert (house.row().state, house.catalog.deleted) == (ATTACHED, [])
 
 
