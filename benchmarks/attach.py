@@ -6,17 +6,10 @@ from dataclasses import replace
 
 from .house import SERVER, WSGIApp, ask, environ, house
 from .measure import Finding, compare, cost
-from .rows import connect
+from .rows import INSERT, NOW, connect
 
 DIALECT = "openstack"
 VOLUME = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
-NOW = "2026-01-01 00:00:00.000000"
-
-INSERT = """
-INSERT INTO attachments (volume_id, server_id, exclusive_volume_id, project_id, root, delete_on_termination, id, state,
-                         request_id, created_at, updated_at)
-VALUES (?, ?, ?, 'demo', 0, 0, 'fac7e9a4-54c1-4a3e-8a44-6f1f0b9a2c11', 'attaching', 'req-1', ?, ?)
-"""
 SEEN = "WHERE volume_id = ? AND server_id = ? AND state = ? AND request_id = 'req-1'"
 CONFIRM = f"UPDATE attachments SET state = 'attached', device = '/dev/vdb', updated_at = ? {SEEN}"
 CLAIM = f"UPDATE attachments SET state = 'detaching', updated_at = ? {SEEN}"
@@ -56,7 +49,7 @@ def floor(connection: sqlite3.Connection) -> Callable[[], None]:
     """Return what makes the four commits."""
     server = SERVER[DIALECT]
     changes = (
-        (INSERT, (VOLUME, server, VOLUME, NOW, NOW)),
+        (INSERT, (VOLUME, server, VOLUME, "demo", None, "attaching", NOW, NOW)),
         (CONFIRM, (NOW, VOLUME, server, "attaching")),
         (CLAIM, (NOW, VOLUME, server, "attached")),
         (REMOVE, (VOLUME, server, "detaching")),

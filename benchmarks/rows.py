@@ -7,9 +7,9 @@ from pathlib import Path
 INSERT = """
 INSERT INTO attachments (volume_id, server_id, exclusive_volume_id, project_id, device, root, delete_on_termination, id,
                          state, request_id, created_at, updated_at)
-VALUES (?, ?, ?, ?, ?, 0, 0, 'fac7e9a4-54c1-4a3e-8a44-6f1f0b9a2c11',
-        'attached', 'req-1', '2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000')
+VALUES (?, ?, ?, ?, ?, 0, 0, 'fac7e9a4-54c1-4a3e-8a44-6f1f0b9a2c11', ?, 'req-1', ?, ?)
 """
+NOW = "2026-01-01 00:00:00.000000"
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -26,7 +26,10 @@ def fill(path: Path, pairs: Iterable[tuple[str, str]], project_id: str = "demo")
     connection.execute("BEGIN")
     connection.executemany(
         INSERT,
-        ((volume, server, volume, project_id, f"/dev/vd{number}") for number, (volume, server) in enumerate(pairs)),
+        (
+            (volume, server, volume, project_id, f"/dev/vd{number}", "attached", NOW, NOW)
+            for number, (volume, server) in enumerate(pairs)
+        ),
     )
     connection.execute("COMMIT")
     connection.close()

@@ -1,4 +1,4 @@
-"""The four operations, in HTTP's words. What they do is the manager's business."""
+"""The operations, in HTTP's words. What they do is the manager's business."""
 
 from typing import Any, NamedTuple
 

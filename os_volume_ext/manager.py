@@ -59,7 +59,7 @@ class Rules:
 
 
 class AttachmentManager:
-    """List, get, attach, detach. Ids are canonical strings here; device is "" where there is none to show."""
+    """The operations. Ids are canonical strings here; device is "" where there is none to show."""
 
     def __init__(
         self,

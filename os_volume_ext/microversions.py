@@ -153,7 +153,7 @@ class Versions:
 
         :raises Fault: ``bad request`` for a version of the wrong form, ``not acceptable`` for one that isn't spoken.
         """
-        asked = _asked(environ) if self._spoken else None
+        asked = version_asked(environ) if self._spoken else None
         if asked is None:
             return self._unasked
         if asked in self._spoken:
@@ -167,7 +167,8 @@ class Versions:
         )
 
 
-def _asked(environ: Mapping[str, Any]) -> str | None:
+def version_asked(environ: Mapping[str, Any]) -> str | None:
+    """Return the text that a request has for a microversion of the compute API, None if there is none."""
     headers = {key: value for key in _KEYS if (value := environ.get(key))}
     return get_version(headers, "compute", [LEGACY_HEADER]) if headers else None
 

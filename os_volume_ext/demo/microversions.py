@@ -4,11 +4,9 @@ import re
 
 from webob import Request, Response
 
+from ..microversions import HEADER, LEGACY_HEADER, version_asked
 from .data import OPENSTACK_API
 from .http import Refused
-
-HEADER = "OpenStack-API-Version"
-LEGACY_HEADER = "X-OpenStack-Nova-API-Version"
 
 Version = tuple[int, int]
 
@@ -20,7 +18,7 @@ def requested(request: Request) -> Version:
 
     :raises Refused: 400 for one of the wrong form, 406 for one that is not spoken.
     """
-    text = _asked(request)
+    text = version_asked(request.environ)
     if text is None:
         return _parse(OPENSTACK_API.min_version)
     if text == "latest":
@@ -41,16 +39,6 @@ def announce(response: Response, version: Version) -> None:
     response.headers[HEADER] = f"compute {text}"
     response.headers[LEGACY_HEADER] = text
     response.vary = (HEADER, LEGACY_HEADER)
-
-
-def _asked(request: Request) -> str | None:
-    # One header may ask several services: "compute 2.9, volume 3.0".
-    for each in request.headers.get(HEADER, "").split(","):
-        service, _, version = each.strip().partition(" ")
-        if service.lower() == "compute":
-            return str(version.strip())
-    legacy = request.headers.get(LEGACY_HEADER)
-    return None if legacy is None else str(legacy.strip())
 
 
 def _parse(text: str) -> Version:

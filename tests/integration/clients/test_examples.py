@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 import requests
+from absence import give_up
 from speakers import TIMEOUT
 from wsgi_service import ROOT
 
@@ -45,8 +46,8 @@ def run(url, environment, venv, tmp_path):
 
 
 def test_curl(run):
-    if not shutil.which("curl") and os.environ.get("CI") != "true":
-        pytest.skip("curl is not installed")
+    if not shutil.which("curl"):
+        give_up("curl is not installed")
     shown = f'{{"device": "/dev/vdb", "serverId": "{WEB}", "id": "{VOLUME}", "volumeId": "{VOLUME}"}}'
     assert run("with-curl") == [f'{{"volumeAttachment": {shown}}}', f'{{"volumeAttachments": [{shown}]}}', ""]
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from real_libvirt import COMMANDS, IDS, ROOT, Libvirtd, Machine, give_up
+from absence import give_up
+from real_libvirt import COMMANDS, IDS, ROOT, Libvirtd, Machine
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from absence import give_up
 from lxml import etree
 
 PASTE = Path(__file__).parents[3] / "etc" / "api-paste.ini"
@@ -108,7 +109,7 @@ class TestServing:
 
     def test_what_it_prints_can_be_pasted_into_a_shell(self, serve, tmp_path, free_port):
         if shutil.which("curl") is None:
-            pytest.skip("curl is not installed")
+            give_up("curl is not installed")
         process = serve()
         printed = (tmp_path / f"server-{free_port}.log").read_text()
         assert f"at http://127.0.0.1:{free_port}; Ctrl-C ends it." in printed
