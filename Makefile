@@ -2,6 +2,8 @@ PYTHON ?= python3
 PORT ?= 8774
 VAR ?= var
 TESTS ?=
+FUZZ_SECONDS ?= 60
+TORTURE ?= 20
 
 # libvirt's Python binding is compiled, against libvirt's own library.
 LIBVIRT := $(shell pkg-config --exists libvirt 2>/dev/null && echo ,libvirt)
@@ -11,17 +13,19 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The version is in the stamp's name, so that another PYTHON gets another virtualenv.
 MADE := .venv/made-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
-.PHONY: help serve test lint lint-ruff lint-format lint-types lint-notes format docs bench clean
+.PHONY: help serve test torture lint lint-ruff lint-format lint-types lint-notes format docs bench fuzz clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
 help:
 	@echo 'make serve    serve the sample pipeline on 127.0.0.1 (PORT=$(PORT)), its state below VAR=$(VAR)'
 	@echo 'make test     run the tests (TESTS="-k attach tests/unit" chooses some)'
+	@echo 'make torture  kill and hammer for hours what "make test" does for minutes (TORTURE=$(TORTURE) times as much)'
 	@echo 'make lint     ruff, mypy and reno: what CI checks before the tests'
 	@echo 'make format   let ruff format the code and mend what it can'
 	@echo 'make docs     make the documentation: build/docs/index.html'
 	@echo 'make bench    run the benchmarks'
+	@echo 'make fuzz     send hostile requests to the sample for FUZZ_SECONDS=$(FUZZ_SECONDS); FUZZ_SEED=... repeats them'
 	@echo 'make clean    remove the virtualenv and all that was built; the state below VAR stays'
 	@echo 'PYTHON=$(PYTHON) makes the virtualenv .venv; it has to be 3.11 or newer'
 
@@ -30,6 +34,10 @@ serve: .venv/serve
 
 test: .venv/test
 	$(BIN)/python -m pytest $(TESTS)
+
+torture: .venv/test
+	TORTURE=$(TORTURE) PROTOCOL_EXAMPLES=$$((200 * $(TORTURE))) \
+	    $(BIN)/python -m pytest -s tests/integration/torture tests/functional/test_protocol_stateful.py $(TESTS)
 
 lint: lint-ruff lint-format lint-types lint-notes
 
@@ -55,6 +63,9 @@ docs: .venv/docs
 
 bench: .venv/test
 	$(BIN)/python -m benchmarks
+
+fuzz: .venv/test
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -rP tests/integration/fuzz
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,8 +1,5 @@
 """The house put together: from settings to the objects that do the work, for the filter and for the commands."""
 
-import logging
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +10,7 @@ from typing import Any
 from stevedore import DriverManager
 
 from .backends.base import Backend, ConfigurationError
+from .background import Background
 from .catalog.base import VolumeCatalog
 from .claims import Claims
 from .compute import ComputeAPI, RemoteComputeAPI
@@ -29,11 +27,10 @@ from .reconcile import Reconciler
 from .registry import schema
 from .registry.attachments import Registry
 from .registry.database import Database
+from .registry.leases import Leases
 from .resource import Resource
 from .settings import Settings
 from .wsgi import WSGIApp
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,17 +89,8 @@ class Assembly:
 
     def _start_reconciling(self) -> None:
         if self.settings.reconcile_interval:
-            threading.Thread(target=self._reconcile_forever, name="os-volume-ext-reconcile", daemon=True).start()
-
-    def _reconcile_forever(self) -> None:
-        reconciler = self.reconciler()
-        while True:
-            time.sleep(self.settings.reconcile_interval)
-            try:
-                for finding in reconciler.unfinished():
-                    finding.log()
-            except Exception:
-                LOG.exception("reconcile failed; it is tried again in %d seconds", self.settings.reconcile_interval)
+            leases = Leases(self.database)
+            Background(self.reconciler(), leases, self.settings.reconcile_interval).start()
 
 
 def assemble(settings: Settings) -> Assembly:

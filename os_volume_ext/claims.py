@@ -1,12 +1,11 @@
 """Claims: what one may do to a row and to the backend, so that whatever happens in between, nothing is lost.
 
-A claim is a row's ``attaching`` or ``detaching`` together with the request id of who wrote it. Who made the
-claim may start backend calls while it is young (``operation_timeout``, by the worker's own monotonic clock
-from before the claim was sent); when it is stale (``stale_after``, by the database's clock) others may take
+A claim is a row's ``attaching``, ``reattaching`` or ``detaching`` together with the request id of who wrote it.
+Who made the claim may start backend calls while it is young (``operation_timeout``, by the worker's own monotonic
+clock from before the claim was sent); when it is stale (``stale_after``, by the database's clock) others may take
 it over. Backend calls end in the gap between the two. Requests and ``reconcile`` both work through here.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,9 +13,7 @@ from typing import Any, TypeVar
 
 from .backends.base import Backend, BackendError, OutcomeUnknown, Server, ServerNotFound, Volume
 from .operations import Slot
-from .registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Registry, Taken
-
-LOG = logging.getLogger(__name__)
+from .registry.attachments import ATTACHED, Attachment, Registry, Taken
 
 T = TypeVar("T")
 
@@ -34,7 +31,7 @@ class Claim:
     ``row`` is the row as the claim wrote it; no backend call starts after ``deadline`` (of the monotonic
     clock, in seconds); ``before`` is what the row was, to which it goes back when the backend fails for
     certain: NOTHING, ``attached``, or UNFINISHED, from where there is no way back, since what an earlier
-    worker did may be there.
+    worker did may be there. From ``reattaching`` there is: it is attached, with its disk or still without.
     """
 
     row: Attachment
@@ -58,7 +55,7 @@ class Claims:
 
     def is_stale(self, row: Attachment) -> bool:
         """Say whether a row's operation was left unfinished, so that others may take it over."""
-        return row.state in (ATTACHING, DETACHING) and row.age > self._stale_after
+        return row.state != ATTACHED and row.age > self._stale_after
 
     def reserve(self, row: Attachment, limit: int | None) -> Claim:
         """Insert a row as ``attaching``. :raises Taken, TooManyAttachments: as the registry does."""
@@ -71,7 +68,7 @@ class Claims:
         deadline = self._deadline()
         if not self._registry.claim(seen, state, request_id):
             return None
-        before = ATTACHED if seen.state == ATTACHED else UNFINISHED
+        before = ATTACHED if seen.is_attached else UNFINISHED
         return Claim(replace(seen, state=state, request_id=request_id), deadline, before)
 
     def take_for(self, seen: Attachment, wanted: Attachment) -> Claim | None:
@@ -153,17 +150,11 @@ class Claims:
         if claim.before == UNFINISHED:
             raise Unfinished(f"the backend refused ({error}) where an earlier operation was left unfinished") from error
         row = claim.row
-        if not (self._registry.remove(row) if claim.before == NOTHING else self._registry.confirm(row, row.device)):
+        if not (self._registry.remove(row) if claim.before == NOTHING else self._registry.put_back(row)):
             raise Unfinished("its row was changed meanwhile") from error
 
     def _confirm(self, row: Attachment, device: str) -> None:
-        try:
-            confirmed = self._registry.confirm(row, device or None)
-        except Taken:
-            # Another request reserved that device while this disk took it; the backend will refuse it there.
-            LOG.warning("%s %s of server %s is reserved for another volume", row.request_id, device, row.server_id)
-            confirmed = self._registry.confirm(row, None)
-        if not confirmed:
+        if not self._registry.confirm(row, device or None):
             raise Unfinished("its row was changed meanwhile")
 
     def _call(self, claim: Claim, slot: Slot, method: Callable[..., T], *arguments: Any) -> T:

@@ -14,6 +14,8 @@ _OFFERS = {
     for media_type, serializer in sorted(SERIALIZERS.items(), key=lambda item: item[1] is XML)
     for offer in (media_type, f"{media_type};charset=utf-8", f"{media_type};charset=UTF-8")
 }
+# A longer Accept header is not looked at: to do so takes time, and to remember it memory.
+_LONGEST = 4096
 
 
 def choose(query: list[tuple[str, str]], ending: str | None, accept: str | None) -> Serializer:
@@ -21,7 +23,7 @@ def choose(query: list[tuple[str, str]], ending: str | None, accept: str | None)
 
     :param query: the parsed query string.
     :param ending: ``json`` or ``xml``, from the path, or None.
-    :param accept: the Accept header; an unknown one means JSON.
+    :param accept: the Accept header; an unknown one, or one of more than 4096 characters, means JSON.
     :raises BadRequest: if the query asks for two formats, or for an unknown one.
     """
     if query:
@@ -33,7 +35,7 @@ def choose(query: list[tuple[str, str]], ending: str | None, accept: str | None)
             return _named(asked.pop())
     if ending:
         return _FORMATS[ending]
-    return by_accept(accept) if accept else JSON
+    return by_accept(accept) if accept and len(accept) <= _LONGEST else JSON
 
 
 def _named(name: str) -> Serializer:

@@ -1,15 +1,20 @@
-"""Backend calls: each with a time limit, and no more than so many under way in one process."""
+"""Backend calls: each with a time limit, and no more than so many under way in one process.
+
+The end of the process does not wait for them: a backend that hangs must not keep a worker that is told to end. What
+was under way then is left as after a crash, for ``reconcile``.
+"""
 
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from .backends.base import BackendError, OutcomeUnknown
+from .backends.base import BackendError, BackendUnavailable, OutcomeUnknown
 from .observers.base import NOBODY, Observers
 from .perprocess import PerProcess
+from .threads import Threads
 
 LOG = logging.getLogger(__name__)
 
@@ -32,7 +37,7 @@ class Operations:
         """
         self._timeout = timeout
         self._observers = observers
-        self._threads = PerProcess(lambda: ThreadPoolExecutor(most, thread_name_prefix="os-volume-ext"))
+        self._threads = PerProcess(Threads)
         self._places = PerProcess(lambda: threading.BoundedSemaphore(most))
 
     @contextmanager
@@ -56,8 +61,8 @@ class Operations:
 class Slot:
     """One place; see ``Operations.slot``."""
 
-    def __init__(self, threads: ThreadPoolExecutor, timeout: float, request_id: str, observers: Observers) -> None:
-        """Take what runs the calls, the seconds to wait for each, whose they are, and who is told of them."""
+    def __init__(self, threads: Threads, timeout: float, request_id: str, observers: Observers) -> None:
+        """Take what makes the calls, the seconds to wait for each, whose they are, and who is told of them."""
         self._threads = threads
         self._observers = observers
         self._timeout = timeout
@@ -73,7 +78,10 @@ class Slot:
             return self._call(function, *arguments)
 
     def _call(self, function: Callable[..., T], *arguments: Any) -> T:
-        future: Future[T] = self._threads.submit(function, *arguments)
+        try:
+            future = self._threads.submit(f"os-volume-ext-{self.request_id}", function, *arguments)
+        except RuntimeError as error:
+            raise BackendUnavailable(f"there is no thread to call it in: {error}") from error
         self._running = future
         try:
             return future.result(self._timeout)

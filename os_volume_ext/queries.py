@@ -11,8 +11,8 @@ MOST = 2**63 - 1  # databases count no further
 OF_ALL = frozenset(("format", "json", "xml"))
 OF_LISTS = OF_ALL | {"changes-since", "limit", "offset"}
 
-# A "+" that a client forgot to quote arrives as a space.
-_LOST_PLUS = re.compile(r"(.+[T ].+) (?=\d\d:?\d\d\Z)", re.ASCII)
+# A "+" that a client forgot to quote arrives as a space. Of a long text each letter is to be looked at once.
+_LOST_PLUS = re.compile(r"\A([^T ]+[T ][^T ]+) (?=\d\d:?\d\d\Z)", re.ASCII)
 # Python takes any letter between date and time, and some before the offset.
 _SHAPE = re.compile(r"[\dW-]+[T ][\d:.,]+(Z|[+-][\d:.]+)?", re.ASCII)
 

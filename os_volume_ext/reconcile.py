@@ -6,7 +6,7 @@ own, by the same claims as requests do, before it settles it by a backend call o
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .backends.base import Backend, BackendError, Server, ServerNotFound
 from .catalog.base import CatalogUnavailable, VolumeAttached, VolumeCatalog, VolumeNotFound
@@ -15,7 +15,7 @@ from .compute import ComputeUnavailable, RemoteComputeAPI, ServerMissing
 from .context import new_request_id
 from .observers.base import ATTACH, DETACH, NOBODY, Observers
 from .operations import Operations, Overloaded, Slot
-from .registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Registry, Taken
+from .registry.attachments import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment, Registry
 from .registry.database import RegistryUnavailable
 
 LOG = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Reconciler:
         self._observers = observers
 
     def unfinished(self, server_id: str | None = None) -> Iterator[Finding]:
-        """Settle the stale rows; yield a finding for each row that is attaching or detaching.
+        """Settle the stale rows; yield a finding for each row that is not ``attached``.
 
         :param server_id: only that server's; None: those of all.
         """
@@ -89,13 +89,10 @@ class Reconciler:
 
         :param server_id: only that server's; None: those of all.
         """
-        # First what may hold a device that another row's disk really has.
-        yield from self.unfinished(server_id)
         servers: dict[str, Server] = {}
         for row in self._rows(server_id):
             servers[row.server_id] = row.server
-            if row.state == ATTACHED:
-                yield self._examine(row)
+            yield self._examine(row)
         yield from self._unknown_disks(servers, server_id)
 
     def _rows(self, server_id: str | None, unfinished: bool = False) -> Iterator[Attachment]:
@@ -118,7 +115,7 @@ class Reconciler:
             return AGREES, "under way"
         server = self._look_up(row)
         with self._operations.slot(new_request_id()) as slot:
-            if row.state == ATTACHED:
+            if row.is_attached:
                 return self._settle_attached(slot, row, server)
             return self._settle_stale(slot, row, server)
 
@@ -140,19 +137,24 @@ class Reconciler:
 
     def _settle_attached(self, slot: Slot, row: Attachment, server: Server | None) -> tuple[str, str]:
         disks = self._disks(slot, server or row.server)
-        if row.volume_id in disks and server is None:
+        there = row.volume_id in disks
+        if server is None and there:
             return self._undecided(row, "the compute API has no such server, but the backend still has the disk there")
-        if row.volume_id in disks:
-            return self._settle_device(row, disks[row.volume_id])
         if server is None:
             return self._remove(slot, row)
+        if there and row.state == ATTACHED:
+            return self._settle_device(row, disks)
+        if there:
+            return self._attach_again(slot, row, server, "left unfinished", "the disk is there: marked attached")
+        if row.device in disks.values():
+            row = replace(row, device=None)  # which another disk has by now: better elsewhere than nowhere
         if self._compute is None:
             return self._undecided(
                 row, "the disk is not there, and without compute.url no one knows whether the server is"
             )
         if server.status not in self._server_states:
             return self._undecided(row, f"the disk is not there, and the server is in the state {server.status}")
-        return self._attach_again(slot, row, server)
+        return self._attach_again(slot, row, server, "the disk is not there", "the disk was not there: attached again")
 
     def _remove(self, slot: Slot, row: Attachment) -> tuple[str, str]:
         if self._dry_run:
@@ -182,14 +184,14 @@ class Reconciler:
             return "the volume kept, for it is attached elsewhere"
         return "the volume deleted, as was asked for"
 
-    def _attach_again(self, slot: Slot, row: Attachment, server: Server) -> tuple[str, str]:
+    def _attach_again(self, slot: Slot, row: Attachment, server: Server, found: str, done: str) -> tuple[str, str]:
         if self._dry_run:
-            return UNSETTLED, "the disk is not there"
-        claim = self._claims.take(row, ATTACHING, slot.request_id)
+            return UNSETTLED, found
+        claim = self._claims.take(row, REATTACHING, slot.request_id)
         if claim is None:
             return CHANGED
         self._attach(claim, slot, server)
-        return SETTLED, "the disk was not there: attached again"
+        return SETTLED, done
 
     def _attach(self, claim: Claim, slot: Slot, server: Server) -> None:
         with self._observers.claimed(ATTACH, claim.row) as operation:
@@ -199,17 +201,16 @@ class Reconciler:
         with self._observers.claimed(DETACH, claim.row):
             self._claims.detach(claim, slot, server, gone)
 
-    def _settle_device(self, row: Attachment, device: str) -> tuple[str, str]:
+    def _settle_device(self, row: Attachment, disks: Mapping[str, str]) -> tuple[str, str]:
+        device = disks[row.volume_id]
         if not device or device == row.device:
             return AGREES, "attached"
         what = f"the disk is at {device}, the row said {row.device or 'nothing'}"
+        if list(disks.values()).count(device) > 1:
+            return self._undecided(row, f"the disk is at {device}, and another one too, says the backend")
         if self._dry_run:
             return UNSETTLED, what
-        try:
-            confirmed = self._registry.confirm(row, device)
-        except Taken:
-            return self._undecided(row, f"the disk is at {device}, which another row of the server has")
-        return (SETTLED, what) if confirmed else CHANGED
+        return (SETTLED, what) if self._registry.confirm(row, device) else CHANGED
 
     def _undecided(self, row: Attachment, why: str) -> tuple[str, str]:
         now = self._registry.get(row.volume_id, row.server_id)

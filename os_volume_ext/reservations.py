@@ -12,10 +12,11 @@ from .compute import ComputeAPI, ComputeRefused, ComputeUnavailable, ServerMissi
 from .context import RequestContext
 from .observers.base import DETACH, Observers
 from .operations import Slot
-from .registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Registry, Taken
+from .registry.attachments import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment, Registry, Taken
 
 LOG = logging.getLogger(__name__)
 
+_DOING = {ATTACHING: "attached to", REATTACHING: "attached again to", DETACHING: "detached from"}
 ATTEMPTS = 3  # how often a row that comes and goes while it is looked at is tried for
 
 
@@ -165,5 +166,6 @@ class Reservations:
         where = f" server {server_id}" if server_id else " another server"
         if row.state == ATTACHED:
             return VolumeInUse(f"Volume {row.volume_id} is attached to{where}.")
-        doing = "being attached to" if row.state == ATTACHING else "being detached from"
-        return Conflict(f"Volume {row.volume_id} is {doing}{where}.", passes=not self._claims.is_stale(row))
+        return Conflict(
+            f"Volume {row.volume_id} is being {_DOING[row.state]}{where}.", passes=not self._claims.is_stale(row)
+        )

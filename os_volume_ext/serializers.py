@@ -158,6 +158,8 @@ def read_xml(body: bytes) -> Any:
     except etree.XMLSyntaxError as error:
         line, column = error.position
         raise Malformed(f"The body is not XML: line {line}, column {column}.") from error
+    if len(root.attrib) > _MOST_ATTRIBUTES:
+        raise Malformed(f"The body's XML has more than {_MOST_ATTRIBUTES} attributes.")
     if root.find("*") is not None:
         raise Malformed("The body's XML must have its members as attributes of one element.")
     name = etree.QName(root)
@@ -176,6 +178,8 @@ _PARSER = etree.XMLParser(
     remove_comments=True,
     remove_pis=True,
 )
+# Far more than an attachment has; to read them takes lxml time by their number's square.
+_MOST_ATTRIBUTES = 100
 _DECLARED = re.compile(r"""<\?xml[^>]*\sencoding\s*=\s*["']([^"']*)["']""")
 
 

@@ -103,7 +103,7 @@ class Settings:
             max_attachments=_integer(options, "max_attachments", 0, least=1) or None,
             operation_timeout=operation_timeout,
             stale_after=_stale_after(options, operation_timeout),
-            max_operations=_integer(options, "max_operations", 64, least=1),
+            max_operations=_integer(options, "max_operations", 8, least=1),
             reconcile_interval=_integer(options, "reconcile_interval", 0, least=0),
             metrics=_boolean(options, "metrics"),
             notifications_transport_url=_transport_url(options),

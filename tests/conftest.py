@@ -2,7 +2,11 @@
 
 # First of all: what is imported only within a run of pytester's is forgotten after it, but not by all who have it.
 import multiprocessing.connection  # noqa: F401
+from collections.abc import Iterator
+from typing import Any
 
+import databases
+import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester"]
@@ -10,3 +14,27 @@ pytest_plugins = ["pytester"]
 # A test does not fail for how long it takes; what else Hypothesis has for a CI machine stays.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name our markers."""
+    config.addinivalue_line("markers", "changes_nothing: the sample is as before when the test has passed")
+    config.addinivalue_line("markers", "only_on(*kinds): the kinds of database that the test is about")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs a database on one kind after the other."""
+    if "place" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("only_on")
+    kinds = marker.args if marker else databases.KINDS
+    if metafunc.definition.get_closest_marker("changes_nothing"):
+        kinds = ("sqlite",)  # what is refused is refused above the database
+    metafunc.parametrize("place", kinds, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def place(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Give where the databases of a test are made; see ``databases``."""
+    with databases.place(request.param) as place:
+        yield place

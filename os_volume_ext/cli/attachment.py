@@ -9,7 +9,7 @@ from cliff.show import ShowOne
 
 from ..adopt import NotAdopted, adopt
 from ..assembly import Assembly
-from ..registry.attachments import Attachment
+from ..registry.attachments import STATES, Attachment
 from . import paste
 
 COLUMNS = ("server_id", "volume_id", "device", "state", "root", "project_id", "created_at")
@@ -44,6 +44,7 @@ class List(paste.OfFilter, Lister):  # type: ignore[misc]
         parser.add_argument("--server", help="only those of this server")
         parser.add_argument("--volume", help="only those of this volume")
         parser.add_argument("--project", help="only those of this project")
+        parser.add_argument("--state", choices=STATES, help="only those in this state")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         assembly = paste.assembly(parsed_args)
@@ -52,6 +53,7 @@ class List(paste.OfFilter, Lister):  # type: ignore[misc]
             server_id=server_id and paste.canonical_id(server_id, assembly.settings, "server"),
             volume_id=volume_id and paste.canonical_id(volume_id, assembly.settings, "volume"),
             project_id=parsed_args.project,
+            state=parsed_args.state,
         )
         return COLUMNS, (_row(attachment, COLUMNS) for attachment in found)
 

@@ -5,9 +5,8 @@ The database is left as it is; a backend does what it does when the server start
 
 import argparse
 import logging
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from typing import Any
 
 from cliff.lister import Lister
@@ -20,6 +19,7 @@ from ..policy import Policy
 from ..registry import schema
 from ..registry.database import Database
 from ..settings import Settings, warn_of_hidden
+from ..threads import Threads
 from . import paste
 from .pipeline import Filter, Pipeline, Place, Section
 
@@ -106,16 +106,7 @@ def _row(name: str, what: str, seconds: float, check: Callable[[Any], str], subj
 
 
 def _within(seconds: float, check: Callable[[Any], str], subject: Any) -> str:
-    outcome: Future[str] = Future()
-
-    def work() -> None:
-        try:
-            outcome.set_result(check(subject))
-        except Exception as error:
-            outcome.set_exception(error)
-
-    # Not of an executor: the process would wait for its threads at the end.
-    threading.Thread(target=work, daemon=True).start()
+    outcome = Threads().submit("os-volume-ext-check", check, subject)
     if wait([outcome], seconds).not_done:
         raise ConfigurationError(f"no answer within {seconds} seconds")
     return outcome.result()

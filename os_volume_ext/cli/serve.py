@@ -4,15 +4,19 @@ import argparse
 import configparser
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from cliff.command import Command
 from paste.deploy import loadapp
+from webob.exc import HTTPBadRequest
 
 from ..backends.base import ConfigurationError
+from ..wsgi import WSGIApp
 from . import paste
+
+THREADS = 32  # more than callers of several filters (max_operations) can hold while their backends hang
 
 
 class Serve(Command):  # type: ignore[misc]
@@ -32,7 +36,7 @@ class Serve(Command):  # type: ignore[misc]
         path = paste.paste_file(parsed_args)
         app = loadapp(f"config:{path}", name=parsed_args.name, global_conf=paste.variables(parsed_args))
         try:
-            server = create_server(app, host=parsed_args.host, port=parsed_args.port)
+            server = create_server(_of_paths(app), host=parsed_args.host, port=parsed_args.port, threads=THREADS)
         except OSError as error:
             where = f"{parsed_args.host}:{parsed_args.port}"
             raise ConfigurationError(f"{where} can't be listened on: {error.strerror or error}") from error
@@ -41,6 +45,18 @@ class Serve(Command):  # type: ignore[misc]
         self.app.stdout.flush()
         signal.signal(signal.SIGTERM, _exit)
         server.run()
+
+
+def _of_paths(app: WSGIApp) -> WSGIApp:
+    """Refuse what is no path, such as the target of ``OPTIONS *``: Paste's urlmap fails on it."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        is_path = not path or path.startswith("/")
+        answering: WSGIApp = app if is_path else HTTPBadRequest("The request's target must be a path.")
+        return answering(environ, start_response)
+
+    return answer
 
 
 def _waitress() -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from ..backends.base import ConfigurationError, Volume
 from ..catalog.base import VolumeNotFound
 from ..catalog.sql import SQLCatalog
 from ..registry import schema
-from ..registry.attachments import ATTACHED, ATTACHING, Attachment, Registry
+from ..registry.attachments import ATTACHING, Attachment, Registry
 from ..registry.database import Database
 from ..settings import Settings
 from . import options
@@ -125,7 +125,7 @@ def _document(request: Request, volume: Volume, rows: Sequence[Attachment]) -> d
 
 def _status(rows: Sequence[Attachment]) -> str:
     """Say in Cinder's words what the registry says; its attaching and detaching are called the same there."""
-    if any(row.state == ATTACHED for row in rows):
+    if any(row.is_attached for row in rows):
         return "in-use"
     return rows[0].state if rows else "available"
 

@@ -5,20 +5,24 @@ row had, and does nothing where it has others by now. That is the claim of desig
 """
 
 import datetime
+import logging
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ..backends.base import Server, TooManyAttachments, Volume
-from .database import Database, retried
+from .database import Database, GaveWay, retried
 from .tables import attachments as table
 from .tables import utc_now
 
-ATTACHING, ATTACHED, DETACHING = "attaching", "attached", "detaching"
+LOG = logging.getLogger(__name__)
+
+STATES = ATTACHING, ATTACHED, REATTACHING, DETACHING = "attaching", "attached", "reattaching", "detaching"
+"""Callers who were told that a volume is attached see it until it is detached, so also while it is reattached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,11 @@ class Attachment:
     created_at: datetime.datetime | None = None
     updated_at: datetime.datetime | None = None
     age: float = 0.0
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether it is attached as far as callers were told, with its disk there or, while reattached, perhaps not."""
+        return self.state in (ATTACHED, REATTACHING)
 
     @property
     def server(self) -> Server:
@@ -164,6 +173,11 @@ _describe = (
         delete_on_termination=bindparam("new_delete_on_termination"),
     )
 )
+_vacate = (
+    update(table)
+    .where(table.c.server_id == bindparam("of_server_id"), table.c.device == bindparam("old_device"))
+    .values(device=None)
+)
 _remove = delete(table).where(_seen)
 
 
@@ -233,7 +247,7 @@ class Registry:
     def count(self, server_id: str | None = None, unfinished: bool = False) -> int:
         """Say how many rows there are.
 
-        :param server_id: only those of that server. :param unfinished: only those attaching or detaching.
+        :param server_id: only those of that server. :param unfinished: only those that are not ``attached``.
         """
         statement = select(func.count()).select_from(table)
         if server_id is not None:
@@ -246,7 +260,7 @@ class Registry:
     def walk(self, unfinished: bool = False) -> Iterator[Attachment]:
         """Yield the rows by server and volume, each as it is about when it is yielded.
 
-        :param unfinished: only those attaching or detaching.
+        :param unfinished: only those that are not ``attached``.
         """
         last = {"server_id": "", "volume_id": ""}
         while True:
@@ -271,6 +285,11 @@ class Registry:
                 self._insert(connection, row, limit)
         except IntegrityError as error:
             raise Taken from error
+        except GaveWay as error:
+            # On MariaDB, of many who wait to insert the same, mostly all but one give way; to insist makes it worse.
+            if self.in_the_way(row) is not None:
+                raise Taken from error
+            raise
 
     @retried
     def move(self, seen: Attachment, row: Attachment, limit: int | None = None) -> bool:
@@ -292,14 +311,18 @@ class Registry:
         return self._change(_claim, seen, new_state=state, new_request_id=request_id)
 
     def confirm(self, seen: Attachment, device: str | None) -> bool:
-        """Mark a row as attached at a device, if it is still as seen. Say whether it was.
+        """Mark a row as attached where the backend has its disk, if it is still as seen. Say whether it was.
 
-        :raises Taken: if another row of the server has that device.
+        :param device: another row of the server that has it is left without one: its disk has left, or never came.
         """
         try:
             return self._change(_set_device, seen, new_state=ATTACHED, new_device=device)
-        except IntegrityError as error:
-            raise Taken from error
+        except IntegrityError:
+            return self._confirm_in_place_of_another(seen, device)
+
+    def put_back(self, seen: Attachment) -> bool:
+        """Mark a row as attached, at the device that it has, if it is still as seen. Say whether it was."""
+        return self._change(_claim, seen, new_state=ATTACHED, new_request_id=seen.request_id)
 
     def describe(self, seen: Attachment, request_id: str, tag: str | None, delete_on_termination: bool) -> bool:
         """Change what callers say of a row, if it is still as seen. Say whether it was.
@@ -321,6 +344,23 @@ class Registry:
             if len(connection.execute(_locked, {"server_id": row.server_id}).all()) >= limit:
                 raise TooManyAttachments(limit)
         connection.execute(_insert, _values(row))
+
+    @retried
+    def _confirm_in_place_of_another(self, seen: Attachment, device: str | None) -> bool:
+        at_device = {"new_state": ATTACHED, "new_device": device}
+        try:
+            with self._database.write() as connection:
+                if not connection.execute(_set_device, _as_seen(seen) | at_device | {"new_device": None}).rowcount:
+                    return False
+                connection.execute(_vacate, {"of_server_id": seen.server_id, "old_device": device})
+                connection.execute(_set_device, _as_seen(replace(seen, state=ATTACHED)) | at_device)
+        except IntegrityError as error:  # somebody has just reserved it
+            raise GaveWay(f"{device} of server {seen.server_id} is reserved again and again") from error
+        LOG.info(
+            "%s volume %s has %s of server %s, which another row had",
+            seen.request_id, seen.volume_id, device, seen.server_id,
+        )  # fmt: skip
+        return True
 
     @retried
     def _change(self, statement: Any, seen: Attachment, **new: str | bool | None) -> bool:

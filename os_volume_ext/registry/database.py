@@ -23,7 +23,8 @@ T = TypeVar("T")
 
 BUSY_TIMEOUT = 10_000  # milliseconds that SQLite waits for another writer
 TIMEOUT = 10  # seconds that a database server, and a place in the pool, is waited for
-ATTEMPTS = 5  # how often in all a transaction is begun that gives way to others
+ATTEMPTS = 10  # how often in all a transaction is begun that gives way to others
+PAUSE = 0.2  # seconds that it waits between two of them at most, so less than two in all
 
 # Drivers' own names for that; what the URL says comes first. ``postgresql`` adds psycopg's read_timeout.
 _TIMEOUTS = {
@@ -58,7 +59,7 @@ def retried(method: Callable[P, T]) -> Callable[P, T]:
             try:
                 return method(*arguments, **named)
             except GaveWay:
-                time.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - so that they don't meet again
+                time.sleep(random.uniform(0, min(0.01 * 2**number, PAUSE)))  # noqa: S311 - so as not to meet again
         return method(*arguments, **named)
 
     return attempt

@@ -101,3 +101,12 @@ volumes = Table(
     Column("multiattach", Boolean, nullable=False, default=False),
     Column("created_at", UTCDateTime, nullable=False),
 )
+
+leases = Table(
+    "leases",
+    metadata,
+    # Of what only one worker is to do at a time.
+    Column("name", String(36), primary_key=True),
+    Column("holder", String(255), nullable=False),
+    Column("taken_at", UTCDateTime, nullable=False),
+)

@@ -19,6 +19,7 @@ from paste.deploy import loadapp
 from sqlalchemy import Connection, select
 from webtest import TestApp
 
+from os_volume_ext.background import Background
 from os_volume_ext.cli.main import main
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
@@ -30,23 +31,6 @@ PASTE = Path(__file__).parents[2] / "etc" / "api-paste.ini"
 NAMESPACE = "http://docs.openstack.org/compute/api/v1.1"
 ATTRIBUTES = ["device", "serverId", "id", "volumeId", "tag", "delete_on_termination", "attachment_id", "bdm_uuid"]
 MADE_FOR_EACH = ("X-Openstack-Request-Id",)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Name our markers."""
-    config.addinivalue_line("markers", "changes_nothing: the sample is as before when the test has passed")
-    config.addinivalue_line("markers", "only_on(*kinds): the kinds of database that the test is about")
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what needs a database on one kind after the other."""
-    if "place" not in metafunc.fixturenames:
-        return
-    marker = metafunc.definition.get_closest_marker("only_on")
-    kinds = marker.args if marker else databases.KINDS
-    if metafunc.definition.get_closest_marker("changes_nothing"):
-        kinds = ("sqlite",)  # what is refused is refused above the database
-    metafunc.parametrize("place", kinds, indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
@@ -440,13 +424,6 @@ def _close_databases() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def place(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Give where the databases of a test are made; see ``databases``."""
-    with databases.place(request.param) as place:
-        yield place
-
-
-@pytest.fixture(scope="session")
 def _first_state(place: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
     """Give what the sample's first start makes of an empty folder and of new databases."""
     folder = tmp_path_factory.mktemp("sample")
@@ -512,6 +489,14 @@ def sample(request: pytest.FixtureRequest, place: Any) -> TestApp:
     if request.node.get_closest_marker("changes_nothing"):
         return request.getfixturevalue("_unchanged_sample")
     return request.getfixturevalue("start")()
+
+
+@pytest.fixture
+def backgrounds(monkeypatch: pytest.MonkeyPatch) -> list[Background]:
+    """Give what reconciles by itself in the applications that the test starts, once it is to start: it has not."""
+    found: list[Background] = []
+    monkeypatch.setattr(Background, "start", lambda background: found.append(background))
+    return found
 
 
 @pytest.fixture(params=list(DIALECTS))

@@ -51,6 +51,7 @@ class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 128  # with socketserver's 5, of a dozen clients at once some wait a second for another try
 
 
 class _Connection(socketserver.BaseRequestHandler):

@@ -7,20 +7,23 @@ after a step of the registry or of the backend, such as a whole other operation,
 import dataclasses
 import datetime
 import itertools
+import threading
 from collections import defaultdict
 from types import SimpleNamespace
 
+import pytest
+from failpoints import step
 from sqlalchemy import update
 
 from os_volume_ext import claims as claims_module
-from os_volume_ext.backends.base import Backend, DeviceInUse, Server, ServerNotFound, Volume
+from os_volume_ext.backends.base import Backend, DeviceInUse, OutcomeUnknown, Server, ServerNotFound, Volume
 from os_volume_ext.catalog.base import VolumeNotFound
 from os_volume_ext.claims import Claims
 from os_volume_ext.compute import ComputeUnavailable, ServerMissing
 from os_volume_ext.context import RequestContext
 from os_volume_ext.manager import AttachmentManager, Rules, Wanted
 from os_volume_ext.observers.base import Observer, Observers
-from os_volume_ext.operations import Operations
+from os_volume_ext.operations import Operations, Overloaded
 from os_volume_ext.reconcile import Reconciler
 from os_volume_ext.registry.attachments import ATTACHED, Attachment, Registry
 from os_volume_ext.registry.tables import attachments as table
@@ -59,10 +62,9 @@ class ScriptedRegistry(Registry):
         """For those who want to know at once."""
 
     def _step(self, method, *arguments):
-        self._hooks.reached(f"before {method}")
-        answer = getattr(super(), method)(*arguments)
-        self.changed(method, arguments, answer)
-        self._hooks.reached(f"after {method}")
+        with step(self._hooks.reached, method):
+            answer = getattr(super(), method)(*arguments)
+            self.changed(method, arguments, answer)
         return answer
 
     def reserve(self, row, limit=None):
@@ -76,6 +78,12 @@ class ScriptedRegistry(Registry):
 
     def confirm(self, seen, device):
         return self._step("confirm", seen, device)
+
+    def put_back(self, seen):
+        return self._step("put_back", seen)
+
+    def describe(self, seen, request_id, tag, delete_on_termination):
+        return self._step("describe", seen, request_id, tag, delete_on_termination)
 
     def remove(self, seen):
         return self._step("remove", seen)
@@ -113,10 +121,8 @@ class ScriptedBackend(Backend):
 
     def _call(self, method, effect, server, *arguments):
         self.calls.append((method, server.id, *(volume.id for volume in arguments)))
-        self._hooks.reached(f"before backend {method}")
-        answer = (self.faults[method].pop(0) if self.faults[method] else perform)(effect)
-        self._hooks.reached(f"after backend {method}")
-        return answer
+        with step(self._hooks.reached, f"backend {method}"):
+            return (self.faults[method].pop(0) if self.faults[method] else perform)(effect)
 
     def attach(self, server, volume, device):
         return self._call("attach", lambda: self.do_attach(server, volume, device), server, volume)
@@ -366,6 +372,16 @@ class House:
         self.findings = list(reconciler.everything() if everything else reconciler.unfinished())
         return [(each.server_id, each.volume_id, each.outcome) for each in self.findings]
 
+    def overload(self):
+        """Have an attach of a house with one place hang, and ask for another, which finds none."""
+        go_on = threading.Event()
+        self.backend.fail("attach", hang(threading.Event(), go_on))
+        with pytest.raises(OutcomeUnknown):
+            self.attach()
+        with pytest.raises(Overloaded):
+            self.attach("99")
+        go_on.set()
+
     # -- what happens -----------------------------------------------------------------------------------
 
     def row(self, volume_id="9", server_id="1134"):
@@ -426,10 +442,12 @@ class House:
 
     def agree(self):
         """Say whether registry and backend agree, and nothing is under way."""
-        rows = list(Registry(self.database).walk())
-        known = {(row.server_id, row.volume_id) for row in rows}
-        disks = {(server_id, volume_id) for server_id, theirs in self.backend.disks.items() for volume_id in theirs}
-        return known == disks and all(row.state == ATTACHED for row in rows)
+        rows, servers = self.everything()
+        return rows == {
+            (server_id, volume_id, ATTACHED, device)
+            for server_id, disks in servers.items()
+            for volume_id, device in disks.items()
+        }
 
     def everything(self):
         """Return rows and disks, without what differs each time."""

@@ -8,7 +8,7 @@ from webtest import TestApp
 from os_volume_ext.backends.base import ConfigurationError, Volume
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.demo import block_storage, static_tokens
-from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Registry
+from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment, Registry
 
 WEB, MAIL = "4335bab6-6086-4247-8274-8b8b048edaaa", "20f0cb44-7b00-4019-a612-364777cd2931"
 FIRST, SECOND = "a26887c6-c47b-4654-abb5-dfadf7d3f803", "a26887c6-c47b-4654-abb5-dfadf7d3f804"
@@ -107,6 +107,9 @@ class TestStatus:
 
     def test_a_volume_that_is_being_detached_is_still_on_its_server(self, status):
         assert status(DETACHING) == ("detaching", {WEB})
+
+    def test_a_volume_that_is_being_attached_again_is_in_use(self, status):
+        assert status(REATTACHING) == ("in-use", {WEB})
 
     def test_a_volume_on_several_servers_is_in_use_while_one_has_it(self, status):
         assert status(DETACHING, ATTACHED) == ("in-use", {WEB, MAIL})

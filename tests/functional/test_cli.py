@@ -292,6 +292,8 @@ def test_attachments_in_whatever_state_are_listed(ok, put):
     put(ATTACHED, "10", device="/dev/vdb")
     put(DETACHING, "11", "1135")
     rows = json.loads(ok("attachment", "list", "-f", "json"))
+    shown = json.loads(ok("attachment", "list", "--state", "detaching", "-f", "json"))
+    assert [row["volume_id"] for row in shown] == ["11"]
     assert [(row["server_id"], row["volume_id"], row["state"], row["device"]) for row in rows] == [
         ("1134", "9", "attaching", None),
         ("1134", "10", "attached", "/dev/vdb"),

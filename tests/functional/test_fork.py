@@ -1,13 +1,12 @@
 """A server that answers requests, forks, and answers more in the parent and in the children at once."""
 
-import json
 import os
 import pickle
 import threading
 import warnings
-from io import BytesIO
 
 import pytest
+from inprocess import ask, collection, compute_api
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -22,18 +21,10 @@ SERVERS = [str(number) for number in range(1134, 1134 + CHILDREN + 1)]
 PATIENCE = 60  # seconds after which a test gives up
 
 
-def compute_api(environ, start_response):
-    """Show any server, as one of the project demo."""
-    server_id = environ["PATH_INFO"].rpartition("/")[2]
-    body = json.dumps({"server": {"id": server_id, "tenant_id": "demo", "status": "ACTIVE"}}).encode()
-    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
-    return [body]
-
-
 @pytest.fixture
 def app(tmp_path, url):
     app = make_filter(
-        compute_api,
+        compute_api(SERVERS),
         **{
             "database.url": url,
             "backend": "directory",
@@ -50,44 +41,9 @@ def app(tmp_path, url):
     return app
 
 
-def ask(app, method, path, document=None):
-    """Return the status and the document of an answer."""
-    body = json.dumps(document).encode() if document else b""
-    environ = {
-        "REQUEST_METHOD": method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": path,
-        "QUERY_STRING": "",
-        "CONTENT_TYPE": "application/json",
-        "CONTENT_LENGTH": str(len(body)),
-        "SERVER_NAME": "localhost",
-        "SERVER_PORT": "80",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "HTTP_X_IDENTITY_STATUS": "Confirmed",
-        "HTTP_X_USER_ID": "user",
-        "HTTP_X_PROJECT_ID": "demo",
-        "HTTP_X_ROLES": "member,reader",
-        "keystone.token_info": {"token": {}},
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.input": BytesIO(body),
-        "wsgi.errors": BytesIO(),
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-    }
-    statuses = []
-    answer = b"".join(app(environ, lambda status, headers, exc_info=None: statuses.append(status)))
-    return int(statuses[0].split()[0]), json.loads(answer) if answer else None
-
-
-def attachments(server_id):
-    return f"/servers/{server_id}/os-volume_attachments"
-
-
 def attach_and_detach(app, server_id, volume_id):
     """Attach, list, show and detach; return the statuses."""
-    path = attachments(server_id)
+    path = collection(server_id)
     return [
         ask(app, "POST", path, {"volumeAttachment": {"volumeId": volume_id}})[0],
         ask(app, "GET", path)[0],
@@ -156,14 +112,18 @@ def connected():
 
 
 @pytest.fixture
-def workers():
-    """Give ``workers()``: the threads for backend calls that were started in this test."""
+def called(monkeypatch):
+    """Give the processes in which threads for backend calls were started, once for each."""
+    started = []
+    start = threading.Thread.start
 
-    def ours():
-        return {thread for thread in threading.enumerate() if thread.name.startswith("os-volume-ext")}
+    def note(thread):
+        if thread.name.startswith("os-volume-ext"):
+            started.append(os.getpid())
+        start(thread)
 
-    before = ours()
-    return lambda: ours() - before
+    monkeypatch.setattr(threading.Thread, "start", note)
+    return started
 
 
 def test_parent_and_children_answer_at_once_after_a_fork(app):
@@ -176,7 +136,7 @@ def test_parent_and_children_answer_at_once_after_a_fork(app):
     own = [attach_and_detach(app, SERVERS[0], volume_id) for volume_id in range(50, 50 + ROUNDS)]
     assert [own, *children.outcomes()] == [[[200] * 4] * ROUNDS] * (CHILDREN + 1)
     for server_id in SERVERS:
-        assert ask(app, "GET", attachments(server_id)) == (200, {"volumeAttachments": []})
+        assert ask(app, "GET", collection(server_id)) == (200, {"volumeAttachments": []})
 
 
 def test_of_parent_and_children_that_attach_one_volume_one_wins(app):
@@ -185,33 +145,31 @@ def test_of_parent_and_children_that_attach_one_volume_one_wins(app):
 
     def race(server_id):
         document = {"volumeAttachment": {"volumeId": 7}}
-        return ask(app, "POST", attachments(server_id), document)[0]
+        return ask(app, "POST", collection(server_id), document)[0]
 
     for server_id in SERVERS[1:]:
         children.fork(lambda server_id=server_id: race(server_id))
     children.go()
     statuses = [race(SERVERS[0]), *children.outcomes()]
     assert sorted(statuses) == [200] + [400] * CHILDREN
-    assert [ask(app, "GET", attachments(server_id) + "/7")[0] == 200 for server_id in SERVERS] == [
+    assert [ask(app, "GET", collection(server_id) + "/7")[0] == 200 for server_id in SERVERS] == [
         status == 200 for status in statuses
     ]
 
 
-def test_a_child_makes_connections_and_threads_of_its_own(app, connected, workers):
+def test_a_child_makes_connections_and_threads_of_its_own(app, connected, called):
     attach_and_detach(app, SERVERS[0], 1)
-    assert set(connected) == {os.getpid()}
-    assert len(workers()) == 1
+    assert set(connected) == set(called) == {os.getpid()}
 
     def child():
-        inherited = len(workers())
-        connected.clear()
+        del connected[:], called[:]
         statuses = attach_and_detach(app, SERVERS[1], 2)
-        return statuses, inherited, set(connected) == {os.getpid()}, len(workers())
+        return statuses, set(connected) == set(called) == {os.getpid()}
 
     children = Children()
     children.fork(child)
     children.go()
-    assert children.outcomes() == [([200] * 4, 0, True, 1)]
+    assert children.outcomes() == [([200] * 4, True)]
 
 
 def test_the_parents_connection_works_on_after_its_children_have_ended(app, connected):
@@ -226,14 +184,12 @@ def test_the_parents_connection_works_on_after_its_children_have_ended(app, conn
     assert len(connected) == made
 
 
-def test_nothing_is_connected_and_no_thread_is_started_before_the_first_request(app, connected, workers):
-    assert connected == []
-    assert workers() == set()
-    ask(app, "GET", attachments(SERVERS[0]))
-    assert connected == [os.getpid()]
-    assert workers() == set()
+def test_nothing_is_connected_and_no_thread_is_started_before_the_first_request(called, app, connected):
+    assert (connected, called) == ([], [])
+    ask(app, "GET", collection(SERVERS[0]))
+    assert (connected, called) == ([os.getpid()], [])
     attach_and_detach(app, SERVERS[0], 1)
-    assert len(workers()) == 1
+    assert called == [os.getpid()]
 
 
 def test_a_fork_while_a_request_is_answered_does_not_stop_the_child(app, monkeypatch):

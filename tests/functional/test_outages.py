@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from proxy import Proxy
@@ -10,8 +11,10 @@ from sqlalchemy.engine import make_url
 
 from os_volume_ext.backends.base import ConfigurationError
 from os_volume_ext.backends.directory import DirectoryBackend
+from os_volume_ext.background import Background
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database, RegistryUnavailable
+from os_volume_ext.registry.leases import Leases
 from os_volume_ext.registry.tables import utc_now, volumes
 
 pytestmark = pytest.mark.only_on("postgresql", "mariadb")
@@ -106,6 +109,27 @@ class TestCallers:
         again = client.attach()
         assert again.failure == client.dialect.conflict
         assert again.headers["Retry-After"]
+
+
+@pytest.mark.parametrize("how", ["refuse", "hang"])
+def test_reconciling_by_itself_goes_on_when_it_is_back(url, behind_proxy, caplog, how):
+    url, proxy = behind_proxy(url)
+    rounds = []
+    reconciler = SimpleNamespace(unfinished=lambda: rounds.append("made") or ())
+    database = Database({"url": url})
+    background = Background(reconciler, Leases(database), 300)
+    caplog.set_level("INFO")
+    background.run_once()
+    getattr(proxy, how)()
+    for _ in range(2):
+        background.run_once()
+    assert len(rounds) == 1
+    proxy.come_back()
+    background.run_once()
+    assert len(rounds) == 2
+    database.dispose()
+    told = [(each.levelname, bool(each.exc_info)) for each in caplog.records]
+    assert told == [("INFO", False), ("WARNING", False), ("INFO", False)]
 
 
 @pytest.mark.parametrize("how", ["cut", "refuse", "hang"])

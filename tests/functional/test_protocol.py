@@ -32,11 +32,12 @@ from os_volume_ext.compute import ComputeRefused, ComputeUnavailable, ServerMiss
 from os_volume_ext.manager import RootVolume, Unsupported, Wanted
 from os_volume_ext.operations import Overloaded
 from os_volume_ext.reconcile import AGREES, SETTLED, UNDECIDED
-from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Registry
+from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, REATTACHING, Registry
 from os_volume_ext.registry.database import RegistryUnavailable
 from os_volume_ext.reservations import AttachmentMissing, Conflict, VolumeInUse
 
 NOWHERE = (None, False)
+PLACES = 2
 
 # What a backend may say for certain, and what callers get.
 REFUSALS = {
@@ -130,16 +131,63 @@ def test_a_device_that_only_the_backend_knows_to_be_taken_is_a_conflict(house):
     assert house.state() == NOWHERE
 
 
-def test_a_device_reserved_for_another_while_a_disk_took_it_is_not_known_until_reconcile(house):
+def test_a_disk_keeps_the_device_that_it_got_while_another_worker_reserved_it(house):
     # 9 gets vdb from the backend; before it is confirmed, another worker reserves vdb for 99.
     house.at("before confirm", lambda: house.put(ATTACHING, "99", device="/dev/vdb"))
     assert house.attach("9").device == "/dev/vdb"
-    assert (house.row("9").state, house.row("9").device) == (ATTACHED, None)
-    assert house.get("9").device is None
+    assert (house.row("9").state, house.row("9").device) == (ATTACHED, "/dev/vdb")
     house.pass_time(STALE_AFTER + 1)
-    house.reconcile(everything=True)
+    house.reconcile()
     assert house.row("9").device == "/dev/vdb"
     assert house.row("99") is None
+
+
+def test_who_asks_for_a_device_that_another_disk_gets_meanwhile_is_refused(house):
+    house.at("before backend attach", lambda: house.attach("9"))
+    with pytest.raises(Conflict, match=r"Device /dev/vdb of server 1134 is in use"):
+        house.attach("99", device="/dev/vdb")
+    assert house.get("9").device == house.backend.devices("1134")["9"] == "/dev/vdb"
+    assert house.state("99") == NOWHERE
+
+
+def test_a_device_that_the_backend_gives_again_after_its_disk_was_lost_is_that_of_the_disk_that_got_it(house, caplog):
+    caplog.set_level("INFO")
+    house.attach("99", device="/dev/vdb")
+    house.backend.disks["1134"].pop("99")
+    assert house.attach("9").device == "/dev/vdb"
+    assert "volume 9 has /dev/vdb of server 1134, which another row had" in caplog.text
+    assert (house.row("9").device, house.row("99").device) == ("/dev/vdb", None)
+    house.reconcile(everything=True)
+    assert (house.row("9").device, house.row("99").device) == ("/dev/vdb", house.backend.devices("1134")["99"])
+
+
+def test_a_detach_that_failed_leaves_the_device_to_the_disk_that_has_got_it_by_then(house):
+    house.attach("99", device="/dev/vdb")
+    house.backend.disks["1134"].pop("99")
+    house.at("before backend detach", lambda: house.attach("9"))
+    house.backend.fail("detach", refuse(BackendUnavailable("down")))
+    with pytest.raises(BackendUnavailable):
+        house.detach("99")
+    assert (house.row("99").state, house.row("99").device) == (ATTACHED, None)
+    assert house.row("9").device == "/dev/vdb"
+
+
+def test_reconcile_settles_two_disks_that_changed_places(house):
+    house.attach("9")
+    house.attach("99")
+    disks = house.backend.disks["1134"]
+    disks["9"], disks["99"] = disks["99"], disks["9"]
+    house.reconcile(everything=True)
+    assert {volume: house.row(volume).device for volume in disks} == disks
+    assert house.reconcile(everything=True) == [("1134", "9", AGREES), ("1134", "99", AGREES)]
+
+
+def test_a_disk_gets_the_device_of_one_that_has_left_while_that_ones_row_is_still_there(house):
+    house.attach("9")
+    house.at("before remove", lambda: house.attach("99"))
+    house.detach("9")
+    assert house.state("9") == NOWHERE
+    assert house.get("99").device == house.backend.devices("1134")["99"] == "/dev/vdb"
 
 
 def test_a_backend_that_can_not_say_the_device_leaves_it_unknown(house):
@@ -658,7 +706,7 @@ def test_a_detach_that_finds_its_row_gone_is_done(house):
 def test_a_detach_that_failed_and_finds_its_row_changed_leaves_it(house):
     house.attach()
     house.backend.fail("detach", refuse(BackendUnavailable("down")))
-    house.at("before confirm", house.take_over)
+    house.at("before put_back", house.take_over)
     with pytest.raises(Unfinished):
         house.detach()
     assert (house.row().state, house.row().request_id) == (DETACHING, "req-of-another")
@@ -885,7 +933,7 @@ def test_a_move_to_a_server_that_is_full_frees_the_volume(house):
     house.manager = house.make_manager(max_attachments=1)
     house.put(ATTACHED)
     house.delete_server()
-    house.at("before move", lambda: house.put(ATTACHED, "99", "1135", disk=True))
+    house.at("before move", lambda: house.put(ATTACHED, "99", "1135", disk=True, device="/dev/vdb"))
     with pytest.raises(TooManyAttachments):
         house.attach("9", "1135")
     assert (house.row("9"), house.row("9", "1135")) == (None, None)
@@ -977,7 +1025,7 @@ def test_a_server_deleted_while_it_is_detached_from_counts_as_done(house):
 @pytest.fixture
 def small(database, monkeypatch):
     """Give a house with two places, in which a call hangs soon."""
-    return House(database, monkeypatch, patience=0.02, places=2)
+    return House(database, monkeypatch, patience=0.02, places=PLACES)
 
 
 @pytest.fixture
@@ -993,7 +1041,8 @@ def hung(small):
     hang_next.go_on = go_on
     yield hang_next
     go_on.set()
-    small.operations._threads().shutdown(wait=True)
+    for _ in range(PLACES):  # the calls that hold them have ended then
+        assert small.operations._places().acquire(timeout=PATIENCE)
 
 
 def test_a_call_that_hangs_is_an_unknown_outcome(small, hung):
@@ -1265,7 +1314,7 @@ def test_an_attached_row_is_claimed_before_it_is_attached_again(house):
     house.at("before backend attach", lambda: seen.append((house.row().state, house.row().request_id)))
     house.reconcile(everything=True)
     ((state, request_id),) = seen
-    assert state == ATTACHING
+    assert state == REATTACHING
     assert request_id != "req-of-the-dead"
 
 
@@ -1275,6 +1324,97 @@ def test_an_attached_row_without_a_disk_is_named_when_the_servers_state_forbids(
     assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
     assert "state ERROR" in house.findings[0].what
     assert house.state() == (ATTACHED, False)
+    assert house.backend.made("attach") == []
+
+
+def test_an_attached_row_whose_device_another_disk_took_is_attached_elsewhere(house):
+    house.put(ATTACHED, device="/dev/vdb")
+    house.put(ATTACHED, "99", disk=True)
+    assert house.backend.disks["1134"] == {"99": "/dev/vdb"}
+    assert house.reconcile(everything=True) == [("1134", "9", SETTLED), ("1134", "99", SETTLED)]
+    assert house.backend.disks["1134"] == {"99": "/dev/vdb", "9": "/dev/vdc"}
+    assert (house.row("9").device, house.row("99").device) == ("/dev/vdc", "/dev/vdb")
+
+
+@pytest.mark.parametrize(
+    "step", ["after claim", "before backend attach", "after backend attach", "before confirm", "after confirm"]
+)
+def test_what_was_attached_stays_so_whenever_reconcile_dies_while_it_attaches_it_again(house, step):
+    house.put(ATTACHED)
+    house.at(step, refuse_to_live)
+    with pytest.raises(Died):
+        house.reconcile(everything=True)
+    assert house.get().volume_id == "9"
+    assert [row.volume_id for row in house.list()] == ["9"]
+    house.pass_time(STALE_AFTER + 1)
+    house.reconcile(everything=True)
+    assert house.state() == (ATTACHED, True)
+
+
+@unknown
+@pytest.mark.parametrize("happened", [False, True])
+def test_what_was_attached_stays_so_though_no_one_knows_whether_it_was_attached_again(house, error, happened):
+    house.put(ATTACHED)
+    house.backend.fail("attach", do_it_and_lose_the_answer(error) if happened else refuse(error))
+    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    assert house.state() == (REATTACHING, happened)
+    assert house.get().volume_id == "9"
+    house.pass_time(STALE_AFTER + 1)
+    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.state() == (ATTACHED, True)
+
+
+@refusals
+def test_what_was_being_attached_again_and_can_not_be_is_attached_still(house, error, answer):
+    house.put(REATTACHING, stale=True)
+    house.backend.fail("attach", refuse(error))
+    assert house.reconcile() == [("1134", "9", UNDECIDED)]
+    assert house.state() == (ATTACHED, False)
+
+
+def test_what_is_being_attached_again_is_neither_attached_nor_detached_by_others(house):
+    house.put(REATTACHING)
+    with pytest.raises(Conflict, match="9 is being attached again to server 1134") as raised:
+        house.attach()
+    assert raised.value.passes
+    with pytest.raises(Conflict, match="9 is being attached again to server 1134") as raised:
+        house.detach()
+    assert raised.value.passes
+    assert house.reconcile(everything=True) == [("1134", "9", AGREES)]
+    assert house.backend.made("attach") == house.backend.made("detach") == []
+
+
+def test_what_was_being_attached_again_long_ago_can_be_detached_but_not_attached(house):
+    house.put(REATTACHING, disk=True, stale=True)
+    with pytest.raises(Conflict) as raised:
+        house.attach()
+    assert not raised.value.passes
+    house.detach()
+    assert house.state() == NOWHERE
+
+
+def test_what_was_being_attached_again_goes_with_its_server(house):
+    house.put(REATTACHING, stale=True)
+    house.delete_server()
+    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.row() is None
+
+
+def test_what_was_being_attached_again_to_a_deleted_server_can_be_attached_elsewhere(house):
+    house.put(REATTACHING, stale=True)
+    house.delete_server()
+    house.attach(server_id="1135")
+    assert house.state(server_id="1135") == (ATTACHED, True)
+    assert house.row() is None
+
+
+def test_a_dry_run_tells_of_what_was_being_attached_again_and_leaves_it(house):
+    house.put(REATTACHING, stale=True, disk=True)
+    house.put(REATTACHING, "99", "1135", stale=True)
+    house.reconciler = house.make_reconciler(house.compute.remote, dry_run=True)
+    house.reconcile()
+    assert [each.what for each in house.findings] == ["left unfinished", "the disk is not there"]
+    assert (house.state()[0], house.state("99", "1135")[0]) == (REATTACHING, REATTACHING)
     assert house.backend.made("attach") == []
 
 
@@ -1316,7 +1456,7 @@ def test_a_device_that_differs_is_put_right(house):
     assert house.row().state == ATTACHED
 
 
-def test_a_device_that_another_row_has_is_undecided(house):
+def test_two_disks_at_one_device_are_undecided(house):
     house.put(ATTACHED, device="/dev/vdb")
     house.put(ATTACHED, "99", device="/dev/vdc")
     house.backend.disks["1134"] = {"9": "/dev/vdc", "99": "/dev/vdc"}

@@ -19,13 +19,14 @@ from os_volume_ext.registry.attachments import (
     ATTACHED,
     ATTACHING,
     DETACHING,
+    STATES,
     Attachment,
     Described,
     Listed,
     Registry,
     Taken,
 )
-from os_volume_ext.registry.database import BUSY_TIMEOUT, Database, RegistryUnavailable, retried
+from os_volume_ext.registry.database import BUSY_TIMEOUT, Database, GaveWay, RegistryUnavailable, retried
 from os_volume_ext.registry.tables import attachments as table
 
 PATIENCE = 60  # seconds after which a test gives up
@@ -317,12 +318,43 @@ def test_a_confirmed_row_is_attached_at_its_device(registry):
     assert (found.state, found.device, found.request_id) == (ATTACHED, "/dev/vdb", "req-1")
 
 
-def test_a_row_is_not_confirmed_at_a_device_that_another_has(registry):
+def unaged(row):
+    return dataclasses.replace(row, age=0, updated_at=None)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_row_that_is_confirmed_at_a_device_takes_it_from_the_row_that_had_it(registry, state):
+    for volume_id, server_id, device in (
+        ("9", "1134", "/dev/vdb"),
+        ("10", "1134", "/dev/vdc"),
+        ("11", "1135", "/dev/vdb"),
+    ):
+        registry.reserve(attachment(volume_id, server_id, state=state, device=device))
+    registry.reserve(attachment("12"))
+    rows = {row.volume_id: unaged(row) for row in registry.find()}
+    assert registry.confirm(registry.get("12", "1134"), "/dev/vdb") is True
+    rows["9"] = dataclasses.replace(rows["9"], device=None)
+    rows["12"] = dataclasses.replace(rows["12"], device="/dev/vdb", state=ATTACHED)
+    assert {row.volume_id: unaged(row) for row in registry.find()} == rows
+
+
+def test_a_row_that_has_changed_takes_no_device_from_another(registry):
     registry.reserve(attachment(device="/dev/vdb"))
     registry.reserve(attachment("10"))
-    with pytest.raises(Taken):
-        registry.confirm(registry.get("10", "1134"), "/dev/vdb")
-    assert registry.get("10", "1134").state == ATTACHING
+    seen = registry.get("10", "1134")
+    registry.claim(seen, DETACHING, "req-2")
+    before = registry.find()
+    assert registry.confirm(seen, "/dev/vdb") is False
+    assert [unaged(row) for row in registry.find()] == [unaged(row) for row in before]
+
+
+def test_of_two_rows_whose_disks_changed_places_each_gets_its_device(registry):
+    registry.reserve(attachment("9", state=ATTACHED, device="/dev/vdb"))
+    registry.reserve(attachment("10", state=ATTACHED, device="/dev/vdc"))
+    seen = {row.volume_id: row for row in registry.find()}
+    both = [lambda: registry.confirm(seen["9"], "/dev/vdc"), lambda: registry.confirm(seen["10"], "/dev/vdb")]
+    assert in_threads(*both) == [True, True]
+    assert {row.volume_id: row.device for row in registry.find()} == {"9": "/dev/vdc", "10": "/dev/vdb"}
 
 
 def test_each_row_has_an_id_of_its_own(registry):
@@ -653,6 +685,56 @@ def test_of_two_transactions_in_each_others_way_both_are_made_in_the_end(registr
     assert in_threads(first, second) == [None, None]
     assert len(begun) == 3
     assert {row.request_id for row in registry.find()} == {begun[-1]}
+
+
+def test_who_gave_way_to_another_that_has_the_volume_by_then_is_told_at_once(registry, monkeypatch):
+    registry.reserve(attachment(server_id="1135"))
+    begun = []
+
+    def give_way(*arguments):
+        begun.append(arguments)
+        raise GaveWay
+
+    monkeypatch.setattr(registry, "_insert", give_way)
+    with pytest.raises(Taken):
+        registry.reserve(attachment(server_id="1134"))
+    assert len(begun) == 1
+
+
+def reserve_and_remove(url, servers, start, outcomes):
+    registry = Registry(Database({"url": url, "pool_size": "8"}))
+
+    def run():
+        told = []
+        for number in range(200):
+            row = attachment(server_id=servers[number % len(servers)], request_id=str(uuid.uuid4()))
+            try:
+                registry.reserve(row)
+            except Taken:
+                continue
+            except RegistryUnavailable as error:
+                told.append(str(error))
+                continue
+            told.append(registry.remove(row))
+        return told
+
+    start.wait(PATIENCE)
+    outcomes.put([told for each in in_threads(*[run] * 8) for told in each])
+
+
+@pytest.mark.only_on("postgresql", "mariadb")
+def test_however_many_want_one_volume_the_database_is_never_called_unavailable(url, registry):
+    spawn = multiprocessing.get_context("spawn")
+    start, outcomes = spawn.Barrier(4), spawn.Queue()
+    arguments = (url, ("1134", "1135", "1136"), start, outcomes)
+    processes = [spawn.Process(target=reserve_and_remove, args=arguments) for _ in range(4)]
+    for process in processes:
+        process.start()
+    told = [each for _ in processes for each in outcomes.get(timeout=PATIENCE)]
+    for process in processes:
+        process.join(PATIENCE)
+    assert set(told) == {True}
+    assert registry.find() == []
 
 
 @pytest.mark.only_on("postgresql")

@@ -1,5 +1,6 @@
 """The schema: what the migrations make, and which database the filter starts with."""
 
+import datetime
 import logging
 import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +17,39 @@ from sqlalchemy.engine import make_url
 
 from os_volume_ext.backends.base import ConfigurationError
 from os_volume_ext.registry import schema
+from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
-from os_volume_ext.registry.tables import metadata, utc_now
+from os_volume_ext.registry.tables import UTCDateTime, metadata, utc_now
 
 PATIENCE = 60  # seconds after which a test gives up
 NEW_FILES = 20
 
 
+LONG_AGO = datetime.datetime(2026, 1, 1, 12, 30, 15, 123456, tzinfo=datetime.UTC)
+# As text, since the tables of today are not those of then.
+FIRST_ROWS = {
+    "attachments": {
+        "volume_id": "9",
+        "server_id": "1134",
+        "id": "5ea5ed00-1111-4222-8333-444444444444",
+        "exclusive_volume_id": "9",
+        "project_id": "demo",
+        "device": "/dev/vdb",
+        "root": False,
+        "tag": "\u03b1",
+        "delete_on_termination": True,
+        "state": "attached",
+        "request_id": "req-1",
+        "created_at": LONG_AGO.strftime("%Y-%m-%d %H:%M:%S.%f"),
+        "updated_at": LONG_AGO.strftime("%Y-%m-%d %H:%M:%S.%f"),
+    },
+    "volumes": {
+        "id": "9",
+        "project_id": "demo",
+        "multiattach": False,
+        "created_at": LONG_AGO.strftime("%Y-%m-%d %H:%M:%S.%f"),
+    },
+}
 REVISIONS = [script.revision for script in schema._script().walk_revisions()]
 
 sqlite = pytest.mark.only_on("sqlite")
@@ -61,15 +88,66 @@ def test_the_migrations_make_the_tables_of_the_package(database):
     assert compare(database) == []
 
 
-@pytest.mark.parametrize("revision", REVISIONS)
-def test_every_revision_can_be_upgraded(database, revision):
+def upgrade_to(database, revision):
     config = schema._config()
     with behind_their_backs(database) as config.attributes["connection"]:
         command.upgrade(config, revision)
     assert schema.current(database) == revision
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_every_revision_can_be_upgraded(database, revision):
+    upgrade_to(database, revision)
     schema.upgrade(database)
     assert schema.current(database) == schema.head()
     assert compare(database) == []
+
+
+@pytest.fixture
+def first_rows(database):
+    """Give ``first_rows()``: what is in the tables of a database that was filled at the first revision."""
+    upgrade_to(database, "0001")
+    with behind_their_backs(database) as connection:
+        for table, row in FIRST_ROWS.items():
+            names = ", ".join(row)
+            values = ", ".join(f":{name}" for name in row)
+            connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})"), row)
+
+    def read():
+        with behind_their_backs(database) as connection:
+            found = {table: connection.execute(text(f"SELECT * FROM {table}")).mappings().all() for table in FIRST_ROWS}
+        return {table: [dict(row) for row in rows] for table, rows in found.items()}
+
+    return read
+
+
+@sqlite
+def test_a_file_of_the_first_revision_is_brought_to_the_head_by_the_start_and_keeps_its_rows(database, first_rows):
+    before = first_rows()
+    assert schema.check(database) == "0001"
+    schema.ensure(database)
+    assert schema.current(database) == schema.head()
+    assert compare(database) == []
+    assert first_rows() == before
+
+
+@servers
+def test_a_server_of_the_first_revision_is_brought_to_the_head_by_the_command_and_keeps_its_rows(database, first_rows):
+    before = first_rows()
+    with pytest.raises(ConfigurationError, match=r"is at revision 0001 and has to be at .*: run os-volume-ext db upgr"):
+        schema.ensure(database)
+    schema.upgrade(database)
+    assert schema.current(database) == schema.head()
+    assert compare(database) == []
+    assert first_rows() == before
+
+
+@pytest.mark.usefixtures("first_rows")
+def test_a_registry_reads_what_the_first_revision_had(database):
+    schema.upgrade(database)
+    row = Registry(database).get("9", "1134")
+    assert (row.state, row.device, row.exclusive, row.created_at) == ("attached", "/dev/vdb", True, LONG_AGO)
+    database.dispose()
 
 
 def test_the_comparison_sees_a_table_that_is_different(database):
@@ -85,7 +163,8 @@ def test_the_constraints_are_in_the_database(database):
     assert inspector.get_pk_constraint("attachments")["constrained_columns"] == ["volume_id", "server_id"]
     unique = [each["column_names"] for each in inspector.get_unique_constraints("attachments")]
     assert sorted(unique) == [["exclusive_volume_id"], ["server_id", "device"]]
-    assert set(inspector.get_table_names()) == {"attachments", "volumes", "alembic_version"}
+    assert inspector.get_pk_constraint("leases")["constrained_columns"] == ["name"]
+    assert set(inspector.get_table_names()) == {"attachments", "leases", "volumes", "alembic_version"}
     inspector.bind.dispose()
 
 
@@ -183,6 +262,23 @@ def test_mariadb_keeps_transactions_and_compares_text_byte_by_byte(database):
     with behind_their_backs(database) as connection:
         found = {name: how for name, *how in connection.execute(made)}
     assert all(found[name] == ["InnoDB", "utf8mb4_nopad_bin"] for name in metadata.tables)
+
+
+@pytest.mark.only_on("mariadb")
+def test_mariadb_keeps_microseconds(database):
+    schema.upgrade(database)
+    made = text(
+        "SELECT table_name, column_name, datetime_precision FROM information_schema.columns "
+        "WHERE table_schema = DATABASE() AND data_type = 'datetime'"
+    )
+    with behind_their_backs(database) as connection:
+        found = {(table, column): precision for table, column, precision in connection.execute(made)}
+    times = {(table.name, each.name) for table in metadata.tables.values() for each in table.c if is_time(each)}
+    assert found == dict.fromkeys(times, 6)
+
+
+def is_time(column):
+    return isinstance(column.type, UTCDateTime)
 
 
 @sqlite

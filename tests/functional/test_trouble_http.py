@@ -3,16 +3,19 @@
 import datetime
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import event, insert, select, update
+from sqlalchemy.engine import Engine
+from waiting import wait_until
 
-from os_volume_ext import assembly
+from os_volume_ext import assembly, background
 from os_volume_ext.backends.base import BackendUnavailable, Server
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.compute import RemoteComputeAPI
 from os_volume_ext.manager import AttachmentManager
-from os_volume_ext.registry.tables import attachments
+from os_volume_ext.registry.tables import attachments, leases, utc_now
 
 PATIENCE = 30  # seconds for what happens at once
 
@@ -35,11 +38,13 @@ def backend(monkeypatch):
 
 @pytest.fixture
 def hanging(backend):
-    """Give the event that lets the backend's attach go on."""
+    """Give the event that lets the backend's attach go on; its ``begun`` is the one of the first call."""
     go_on = threading.Event()
+    go_on.begun = threading.Event()
     attach = backend.attach
 
     def hang(self, server, volume, device):
+        go_on.begun.set()
         assert go_on.wait(PATIENCE)
         return attach(self, server, volume, device)
 
@@ -100,6 +105,65 @@ def test_more_operations_than_max_operations_are_503_and_reads_go_on(hanging, st
     assert client.list().status == 200
 
 
+def test_callers_who_find_no_place_are_503_while_others_wait_yet_and_leave_no_row(
+    hanging, start, paste_file, client_of, rows
+):
+    client = client_of(start(paste_file(operation_timeout=str(PATIENCE), stale_after="100", max_operations="1")))
+    with ThreadPoolExecutor(1) as callers:
+        waiting = callers.submit(client.attach)
+        assert hanging.begun.wait(PATIENCE)
+        answers = [client.attach(volume=client.dialect.other_volume) for _ in range(3)]
+        assert {answer.failure for answer in answers} == {("serviceUnavailable", 503)}
+        assert all(answer.headers["Retry-After"] for answer in answers)
+        assert [row["volume_id"] for row in rows()] == [client.dialect.volume]
+        assert (client.list().status, client.show(client.dialect.rooted, client.dialect.root_volume).status) == (
+            200,
+            200,
+        )
+        assert not waiting.done()
+        hanging.set()
+        assert waiting.result().status == 200
+
+
+def test_when_a_backend_that_hung_is_back_what_it_left_is_settled_and_all_goes_on(
+    hanging, start, paste_file, client_of, rows, tables, backgrounds, monkeypatch
+):
+    monkeypatch.setattr(RemoteComputeAPI, "server", lambda self, server_id: Server(server_id, "demo", "ACTIVE"))
+    client = client_of(start(paste_file(operation_timeout="1", max_operations="1", reconcile_interval="7")))
+    assert client.attach().status == 503
+    hanging.set()
+    assert wait_until(lambda: client.attach(volume=client.dialect.other_volume).status == 200)
+    assert client.list().attachments == [client.shown(volume=client.dialect.other_volume, device=devices(client)[1])]
+    with tables() as connection:
+        connection.execute(update(attachments).where(attachments.c.state == "attaching").values(updated_at=LONG_AGO))
+    backgrounds[0].run_once()
+    assert [row["state"] for row in rows()] == ["attached", "attached"]
+    assert client.show().attachment == client.shown(device=devices(client)[0])
+    assert client.detach().status == client.dialect.detach_status
+    assert client.attach().status == 200
+
+
+def devices(client):
+    """Return where the first two disks are, as far as the dialect tells."""
+    return ("/dev/vdb", "/dev/vdc") if client.dialect.first_device else ("", "")
+
+
+def test_a_backend_that_is_dead_refuses_changes_at_once_and_leaves_all_as_it_was(start, client_of, var, rows):
+    client = client_of(start())
+    other = client.dialect.other_volume
+    assert client.attach().status == 200
+    before = [(row["volume_id"], row["state"], row["device"]) for row in rows()]
+    servers = var / client.dialect.name / "servers"
+    away = servers.rename(servers.with_name("away"))
+    for answer in (client.attach(volume=other), client.detach()):
+        assert answer.failure == ("serviceUnavailable", 503)
+        assert answer.headers["Retry-After"]
+    assert [(row["volume_id"], row["state"], row["device"]) for row in rows()] == before
+    assert client.list().attachments == [client.show().attachment] == [client.shown()]
+    away.rename(servers)
+    assert (client.attach(volume=other).status, client.detach().status) == (200, client.dialect.detach_status)
+
+
 def test_a_database_that_fails_is_503_and_nothing_of_it_is_told(start, tables, client_of):
     client = client_of(start())
     assert client.list().status == 200
@@ -129,44 +193,94 @@ def test_what_nobody_expected_is_500_and_only_the_log_tells_it(sample, client, m
     assert answer.headers["X-Openstack-Request-Id"] in caplog.text
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_with_reconcile_interval_the_filter_settles_by_itself_what_a_crash_left(
-    start, paste_file, client_of, tables, dialect, rows, monkeypatch, caplog
-):
-    reached, go_on = threading.Event(), threading.Event()
-    rests = []
+@pytest.fixture
+def leave(tables, dialect):
+    """Give ``leave()``: what a worker leaves that died in the middle of an attach, long ago."""
 
-    def rest(seconds):
-        rests.append(seconds)
-        if len(rests) > 1:
-            reached.set()
-            go_on.wait(PATIENCE)
-            raise SystemExit  # of this thread
+    def insert_row():
+        left = {
+            "volume_id": dialect.volume,
+            "exclusive_volume_id": dialect.volume,
+            "server_id": dialect.server,
+            "project_id": "demo",
+            "id": "5ea5ed00-1111-4222-8333-444444444444",
+            "state": "attaching",
+            "request_id": "req-of-the-dead",
+            "created_at": LONG_AGO,
+            "updated_at": LONG_AGO,
+        }
+        with tables() as connection:
+            connection.execute(insert(attachments).values(left))
 
-    monkeypatch.setattr(assembly.time, "sleep", rest)
+    return insert_row
+
+
+@pytest.fixture
+def by_itself(start, paste_file, client_of, backgrounds, monkeypatch, caplog):
+    """Give what reconciles by itself in an application that was asked for a list."""
     monkeypatch.setattr(RemoteComputeAPI, "server", lambda self, server_id: Server(server_id, "demo", "ACTIVE"))
     caplog.set_level(logging.INFO)
-    left = {
-        "volume_id": dialect.volume,
-        "exclusive_volume_id": dialect.volume,
-        "server_id": dialect.server,
-        "project_id": "demo",
-        "id": "5ea5ed00-1111-4222-8333-444444444444",
-        "state": "attaching",
-        "request_id": "req-of-the-dead",
-        "created_at": LONG_AGO,
-        "updated_at": LONG_AGO,
-    }
-    with tables() as connection:
-        connection.execute(insert(attachments).values(left))
     client = client_of(start(paste_file(reconcile_interval="7")))
-    assert rests == []  # the server may fork yet
+    assert backgrounds == []  # the server may fork yet
     assert client.list().status == 200
-    assert reached.wait(PATIENCE)
-    assert rests == [7, 7]
+    assert client.list().status == 200
+    (background,) = backgrounds
+    return background
+
+
+def test_with_reconcile_interval_the_filter_settles_by_itself_what_a_crash_left(by_itself, leave, rows, caplog):
+    leave()
+    by_itself.run_once()
     assert rows() == []
     assert "settled: detached, the row removed" in caplog.text
-    go_on.set()
-    for thread in threading.enumerate():
-        if thread.name == "os-volume-ext-reconcile":
-            thread.join(PATIENCE)
+    assert f"{by_itself.holder} reconciles; of all workers one at a time does, every 7 seconds" in caplog.text
+
+
+def test_while_another_worker_has_the_lease_the_filter_settles_nothing_by_itself(by_itself, leave, rows, tables):
+    leave()
+    with tables() as connection:
+        connection.execute(insert(leases).values(name="reconcile", holder="another", taken_at=utc_now()))
+    by_itself.run_once()
+    assert len(rows()) == 1
+    with tables() as connection:
+        connection.execute(update(leases).values(taken_at=LONG_AGO))
+    by_itself.run_once()
+    assert rows() == []
+
+
+def test_without_its_table_reconciling_by_itself_is_tried_again_and_that_is_told_once(
+    by_itself, leave, rows, tables, caplog
+):
+    leave()
+    with tables() as connection:
+        connection.exec_driver_sql("ALTER TABLE leases RENAME TO elsewhere")
+    for _ in range(3):
+        by_itself.run_once()
+    assert len(rows()) == 1
+    with tables() as connection:
+        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO leases")
+    by_itself.run_once()
+    assert rows() == []
+    told = [record.levelname for record in caplog.records if record.name == background.__name__]
+    assert told == ["WARNING", "INFO", "INFO"]  # trouble, who reconciles, no more trouble
+
+
+def test_without_reconcile_interval_nothing_reconciles_and_leases_are_not_looked_at(
+    start, client_of, backgrounds, tables
+):
+    statements = []
+
+    def note(connection, cursor, statement, *more):
+        statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        client = client_of(start())
+        assert (client.attach().status, client.list().status) == (200, 200)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert backgrounds == []
+    assert any("attachments" in statement for statement in statements)
+    assert [statement for statement in statements if "leases" in statement] == []
+    with tables() as connection:
+        assert connection.execute(select(leases)).all() == []

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
-from wsgi_service import TIMEOUT, WSGIService
+from waiting import TIMEOUT
+from wsgi_service import WSGIService
 
 CONF = """
 [DEFAULT]

@@ -5,16 +5,15 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import requests
+from waiting import TIMEOUT, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT = 60  # seconds for a start, a request, or whatever else is waited for
 VENV_TIMEOUT = 900  # seconds in which a virtualenv has to be made
 
 # waitress-serve would not do: the services read sys.argv.
@@ -49,14 +48,6 @@ def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
-
-
-def wait_until(true: Callable[[], bool]) -> bool:
-    """Ask again and again, for ``TIMEOUT`` seconds at most; return the last answer."""
-    deadline = time.monotonic() + TIMEOUT
-    while not (answer := true()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return answer
 
 
 @dataclass

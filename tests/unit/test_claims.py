@@ -228,7 +228,7 @@ def test_an_attach_that_failed_for_certain_puts_an_attached_row_back(claims, reg
     backend.error = AttachRefused("no")
     with pytest.raises(AttachRefused):
         claims.attach(claim, SLOT, SERVER, VOLUME)
-    assert registry.calls == [("confirm", claim.row, claim.row.device)]
+    assert registry.calls == [("put_back", claim.row)]
 
 
 @pytest.mark.parametrize("error", CERTAIN, ids=lambda error: type(error).__name__)
@@ -262,12 +262,6 @@ def test_a_row_that_changed_before_it_could_be_removed_is_left_alone(claims, res
     with pytest.raises(Unfinished):
         claims.attach(reserved, SLOT, SERVER, VOLUME)
     assert len(backend.calls) == 1
-
-
-def test_a_device_reserved_for_another_volume_is_left_unknown(claims, reserved, registry):
-    registry.answers["confirm"] = [Taken(), True]
-    assert claims.attach(reserved, SLOT, SERVER, VOLUME) == "/dev/vdb"
-    assert registry.calls == [("confirm", reserved.row, "/dev/vdb"), ("confirm", reserved.row, None)]
 
 
 # -- the deadline ----------------------------------------------------------------------------------
@@ -316,13 +310,13 @@ def test_detaching_gives_the_backend_an_empty_device_where_it_is_not_known(claim
 
 
 @pytest.mark.parametrize("error", [BackendUnavailable("down"), AttachRefused("no")], ids=lambda e: type(e).__name__)
-def test_a_detach_that_failed_for_certain_puts_the_row_back_with_its_device(claims, registry, backend, error):
+def test_a_detach_that_failed_for_certain_puts_the_row_back(claims, registry, backend, error):
     claim = claims.take(attachment(ATTACHED, "req-0", device="/dev/vdb"), DETACHING, "req-1")
     registry.calls.clear()
     backend.error = error
     with pytest.raises(type(error)):
         claims.detach(claim, SLOT, SERVER, must_not_be_asked)
-    assert registry.calls == [("confirm", claim.row, "/dev/vdb")]
+    assert registry.calls == [("put_back", claim.row)]
 
 
 def test_a_detach_that_failed_for_certain_after_a_take_over_leaves_the_row(claims, registry, backend):

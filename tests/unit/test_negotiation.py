@@ -133,3 +133,9 @@ def test_whatever_is_asked_for_the_answer_has_a_format_or_is_a_bad_request(query
         assert any(name in ("json", "xml", "format") for name, _ in query)
     else:
         assert chosen in (JSON, XML)
+
+
+def test_a_header_of_a_length_that_nobody_needs_is_not_looked_at():
+    beginning = "application/xml, text/"
+    assert choose([], None, beginning.ljust(4096, "x")) is XML
+    assert choose([], None, beginning.ljust(4097, "x")) is JSON

@@ -1,6 +1,8 @@
 """Backend calls: their time limit, their places, and what their exceptions become."""
 
 import logging
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -15,7 +17,7 @@ from os_volume_ext.backends.base import (
 )
 from os_volume_ext.operations import Operations, Overloaded
 
-PATIENCE = 10  # seconds after which a test gives up
+PATIENCE = 30  # seconds after which a test gives up
 
 
 class Died(BaseException):
@@ -204,3 +206,39 @@ def test_no_thread_is_started_before_a_call_is_made():
     operations = Operations(PATIENCE, 4)
     with operations.slot("req-1"):
         assert threading.active_count() == before
+
+
+def test_a_call_is_made_in_a_thread_that_is_called_by_the_request(operations):
+    with operations.slot("req-1") as slot:
+        assert slot.call(lambda: threading.current_thread().name) == "os-volume-ext-req-1"
+
+
+def test_where_there_can_be_no_more_threads_nothing_happened_and_nothing_happens_later(operations, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    called = []
+    with operations.slot("req-1") as slot:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(BackendUnavailable, match="no thread"):
+                slot.call(called.append, "refused")
+        slot.call(called.append, "made")
+    assert called == ["made"]
+
+
+def test_a_process_ends_while_a_call_hangs():
+    """As long as the call hung, the process would hang too."""
+    program = """if True:
+        import threading
+        from os_volume_ext.backends.base import OutcomeUnknown
+        from os_volume_ext.operations import Operations
+
+        with Operations(0.02, 1).slot("req-1") as slot:
+            try:
+                slot.call(threading.Event().wait)
+            except OutcomeUnknown:
+                print("given up")
+    """
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "given up\n", "")

@@ -124,6 +124,11 @@ def test_a_malformed_time_is_refused(text):
     assert refused([("changes-since", text)]) == MALFORMED
 
 
+@pytest.mark.parametrize("text", ["T" * 200_000 + " ", "2" + " " * 200_000, "1 T" * 70_000 + " 02:00"])
+def test_a_long_one_is_refused_without_going_back_over_it_again_and_again(text):
+    assert refused([("changes-since", text)]) == MALFORMED
+
+
 @pytest.mark.parametrize("text", ["2011-01-24", "20110124", "2011-W04-1"])
 def test_a_date_without_a_time_is_refused_for_that(text):
     assert refused([("changes-since", text)]) == "changes-since must have a time too, such as 2011-01-24T17:08Z."

@@ -154,7 +154,7 @@ def test_a_trailing_comma_is_named_with_its_line_and_column(body, at_comma, behi
 
 
 @pytest.mark.parametrize(
-    ("body", "place"),
+    ("body", "position"),
     [
         (b"", "line 1, column 1"),
         (b"  \n ", "line 2, column 2"),
@@ -170,8 +170,8 @@ def test_a_trailing_comma_is_named_with_its_line_and_column(body, at_comma, behi
         ("{}".encode("utf-16-le"), "line 1, column 2"),
     ],
 )
-def test_other_broken_json_is_named_with_its_line_and_column(body, place):
-    assert reason(read_json, body) == f"The body is not JSON: {place}."
+def test_other_broken_json_is_named_with_its_line_and_column(body, position):
+    assert reason(read_json, body) == f"The body is not JSON: {position}."
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
@@ -290,6 +290,15 @@ def test_xml_may_declare_utf_8_in_any_case(encoding):
 def test_xml_nested_too_deep_is_refused(count):
     assert reason(read_xml, b"<a>" * count).startswith("The body is not XML: line 1, column ")
     assert reason(read_xml, b"<a>" * count + b"</a>" * count).startswith("The body is not XML: line 1, column ")
+
+
+@pytest.mark.parametrize("count", [100, 101])
+def test_xml_has_at_most_a_hundred_attributes(count):
+    body = b"<a %s/>" % b" ".join(b'a%d="1"' % number for number in range(count))
+    if count == 100:
+        assert len(read_xml(body)["a"]) == count
+    else:
+        assert reason(read_xml, body) == "The body's XML has more than 100 attributes."
 
 
 # Both.

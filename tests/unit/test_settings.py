@@ -44,7 +44,7 @@ def test_what_is_not_given_has_the_default_that_the_design_says():
         max_attachments=None,
         operation_timeout=60,
         stale_after=180,
-        max_operations=64,
+        max_operations=8,
         reconcile_interval=0,
         metrics=False,
         notifications_transport_url=None,

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 from speakers import CommandLine, PythonClient
-from wsgi_service import ROOT, TIMEOUT, free_port
+from waiting import TIMEOUT
+from wsgi_service import ROOT, free_port
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 import requests
 from real_keystone import project
 from sample import CLI
-from wsgi_service import TIMEOUT, wait_until
+from waiting import TIMEOUT, wait_until
 
 FORBIDDEN, MISSING, UNAUTHORIZED = (403, "forbidden"), (404, "itemNotFound"), (401, "unauthorized")
 ON, OFF = "delay_auth_decision = true", "delay_auth_decision = false"

@@ -9,7 +9,7 @@ import pytest
 import requests
 from real_keystone import Keystone, People
 from real_nova import PLAIN, Nova, Surroundings
-from wsgi_service import TIMEOUT
+from waiting import TIMEOUT
 
 from os_volume_ext.backends.base import Volume
 from os_volume_ext.catalog.sql import SQLCatalog

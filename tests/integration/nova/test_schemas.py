@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from wsgi_service import ROOT, TIMEOUT, free_port
+from waiting import TIMEOUT
+from wsgi_service import ROOT, free_port
 
 from os_volume_ext import bodies, queries
 from os_volume_ext.faults import BadRequest

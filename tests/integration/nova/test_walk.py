@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from real_nova import PLAIN, Nova
+from waiting import TIMEOUT
 from walk import steps
-from wsgi_service import TIMEOUT
 
 # What differs between any two answers of Nova.
 REQUEST_ID = re.compile(rb"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -107,6 +107,12 @@ class TestServing:
         pieces = iter([b'{"volumeAttachment":', b' {"volumeId"', b": 9}}"])
         assert ask("POST", path, pieces)[0] == 200
 
+    @pytest.mark.parametrize("target", ["*", CYCLADES[0].lstrip("/")])
+    def test_what_is_no_path_is_a_bad_request(self, serve, ask, target):
+        serve()
+        assert ask("OPTIONS", target)[0] == 400
+        assert ask("GET", CYCLADES[0])[0] == 200
+
     def test_what_it_prints_can_be_pasted_into_a_shell(self, serve, tmp_path, free_port):
         if shutil.which("curl") is None:
             give_up("curl is not installed")

@@ -1,27 +1,14 @@
 """The first tables: attachments, and the volumes of the sql catalog."""
 
-from typing import Any
-
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import mysql
+
+from os_volume_ext.registry.migrations.portable import mariadb_options, moment
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
-
-# Not tables.UTCDateTime: a revision stays what it was, whatever becomes of the package.
-moment = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
-
-
-def mariadb_options(dialect: Any) -> dict[str, Any]:
-    """Return what has MariaDB and MySQL compare text as the others do: by letter case, accents, spaces at the end."""
-    if dialect.name not in ("mysql", "mariadb"):
-        return {}
-    collate = "utf8mb4_nopad_bin" if dialect.is_mariadb else "utf8mb4_0900_bin"
-    options = {"engine": "InnoDB", "charset": "utf8mb4", "collate": collate}
-    return {f"{dialect.name}_{name}": value for name, value in options.items()}
 
 
 def upgrade() -> None:

@@ -1,8 +1,7 @@
 """The databases that tests run on: SQLite files, and a PostgreSQL and a MariaDB where there are such servers."""
 
-import itertools
-import os
 import shutil
+import uuid
 from contextlib import ExitStack, contextmanager
 
 from absence import give_up
@@ -44,7 +43,6 @@ class Server:
         self._url = make_url(url)
         self._stack = stack
         self._engine = self._stay_connected(url, isolation_level="AUTOCOMMIT")
-        self._names = (f"os_volume_ext_{os.getpid()}_{number}" for number in itertools.count())
         self._rows = {}
         self._engines = {}
         self._free = []
@@ -52,7 +50,8 @@ class Server:
 
     @contextmanager
     def new(self, path=None):
-        name = next(self._names)
+        # Not by the process's number: another container's may be the same, or that of a run that left some behind.
+        name = f"os_volume_ext_{uuid.uuid4().hex}"
         self._execute(f"CREATE DATABASE {name}")
         try:
             yield self._url.set(database=name).render_as_string(hide_password=False)

@@ -1,0 +1,18 @@
+"""What revisions share to be the same on every database. Like them, it stays what it is: what differs is added."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+# Not tables.UTCDateTime: a revision stays what it was, whatever becomes of the package.
+moment = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+
+
+def mariadb_options(dialect: Any) -> dict[str, Any]:
+    """Return what has MariaDB and MySQL compare text as the others do: by letter case, accents, spaces at the end."""
+    if dialect.name not in ("mysql", "mariadb"):
+        return {}
+    collate = "utf8mb4_nopad_bin" if dialect.is_mariadb else "utf8mb4_0900_bin"
+    options = {"engine": "InnoDB", "charset": "utf8mb4", "collate": collate}
+    return {f"{dialect.name}_{name}": value for name, value in options.items()}

@@ -1,0 +1,118 @@
+"""The steps of attach, detach and reconcile, each with a name at which tests have something happen.
+
+There is nothing of this in the code itself, so it costs nothing there. A test that runs the protocol over a scripted
+backend names its steps here; a process that is to be killed is wrapped at all of its seams: each question to and
+change of registry, backend and catalog, each statement and COMMIT, the directory backend's own system calls, and the
+answer. What is new in the code at one of these seams is a step by itself.
+"""
+
+import functools
+import inspect
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from os_volume_ext.backends import directory
+from os_volume_ext.catalog.sql import SQLCatalog
+from os_volume_ext.registry.attachments import Registry
+from os_volume_ext.wsgi import WSGIApp
+
+Reached = Callable[[str], None]
+
+SEAMS = {Registry: "", directory.DirectoryBackend: "backend ", SQLCatalog: "catalog "}
+SYSTEM_CALLS = ("symlink", "unlink", "fsync")
+
+
+@contextmanager
+def step(reached: Reached, name: str) -> Iterator[None]:
+    """Call ``reached`` with ``before NAME`` and, unless what is done meanwhile raises, with ``after NAME``."""
+    reached(f"before {name}")
+    yield
+    reached(f"after {name}")
+
+
+class Failpoints:
+    """Notes each step of this process while it is watched, and kills it at one.
+
+    A step that is come to again has a number: ``before fsync``, ``before fsync 2``.
+    """
+
+    def __init__(self) -> None:
+        self._deadly: str | None = None
+        self._times: Counter[str] = Counter()
+        self.seen: list[str] = []
+
+    def watch(self, deadly: str) -> None:
+        """Note from now on. :param deadly: the step at which to die, "" for none."""
+        self._times.clear()
+        self.seen.clear()
+        self._deadly = deadly
+
+    def reached(self, step: str) -> None:
+        if self._deadly is None:
+            return
+        self._times[step] += 1
+        point = step if self._times[step] == 1 else f"{step} {self._times[step]}"
+        self.seen.append(point)
+        if point == self._deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def write(self, path: Path, **more: Any) -> None:
+        """Write down what was seen, and more: the file is there when all of it is."""
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text(json.dumps({"steps": self.seen, **more}))
+        unfinished.rename(path)
+
+
+def install(reached: Reached) -> None:
+    """Have ``reached`` called at every step of this process but the answer, and of those forked from it."""
+    for owner, prefix in SEAMS.items():
+        for name, method in inspect.getmembers(owner, inspect.isfunction):
+            if not name.startswith("_"):
+                setattr(owner, name, _stepping(method, prefix + name, reached))
+    calls = {name: _stepping(getattr(os, name), name, reached) for name in SYSTEM_CALLS}
+    directory.os = SimpleNamespace(**{**vars(os), **calls})  # type: ignore[attr-defined]
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def before(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        reached(f"before {statement.split()[0]}")
+
+    @event.listens_for(Engine, "after_cursor_execute")
+    def after(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        reached(f"after {statement.split()[0]}")
+
+    @event.listens_for(Engine, "commit")
+    def commit(connection: Any) -> None:
+        reached("before COMMIT")  # what comes after it is the step of the whole change
+
+
+def answering(app: WSGIApp, reached: Reached) -> WSGIApp:
+    """Make steps of the answer too: before it begins, and after all of it has been given to the server."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        def start(*arguments: Any) -> Any:
+            reached("before answer")
+            return start_response(*arguments)
+
+        yield from app(environ, start)
+        reached("after answer")
+
+    return answer
+
+
+def _stepping(function: Callable[..., Any], name: str, reached: Reached) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def stepping(*arguments: Any, **named: Any) -> Any:
+        with step(reached, name):
+            return function(*arguments, **named)
+
+    return stepping

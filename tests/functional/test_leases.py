@@ -1,0 +1,195 @@
+"""Leases: who has one, for how long, and that of several who want one at once exactly one gets it."""
+
+import datetime
+import multiprocessing
+import threading
+
+import pytest
+from databases import behind_their_backs
+from sqlalchemy import insert, select, update
+
+from os_volume_ext.registry.database import Database
+from os_volume_ext.registry.leases import Leases
+from os_volume_ext.registry.tables import leases as table
+from os_volume_ext.registry.tables import utc_now
+
+PATIENCE = 60  # seconds after which a test gives up
+LASTS = 1000  # seconds that no test takes
+NAMES = [f"lease-{number}" for number in range(25)]
+LONG_AGO = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+@pytest.fixture
+def leases(database):
+    return Leases(database)
+
+
+@pytest.fixture
+def row(database):
+    """Give ``row()``: holder and time of the one lease, and the database's time."""
+
+    def read():
+        with database.single() as connection:
+            return connection.execute(select(table.c.holder, table.c.taken_at, utc_now())).one()
+
+    return read
+
+
+@pytest.fixture
+def pass_time(database):
+    """Give ``pass_time(seconds)``; with less than none, the clock is set back."""
+
+    def move(seconds):
+        with database.write() as connection:
+            for row in connection.execute(select(table)).all():
+                moment = row.taken_at - datetime.timedelta(seconds=seconds)
+                connection.execute(update(table).where(table.c.name == row.name).values(taken_at=moment))
+
+    return move
+
+
+def test_a_lease_that_nobody_has_is_taken_by_the_first_who_wants_it(leases, row):
+    assert leases.take("work", "a", LASTS)
+    holder, taken_at, now = row()
+    assert holder == "a"
+    assert datetime.timedelta(0) <= now - taken_at < datetime.timedelta(seconds=LASTS)
+
+
+def test_nobody_else_gets_it_while_it_lasts(leases, pass_time, row):
+    leases.take("work", "a", LASTS)
+    pass_time(LASTS / 2)
+    before = row()[:2]
+    assert not leases.take("work", "b", LASTS)
+    assert row()[:2] == before
+
+
+def test_its_holder_renews_it_and_has_it_for_as_long_again(leases, pass_time):
+    leases.take("work", "a", LASTS)
+    for _ in range(3):
+        pass_time(LASTS * 0.7)
+        assert leases.take("work", "a", LASTS)
+    assert not leases.take("work", "b", LASTS)
+
+
+def test_when_it_has_run_out_another_takes_it_and_the_first_has_it_no_more(leases, pass_time, row):
+    leases.take("work", "a", LASTS)
+    pass_time(LASTS)
+    assert leases.take("work", "b", LASTS)
+    assert row().holder == "b"
+    assert not leases.take("work", "a", LASTS)
+
+
+def test_one_that_has_run_out_and_that_nobody_took_is_renewed(leases, pass_time):
+    leases.take("work", "a", LASTS)
+    pass_time(2 * LASTS)
+    assert leases.take("work", "a", LASTS)
+    assert not leases.take("work", "b", LASTS)
+
+
+def test_a_clock_that_is_set_back_does_not_make_it_last_until_then(leases, pass_time):
+    leases.take("work", "a", LASTS)
+    pass_time(-2 * LASTS)
+    assert leases.take("work", "b", LASTS)
+
+
+def test_clocks_that_differ_a_little_do_not_end_it(leases, pass_time):
+    """As the clocks of several database servers in one cluster do."""
+    leases.take("work", "a", LASTS)
+    pass_time(-5)
+    assert not leases.take("work", "b", LASTS)
+
+
+def test_leases_of_other_names_are_others(leases):
+    assert leases.take("work", "a", LASTS)
+    assert leases.take("other work", "b", LASTS)
+
+
+def test_to_take_one_leaves_others_as_they_are_though_they_look_the_same(leases, database):
+    with behind_their_backs(database) as connection:
+        dead = [{"name": name, "holder": "dead", "taken_at": LONG_AGO} for name in ("work", "other work")]
+        connection.execute(insert(table), dead)
+    assert leases.take("work", "a", LASTS)
+    with behind_their_backs(database) as connection:
+        other = select(table.c.holder, table.c.taken_at).where(table.c.name == "other work")
+        assert connection.execute(other).one() == ("dead", LONG_AGO)
+
+
+def test_who_comes_between_a_look_and_a_step_has_it(leases, database, monkeypatch):
+    """Another takes a lease that has run out after one has seen that it has."""
+    with behind_their_backs(database) as connection:
+        connection.execute(insert(table).values(name="work", holder="dead", taken_at=LONG_AGO))
+    single = database.single
+    opened = []
+
+    class Interrupted:
+        def __init__(self, connection):
+            self.connection = connection
+
+        def execute(self, statement, parameters):
+            if statement.is_update and len(opened) == 1:
+                assert Leases(database).take("work", "b", LASTS)
+            return self.connection.execute(statement, parameters)
+
+    class Single:
+        def __enter__(self):
+            self.context = single()
+            opened.append(self)
+            return Interrupted(self.context.__enter__())
+
+        def __exit__(self, *error):
+            return self.context.__exit__(*error)
+
+    monkeypatch.setattr(database, "single", Single)
+    assert not leases.take("work", "a", LASTS)
+
+
+def compete(url, holder, start):
+    """Try for each lease at the same moment as the others; return which were got."""
+    database = Database({"url": url})
+    got = []
+    for name in NAMES:
+        start.wait(PATIENCE)
+        if Leases(database).take(name, holder, LASTS):
+            got.append(name)
+    database.dispose()
+    return got
+
+
+def compete_in_process(url, holder, start, outcomes):
+    outcomes.put(compete(url, holder, start))
+
+
+@pytest.fixture(params=["new", "run out"])
+def wanted(request, database):
+    """Have the leases not yet be there, or have run out."""
+    if request.param == "run out":
+        with behind_their_backs(database) as connection:
+            dead = [{"name": name, "holder": "dead", "taken_at": LONG_AGO} for name in NAMES]
+            connection.execute(insert(table), dead)
+
+
+@pytest.mark.usefixtures("wanted")
+class TestAtOnce:
+    def test_of_several_threads_exactly_one_gets_each(self, url):
+        start, got = threading.Barrier(4), []
+        takers = [
+            threading.Thread(target=lambda holder=holder: got.extend(compete(url, holder, start))) for holder in "abcd"
+        ]
+        for taker in takers:
+            taker.start()
+        for taker in takers:
+            taker.join(PATIENCE)
+        assert sorted(got) == sorted(NAMES)
+
+    def test_of_several_processes_exactly_one_gets_each(self, url):
+        spawn = multiprocessing.get_context("spawn")
+        start, outcomes = spawn.Barrier(3), spawn.Queue()
+        takers = [
+            spawn.Process(target=compete_in_process, args=(url, holder, start, outcomes)) for holder in ("a", "b", "c")
+        ]
+        for taker in takers:
+            taker.start()
+        got = [name for _ in takers for name in outcomes.get(timeout=PATIENCE)]
+        for taker in takers:
+            taker.join(PATIENCE)
+        assert sorted(got) == sorted(NAMES)

@@ -1,0 +1,64 @@
+"""A compute API and its callers within one process: a WSGI environ each and no more, so also in forked children."""
+
+import json
+from collections.abc import Callable, Collection, Iterable
+from io import BytesIO
+from typing import Any
+
+from os_volume_ext.wsgi import WSGIApp
+
+IDENTITY = {
+    "HTTP_X_IDENTITY_STATUS": "Confirmed",
+    "HTTP_X_USER_ID": "user",
+    "HTTP_X_PROJECT_ID": "demo",
+    "HTTP_X_ROLES": "member,reader",
+    "keystone.token_info": {"token": {}},
+}
+"""What an auth filter leaves in the environ for a member of the project demo."""
+
+
+def compute_api(servers: Collection[str]) -> WSGIApp:
+    """Return a compute API that shows some servers, which are of the project demo."""
+
+    def show(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        server_id = environ["PATH_INFO"].rpartition("/")[2]
+        if server_id not in servers:
+            start_response("404 Not Found", [("Content-Length", "0")])
+            return [b""]
+        body = json.dumps({"server": {"id": server_id, "tenant_id": "demo", "status": "ACTIVE"}}).encode()
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    return show
+
+
+def collection(server_id: str) -> str:
+    """Return the path of a server's attachments."""
+    return f"/servers/{server_id}/os-volume_attachments"
+
+
+def ask(app: WSGIApp, method: str, path: str, document: Any = None) -> tuple[int, Any]:
+    """Ask as a member of the project demo; return the status and the document of the answer."""
+    body = json.dumps(document).encode() if document else b""
+    environ = {
+        "REQUEST_METHOD": method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "CONTENT_TYPE": "application/json",
+        "CONTENT_LENGTH": str(len(body)),
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        **IDENTITY,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": BytesIO(body),
+        "wsgi.errors": BytesIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    statuses: list[str] = []
+    answer = b"".join(app(environ, lambda status, headers, exc_info=None: statuses.append(status)))
+    return int(statuses[0].split()[0]), json.loads(answer) if answer else None
