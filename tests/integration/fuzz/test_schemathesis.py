@@ -1,0 +1,29 @@
+"""Schemathesis over ``docs/openapi.yaml``: what it makes of the document is answered as the document says."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import openapi
+from served import SECONDS, SEED, Sample
+
+HERE = Path(__file__).parent
+SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
+
+
+def test_what_schemathesis_asks_is_answered_as_the_document_says(fuzzed: Sample, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(SCHEMATHESIS, "--no-color", "--config-file", HERE / "schemathesis.toml", "run", openapi.PATH),
+            *("--url", fuzzed.url, "--seed", str(SEED), "--max-time", str(int(SECONDS / 2))),
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "SCHEMATHESIS_HOOKS": "schemathesis_hooks"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    print(done.stdout)
+    assert done.returncode == 0, f"FUZZ_SEED={SEED}"
+    fuzzed.check()
