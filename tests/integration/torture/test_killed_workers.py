@@ -1,0 +1,665 @@
+"""Workers and reconcile are killed, at each of their steps and at any moment, and nothing is lost.
+
+- no volume is ever in two servers;
+- no attachment that a caller was told of is lost, and none comes back that a caller was told is gone;
+- after reconcile registry and backend agree, and nothing is under way; reconcile once more changes nothing;
+- reconcile beside live traffic breaks nothing, and nobody is locked out for ever.
+
+The steps are those of ``failpoints``: a first run of each story tells which ones it has, and then somebody dies at each
+of them. In the stories time passes by making rows older in the database, while nobody is alive, so that no promise of
+timing is broken; under the traffic it is real time that passes.
+"""
+
+import contextlib
+import http.client
+import itertools
+import json
+import random
+import re
+import shutil
+import socket
+import threading
+import time
+import traceback
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import victim
+from inprocess import collection
+from sqlalchemy import Connection, delete, select, text, update
+from workers import PATIENCE, Server, Worker, Zygote, compute_api
+
+from os_volume_ext.backends.base import Volume
+from os_volume_ext.catalog.sql import SQLCatalog
+from os_volume_ext.reconcile import AGREES, UNDECIDED
+from os_volume_ext.registry.attachments import ATTACHED, REATTACHING
+from os_volume_ext.registry.database import Database
+from os_volume_ext.registry.tables import attachments as table
+from os_volume_ext.registry.tables import volumes as catalog
+
+DEATHS = 1000  # on each kind of database, in all
+AT_ANY_MOMENT = 400  # of these, at least
+KILLED = -9  # how a process ends then
+SERVERS = tuple(str(uuid.UUID(int=number)) for number in range(1134, 1142))
+VOLUMES = tuple(str(uuid.UUID(int=number)) for number in range(1, 401))
+HERE, THERE = SERVERS[:2]
+VOLUME, OTHER_VOLUME = VOLUMES[:2]
+READS = {"SELECT", "find", "get", "walk", "backend attached"}  # a reconcile with nothing to do has such steps only
+LONG = timedelta(hours=1)  # after which any row is stale
+WORKERS, CALLERS = 3, 12
+OPERATION_TIMEOUT, STALE_AFTER = 1, 5  # seconds, under the traffic
+
+# The server may still be at work on what a client had asked for that is dead.
+OTHERS_SESSIONS = {
+    "postgresql": "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    "mysql": "FROM information_schema.processlist WHERE db = database() AND id <> connection_id()",
+}
+
+
+def ask(
+    port: int, method: str, server: str, volume: str = "", document: Any = None, die_at: str | None = None
+) -> tuple[int, Any] | None:
+    """Send a request for a server's attachments, or one of them; return status and document, or None for no answer.
+
+    :param die_at: the step at which who answers is to die; "": no step, but the steps are written down.
+    """
+    headers = {"OpenStack-API-Version": "compute 2.85", "Content-Type": "application/json"}
+    if die_at is not None:
+        headers["X-Die-At"] = die_at
+    body = document and json.dumps({"volumeAttachment": document})
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request(method, f"{collection(server)}{volume and '/'}{volume}", body, headers)
+        response = connection.getresponse()
+        answer = response.read()
+    except (ConnectionError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    return response.status, json.loads(answer) if answer else None
+
+
+class House:
+    """A database, the backend's folder, who works on them, and what callers were told.
+
+    ``told`` has what a caller was told and has asked nothing against since: whether a volume is attached to a server.
+    ``lost`` has the disks that the backend has lost, and may lack until reconcile has run; callers see no difference.
+    ``worker`` is who answers; where there is none one is started, with ``max_attachments`` if the house is ``limited``.
+    ``steps`` are those of the operation that was last asked to write them down.
+    """
+
+    def __init__(self, folder: Path, url: str, servers: tuple[str, ...], deaths: Counter[str], **options: str) -> None:
+        """Make it. :param options: of the filter. :param deaths: where they are counted, by what died at which step."""
+        victim.prepare(folder, url, servers, VOLUMES)
+        self.folder = folder
+        self.servers = servers
+        self.deaths = deaths
+        self.told: dict[tuple[str, str], bool] = {}
+        self.lost: set[tuple[str, str]] = set()
+        self.worker: Worker | None = None
+        self.limited = False
+        self.steps: list[str] = []
+        self._database = Database({"url": url})
+        self._engine = self._database.connect()
+        self._witness = victim.Witness(folder)
+        listening = socket.create_server(("127.0.0.1", 0))
+        self._compute = Server(listening, compute_api(folder))
+        threading.Thread(target=self._compute.serve_forever, daemon=True).start()
+        own = {
+            "dialect": "openstack",
+            "compute.url": f"http://127.0.0.1:{listening.getsockname()[1]}",
+            "compute.token": "token",
+        }
+        self.zygote = Zygote(folder, **{**victim.options(folder, url), **own, **options})
+
+    def end(self) -> None:
+        self.zygote.end()
+        self._compute.shutdown()
+        self._compute.server_close()
+        self._engine.dispose()
+        self._database.dispose()
+
+    # -- what callers and operators do -----------------------------------------------------------------------
+
+    def attach(self, volume: str = VOLUME, server: str = HERE, die_at: str | None = None, **more: Any) -> None:
+        self.told.pop((volume, server), None)
+        document = {"volumeId": volume, **more}
+        if self._request("attach", "POST", server, "", document, die_at) == 200:
+            self.told[volume, server] = True
+
+    def detach(self, volume: str = VOLUME, server: str = HERE, die_at: str | None = None) -> None:
+        self.told.pop((volume, server), None)
+        if self._request("detach", "DELETE", server, volume, None, die_at) == 202:
+            self.told[volume, server] = False
+
+    def update(self, volume: str = VOLUME, server: str = HERE, die_at: str | None = None) -> None:
+        document = {"volumeId": volume, "delete_on_termination": True}
+        self._request("update", "PUT", server, volume, document, die_at)
+
+    def show(self, volume: str = VOLUME, server: str = HERE) -> int | None:
+        return self._request("show", "GET", server, volume)
+
+    def reconcile(self, die_at: str, everything: bool = True) -> None:
+        worker = self.zygote.fork("reconcile", everything=everything, deadly=die_at)
+        if die_at:
+            self._bury(worker, f"{'reconcile --all' if everything else 'reconcile'}: {die_at}")
+            return
+        assert worker.wait() == 0, self.log()
+        self.steps = self._written(worker)["steps"]
+
+    def _request(
+        self, what: str, method: str, server: str, volume: str, document: Any = None, die_at: str | None = None
+    ) -> int | None:
+        if self.worker is None:
+            self.worker = self.zygote.fork("serve", limited=self.limited)
+        answer = ask(self.zygote.port, method, server, volume, document, die_at)
+        if die_at:
+            worker, self.worker = self.worker, None
+            self._bury(worker, f"{what}: {die_at}")
+        elif die_at is not None:
+            self.steps = self._written(self.worker)["steps"]
+        return answer and answer[0]
+
+    def _bury(self, worker: Worker, what: str) -> None:
+        assert worker.wait() == KILLED, self.log()
+        self.deaths[what] += 1
+
+    # -- what happens ----------------------------------------------------------------------------------------
+
+    def delete_server(self, server: str = HERE) -> None:
+        shutil.rmtree(self.folder / "backend" / "servers" / server)
+        self._forget(server)
+
+    def lose_disk(self, volume: str = VOLUME, server: str = HERE) -> None:
+        """Take a disk away behind everyone's back."""
+        (link,) = (link for link in self._links(server) if link.readlink().name == volume)
+        link.unlink()
+        self.lost.add((volume, server))
+
+    def move_disk(self, server: str = HERE) -> None:
+        """Give a disk another device behind everyone's back."""
+        (link,) = self._links(server)
+        link.rename(link.with_name("vdz"))
+
+    def swap_disks(self, server: str = HERE) -> None:
+        """Have two disks change places behind everyone's back."""
+        one, other = self._links(server)
+        volumes = one.readlink(), other.readlink()
+        for link, volume in zip((other, one), volumes, strict=True):
+            link.unlink()
+            link.symlink_to(volume)
+
+    def pass_time(self) -> None:
+        """Make every row stale that is under way; nobody is alive."""
+        self.kill_idle()
+        self.wait_for_sessions()
+        with self.connection() as connection:
+            for row in connection.execute(select(table)).all():
+                here = (table.c.volume_id == row.volume_id) & (table.c.server_id == row.server_id)
+                connection.execute(update(table).where(here).values(updated_at=row.updated_at - LONG))
+
+    def reset(self) -> None:
+        """Let it be as it was when it was made; nothing is under way."""
+        self.told.clear()
+        self.lost.clear()
+        servers = self.folder / "backend" / "servers"
+        for folder in (self.folder / "witness", *(servers / server for server in self.servers)):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        with self.connection() as connection:
+            connection.execute(delete(table))
+            known = set(connection.execute(select(catalog.c.id)).scalars())
+        for volume in {VOLUME, OTHER_VOLUME} - known:
+            SQLCatalog({}, self._database).create(Volume(volume, "demo"))
+        self._database.dispose()  # it is no session of ours that is waited for
+
+    def kill_idle(self) -> None:
+        """Have nobody alive."""
+        worker, self.worker = self.worker, None
+        if worker:
+            worker.kill()
+            self._bury(worker, "idle")
+
+    def _forget(self, server: str) -> None:
+        self.told = {(volume, each): there for (volume, each), there in self.told.items() if each != server}
+        for mark in (self.folder / "witness").iterdir():
+            if mark.is_symlink() and mark.readlink().name == server:
+                mark.unlink()
+
+    # -- what is seen ----------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Connection]:
+        with self._engine.begin() as connection:
+            yield connection
+        if self._engine.name == "sqlite":
+            self._engine.dispose()  # whoever opens the file next is the first after a death
+
+    def rows(self) -> dict[tuple[str, str], Any]:
+        """Return all of each row, by volume and server."""
+        with self.connection() as connection:
+            return {(row.volume_id, row.server_id): row for row in connection.execute(select(table))}
+
+    def disks(self) -> set[tuple[str, str]]:
+        """Return each disk's volume and server."""
+        return victim.disks(self.folder)
+
+    def has_disk(self, volume: str, server: str) -> bool:
+        """Say whether there is such a disk, while others come and go."""
+        for link in self._links(server):
+            with contextlib.suppress(FileNotFoundError):
+                if link.readlink().name == volume:
+                    return True
+        return False
+
+    def _links(self, server: str) -> list[Path]:
+        return list((self.folder / "backend" / "servers" / server).glob("vd*"))
+
+    def is_known(self, volume: str = VOLUME) -> bool:
+        with self.connection() as connection:
+            return bool(connection.execute(select(catalog.c.id).where(catalog.c.id == volume)).all())
+
+    def wait_for_sessions(self) -> None:
+        """Wait until the database server has done with all who are dead."""
+        theirs = OTHERS_SESSIONS.get(self._engine.name)
+        deadline = time.monotonic() + PATIENCE
+        while theirs:
+            with self.connection() as connection:
+                if not connection.execute(text(f"SELECT count(*) {theirs}")).scalar_one():
+                    return
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+
+    def _written(self, worker: Worker) -> Any:
+        """Return what a worker wrote down."""
+        path = self.zygote.told(worker)
+        deadline = time.monotonic() + PATIENCE
+        while not path.exists():
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.002)
+        written = json.loads(path.read_text())
+        path.unlink()
+        return written
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()[-5000:]
+
+    # -- what has to be so -----------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """See that all is as callers were told, at any moment."""
+        assert self._witness.seen == []
+        rows, disks = self.rows(), self.disks()
+        assert len({volume for volume, _ in disks}) == len(disks), disks
+        for each, there in self.told.items():
+            assert (each in disks) == there or each in self.lost, each
+            assert (each in rows) == there, each
+            assert not there or rows[each].state in (ATTACHED, REATTACHING), rows[each]
+
+    def settle(self) -> None:
+        """Start a worker that reconciles; see that registry and backend agree then, and that once more is too much."""
+        self.worker = self.zygote.fork("serve", limited=self.limited, reconciled=True)
+        written = self._written(self.worker)
+        first, second = written["findings"]
+        assert not [finding for finding in first if finding[0] == UNDECIDED]
+        assert not [finding for finding in second if finding[0] != AGREES]
+        assert {re.fullmatch(r"(?:before|after) (.+?)(?: \d+)?", step)[1] for step in written["steps"]} <= READS
+        self.lost.clear()
+        self.look()
+        rows = self.rows()
+        assert {row.state for row in rows.values()} <= {ATTACHED}
+        assert rows.keys() == self.disks()
+
+    def go_on(self) -> None:
+        """See that nobody is locked out: what is attached is shown and can be detached, and attached again."""
+        for volume, server in self.rows():
+            assert self.show(volume, server) == 200
+            self.detach(volume, server)
+            assert self.told[volume, server] is False
+        if self.is_known():
+            server = next(each for each in self.servers if (self.folder / "backend" / "servers" / each).is_dir())
+            self.attach(server=server)
+            assert self.told[VOLUME, server]
+            self.detach(server=server)
+            assert self.told[VOLUME, server] is False
+        self.look()
+
+
+@contextlib.contextmanager
+def living(place: Any, folder: Path, servers: tuple[str, ...], deaths: Counter[str], **options: str) -> Iterator[House]:
+    with place.new(folder / "registry.db") as url:
+        house = House(folder, url, servers, deaths, **options)
+        try:
+            yield house
+        finally:
+            house.end()
+
+
+@pytest.fixture(scope="module")
+def deaths(place: Any) -> Iterator[Counter[str]]:
+    """Give the count of deaths on a kind of database; with ``-s`` it is shown."""
+    deaths: Counter[str] = Counter()
+    yield deaths
+    print(f"\n{deaths.total()} deaths:", *(f"{count:5} {what}" for what, count in sorted(deaths.items())), sep="\n")
+
+
+@pytest.fixture(scope="module")
+def house(place: Any, deaths: Counter[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Give one house to all stories; each begins by resetting it."""
+    with living(place, tmp_path_factory.mktemp("killed"), (HERE, THERE), deaths) as house:
+        yield house
+
+
+# -- at each step ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Story:
+    """What was before, and at which operation somebody dies then.
+
+    ``core``: steps that the operation has for certain. ``limited``: whether there is ``max_attachments``, with which
+    the reserve is a transaction of several statements. ``goes``: whether the volume is to be deleted in the end.
+    """
+
+    operation: Callable[..., Any]
+    given: tuple[Callable[[House], Any], ...] = ()
+    core: tuple[str, ...] = ()
+    limited: bool = False
+    goes: bool = False
+
+
+RESERVE = ("before reserve", "after INSERT", "after reserve")
+ATTACH = ("before backend attach", "before symlink", "after symlink", "after fsync 2", "after backend attach")
+CONFIRM = ("before confirm", "before UPDATE", "after UPDATE", "after confirm")
+TAKE_DEVICE = ("after UPDATE 2", "after UPDATE 3", "before COMMIT")
+CLAIM = ("before claim", "after UPDATE", "after claim")
+DETACH = ("before backend detach", "before unlink", "after unlink", "after fsync", "after backend detach")
+REMOVE = ("before remove", "before DELETE", "after DELETE", "after remove")
+ANSWER = ("before answer", "after answer")
+GONE = ("before catalog delete", "after catalog delete")
+
+attach, detach, reconcile = House.attach, House.detach, House.reconcile
+unfinished = partial(reconcile, everything=False)
+long_ago = House.pass_time
+to_be_deleted = partial(attach, delete_on_termination=True)
+
+STORIES = {
+    "attach": Story(attach, core=(*RESERVE, *ATTACH, *CONFIRM, *ANSWER)),
+    "attach at a device": Story(partial(attach, device="/dev/vdk"), core=(*RESERVE, *ATTACH, *CONFIRM, *ANSWER)),
+    "attach where there is a limit": Story(
+        attach,
+        (partial(attach, volume=OTHER_VOLUME),),
+        ("before COMMIT", *RESERVE, *ATTACH, *CONFIRM, *ANSWER),
+        limited=True,
+    ),
+    "attach at the device of a disk that is gone": Story(
+        attach,
+        (partial(attach, volume=OTHER_VOLUME), partial(House.lose_disk, volume=OTHER_VOLUME)),
+        (*RESERVE, *ATTACH, *CONFIRM, *TAKE_DEVICE, *ANSWER),
+    ),
+    "attach from a deleted server": Story(
+        partial(attach, server=THERE),
+        (attach, House.delete_server),
+        ("after in_the_way", "before backend attached", *CLAIM, "after move", "before COMMIT", *ATTACH, *CONFIRM),
+    ),
+    "attach from a deleted server where there is a limit": Story(
+        partial(attach, server=THERE),
+        (partial(attach, volume=OTHER_VOLUME, server=THERE), attach, House.delete_server),
+        ("after in_the_way", "before backend attached", *CLAIM, "after move", "before COMMIT", *ATTACH, *CONFIRM),
+        limited=True,
+    ),
+    "attach from a deleted server where somebody died attaching": Story(
+        partial(attach, server=THERE),
+        (partial(attach, die_at="after symlink"), House.delete_server, long_ago),
+        ("after in_the_way", *CLAIM, "after move", *ATTACH, *CONFIRM),
+    ),
+    "attach where somebody died attaching": Story(
+        attach,
+        (partial(attach, die_at="after symlink"), long_ago),
+        ("after in_the_way", *CLAIM, "before describe", "after describe", "after backend attach", *CONFIRM, *ANSWER),
+    ),
+    "update": Story(House.update, (attach,), ("before describe", "after UPDATE", "after describe", *ANSWER)),
+    "detach": Story(detach, (attach,), (*CLAIM, *DETACH, *REMOVE, *ANSWER)),
+    "detach where somebody died detaching": Story(
+        detach, (attach, partial(detach, die_at="before backend detach"), long_ago), (*CLAIM, *DETACH, *REMOVE, *ANSWER)
+    ),
+    "detach where somebody died attaching": Story(
+        detach, (partial(attach, die_at="before confirm"), long_ago), (*CLAIM, *DETACH, *REMOVE, *ANSWER)
+    ),
+    "detach from a deleted server": Story(
+        detach, (attach, House.delete_server), (*CLAIM, "before backend detach", *REMOVE, *ANSWER)
+    ),
+    **{
+        f"reconcile after a death in attach {step}": Story(
+            unfinished, (partial(attach, die_at=step), long_ago), (*CLAIM, "after backend attached", *core)
+        )
+        for step, core in {
+            "after reserve": (*DETACH[:1], *REMOVE),
+            "after symlink": ("after backend attach", *CONFIRM),
+            "before confirm": ("after backend attach", *CONFIRM),
+        }.items()
+    },
+    **{
+        f"reconcile after a death in detach {step}": Story(
+            unfinished,
+            (attach, partial(detach, die_at=step), long_ago),
+            (*CLAIM, "after backend attached", *core, *REMOVE),
+        )
+        for step, core in {
+            "before backend detach": DETACH,
+            "after unlink": ("after backend detach",),
+            "before remove": ("after backend detach",),
+        }.items()
+    },
+    "reconcile after a death in a detach from a server that was then deleted": Story(
+        unfinished,
+        (to_be_deleted, partial(detach, die_at="after claim"), House.delete_server, long_ago),
+        (*CLAIM, "before backend attached", "before backend detach", *GONE, *REMOVE),
+        goes=True,
+    ),
+    "reconcile --all where a disk is gone": Story(
+        reconcile,
+        (attach, House.lose_disk),
+        (*CLAIM, "after backend attached", "before backend attach", "after symlink", *CONFIRM),
+    ),
+    **{
+        f"reconcile after a death in reconcile --all {step}, where a disk is gone": Story(
+            unfinished,
+            (attach, House.lose_disk, partial(reconcile, die_at=step), long_ago),
+            (*CLAIM, "after backend attached", "before backend attach", *CONFIRM),
+        )
+        for step in ("after claim", "after symlink", "before confirm")
+    },
+    "reconcile --all where a disk is elsewhere": Story(
+        reconcile, (attach, House.move_disk), ("after backend attached", *CONFIRM)
+    ),
+    "reconcile --all where two disks have changed places": Story(
+        reconcile,
+        (attach, partial(attach, volume=OTHER_VOLUME), House.swap_disks),
+        ("after backend attached", *CONFIRM, *TAKE_DEVICE),
+    ),
+    "reconcile --all where a server is gone": Story(
+        reconcile, (attach, House.delete_server), (*CLAIM, "before backend attached", "before backend detach", *REMOVE)
+    ),
+    "reconcile --all where a volume goes with its server": Story(
+        reconcile,
+        (to_be_deleted, House.delete_server),
+        (*CLAIM, "before backend attached", "before backend detach", *GONE, *REMOVE),
+        goes=True,
+    ),
+}
+
+
+def begin(house: House, story: Story) -> None:
+    house.reset()
+    for event in story.given:
+        event(house)
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_whoever_dies_at_whichever_step_nothing_is_lost(house: House, times: int, name: str) -> None:
+    story = STORIES[name]
+    house.kill_idle()
+    house.limited = story.limited
+    begin(house, story)
+    story.operation(house, die_at="")
+    steps = house.steps
+    assert set(story.core) <= set(steps)
+    # Between one "before" and another, and one "after" and another, nothing happens.
+    moments = [list(names) for _, names in itertools.groupby(steps, lambda step: step.split()[0])]
+    for number, names in itertools.product(range(times), moments):
+        step = names[number % len(names)]
+        begin(house, story)
+        story.operation(house, die_at=step)
+        house.look()
+        house.pass_time()
+        house.settle()
+        assert house.is_known() != story.goes
+        house.go_on()
+
+
+# -- at any moment -----------------------------------------------------------------------------------------------
+
+
+class Caller(threading.Thread):
+    """Attaches, shows and detaches, as fast as it is answered, and remembers what it was told.
+
+    ``attached`` has the server of each volume of its own that it was told is attached, and has not asked to detach;
+    ``unknown`` the servers of those of which it was told nothing. Of volumes that others use too it remembers nothing.
+    """
+
+    def __init__(self, house: House, own: tuple[str, ...], shared: tuple[str, ...]) -> None:
+        super().__init__(daemon=True)
+        self.attached: dict[str, str] = {}
+        self.unknown: dict[str, set[str]] = {}
+        self.answers: Counter[str] = Counter()
+        self.broken: list[str] = []
+        self.is_over = threading.Event()
+        self._house = house
+        self._own = own
+        self._shared = shared
+
+    def run(self) -> None:
+        while not self.is_over.is_set():
+            try:
+                self._act()
+            except Exception:
+                self.broken.append(traceback.format_exc())
+                return
+
+    def _act(self) -> None:
+        choice = random.random()
+        if choice < 0.1:
+            self._contend(random.choice(self._shared), random.choice((HERE, THERE)))
+        elif self.attached and (choice < 0.5 or len(self.attached) > 3):
+            volume = random.choice(list(self.attached))
+            (self._show if choice < 0.35 else self._detach)(volume, self.attached[volume])
+        elif self.unknown and choice < 0.85:
+            volume = random.choice(list(self.unknown))
+            server = random.choice(list(self.unknown[volume]))
+            (self._resolve if choice < 0.65 else self._attach)(volume, server)
+        else:
+            self._attach(random.choice(self._own), random.choice(SERVERS))
+
+    def _show(self, volume: str, server: str) -> None:
+        status = self._ask("show", volume, server, {200, 503})
+        if status == 200:
+            assert self._house.has_disk(volume, server)
+
+    def _detach(self, volume: str, server: str) -> None:
+        del self.attached[volume]
+        if self._ask("detach", volume, server, {202, 503}) != 202:
+            self.unknown[volume] = {server}
+            return
+        assert not self._house.has_disk(volume, server)
+        self._ask("show", volume, server, {404, 503})
+
+    def _resolve(self, volume: str, server: str) -> None:
+        """Detach what may be attached there."""
+        status = self._ask("detach", volume, server, {202, 404, 409, 503})
+        if status == 202:
+            del self.unknown[volume]
+        elif status == 404:
+            self.unknown[volume].discard(server)
+            if not self.unknown[volume]:
+                del self.unknown[volume]
+
+    def _attach(self, volume: str, server: str) -> None:
+        if volume in self.attached:
+            return
+        status = self._ask("attach", volume, server, {200, 400, 403, 409, 503})
+        if status == 200:
+            self.attached[volume] = server
+            self.unknown.pop(volume, None)
+        elif status in (None, 503):
+            self.unknown.setdefault(volume, set()).add(server)
+
+    def _contend(self, volume: str, server: str) -> None:
+        self._ask("attach", volume, server, {200, 400, 403, 409, 503})
+        self._ask("detach", volume, server, {202, 404, 409, 503})
+
+    def _ask(self, what: str, volume: str, server: str, may_be: set[int]) -> int | None:
+        port = self._house.zygote.port
+        if what == "attach":
+            answer = ask(port, "POST", server, "", {"volumeId": volume})
+        else:
+            answer = ask(port, {"show": "GET", "detach": "DELETE"}[what], server, volume)
+        self.answers[f"{what}: {answer and answer[0]}"] += 1
+        assert answer is None or answer[0] in may_be, (what, volume, server, answer)
+        return answer and answer[0]
+
+
+def test_whoever_is_killed_under_traffic_nothing_is_lost(
+    place: Any, deaths: Counter[str], times: int, tmp_path: Path
+) -> None:
+    hurried = {"operation_timeout": str(OPERATION_TIMEOUT), "stale_after": str(STALE_AFTER), "reconcile_interval": "1"}
+    shared, own = VOLUMES[:3], VOLUMES[3:]
+    with living(place, tmp_path, SERVERS, deaths, **hurried) as house:
+        callers = [Caller(house, own[number::CALLERS], shared) for number in range(CALLERS)]
+        crew = {
+            **{
+                f"worker {number}": partial(house.zygote.fork, "serve", limited=number > 0) for number in range(WORKERS)
+            },
+            "reconcile --all": partial(house.zygote.fork, "reconcile_forever"),
+        }
+        at_work = {name: start() for name, start in crew.items()}
+        for caller in callers:
+            caller.start()
+        most = max(DEATHS * times, deaths.total() + AT_ANY_MOMENT * times)
+        while deaths.total() < most and all(caller.is_alive() for caller in callers):
+            time.sleep(random.uniform(0, 0.06))
+            name = random.choice(list(crew))
+            kill(house, name, at_work[name])
+            at_work[name] = crew[name]()
+        for caller in callers:
+            caller.is_over.set()
+        for caller in callers:
+            caller.join()
+        for name, worker in at_work.items():
+            kill(house, name, worker)
+        answers = sum((caller.answers for caller in callers), Counter())
+        print(
+            f"\n{answers.total()} answers:", *(f"{count:5} {what}" for what, count in sorted(answers.items())), sep="\n"
+        )
+        assert [broken for caller in callers for broken in caller.broken] == []
+        assert {"attach: 200", "show: 200", "detach: 202", "attach: None", "detach: None"} <= answers.keys()
+        house.told = {each: True for caller in callers for each in caller.attached.items()}
+        house.look()
+        house.wait_for_sessions()
+        time.sleep(STALE_AFTER + 1)
+        house.settle()
+        house.go_on()
+        assert deaths.total() >= DEATHS * times
+
+
+def kill(house: House, name: str, worker: Worker) -> None:
+    worker.kill()
+    assert worker.wait() == KILLED, house.log()
+    house.deaths[f"{name.rstrip('0123456789 ')}: any moment"] += 1

@@ -1,0 +1,116 @@
+"""Many workers on few volumes: there is one order of events in which all is true that they were told."""
+
+import logging
+import multiprocessing
+import pickle
+import random
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import chain
+
+import inprocess
+import victim
+from history import KINDS, Request, refusal
+from sqlalchemy.engine import make_url
+
+from os_volume_ext.assembly import assemble
+from os_volume_ext.reconcile import AGREES
+from os_volume_ext.registry.attachments import ATTACHED
+from os_volume_ext.settings import Settings
+
+REQUESTS = 20_000
+PROCESSES = 4
+THREADS = 8
+# Who waits for SQLite's lock asks for it now and then, and the lucky get it: of 32, some wait for seconds already, and
+# after BUSY_TIMEOUT, which is ten, the answer is a 503. Fewer are as much of a crowd before that one lock.
+THREADS_ON_SQLITE = 3
+OPERATIONS = {"attach": ("POST", 40), "detach": ("DELETE", 40), "show": ("GET", 12), "list": ("GET", 8)}
+PATIENCE = 60  # seconds in which all processes have to be ready
+
+
+def work(folder, url, number, threads, requests, ready):
+    """Be one of the processes: ask in some threads, so often in each, and leave a file of what was told."""
+    sys.setswitchinterval(0.0002)  # seconds; the longer a thread has its turn, the fewer are the orders of events
+    logging.basicConfig(filename=folder / "log", level=logging.WARNING)  # nothing here is worth one
+    victim.Witness(folder).watch()
+    app = victim.make_app(victim.options(folder, url))
+    chances = [random.Random(f"{number} {thread}") for thread in range(threads)]
+    ready.wait(PATIENCE)
+    with ThreadPoolExecutor(threads) as pool:
+        told = list(pool.map(lambda chance: [ask(app, chance) for _ in range(requests)], chances))
+    told_by(folder, number).write_bytes(pickle.dumps(list(chain.from_iterable(told))))
+
+
+def told_by(folder, number):
+    """Return the file that a process leaves."""
+    return folder / f"told-{number}"
+
+
+def ask(app, chance):
+    """Ask for anything; return the request with what was told."""
+    [operation] = chance.choices(list(OPERATIONS), [weight for _, weight in OPERATIONS.values()])
+    method, _ = OPERATIONS[operation]
+    server, volume = chance.choice(victim.SERVERS), chance.choice(victim.VOLUMES)
+    path = inprocess.collection(server) + (f"/{volume}" if operation in ("detach", "show") else "")
+    document = {"volumeAttachment": {"volumeId": volume}} if operation == "attach" else None
+    start = time.monotonic_ns()
+    status, answer = inprocess.ask(app, method, path, document)
+    end = time.monotonic_ns()
+    if status >= 400:
+        [fault] = answer.values()
+        return Request(start, end, operation, volume, server, status, fault["message"])
+    if operation == "list":
+        volumes = frozenset(str(each["volumeId"]) for each in answer["volumeAttachments"])
+        return Request(start, end, operation, "", server, status, volumes)
+    return Request(start, end, operation, volume, server, status)
+
+
+def hammer(folder, url, requests):
+    """Let all processes ask at once, so often in all; return what they were told."""
+    threads = THREADS_ON_SQLITE if make_url(url).get_backend_name() == "sqlite" else THREADS
+    each = -(-requests // (PROCESSES * threads))
+    context = multiprocessing.get_context("spawn")
+    ready = context.Barrier(PROCESSES)
+    processes = [
+        context.Process(target=work, args=(folder, url, number, threads, each, ready)) for number in range(PROCESSES)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * PROCESSES
+    return [told for number in range(PROCESSES) for told in pickle.loads(told_by(folder, number).read_bytes())]
+
+
+def unaged(row):
+    return replace(row, age=0)
+
+
+def test_all_that_many_workers_are_told_is_true_in_one_order_of_events(place, tmp_path, times):
+    with place.new(tmp_path / "registry.sqlite") as url:
+        victim.prepare(tmp_path, url)
+        told = hammer(tmp_path, url, REQUESTS * times)
+        assert victim.Witness(tmp_path).seen == []
+        assert (tmp_path / "log").read_text() == ""
+        counts = Counter((each.operation, each.status) for each in told)
+        print(len(told), "requests:", counts)
+        assert set(counts) == KINDS
+        for volume in victim.VOLUMES:
+            refused = refusal(told, volume)
+            assert refused is None, refused
+        assert_agreement(tmp_path, url)
+
+
+def assert_agreement(folder, url):
+    """Registry and backend say the same, and reconcile leaves all as it is."""
+    assembly = assemble(Settings.parse(victim.options(folder, url)))
+    rows = assembly.registry.find()
+    assert {row.state for row in rows} <= {ATTACHED}
+    assert {(row.volume_id, row.server_id) for row in rows} == victim.disks(folder)
+    findings = list(assembly.reconciler().everything())
+    assert [(each.outcome, each.what) for each in findings] == [(AGREES, "attached")] * len(rows)
+    assert list(map(unaged, assembly.registry.find())) == list(map(unaged, rows))
+    assembly.database.dispose()

@@ -1,0 +1,113 @@
+"""What is tortured: the filter in front of a small compute API, with few servers and volumes, and a witness.
+
+The directory backend's folders say where each disk is, but not whether it was in two servers for a moment. So
+in the processes that attach, the witness puts a mark beside each volume before it goes into a server, and takes
+it away after it has come out; a mark that is there already, of another server, is what must never be.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from inprocess import compute_api
+
+from os_volume_ext.backends.base import BackendError, OutcomeUnknown, Server, Volume
+from os_volume_ext.backends.directory import DirectoryBackend
+from os_volume_ext.catalog.sql import SQLCatalog
+from os_volume_ext.filter import make_filter
+from os_volume_ext.registry import schema
+from os_volume_ext.registry.database import Database
+from os_volume_ext.wsgi import WSGIApp
+
+SERVERS = ("1134", "1135", "1136")
+VOLUMES = tuple(str(number) for number in range(1, 9))
+
+
+def options(folder: Path, url: str) -> dict[str, str]:
+    """Return the filter's options for a database and a backend below a folder."""
+    return {
+        "dialect": "cyclades",
+        "database.url": url,
+        "backend": "directory",
+        "backend.root": str(folder / "backend"),
+    }
+
+
+def prepare(folder: Path, url: str, servers: Iterable[str] = SERVERS, volumes: Iterable[str] = VOLUMES) -> None:
+    """Make the tables, the volumes and the servers' folders."""
+    database = Database({"url": url})
+    schema.upgrade(database)
+    for volume_id in volumes:
+        SQLCatalog({}, database).create(Volume(volume_id, "demo"))
+    database.dispose()
+    (folder / "backend" / "volumes").mkdir(parents=True)
+    (folder / "witness").mkdir()
+    for server_id in servers:
+        (folder / "backend" / "servers" / server_id).mkdir(parents=True)
+
+
+def make_app(options: Mapping[str, str]) -> WSGIApp:
+    """Return the application; it believes the identity that ``inprocess.ask`` gives."""
+    return make_filter(compute_api(SERVERS), **options)
+
+
+def disks(folder: Path) -> set[tuple[str, str]]:
+    """Return ``(volume, server)`` of each disk that is in a server."""
+    links = (folder / "backend" / "servers").glob("*/vd*")
+    return {(link.readlink().name, link.parent.name) for link in links}
+
+
+class Witness:
+    """Sees in which server each disk is, over all processes that ``watch`` in the same folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """:param folder: the one that was prepared."""
+        self._folder = folder / "witness"
+
+    @property
+    def seen(self) -> list[str]:
+        """What must never be, and was."""
+        log = self._folder / "seen"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def watch(self) -> None:
+        """Watch all that the directory backend does in this process, and in those forked from it."""
+        attach, detach = DirectoryBackend.attach, DirectoryBackend.detach
+
+        def attach_seen(backend: DirectoryBackend, server: Server, volume: Volume, device: str | None) -> str:
+            self._mark(volume.id, server.id)
+            try:
+                return attach(backend, server, volume, device)
+            except OutcomeUnknown:
+                raise
+            except BackendError:
+                self._unmark(volume.id, server.id)
+                raise
+
+        def detach_seen(backend: DirectoryBackend, server: Server, volume: Volume, device: str) -> None:
+            detach(backend, server, volume, device)
+            self._unmark(volume.id, server.id)
+
+        DirectoryBackend.attach = attach_seen  # type: ignore[method-assign]
+        DirectoryBackend.detach = detach_seen  # type: ignore[method-assign]
+
+    def _mark(self, volume_id: str, server_id: str) -> None:
+        try:
+            (self._folder / volume_id).symlink_to(server_id)
+        except FileExistsError:
+            elsewhere = self._marked(volume_id)
+            if elsewhere not in (server_id, None):
+                self._tell(f"volume {volume_id} goes into server {server_id} while it is in {elsewhere}")
+
+    def _unmark(self, volume_id: str, server_id: str) -> None:
+        if self._marked(volume_id) == server_id:
+            (self._folder / volume_id).unlink(missing_ok=True)
+
+    def _marked(self, volume_id: str) -> str | None:
+        try:
+            return str((self._folder / volume_id).readlink())
+        except FileNotFoundError:
+            return None
+
+    def _tell(self, what: str) -> None:
+        with (self._folder / "seen").open("a") as log:
+            log.write(f"{what}\n")

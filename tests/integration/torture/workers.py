@@ -1,0 +1,244 @@
+"""Workers that are killed: real processes that serve HTTP or reconcile, forked from a zygote.
+
+The zygote has everything imported, and the filter made as a server does that forks after it has loaded its
+application (``gunicorn --preload``): nothing is connected yet. So a worker costs a fork and no more. All accept from
+one listening socket that the test holds: it is there, and callers wait on it, when no worker is.
+
+As a script this is the zygote. It reads one command a line, ``[work, {...}]`` to fork or ``["bury", pid]``, and answers
+each with a number: the worker's pid, or how it ended. It ends with its input, and ends its workers then.
+"""
+
+import contextlib
+import gc
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import failpoints
+import victim
+from inprocess import IDENTITY
+
+from os_volume_ext.assembly import assemble_current
+from os_volume_ext.filter import make_filter
+from os_volume_ext.registry.database import RegistryUnavailable
+from os_volume_ext.settings import Settings
+from os_volume_ext.wsgi import WSGIApp
+
+PATIENCE = 60  # seconds after which a process counts as hung
+MAX_ATTACHMENTS = 20  # of a worker that has a limit: its reserve is a transaction of several statements
+
+
+class Server(ThreadingMixIn, WSGIServer):
+    """Serves an application on a socket that listens already; a request is a thread, an answer is sent at once."""
+
+    daemon_threads = True
+
+    def __init__(self, listening: socket.socket, app: WSGIApp) -> None:
+        super().__init__(("127.0.0.1", 0), Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+        self.server_name, self.server_port = listening.getsockname()
+        self.setup_environ()
+        self.set_app(app)
+
+
+class Handler(WSGIRequestHandler):
+    """Keeps no log of requests."""
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+def compute_api(folder: Path) -> WSGIApp:
+    """Return a compute API that has the servers that the directory backend has a folder of."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        name = environ["PATH_INFO"].rpartition("/")[2]
+        servers = {each.name: _server(each.name) for each in (folder / "backend" / "servers").iterdir()}
+        if name == "detail":
+            status, document = "200 OK", {"servers": list(servers.values())}
+        elif name in servers:
+            status, document = "200 OK", {"server": servers[name]}
+        else:
+            status, document = "404 Not Found", {}
+        body = json.dumps(document).encode()
+        start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    return answer
+
+
+def _server(server_id: str) -> dict[str, Any]:
+    return {"id": server_id, "tenant_id": "demo", "status": "ACTIVE"}
+
+
+class Worker:
+    """A process that was forked from a zygote."""
+
+    def __init__(self, zygote: "Zygote", pid: int) -> None:
+        self.pid = pid
+        self._zygote = zygote
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)  # nobody else's before ``wait`` has returned
+
+    def wait(self) -> int:
+        """Wait for its end. :return: the exit status, or below zero the signal's number."""
+        end = os.pidfd_open(self.pid)
+        try:
+            assert select.select([end], [], [], PATIENCE)[0], f"worker {self.pid} does not end"
+        finally:
+            os.close(end)
+        return self._zygote.ask("bury", self.pid)
+
+
+class Zygote:
+    """What workers are forked from."""
+
+    def __init__(self, folder: Path, **options: str) -> None:
+        """Start it. :param folder: one that ``victim`` has prepared. :param options: the filter's."""
+        self.folder = folder
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self._listening.getsockname()[1]
+        descriptor = self._listening.fileno()
+        with (folder / "log").open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, str(folder), str(descriptor), json.dumps(options)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                pass_fds=[descriptor],
+                text=True,
+            )
+
+    def fork(self, work: str, **arguments: Any) -> Worker:
+        """Fork what does some of ``Zygotic``'s work: ``serve``, ``reconcile``, ``reconcile_forever``."""
+        return Worker(self, self.ask(work, arguments))
+
+    def told(self, worker: Worker) -> Path:
+        """Return where a worker writes down what it has done."""
+        return told(self.folder, worker.pid)
+
+    def ask(self, *command: Any) -> int:
+        self._process.stdin.write(json.dumps(command) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, (self.folder / "log").read_text()[-5000:]
+        return int(answer)
+
+    def end(self) -> None:
+        """End it and its workers."""
+        self._process.communicate()
+        self._listening.close()
+
+
+def told(folder: Path, pid: int) -> Path:
+    return folder / f"{pid}.json"
+
+
+class Zygotic:
+    """What the zygote has, and what its workers do."""
+
+    def __init__(self, folder: Path, listening: socket.socket, options: dict[str, str]) -> None:
+        self._folder = folder
+        self._listening = listening
+        self._points = failpoints.Failpoints()
+        failpoints.install(self._points.reached)
+        victim.Witness(folder).watch()
+        limited = {**options, "max_attachments": str(MAX_ATTACHMENTS)}
+        self._apps = [self._watched(make_filter(compute_api(folder), **each)) for each in (options, limited)]
+        self._assembly = assemble_current(Settings.parse(options))
+
+    def serve(self, limited: bool = False, reconciled: bool = False) -> None:
+        """Answer requests.
+
+        :param limited: whether with ``max_attachments``.
+        :param reconciled: whether to reconcile before, twice; what was found and the steps of the second are written.
+        """
+        if reconciled:
+            findings = self._findings(everything=True)
+            self._points.watch("")
+            self._write(findings=[findings, self._findings(everything=True)])
+        Server(self._listening, self._apps[limited]).serve_forever()
+
+    def reconcile(self, everything: bool, deadly: str) -> None:
+        """Reconcile, and write down the findings and the steps. :param deadly: as ``Failpoints.watch``."""
+        self._points.watch(deadly)
+        self._write(findings=[self._findings(everything)])
+
+    def reconcile_forever(self) -> None:
+        while True:
+            with contextlib.suppress(RegistryUnavailable):  # the filter's own goes on after it too
+                self._findings(everything=True)
+
+    def _findings(self, everything: bool) -> list[list[str]]:
+        reconciler = self._assembly.reconciler()
+        findings = reconciler.everything() if everything else reconciler.unfinished()
+        return [[each.outcome, each.server_id, each.volume_id, each.what] for each in findings]
+
+    def _write(self, **more: Any) -> None:
+        self._points.write(told(self._folder, os.getpid()), **more)
+
+    def _watched(self, app: WSGIApp) -> WSGIApp:
+        """Watch a request that has the header ``X-Die-At``; see ``Failpoints.watch``."""
+        answering = failpoints.answering(app, self._points.reached)
+
+        def watched(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+            environ = {**environ, **IDENTITY}
+            if "HTTP_X_DIE_AT" not in environ:
+                yield from app(environ, start_response)
+                return
+            self._points.watch(environ["HTTP_X_DIE_AT"])
+            yield from answering(environ, start_response)
+            self._write()
+
+        return watched
+
+
+def _fork(work: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        work()
+        status = 0
+    except BaseException:
+        logging.exception("worker %d failed", os.getpid())
+    finally:
+        os._exit(status)
+
+
+def main() -> None:
+    folder, descriptor, options = sys.argv[1:]
+    zygotic = Zygotic(Path(folder), socket.socket(fileno=int(descriptor)), json.loads(options))
+    gc.freeze()  # a collection in a worker would copy all that it shares with the zygote
+    living: set[int] = set()
+    for line in sys.stdin:
+        command, argument = json.loads(line)
+        if command == "bury":
+            living.discard(argument)
+            answer = os.waitstatus_to_exitcode(os.waitpid(argument, 0)[1])
+        else:
+            work = getattr(zygotic, command)
+            answer = _fork(lambda work=work, argument=argument: work(**argument))
+            living.add(answer)
+        print(answer, flush=True)
+    for pid in living:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
