@@ -9,6 +9,7 @@ from typing import TypeVar
 import libvirt
 
 from ...perprocess import PerProcess
+from ...threads import Threads
 from ..base import BackendUnavailable
 from . import events
 from .errors import looking
@@ -47,26 +48,22 @@ class Connections:
         with self._lock():
             opened = self._opened().get(uri)
             if opened is None or _is_lost(opened):
-                opened = self._opened()[uri] = Future()
-                threading.Thread(target=self._open, args=(uri, opened), daemon=True).start()
+                # libvirt sets itself no time limit here.
+                opened = self._opened()[uri] = Threads().submit(f"os-volume-ext-{uri}", self._open, uri)
         try:
             return opened.result(self._timeout)
         except TimeoutError as error:
             raise BackendUnavailable(f"{uri} does not answer within {self._timeout:g} seconds") from error
 
-    def _open(self, uri: str, opened: "Future[libvirt.virConnect]") -> None:
-        # In a thread of its own, for libvirt sets itself no time limit here.
-        try:
-            has_events = events.loop()
-            connection = libvirt.open(uri)
-            if has_events:
-                # Two pings may stay unanswered; at the third it is lost.
-                connection.setKeepAlive(max(1, round(self._timeout / 3)), 2)
-                self.removals.listen(connection)
-            opened.set_result(connection)
-            LOG.info("connected to %s", uri)
-        except Exception as error:  # for those who wait
-            opened.set_exception(error)
+    def _open(self, uri: str) -> libvirt.virConnect:
+        has_events = events.loop()
+        connection = libvirt.open(uri)
+        if has_events:
+            # Two pings may stay unanswered; at the third it is lost.
+            connection.setKeepAlive(max(1, round(self._timeout / 3)), 2)
+            self.removals.listen(connection)
+        LOG.info("connected to %s", uri)
+        return connection
 
 
 def _is_lost(opened: "Future[libvirt.virConnect]") -> bool:

@@ -1,5 +1,6 @@
 """libvirt's events: the loop that handles them, and those that tell what becomes of devices that are to go."""
 
+import os
 import queue
 import threading
 from collections.abc import Collection, Iterator
@@ -44,23 +45,69 @@ class Removals:
                 events.put(event)
 
 
+class _Loop:
+    """libvirt's event loop, in a thread of its own, which rests while the process forks.
+
+    What it has locked within libvirt and GLib would otherwise stay locked in the child, which could then open no
+    connection. (For the same reason no other thread should be in a call to libvirt when the process forks.)
+    """
+
+    NEVER, AT_ONCE = -1, 0  # milliseconds, as libvirt's timers count them
+    PATIENCE = 1.0  # seconds that a fork waits for what the loop does: the host's process is not ours to hold up
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._fork = threading.Lock()  # held by who forks, so that the loop begins no other turn
+        self._turn = threading.Lock()  # held by the loop while it waits for events and handles them; then by who forks
+        self._rests = False
+        self._alarm: int | None = None  # the timer that wakes the loop
+
+    def start(self) -> None:
+        with self._fork:
+            libvirt.virEventRegisterDefaultImpl()
+            self._alarm = libvirt.virEventAddTimeout(self.NEVER, lambda *_: None, None)
+        threading.Thread(target=self._run, name="os-volume-ext-libvirt", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            with self._fork:
+                pass
+            with self._turn:
+                libvirt.virEventRunDefaultImpl()
+
+    def rest(self) -> None:
+        self._fork.acquire()
+        self._wake(self.AT_ONCE)
+        self._rests = self._turn.acquire(timeout=self.PATIENCE)
+
+    def go_on(self) -> None:
+        if self._rests:
+            self._turn.release()
+        self._wake(self.NEVER)
+        self._fork.release()
+
+    def _wake(self, when: int) -> None:
+        if self._alarm is not None:
+            libvirt.virEventUpdateTimeout(self._alarm, when)
+
+
+_loop = _Loop()
+_has_loop = False  # here, or in the process that this one was forked from
+
+
 def _start_loop() -> bool:
     global _has_loop
     if _has_loop:
         return False
     _has_loop = True
     libvirt.registerErrorHandler(lambda *_: None, None)  # errors are raised too; no need to print them
-    libvirt.virEventRegisterDefaultImpl()
-    threading.Thread(target=_handle_events, name="os-volume-ext-libvirt", daemon=True).start()
+    _loop.start()
     return True
 
 
-def _handle_events() -> None:
-    while True:
-        libvirt.virEventRunDefaultImpl()
-
-
-_has_loop = False  # here, or in the process that this one was forked from
+os.register_at_fork(before=_loop.rest, after_in_parent=_loop.go_on, after_in_child=_loop.forget)
 
 loop: PerProcess[bool] = PerProcess(_start_loop)
 """Called before the first connection is opened, it sees that events are handled, and says whether they are.
