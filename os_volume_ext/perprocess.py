@@ -10,6 +10,9 @@ T = TypeVar("T")
 
 _everyone: "weakref.WeakSet[PerProcess[Any]]" = weakref.WeakSet()
 
+# Kept here for good, and never used: to finalize a connection in a child would end it for the parent too.
+_left_by_parent: list[Any] = []
+
 
 class PerProcess(Generic[T]):
     """A value that each process makes for itself when it first asks for it."""
@@ -19,7 +22,6 @@ class PerProcess(Generic[T]):
         self._make = make
         self._lock = threading.Lock()
         self._made: list[T] = []
-        self._left_by_parent: list[T] = []
         _everyone.add(self)
 
     def __call__(self) -> T:
@@ -36,8 +38,7 @@ class PerProcess(Generic[T]):
         return self._made[0] if self._made else None
 
     def _forget(self) -> None:
-        # Kept, and never used: to finalize a connection here would end it for the parent too.
-        self._left_by_parent += self._made
+        _left_by_parent.extend(self._made)
         self._made = []
         self._lock = threading.Lock()
 

@@ -129,6 +129,20 @@ def test_a_forked_child_does_not_finalize_the_parents_value():
     assert in_child(child) == []
 
 
+def test_a_forked_child_that_drops_what_held_the_parents_value_does_not_finalize_it():
+    application = [PerProcess(Thing)]
+    finalized = []
+    weakref.finalize(application[0](), finalized.append, "finalized")
+
+    def child():
+        application.clear()
+        return finalized
+
+    assert in_child(child) == []
+    application.clear()
+    assert finalized == ["finalized"]
+
+
 def test_a_child_forked_while_the_parent_makes_a_value_does_not_wait_for_it():
     in_the_making, go_on = threading.Event(), threading.Event()
 
