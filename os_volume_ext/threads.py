@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 PATIENCE = 60.0  # seconds that a free thread waits for a call before it ends
+FREE = "os-volume-ext-free"  # its name meanwhile
 
 Call = tuple[Future[Any], str, Callable[..., Any], tuple[Any, ...]]
 
@@ -40,6 +41,7 @@ class Threads:
         while (call := self._next(calls)) is not None:
             self._make(calls, *call)
             del call  # and with it what the backend was given, which may be much
+            threading.current_thread().name = FREE
 
     def _next(self, calls: "SimpleQueue[Call]") -> Call | None:
         while True:

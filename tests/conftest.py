@@ -2,18 +2,23 @@
 
 # First of all: what is imported only within a run of pytester's is forgotten after it, but not by all who have it.
 import multiprocessing.connection  # noqa: F401
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import databases
 import pytest
 from hypothesis import HealthCheck, settings
+from waiting import wait_until
 
 pytest_plugins = ["pytester"]
 
 # A test does not fail for how long it takes; what else Hypothesis has for a CI machine stays.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+
+
+CALLS = "os-volume-ext-req-"  # what the name of a thread begins with while it calls a backend
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,6 +36,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.get_closest_marker("changes_nothing"):
         kinds = ("sqlite",)  # what is refused is refused above the database
     metafunc.parametrize("place", kinds, indirect=True, scope="session")
+
+
+@pytest.fixture(autouse=True)
+def _no_call_outlives_its_test() -> Iterator[None]:
+    """Wait for calls that were given up: what they log when they end would be in the next test's log."""
+    yield
+    assert wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith(CALLS)])
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import time
 import weakref
 
 import pytest
+from waiting import wait_until
 
 from os_volume_ext import threads as module
 from os_volume_ext.threads import Threads
@@ -36,6 +37,25 @@ def test_a_call_answers_or_raises_what_the_function_does(threads):
 def test_a_thread_is_called_as_the_call_that_it_makes(threads):
     for name in ("one", "two"):
         assert threads.submit(name, lambda: threading.current_thread().name).result(PATIENCE) == name
+
+
+def test_a_thread_is_called_free_when_all_who_waited_for_its_call_have_heard(threads):
+    go_on, heard, names = threading.Event(), threading.Event(), []
+
+    def hear(call):
+        names.append(call.result().name)
+        heard.set()
+
+    def wait():
+        assert go_on.wait(PATIENCE)
+        return threading.current_thread()
+
+    call = threads.submit("one", wait)
+    call.add_done_callback(hear)
+    go_on.set()
+    assert heard.wait(PATIENCE)
+    assert names == ["one"]
+    assert wait_until(lambda: call.result().name == module.FREE)
 
 
 @pytest.mark.parametrize("function", [threading.get_ident, lambda: 1 / 0], ids=["answers", "raises"])
