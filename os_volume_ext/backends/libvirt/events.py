@@ -1,5 +1,6 @@
 """libvirt's events: the loop that handles them, and those that tell what becomes of devices that are to go."""
 
+import logging
 import os
 import queue
 import threading
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 import libvirt
 
 from ...perprocess import PerProcess
+
+LOG = logging.getLogger(__name__)
 
 REMOVED = libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED
 REMOVAL_FAILED = libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED
@@ -53,7 +56,7 @@ class _Loop:
     """
 
     NEVER, AT_ONCE = -1, 0  # milliseconds, as libvirt's timers count them
-    PATIENCE = 1.0  # seconds that a fork waits for what the loop does: the host's process is not ours to hold up
+    PATIENCE = 10.0  # seconds that a fork waits for what the loop does, which should take none
 
     def __init__(self) -> None:
         self.forget()
@@ -85,6 +88,8 @@ class _Loop:
     def go_on(self) -> None:
         if self._rests:
             self._turn.release()
+        else:
+            LOG.warning("libvirt's event loop did not rest: a forked process may be unable to connect to libvirt")
         self._wake(self.NEVER)
         self._fork.release()
 

@@ -1,0 +1,88 @@
+"""libvirt's event loop beside a fork: it rests meanwhile, so that the child finds nothing locked, and then goes on."""
+
+import os
+import threading
+import time
+
+import pytest
+from real_libvirt import PATIENCE, backend_class
+
+backend_class()  # or these tests are skipped
+
+import libvirt  # noqa: E402
+
+from os_volume_ext.backends.libvirt import events  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+class Handler:
+    """Something that libvirt's loop has to do, again and again, and that takes a while."""
+
+    def __init__(self):
+        self.seconds = 0.0
+        self.busy = False
+        self.begun = threading.Semaphore(0)
+
+    def __call__(self, *_):
+        self.busy = True
+        self.begun.release()
+        time.sleep(self.seconds)
+        self.busy = False
+
+    def wait(self):
+        """Return when it has begun once more."""
+        while self.begun.acquire(blocking=False):
+            pass
+        assert self.begun.acquire(timeout=PATIENCE)
+
+
+@pytest.fixture
+def handler():
+    events.loop()
+    handler = Handler()
+    timer = libvirt.virEventAddTimeout(0, handler, None)
+    yield handler
+    libvirt.virEventRemoveTimeout(timer)
+
+
+def busy_in_a_child(handler):
+    """Return whether the handler was at work when the process forked, as a child has it."""
+    child = os.fork()
+    if child == 0:
+        os._exit(handler.busy)
+    return bool(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def test_a_fork_waits_for_what_the_loop_is_doing(handler):
+    handler.seconds = 0.2
+    for _ in range(3):
+        handler.wait()
+        assert not busy_in_a_child(handler)
+
+
+def test_the_loop_goes_on_after_a_fork(handler):
+    for _ in range(100):
+        busy_in_a_child(handler)
+        handler.wait()
+
+
+def test_the_loop_goes_on_after_forks_of_several_threads(handler):
+    threads = [threading.Thread(target=busy_in_a_child, args=(handler,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    handler.wait()
+
+
+def test_a_fork_does_not_wait_for_a_loop_that_hangs(handler, monkeypatch, caplog):
+    monkeypatch.setattr(events._Loop, "PATIENCE", 0.1)
+    handler.seconds = 2
+    handler.wait()
+    assert busy_in_a_child(handler)
+    handler.seconds = 0
+    handler.wait()
+    assert not busy_in_a_child(handler)
+    (record,) = [record for record in caplog.records if record.name == events.__name__]
+    assert "may be unable to connect" in record.getMessage()
