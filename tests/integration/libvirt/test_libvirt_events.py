@@ -1,6 +1,8 @@
-"""libvirt's event loop beside a fork: it rests meanwhile, so that the child finds nothing locked, and then goes on."""
+"""A fork of a process that uses libvirt: its event loop rests meanwhile, so that the child finds nothing locked."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -86,3 +88,39 @@ def test_a_fork_does_not_wait_for_a_loop_that_hangs(handler, monkeypatch, caplog
     assert not busy_in_a_child(handler)
     (record,) = [record for record in caplog.records if record.name == events.__name__]
     assert "may be unable to connect" in record.getMessage()
+
+
+def test_a_child_that_is_forked_while_threads_end_opens_a_connection():
+    program = """if True:
+        import os
+        import signal
+        import threading
+
+        import os_volume_ext.backends.libvirt
+        import libvirt
+
+        def use():
+            libvirt.open("test:///default").listAllDomains()
+
+        def use_and_end():
+            use()
+            used.wait()
+
+        for _ in range(300):
+            used = threading.Barrier(5)
+            threads = [threading.Thread(target=use_and_end) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            used.wait()
+            child = os.fork()
+            if child == 0:
+                signal.alarm(PATIENCE)
+                use()
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0, "the child hung"
+            for thread in threads:
+                thread.join()
+    """.replace("PATIENCE", str(PATIENCE))
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
