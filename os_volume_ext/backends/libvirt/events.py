@@ -59,6 +59,7 @@ class _Loop:
     PATIENCE = 10.0  # seconds that a fork waits for what the loop does, which should take none
 
     def __init__(self) -> None:
+        self._is_used = False  # here, or in the process that this one was forked from
         self.forget()
 
     def forget(self) -> None:
@@ -67,11 +68,16 @@ class _Loop:
         self._rests = False
         self._alarm: int | None = None  # the timer that wakes the loop
 
-    def start(self) -> None:
+    def start(self) -> bool:
+        if self._is_used:
+            return False
+        self._is_used = True
+        libvirt.registerErrorHandler(lambda *_: None, None)  # errors are raised too; no need to print them
         with self._fork:
             libvirt.virEventRegisterDefaultImpl()
             self._alarm = libvirt.virEventAddTimeout(self.NEVER, lambda *_: None, None)
         threading.Thread(target=self._run, name="os-volume-ext-libvirt", daemon=True).start()
+        return True
 
     def _run(self) -> None:
         while True:
@@ -99,22 +105,10 @@ class _Loop:
 
 
 _loop = _Loop()
-_has_loop = False  # here, or in the process that this one was forked from
-
-
-def _start_loop() -> bool:
-    global _has_loop
-    if _has_loop:
-        return False
-    _has_loop = True
-    libvirt.registerErrorHandler(lambda *_: None, None)  # errors are raised too; no need to print them
-    _loop.start()
-    return True
-
 
 os.register_at_fork(before=_loop.rest, after_in_parent=_loop.go_on, after_in_child=_loop.forget)
 
-loop: PerProcess[bool] = PerProcess(_start_loop)
+loop: PerProcess[bool] = PerProcess(_loop.start)
 """Called before the first connection is opened, it sees that events are handled, and says whether they are.
 
 libvirt's loop is one for good: a child of a process that used it can't have another one. It does without: nothing
