@@ -3,16 +3,17 @@
 from dataclasses import replace
 from typing import Any
 
-from os_volume_ext import negotiation
-from os_volume_ext.answers import answer, query_of, request_id_of
-from os_volume_ext.compute import ComputeAPI
+from os_volume_ext.api import negotiation
+from os_volume_ext.api.dialects import OPENSTACK
+from os_volume_ext.api.identity import credentials
+from os_volume_ext.api.responses import make_response, query_of, request_id_of
+from os_volume_ext.api.routing import Router
+from os_volume_ext.api.serializers import JSON
+from os_volume_ext.compute.wrapped import ComputeAPI
 from os_volume_ext.context import RequestContext
-from os_volume_ext.dialects import OPENSTACK
-from os_volume_ext.identity import credentials
+from os_volume_ext.models import AttachmentSummary
 from os_volume_ext.policy import Policy
-from os_volume_ext.registry.attachments import Listed, Registry
-from os_volume_ext.routing import Router
-from os_volume_ext.serializers import JSON
+from os_volume_ext.registry.attachments import Registry
 
 from .house import WSGIApp
 from .measure import Finding, cost
@@ -30,7 +31,7 @@ def where_time_goes(finding: Finding, request: dict[str, Any], app: WSGIApp, reg
         return RequestContext("req-1", caller["user_id"], caller["project_id"], caller, policy.allows, request)
 
     context = identify()
-    row = Listed(match.attachment_id, match.server_id, "/dev/vdb", "demo")
+    row = AttachmentSummary(match.attachment_id, match.server_id, "/dev/vdb", "demo")
     body = JSON.attachment(OPENSTACK.show(row))
     parts = {
         "routing": lambda: router.match(request["PATH_INFO"]),
@@ -43,7 +44,7 @@ def where_time_goes(finding: Finding, request: dict[str, Any], app: WSGIApp, reg
         "sub-request": lambda: compute.project(context, match.server_id),
         "registry": lambda: registry.show(match.attachment_id, match.server_id),
         "serialization": lambda: JSON.attachment(OPENSTACK.show(row)),
-        "answer": lambda: answer(200, body, JSON, "req-1")(request, lambda status, headers, exc_info=None: None),
+        "answer": lambda: make_response(200, body, JSON, "req-1")(request, lambda status, headers, exc_info=None: None),
     }
     costs = {name: cost(part) for name, part in parts.items()}
     costs["all the rest"] = finding.here - sum(costs.values())

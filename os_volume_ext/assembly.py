@@ -9,26 +9,28 @@ from typing import Any
 
 from stevedore import DriverManager
 
-from .backends.base import Backend, ConfigurationError
-from .background import Background
+from .api.controller import Controller
+from .api.microversions import Versions
+from .api.resource import Resource
+from .attachments.claims import Claims
+from .attachments.executor import BackendExecutor
+from .attachments.manager import AttachmentManager
+from .attachments.periodic import PeriodicReconciler
+from .attachments.reconcile import Reconciler
+from .backends.base import Backend
 from .catalog.base import VolumeCatalog
-from .claims import Claims
-from .compute import ComputeAPI, RemoteComputeAPI
-from .controller import Controller
-from .keystone import token_source
-from .manager import AttachmentManager
-from .microversions import Versions
+from .compute.remote import RemoteComputeAPI
+from .compute.tokens import token_source
+from .compute.wrapped import ComputeAPI
+from .errors import ConfigurationError
 from .observers.base import Observer, Observers
 from .observers.log import OperationLog
-from .operations import Operations
 from .perprocess import PerProcess
 from .policy import Policy
-from .reconcile import Reconciler
 from .registry import schema
 from .registry.attachments import Registry
 from .registry.database import Database
 from .registry.leases import Leases
-from .resource import Resource
 from .settings import Settings
 from .wsgi import WSGIApp
 
@@ -44,7 +46,7 @@ class Assembly:
     backend: Backend
     compute: RemoteComputeAPI | None
     claims: Claims
-    operations: Operations
+    operations: BackendExecutor
     observers: Observers
 
     def resource(self, app: WSGIApp) -> Resource:
@@ -90,7 +92,7 @@ class Assembly:
     def _start_reconciling(self) -> None:
         if self.settings.reconcile_interval:
             leases = Leases(self.database)
-            Background(self.reconciler(), leases, self.settings.reconcile_interval).start()
+            PeriodicReconciler(self.reconciler(), leases, self.settings.reconcile_interval).start()
 
 
 def assemble(settings: Settings) -> Assembly:
@@ -110,7 +112,7 @@ def assemble(settings: Settings) -> Assembly:
         backend,
         make_compute(settings),
         Claims(registry, backend, settings.operation_timeout, settings.stale_after),
-        Operations(settings.operation_timeout, settings.max_operations, observers),
+        BackendExecutor(settings.operation_timeout, settings.max_operations, observers),
         observers,
     )
 

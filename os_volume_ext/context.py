@@ -21,7 +21,6 @@ class RequestContext:
     ``enforce`` answers whether these credentials may do an action (``index``, ``show``, ``create``,
     ``update``, ``swap``, ``delete``) in a project; ``environ`` is the WSGI environment that the request came
     with and ``path_project`` the project in its path, with which the compute API is asked as the caller.
-    ``logged`` is whether the log has what became of the request.
     """
 
     request_id: str
@@ -31,7 +30,6 @@ class RequestContext:
     enforce: Callable[["RequestContext", str, str | None], bool] = field(repr=False)
     environ: Mapping[str, Any] = field(repr=False, default_factory=dict)
     path_project: str | None = None
-    logged: bool = field(init=False, repr=False, compare=False, default=False)
     _answers: dict[tuple[str, str | None], bool] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def can(self, action: str, project_id: str | None) -> bool:

@@ -9,9 +9,9 @@ HTTP_OPENSTACK_API_VERSION and HTTP_X_OPENSTACK_NOVA_API_VERSION; it changes not
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from .api.discovery import Discovery
+from .api.routing import ATTACHMENTS, EXTENSIONS, Router
 from .assembly import assemble_current
-from .discovery import Discovery
-from .routing import ATTACHMENTS, EXTENSIONS, Router
 from .settings import Settings, warn_of_hidden
 from .wsgi import WSGIApp
 

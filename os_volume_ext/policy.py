@@ -8,8 +8,8 @@ from typing import Any
 from oslo_config import cfg
 from oslo_policy import policy
 
-from .backends.base import ConfigurationError
 from .context import ATTACHMENTS, RequestContext
+from .errors import ConfigurationError
 
 # Nova's base rules (nova/policies/base.py): an operator's rules refer to them, and an unknown one is never true.
 _BASE_RULES = {

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from .backends.base import ConfigurationError
-from .dialects import CYCLADES, DIALECTS, Dialect
-from .microversions import MICROVERSIONS
+from .api.dialects import CYCLADES, DIALECTS, Dialect
+from .api.microversions import MICROVERSIONS
+from .errors import ConfigurationError
 
 LOG = logging.getLogger(__name__)
 

@@ -8,75 +8,32 @@ tests: inherit it, supply its fixtures, run pytest.
 
 import abc
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from ..errors import (
+    AttachRefused,
+    BackendError,
+    BackendUnavailable,
+    ConfigurationError,
+    DeviceInUse,
+    OutcomeUnknown,
+    ServerNotFound,
+    TooManyAttachments,
+)
+from ..models import Server, Volume
 
-class ConfigurationError(ValueError):
-    """An option is missing, unknown or wrong; the message is one sentence that names it and what it may be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A virtual machine, as the compute API shows it.
-
-    ``host`` and ``instance_name`` are Nova's ``OS-EXT-SRV-ATTR:host`` and
-    ``OS-EXT-SRV-ATTR:instance_name``; None where the compute API does not tell.
-    """
-
-    id: str
-    project_id: str
-    status: str
-    locked: bool = False
-    host: str | None = None
-    instance_name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Volume:
-    """A disk that can be attached.
-
-    ``source`` says where its bytes are, in words that the backend understands (a path, ``rbd:pool/image``);
-    ``format`` is such as ``raw`` or ``qcow2``. Both are None where the catalog does not tell.
-    """
-
-    id: str
-    project_id: str
-    source: str | None = None
-    format: str | None = None
-    multiattach: bool = False
-
-
-class BackendError(Exception):
-    """A backend call did not succeed. Of these exceptions only OutcomeUnknown leaves open what happened."""
-
-
-class BackendUnavailable(BackendError):
-    """The backend can't be reached or is not well; nothing happened. Callers get 503."""
-
-
-class OutcomeUnknown(BackendError):
-    """The call may or may not have had its effect, now or soon. Callers get 503, ``reconcile`` finds out."""
-
-
-class ServerNotFound(BackendError):
-    """The backend has no such server."""
-
-
-class DeviceInUse(BackendError):
-    """The server already has another disk at the device asked for."""
-
-
-class TooManyAttachments(BackendError):
-    """The server can't take one disk more; ``limit`` is how many it takes."""
-
-    def __init__(self, limit: int) -> None:
-        """:param limit: how many disks a server takes."""
-        super().__init__(f"A server takes {limit} volumes at most.")
-        self.limit = limit
-
-
-class AttachRefused(BackendError):
-    """The backend will not do it, for the reason given, which callers get to read."""
+__all__ = [
+    "AttachRefused",
+    "Backend",
+    "BackendError",
+    "BackendUnavailable",
+    "ConfigurationError",
+    "DeviceInUse",
+    "OutcomeUnknown",
+    "Server",
+    "ServerNotFound",
+    "TooManyAttachments",
+    "Volume",
+]
 
 
 class Backend(abc.ABC):

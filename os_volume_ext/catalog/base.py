@@ -4,25 +4,20 @@ import abc
 from collections.abc import Mapping
 from typing import ClassVar
 
-from ..backends.base import Volume
 from ..context import RequestContext
+from ..errors import CatalogUnavailable, ConfigurationError, VolumeAttached, VolumeNotFound
+from ..models import Volume
 from ..registry.database import Database
 
-
-class VolumeNotFound(Exception):
-    """There is no such volume, or none that the caller may know of."""
-
-    def __init__(self, volume_id: str) -> None:
-        """:param volume_id: the id that was asked for."""
-        super().__init__(f"Volume {volume_id} could not be found.")
-
-
-class VolumeAttached(Exception):
-    """The volume is attached, or being attached or detached: it can't be deleted."""
-
-
-class CatalogUnavailable(Exception):
-    """The catalog can't be asked now. Callers get 503."""
+__all__ = [
+    "CatalogUnavailable",
+    "ConfigurationError",
+    "RequestContext",
+    "Volume",
+    "VolumeAttached",
+    "VolumeCatalog",
+    "VolumeNotFound",
+]
 
 
 class VolumeCatalog(abc.ABC):

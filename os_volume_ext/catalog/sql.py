@@ -11,7 +11,8 @@ from sqlalchemy.exc import IntegrityError
 
 from ..backends.base import ConfigurationError, Volume
 from ..context import RequestContext
-from ..registry.database import Database, RegistryUnavailable, retried
+from ..errors import RegistryUnavailable, VolumeExists
+from ..registry.database import Database, retry_on_deadlock
 from ..registry.tables import attachments, utc_now, volumes
 from .base import CatalogUnavailable, VolumeAttached, VolumeCatalog, VolumeNotFound
 
@@ -22,10 +23,6 @@ _delete_detached = delete(volumes).where(
     volumes.c.id == bindparam("volume_id"),
     ~exists().where(attachments.c.volume_id == volumes.c.id, attachments.c.server_id != bindparam("server_id")),
 )
-
-
-class VolumeExists(Exception):
-    """There is a volume of that id already."""
 
 
 class SQLCatalog(VolumeCatalog):
@@ -48,7 +45,7 @@ class SQLCatalog(VolumeCatalog):
 
     def get(self, volume_id: str) -> Volume:
         """Return a volume. :raises VolumeNotFound: if there is none."""
-        with self._database.single() as connection:
+        with self._database.autocommit() as connection:
             row = connection.execute(_one, {"volume_id": volume_id}).first()
         if row is None:
             raise VolumeNotFound(volume_id)
@@ -59,20 +56,20 @@ class SQLCatalog(VolumeCatalog):
         statement = select(*_columns).order_by(volumes.c.created_at, volumes.c.id)
         if project_id is not None:
             statement = statement.where(volumes.c.project_id == project_id)
-        with self._database.single() as connection:
+        with self._database.autocommit() as connection:
             return [Volume(*row) for row in connection.execute(statement)]
 
-    @retried
+    @retry_on_deadlock
     def create(self, volume: Volume) -> None:
         """Add a volume. :raises VolumeExists: if there is one of that id."""
         values = {column.name: getattr(volume, column.name) for column in _columns}
         try:
-            with self._database.single() as connection:
+            with self._database.autocommit() as connection:
                 connection.execute(_insert, values)
         except IntegrityError as error:
             raise VolumeExists(f"Volume {volume.id} exists already.") from error
 
-    @retried
+    @retry_on_deadlock
     def delete(self, volume_id: str, server_id: str | None = None) -> None:
         """Take a volume out of the catalog.
 
@@ -80,7 +77,7 @@ class SQLCatalog(VolumeCatalog):
         :raises VolumeNotFound: if there is none.
         :raises VolumeAttached: if it has another attachment, in whatever state.
         """
-        with self._database.single() as connection:
+        with self._database.autocommit() as connection:
             if connection.execute(_delete_detached, {"volume_id": volume_id, "server_id": server_id or ""}).rowcount:
                 return
         self.get(volume_id)

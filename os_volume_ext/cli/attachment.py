@@ -7,10 +7,11 @@ from typing import Any
 from cliff.lister import Lister
 from cliff.show import ShowOne
 
-from ..adopt import NotAdopted, adopt
 from ..assembly import Assembly
-from ..registry.attachments import STATES, Attachment
-from . import paste
+from ..attachments.adopt import adopt
+from ..errors import NotAdopted
+from ..models import STATES, Attachment
+from . import config
 
 COLUMNS = ("server_id", "volume_id", "device", "state", "root", "project_id", "created_at")
 DETAILS = (
@@ -32,12 +33,12 @@ def _add_ids(parser: argparse.ArgumentParser) -> None:
 
 def _ids(arguments: argparse.Namespace, assembly: Assembly) -> tuple[str, str]:
     return (
-        paste.canonical_id(arguments.server, assembly.settings, "server"),
-        paste.canonical_id(arguments.volume, assembly.settings, "volume"),
+        config.canonical_id(arguments.server, assembly.settings, "server"),
+        config.canonical_id(arguments.volume, assembly.settings, "volume"),
     )
 
 
-class List(paste.OfFilter, Lister):  # type: ignore[misc]
+class List(config.FilterCommand, Lister):  # type: ignore[misc]
     """List attachments, in whatever state."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -47,25 +48,25 @@ class List(paste.OfFilter, Lister):  # type: ignore[misc]
         parser.add_argument("--state", choices=STATES, help="only those in this state")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        assembly = paste.assembly(parsed_args)
+        assembly = config.assembly(parsed_args)
         server_id, volume_id = parsed_args.server, parsed_args.volume
         found = assembly.registry.find(
-            server_id=server_id and paste.canonical_id(server_id, assembly.settings, "server"),
-            volume_id=volume_id and paste.canonical_id(volume_id, assembly.settings, "volume"),
+            server_id=server_id and config.canonical_id(server_id, assembly.settings, "server"),
+            volume_id=volume_id and config.canonical_id(volume_id, assembly.settings, "volume"),
             project_id=parsed_args.project,
             state=parsed_args.state,
         )
         return COLUMNS, (_row(attachment, COLUMNS) for attachment in found)
 
 
-class Show(paste.OfFilter, ShowOne):  # type: ignore[misc]
+class Show(config.FilterCommand, ShowOne):  # type: ignore[misc]
     """Show all that the registry knows of an attachment."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_ids(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        assembly = paste.assembly(parsed_args)
+        assembly = config.assembly(parsed_args)
         server_id, volume_id = _ids(parsed_args, assembly)
         found = assembly.registry.get(volume_id, server_id)
         if found is None:
@@ -73,7 +74,7 @@ class Show(paste.OfFilter, ShowOne):  # type: ignore[misc]
         return DETAILS, _row(found, DETAILS)
 
 
-class Adopt(paste.OfFilter, ShowOne):  # type: ignore[misc]
+class Adopt(config.FilterCommand, ShowOne):  # type: ignore[misc]
     """Take into the registry a disk that a server has already."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -83,7 +84,7 @@ class Adopt(paste.OfFilter, ShowOne):  # type: ignore[misc]
         parser.add_argument("--project", help="default: what the compute API or the catalog says")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        assembly = paste.assembly(parsed_args)
+        assembly = config.assembly(parsed_args)
         server_id, volume_id = _ids(parsed_args, assembly)
         adopt(assembly, server_id, volume_id, parsed_args.device, parsed_args.root, parsed_args.project)
         found = assembly.registry.get(volume_id, server_id)

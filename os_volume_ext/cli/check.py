@@ -13,14 +13,13 @@ from cliff.lister import Lister
 from oslo_config import cfg
 
 from ..assembly import make_backend, make_catalog, make_compute, make_observers
-from ..backends.base import BackendUnavailable, ConfigurationError
-from ..compute import ComputeUnavailable
+from ..errors import BackendUnavailable, ComputeUnavailable, ConfigurationError
 from ..policy import Policy
 from ..registry import schema
 from ..registry.database import Database
 from ..settings import Settings, warn_of_hidden
-from ..threads import Threads
-from . import paste
+from ..threadpool import DaemonThreadPool
+from . import config
 from .pipeline import Filter, Pipeline, Place, Section
 
 LOG = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ class Check(Lister):  # type: ignore[misc]
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        paste.add_paste(parser)
+        config.add_paste(parser)
         parser.add_argument("--name", default="main", help="the application's section (default: main)")
         parser.add_argument(
             "--config-file",
@@ -56,7 +55,7 @@ class Check(Lister):  # type: ignore[misc]
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Row]]:
         _configure(parsed_args.config_files)
-        pipeline = Pipeline(paste.paste_file(parsed_args), paste.variables(parsed_args))
+        pipeline = Pipeline(config.paste_file(parsed_args), config.variables(parsed_args))
         rows = list(_rows(pipeline.places(parsed_args.name)))
         self.wrong = any(result == WRONG for _, _, result, _ in rows)
         return COLUMNS, rows
@@ -106,7 +105,7 @@ def _row(name: str, what: str, seconds: float, check: Callable[[Any], str], subj
 
 
 def _within(seconds: float, check: Callable[[Any], str], subject: Any) -> str:
-    outcome = Threads().submit("os-volume-ext-check", check, subject)
+    outcome = DaemonThreadPool().submit("os-volume-ext-check", check, subject)
     if wait([outcome], seconds).not_done:
         raise ConfigurationError(f"no answer within {seconds} seconds")
     return outcome.result()

@@ -9,21 +9,21 @@ from cliff.show import ShowOne
 
 from ..registry import schema
 from ..registry.database import Database
-from . import paste
+from . import config
 
 
-class Upgrade(paste.OfFilter, Command):  # type: ignore[misc]
+class Upgrade(config.FilterCommand, Command):  # type: ignore[misc]
     """Bring the registry's database to the revision that this version needs."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        database = Database(paste.settings(parsed_args).database_options)
+        database = Database(config.settings(parsed_args).database_options)
         schema.upgrade(database)
         self.app.stdout.write(f"{database} is at revision {schema.current(database)}\n")
 
 
-class Current(paste.OfFilter, ShowOne):  # type: ignore[misc]
+class Current(config.FilterCommand, ShowOne):  # type: ignore[misc]
     """Show which revision the registry's database has, and which this version needs."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        database = Database(paste.settings(parsed_args).database_options)
+        database = Database(config.settings(parsed_args).database_options)
         return ("database", "current", "needed"), (str(database), schema.current(database), schema.head())

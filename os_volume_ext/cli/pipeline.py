@@ -15,7 +15,7 @@ from typing import Any
 from paste.deploy.loadwsgi import APP, FILTER, FILTER_APP, FILTER_WITH, ConfigLoader
 from webob import Request
 
-from ..backends.base import ConfigurationError
+from ..errors import ConfigurationError
 from ..filter import filter_factory
 from ..wsgi import WSGIApp
 

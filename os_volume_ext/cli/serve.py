@@ -12,9 +12,9 @@ from cliff.command import Command
 from paste.deploy import loadapp
 from webob.exc import HTTPBadRequest
 
-from ..backends.base import ConfigurationError
+from ..errors import ConfigurationError
 from ..wsgi import WSGIApp
-from . import paste
+from . import config
 
 THREADS = 32  # more than callers of several filters (max_operations) can hold while their backends hang
 
@@ -24,7 +24,7 @@ class Serve(Command):  # type: ignore[misc]
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        paste.add_paste(parser)
+        config.add_paste(parser)
         parser.add_argument("--name", default="main", help="the application's section (default: main)")
         parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
         parser.add_argument("--port", type=int, default=8774, help="the port to listen on (default: 8774)")
@@ -33,8 +33,8 @@ class Serve(Command):  # type: ignore[misc]
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         logging.getLogger("os_volume_ext").setLevel(logging.INFO)
         create_server = _waitress()
-        path = paste.paste_file(parsed_args)
-        app = loadapp(f"config:{path}", name=parsed_args.name, global_conf=paste.variables(parsed_args))
+        path = config.paste_file(parsed_args)
+        app = loadapp(f"config:{path}", name=parsed_args.name, global_conf=config.variables(parsed_args))
         try:
             server = create_server(_of_paths(app), host=parsed_args.host, port=parsed_args.port, threads=THREADS)
         except OSError as error:

@@ -8,10 +8,11 @@ from cliff.command import Command
 from cliff.lister import Lister
 from cliff.show import ShowOne
 
-from ..backends.base import ConfigurationError, Volume
 from ..catalog.sql import SQLCatalog
+from ..errors import ConfigurationError
+from ..models import Volume
 from ..registry.attachments import Registry
-from . import paste
+from . import config
 
 COLUMNS = ("id", "project_id", "source", "format", "multiattach")
 
@@ -20,11 +21,11 @@ def _row(volume: Volume) -> Sequence[Any]:
     return tuple(getattr(volume, column) for column in COLUMNS)
 
 
-class _Filled:
+class SQLCatalogCommand:
     """The sql catalog of the filter that is meant."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        assembly = paste.assembly(arguments)
+        assembly = config.assembly(arguments)
         if not isinstance(assembly.catalog, SQLCatalog):
             raise ConfigurationError(f"the volumes are in the catalog {assembly.settings.catalog!r}: manage them there")
         self.catalog: SQLCatalog = assembly.catalog
@@ -32,10 +33,10 @@ class _Filled:
         self._settings = assembly.settings
 
     def volume_id(self, text: str) -> str:
-        return paste.canonical_id(text, self._settings, "volume")
+        return config.canonical_id(text, self._settings, "volume")
 
 
-class Create(paste.OfFilter, ShowOne):  # type: ignore[misc]
+class Create(config.FilterCommand, ShowOne):  # type: ignore[misc]
     """Add a volume to the catalog."""
 
     # --format is the volume's here; the output's is -f.
@@ -49,7 +50,7 @@ class Create(paste.OfFilter, ShowOne):  # type: ignore[misc]
         parser.add_argument("--multiattach", action="store_true", help="it may be attached to several servers at once")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        filled = _Filled(parsed_args)
+        filled = SQLCatalogCommand(parsed_args)
         volume = Volume(
             filled.volume_id(parsed_args.id),
             parsed_args.project,
@@ -61,35 +62,35 @@ class Create(paste.OfFilter, ShowOne):  # type: ignore[misc]
         return COLUMNS, _row(volume)
 
 
-class List(paste.OfFilter, Lister):  # type: ignore[misc]
+class List(config.FilterCommand, Lister):  # type: ignore[misc]
     """List the volumes of the catalog."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--project", help="only those of this project")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        return COLUMNS, map(_row, _Filled(parsed_args).catalog.list(parsed_args.project))
+        return COLUMNS, map(_row, SQLCatalogCommand(parsed_args).catalog.list(parsed_args.project))
 
 
-class Show(paste.OfFilter, ShowOne):  # type: ignore[misc]
+class Show(config.FilterCommand, ShowOne):  # type: ignore[misc]
     """Show a volume, and the servers it is attached to."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("id", help="the volume's id")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        filled = _Filled(parsed_args)
+        filled = SQLCatalogCommand(parsed_args)
         volume = filled.catalog.get(filled.volume_id(parsed_args.id))
         servers = [row.server_id for row in filled.registry.of_volume(volume.id)]
         return (*COLUMNS, "servers"), (*_row(volume), ", ".join(servers))
 
 
-class Delete(paste.OfFilter, Command):  # type: ignore[misc]
+class Delete(config.FilterCommand, Command):  # type: ignore[misc]
     """Take a volume out of the catalog; its bytes stay where they are. An attached one is refused."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("id", help="the volume's id")
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        filled = _Filled(parsed_args)
+        filled = SQLCatalogCommand(parsed_args)
         filled.catalog.delete(filled.volume_id(parsed_args.id))

@@ -9,11 +9,11 @@ from typing import Any
 
 from webob import Request, Response
 
-from ..backends.base import ConfigurationError, Volume
-from ..catalog.base import VolumeNotFound
 from ..catalog.sql import SQLCatalog
+from ..errors import ConfigurationError, VolumeNotFound
+from ..models import ATTACHING, Attachment, Volume
 from ..registry import schema
-from ..registry.attachments import ATTACHING, Attachment, Registry
+from ..registry.attachments import Registry
 from ..registry.database import Database
 from ..settings import Settings
 from . import options

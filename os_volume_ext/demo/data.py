@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..microversions import LAST
+from ..api.microversions import LAST
 
 
 @dataclass(frozen=True)

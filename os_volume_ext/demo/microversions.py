@@ -4,7 +4,7 @@ import re
 
 from webob import Request, Response
 
-from ..microversions import HEADER, LEGACY_HEADER, version_asked
+from ..api.microversions import HEADER, LEGACY_HEADER, requested_version
 from .data import OPENSTACK_API
 from .http import Refused
 
@@ -18,7 +18,7 @@ def requested(request: Request) -> Version:
 
     :raises Refused: 400 for one of the wrong form, 406 for one that is not spoken.
     """
-    text = version_asked(request.environ)
+    text = requested_version(request.environ)
     if text is None:
         return _parse(OPENSTACK_API.min_version)
     if text == "latest":

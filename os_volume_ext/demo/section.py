@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..backends.base import ConfigurationError
-from ..cli.paste import filter_sections
+from ..cli.config import filter_sections
+from ..errors import ConfigurationError
 
 
 def options_of(global_conf: Mapping[str, str], option: str, section: str) -> dict[str, str]:

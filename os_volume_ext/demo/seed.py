@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from contextlib import suppress
 
-from ..adopt import NotAdopted, adopt
 from ..assembly import Assembly, assemble_current
-from ..backends.base import ConfigurationError, Server, Volume
-from ..catalog.sql import SQLCatalog, VolumeExists
+from ..attachments.adopt import adopt
+from ..catalog.sql import SQLCatalog
+from ..errors import ConfigurationError, NotAdopted, VolumeExists
+from ..models import Server, Volume
 from ..settings import Settings
 from .data import ROOT_VOLUMES, VOLUMES
 from .section import options_of

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..context import RequestContext
-from ..registry.attachments import Attachment
+from ..models import Attachment
 
 LOG = logging.getLogger(__name__)
 
@@ -31,9 +31,9 @@ class Operation:
     server_id: str
     volume_id: str
     project_id: str | None = None
-    device: str = ""
+    device: str | None = None
     caller: RequestContext | None = None
-    begun: bool = False
+    started: bool = False
     error: BaseException | None = None
     seconds: float = 0.0
 
@@ -41,10 +41,10 @@ class Operation:
 class Observer:
     """Hears of operations, in the thread that carries them out. What it raises is logged, and goes no further."""
 
-    def begun(self, operation: Operation) -> None:
+    def started(self, operation: Operation) -> None:
         """Hear that an operation has claimed its row and goes on to the backend."""
 
-    def ended(self, operation: Operation) -> None:
+    def finished(self, operation: Operation) -> None:
         """Hear how an operation ended, whether it had begun or was refused before."""
 
     def backend_called(self, method: str, seconds: float, error: BaseException | None) -> None:
@@ -76,35 +76,35 @@ class Observers:
         """Tell of what nobody asked for, which begins with the claim on a row."""
         operation = Operation(action, row.request_id, row.server_id, row.volume_id)
         with _timed(lambda seconds, error: self._end(operation, seconds, error)):
-            self.begin(operation, row)
+            self.start(operation, row)
             yield operation
 
-    def begin(self, operation: Operation, row: Attachment) -> None:
+    def start(self, operation: Operation, row: Attachment) -> None:
         """Tell that an operation begins. :param row: as it claimed it."""
-        operation.begun = True
+        operation.started = True
         operation.project_id = row.project_id
-        operation.device = row.device or ""
-        self._tell(lambda observer: observer.begun(operation))
+        operation.device = row.device
+        self._notify(lambda observer: observer.started(operation))
 
     @contextmanager
     def backend_call(self, method: str) -> Iterator[None]:
         """Tell of a call of the backend."""
-        with _timed(lambda seconds, error: self._tell(lambda each: each.backend_called(method, seconds, error))):
+        with _timed(lambda seconds, error: self._notify(lambda each: each.backend_called(method, seconds, error))):
             yield
 
     def overloaded(self) -> None:
         """Tell that an operation found no place."""
-        self._tell(lambda observer: observer.overloaded())
+        self._notify(lambda observer: observer.overloaded())
 
     def close(self) -> None:
         """Tell that there is no more to come."""
-        self._tell(lambda observer: observer.close())
+        self._notify(lambda observer: observer.close())
 
     def _end(self, operation: Operation, seconds: float, error: BaseException | None) -> None:
         operation.seconds, operation.error = seconds, error
-        self._tell(lambda observer: observer.ended(operation))
+        self._notify(lambda observer: observer.finished(operation))
 
-    def _tell(self, what: Callable[[Observer], None]) -> None:
+    def _notify(self, what: Callable[[Observer], None]) -> None:
         for observer in self._observers:
             try:
                 what(observer)
@@ -124,4 +124,4 @@ def _timed(then: Callable[[float, BaseException | None], None]) -> Iterator[None
     then(time.monotonic() - start, None)
 
 
-NOBODY = Observers()
+NO_OBSERVERS = Observers()

@@ -2,8 +2,7 @@
 
 from prometheus_client import Counter, Histogram
 
-from ..backends.base import OutcomeUnknown
-from ..faults import from_exception
+from ..errors import OutcomeUnknown, kind_of
 from .base import Observer, Operation
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -17,16 +16,16 @@ OPERATION_SECONDS = Histogram(
 BACKEND_CALL_SECONDS = Histogram(
     "os_volume_ext_backend_call_seconds", "How long calls of the backend took.", ["method", "outcome"], buckets=BUCKETS
 )
-OVERLOADS = Counter("os_volume_ext_overloads", "Operations that found no place among those under way.")
+OVERLOADS = Counter("os_volume_ext_overloads", "BackendExecutor that found no place among those under way.")
 
 
 class Metrics(Observer):
     """Counts operations and takes their time."""
 
-    def ended(self, operation: Operation) -> None:
-        outcome = "done" if operation.error is None else from_exception(operation.error).kind.value
+    def finished(self, operation: Operation) -> None:
+        outcome = "done" if operation.error is None else kind_of(operation.error).value
         OPERATIONS.labels(operation.action, outcome).inc()
-        if operation.begun:
+        if operation.started:
             OPERATION_SECONDS.labels(operation.action).observe(operation.seconds)
 
     def backend_called(self, method: str, seconds: float, error: BaseException | None) -> None:

@@ -1,6 +1,6 @@
 """OpenStack notifications, through oslo.messaging (extra ``[notifications]``).
 
-Operations never wait for the broker: a thread of each process sends what they leave in a queue.
+BackendExecutor never wait for the broker: a thread of each process sends what they leave in a queue.
 """
 
 import atexit
@@ -15,8 +15,7 @@ from typing import Any
 import oslo_messaging
 from oslo_config import cfg
 
-from ..backends.base import ConfigurationError
-from ..faults import from_exception
+from ..errors import ConfigurationError, kind_of
 from ..perprocess import PerProcess
 from .base import Observer, Operation
 
@@ -56,16 +55,16 @@ class Notifications(Observer):
         self._sender = PerProcess(lambda: Sender(notifier))
         atexit.register(self.close)
 
-    def begun(self, operation: Operation) -> None:
+    def started(self, operation: Operation) -> None:
         self._send("info", "start", operation)
 
-    def ended(self, operation: Operation) -> None:
-        if not operation.begun:
+    def finished(self, operation: Operation) -> None:
+        if not operation.started:
             return
         if operation.error is None:
             self._send("info", "end", operation)
         else:
-            self._send("error", "error", operation, fault=from_exception(operation.error).kind.value)
+            self._send("error", "error", operation, fault=kind_of(operation.error).value)
 
     def close(self) -> None:
         atexit.unregister(self.close)

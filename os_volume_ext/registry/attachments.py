@@ -6,95 +6,20 @@ row had, and does nothing where it has others by now. That is the claim of desig
 
 import datetime
 import logging
-import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from ..backends.base import Server, TooManyAttachments, Volume
-from .database import Database, GaveWay, retried
+from ..errors import AlreadyReserved, AttachmentLimitReached, TransactionAborted
+from ..models import ATTACHED, ATTACHING, Attachment, AttachmentDetail, AttachmentSummary, Projection
+from .database import Database, retry_on_deadlock
 from .tables import attachments as table
 from .tables import utc_now
 
 LOG = logging.getLogger(__name__)
-
-STATES = ATTACHING, ATTACHED, REATTACHING, DETACHING = "attaching", "attached", "reattaching", "detaching"
-"""Callers who were told that a volume is attached see it until it is detached, so also while it is reattached."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """One row, as it was when it was read.
-
-    ``tag`` is the caller's word for it; with ``delete_on_termination``, the volume is to go when the server goes.
-    ``age`` is how many seconds it had been unchanged then, by the database's clock.
-    """
-
-    volume_id: str
-    server_id: str
-    project_id: str
-    exclusive: bool
-    device: str | None
-    root: bool
-    state: str
-    request_id: str
-    host: str | None
-    instance_name: str | None
-    source: str | None
-    format: str | None
-    tag: str | None = None
-    delete_on_termination: bool = False
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    created_at: datetime.datetime | None = None
-    updated_at: datetime.datetime | None = None
-    age: float = 0.0
-
-    @property
-    def is_attached(self) -> bool:
-        """Whether it is attached as far as callers were told, with its disk there or, while reattached, perhaps not."""
-        return self.state in (ATTACHED, REATTACHING)
-
-    @property
-    def server(self) -> Server:
-        """The server as it was when the volume was attached, for when the compute API no longer has it."""
-        return Server(self.server_id, self.project_id, "UNKNOWN", False, self.host, self.instance_name)
-
-    @property
-    def volume(self) -> Volume:
-        """The volume as it was when it was attached: detaching needs no catalog."""
-        return Volume(self.volume_id, self.project_id, self.source, self.format, not self.exclusive)
-
-
-class Listed(NamedTuple):
-    """What most lists show of a row."""
-
-    volume_id: str
-    server_id: str
-    device: str | None
-    project_id: str
-
-
-class Described(NamedTuple):
-    """What some lists show of a row; to read it costs a long list an eighth more."""
-
-    volume_id: str
-    server_id: str
-    device: str | None
-    project_id: str
-    tag: str | None
-    delete_on_termination: bool
-    id: str
-
-
-Form = type[Listed] | type[Described]
-
-
-class Taken(Exception):
-    """Another row stands in the way: of this volume, or of this device of the server."""
-
 
 _columns = (
     table.c.volume_id,
@@ -130,13 +55,13 @@ _page = (
     .order_by(table.c.server_id, table.c.volume_id)
     .limit(1000)
 )
-_unfinished_page = _page.where(table.c.state != ATTACHED)
+_pending_page = _page.where(table.c.state != ATTACHED)
 
 _shown = {
     form: select(*[table.c[name] for name in form._fields]).where(
         table.c.server_id == bindparam("server_id"), table.c.state != ATTACHING
     )
-    for form in (Listed, Described)
+    for form in (AttachmentSummary, AttachmentDetail)
 }
 _one_shown = {form: shown.where(table.c.volume_id == bindparam("volume_id")) for form, shown in _shown.items()}
 _list = {
@@ -194,7 +119,7 @@ class Registry:
         since: datetime.datetime | None = None,
         limit: int = 1000,
         offset: int = 0,
-        form: Form = Listed,
+        form: Projection = AttachmentSummary,
     ) -> Sequence[Any]:
         """Return the attachments of a server that callers get to see, oldest first.
 
@@ -204,24 +129,24 @@ class Registry:
         parameters: dict[str, Any] = {"server_id": server_id, "limit": limit, "offset": offset}
         if since is not None:
             parameters["since"] = since
-        with self._database.single() as connection:
+        with self._database.autocommit() as connection:
             # Rows have the form's fields by name and by place; to copy them would cost half of a long list.
             return connection.execute((_list if since is None else _list_since)[form], parameters).all()
 
-    def show(self, volume_id: str, server_id: str, form: Form = Listed) -> Any:
+    def show(self, volume_id: str, server_id: str, form: Projection = AttachmentSummary) -> Any:
         """Return what a list shows of a volume on a server, None if there is nothing."""
-        with self._database.single() as connection:
+        with self._database.autocommit() as connection:
             return connection.execute(_one_shown[form], {"volume_id": volume_id, "server_id": server_id}).first()
 
     def get(self, volume_id: str, server_id: str) -> Attachment | None:
         """Return the row of a volume on a server, whatever its state."""
-        with self._database.single() as connection:
+        with self._database.autocommit() as connection:
             row = connection.execute(_one, {"volume_id": volume_id, "server_id": server_id}).first()
         return row and _attachment(row)
 
-    def in_the_way(self, wanted: Attachment) -> Attachment | None:
+    def find_conflicting(self, wanted: Attachment) -> Attachment | None:
         """Return the row because of which ``wanted`` could not be reserved, if it is still there."""
-        with self._database.single() as connection:
+        with self._database.autocommit() as connection:
             rows = [_attachment(row) for row in connection.execute(_of_volume, {"volume_id": wanted.volume_id})]
             if wanted.device is not None:
                 at_device = {"server_id": wanted.server_id, "device": wanted.device}
@@ -232,7 +157,7 @@ class Registry:
 
     def of_volume(self, volume_id: str) -> Sequence[Attachment]:
         """Return all rows of a volume."""
-        with self._database.single() as connection:
+        with self._database.autocommit() as connection:
             return [_attachment(row) for row in connection.execute(_of_volume, {"volume_id": volume_id})]
 
     def find(self, **wanted: str | None) -> Sequence[Attachment]:
@@ -241,70 +166,70 @@ class Registry:
         for column, value in wanted.items():
             if value is not None:
                 statement = statement.where(table.c[column] == value)
-        with self._database.single() as connection:
+        with self._database.autocommit() as connection:
             return [_attachment(row) for row in connection.execute(statement)]
 
-    def count(self, server_id: str | None = None, unfinished: bool = False) -> int:
+    def count(self, server_id: str | None = None, pending: bool = False) -> int:
         """Say how many rows there are.
 
-        :param server_id: only those of that server. :param unfinished: only those that are not ``attached``.
+        :param server_id: only those of that server. :param pending: only those that are not ``attached``.
         """
         statement = select(func.count()).select_from(table)
         if server_id is not None:
             statement = statement.where(table.c.server_id == server_id)
-        if unfinished:
+        if pending:
             statement = statement.where(table.c.state != ATTACHED)
-        with self._database.single() as connection:
+        with self._database.autocommit() as connection:
             return connection.execute(statement).scalar_one()
 
-    def walk(self, unfinished: bool = False) -> Iterator[Attachment]:
+    def walk(self, pending: bool = False) -> Iterator[Attachment]:
         """Yield the rows by server and volume, each as it is about when it is yielded.
 
-        :param unfinished: only those that are not ``attached``.
+        :param pending: only those that are not ``attached``.
         """
         last = {"server_id": "", "volume_id": ""}
         while True:
-            with self._database.single() as connection:
-                rows = connection.execute(_unfinished_page if unfinished else _page, last).all()
+            with self._database.autocommit() as connection:
+                rows = connection.execute(_pending_page if pending else _page, last).all()
             if not rows:
                 return
             yield from map(_attachment, rows)
             last = {"server_id": rows[-1].server_id, "volume_id": rows[-1].volume_id}
 
-    @retried
+    @retry_on_deadlock
     def reserve(self, row: Attachment, limit: int | None = None) -> None:
         """Insert a row; when this returns, it is the only one of that volume (design rule 1: a claim).
 
         :param limit: how many rows the server may have then.
-        :raises Taken: if another row stands in the way.
-        :raises TooManyAttachments: if the server has so many already.
+        :raises AlreadyReserved: if another row stands in the way.
+        :raises AttachmentLimitReached: if the server has so many already.
         """
         try:
             # One statement commits by itself, which saves two more.
-            with self._database.single() if limit is None else self._database.write() as connection:
+            with self._database.autocommit() if limit is None else self._database.transaction() as connection:
                 self._insert(connection, row, limit)
         except IntegrityError as error:
-            raise Taken from error
-        except GaveWay as error:
+            raise AlreadyReserved from error
+        except TransactionAborted as error:
             # On MariaDB, of many who wait to insert the same, mostly all but one give way; to insist makes it worse.
-            if self.in_the_way(row) is not None:
-                raise Taken from error
+            if self.find_conflicting(row) is not None:
+                raise AlreadyReserved from error
             raise
 
-    @retried
+    @retry_on_deadlock
     def move(self, seen: Attachment, row: Attachment, limit: int | None = None) -> bool:
         """Put ``row`` in the place of the claim ``seen``, in one step. Say whether the claim was still there.
 
-        :raises Taken, TooManyAttachments: as ``reserve``; the claim stays as it was.
+        :raises AlreadyReserved, AttachmentLimitReached: as ``reserve``; the claim stays as it was.
         """
         try:
-            with self._database.write() as connection:
+            with self._database.transaction() as connection:
                 if not connection.execute(_remove, _as_seen(seen)).rowcount:
                     return False
                 self._insert(connection, row, limit)
                 return True
         except IntegrityError as error:
-            raise Taken from error
+            raise AlreadyReserved from error
 
     def claim(self, seen: Attachment, state: str, request_id: str) -> bool:
         """Make a row one's own in a state, if it is still as seen. Say whether it was."""
@@ -342,29 +267,29 @@ class Registry:
             if connection.dialect.name == "postgresql":  # whose locked rows do not keep others out, as MariaDB's do
                 connection.execute(_lock_server, {"server_id": row.server_id})
             if len(connection.execute(_locked, {"server_id": row.server_id}).all()) >= limit:
-                raise TooManyAttachments(limit)
+                raise AttachmentLimitReached(limit)
         connection.execute(_insert, _values(row))
 
-    @retried
+    @retry_on_deadlock
     def _confirm_in_place_of_another(self, seen: Attachment, device: str | None) -> bool:
         at_device = {"new_state": ATTACHED, "new_device": device}
         try:
-            with self._database.write() as connection:
+            with self._database.transaction() as connection:
                 if not connection.execute(_set_device, _as_seen(seen) | at_device | {"new_device": None}).rowcount:
                     return False
                 connection.execute(_vacate, {"of_server_id": seen.server_id, "old_device": device})
                 connection.execute(_set_device, _as_seen(replace(seen, state=ATTACHED)) | at_device)
         except IntegrityError as error:  # somebody has just reserved it
-            raise GaveWay(f"{device} of server {seen.server_id} is reserved again and again") from error
+            raise TransactionAborted(f"{device} of server {seen.server_id} is reserved again and again") from error
         LOG.info(
             "%s volume %s has %s of server %s, which another row had",
             seen.request_id, seen.volume_id, device, seen.server_id,
         )  # fmt: skip
         return True
 
-    @retried
+    @retry_on_deadlock
     def _change(self, statement: Any, seen: Attachment, **new: str | bool | None) -> bool:
-        with self._database.single() as connection:
+        with self._database.autocommit() as connection:
             return bool(connection.execute(statement, {**_as_seen(seen), **new}).rowcount)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, IntegrityError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ..backends.base import ConfigurationError
+from ..errors import ConfigurationError, RegistryUnavailable, TransactionAborted
 from ..perprocess import PerProcess
 
 P = ParamSpec("P")
@@ -42,15 +42,7 @@ _NOT_OPTIONS = {
 _BOOLEANS = {"true": True, "false": False}  # SQLAlchemy takes any text for true
 
 
-class RegistryUnavailable(Exception):
-    """The database did not answer; whether a change was made is not known."""
-
-
-class GaveWay(RegistryUnavailable):
-    """The database broke the transaction off for others' sake: nothing of it was made, and it may begin again."""
-
-
-def retried(method: Callable[P, T]) -> Callable[P, T]:
+def retry_on_deadlock(method: Callable[P, T]) -> Callable[P, T]:
     """Let a method begin again, ATTEMPTS times in all, when its one transaction gave way."""
 
     @functools.wraps(method)
@@ -58,7 +50,7 @@ def retried(method: Callable[P, T]) -> Callable[P, T]:
         for number in range(1, ATTEMPTS):
             try:
                 return method(*arguments, **named)
-            except GaveWay:
+            except TransactionAborted:
                 time.sleep(random.uniform(0, min(0.01 * 2**number, PAUSE)))  # noqa: S311 - so as not to meet again
         return method(*arguments, **named)
 
@@ -83,7 +75,7 @@ class Database:
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
 
-    def single(self) -> AbstractContextManager[Connection]:
+    def autocommit(self) -> AbstractContextManager[Connection]:
         """Give a connection on which each statement stands alone, and is committed when it returns.
 
         :raises RegistryUnavailable: if the database went away, before or during a statement.
@@ -91,7 +83,7 @@ class Database:
         """
         return _connection(self._engine().connect)
 
-    def write(self) -> AbstractContextManager[Connection]:
+    def transaction(self) -> AbstractContextManager[Connection]:
         """Give a transaction that is committed at the end.
 
         :raises RegistryUnavailable: if the database went away, before or during the commit.
@@ -182,7 +174,7 @@ def _connection(opened: Callable[[], AbstractContextManager[Connection]]) -> Ite
     except IntegrityError:
         raise
     except DBAPIError as error:
-        raise (GaveWay if _gave_way(error.orig) else RegistryUnavailable)(_first_line(error)) from error
+        raise (TransactionAborted if _gave_way(error.orig) else RegistryUnavailable)(_first_line(error)) from error
     except PoolTimeout as error:
         raise RegistryUnavailable(_first_line(error)) from error
 

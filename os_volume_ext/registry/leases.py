@@ -7,7 +7,7 @@ what is done under a lease has to be safe without one; what ``reconcile`` does i
 from sqlalchemy import and_, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from .database import Database, retried
+from .database import Database, retry_on_deadlock
 from .tables import leases as table
 from .tables import utc_now
 
@@ -33,7 +33,7 @@ class Leases:
         """:param database: where the leases are."""
         self._database = database
 
-    @retried
+    @retry_on_deadlock
     def take(self, name: str, holder: str, seconds: float) -> bool:
         """Take a lease that nobody has, or that has run out, or renew one's own. Say whether one has it now.
 
@@ -42,7 +42,7 @@ class Leases:
         :param seconds: how long it lasts; all that take it say the same.
         :raises RegistryUnavailable: if the database does not answer; one may have it then.
         """
-        with self._database.single() as connection:
+        with self._database.autocommit() as connection:
             seen = connection.execute(_one, {"name": name}).first()
             if seen is None:
                 try:

@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from ..backends.base import ConfigurationError
+from ..errors import ConfigurationError
 from .database import Database
 
 # One upgrade at a time, until its connection is closed.

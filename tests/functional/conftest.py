@@ -19,7 +19,7 @@ from paste.deploy import loadapp
 from sqlalchemy import Connection, select
 from webtest import TestApp
 
-from os_volume_ext.background import Background
+from os_volume_ext.attachments.periodic import PeriodicReconciler
 from os_volume_ext.cli.main import main
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
@@ -492,10 +492,10 @@ def sample(request: pytest.FixtureRequest, place: Any) -> TestApp:
 
 
 @pytest.fixture
-def backgrounds(monkeypatch: pytest.MonkeyPatch) -> list[Background]:
+def backgrounds(monkeypatch: pytest.MonkeyPatch) -> list[PeriodicReconciler]:
     """Give what reconciles by itself in the applications that the test starts, once it is to start: it has not."""
-    found: list[Background] = []
-    monkeypatch.setattr(Background, "start", lambda background: found.append(background))
+    found: list[PeriodicReconciler] = []
+    monkeypatch.setattr(PeriodicReconciler, "start", lambda background: found.append(background))
     return found
 
 

@@ -15,17 +15,18 @@ import pytest
 from failpoints import step
 from sqlalchemy import update
 
-from os_volume_ext import claims as claims_module
+from os_volume_ext.attachments import claims as claims_module
+from os_volume_ext.attachments.claims import Claims
+from os_volume_ext.attachments.executor import BackendExecutor
+from os_volume_ext.attachments.manager import AttachmentManager
+from os_volume_ext.attachments.reconcile import Reconciler
 from os_volume_ext.backends.base import Backend, DeviceInUse, OutcomeUnknown, Server, ServerNotFound, Volume
 from os_volume_ext.catalog.base import VolumeNotFound
-from os_volume_ext.claims import Claims
-from os_volume_ext.compute import ComputeUnavailable, ServerMissing
 from os_volume_ext.context import RequestContext
-from os_volume_ext.manager import AttachmentManager, Rules, Wanted
+from os_volume_ext.errors import ComputeUnavailable, Overloaded, ServerMissing
+from os_volume_ext.models import ATTACHED, Attachment, AttachRequest, Constraints
 from os_volume_ext.observers.base import Observer, Observers
-from os_volume_ext.operations import Operations, Overloaded
-from os_volume_ext.reconcile import Reconciler
-from os_volume_ext.registry.attachments import ATTACHED, Attachment, Registry
+from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.tables import attachments as table
 
 OPERATION_TIMEOUT, STALE_AFTER = 60, 180
@@ -88,8 +89,8 @@ class ScriptedRegistry(Registry):
     def remove(self, seen):
         return self._step("remove", seen)
 
-    def in_the_way(self, wanted):
-        return self._step("in_the_way", wanted)
+    def find_conflicting(self, wanted):
+        return self._step("find_conflicting", wanted)
 
 
 class ScriptedBackend(Backend):
@@ -262,10 +263,10 @@ class Listener(Observer):
         self.calls = []
         self.overloads = 0
 
-    def begun(self, operation):
+    def started(self, operation):
         self._hear("begun", operation)
 
-    def ended(self, operation):
+    def finished(self, operation):
         self._hear("done" if operation.error is None else type(operation.error).__name__, operation)
         self.operations.append(operation)
 
@@ -304,9 +305,9 @@ class House:
         self.claims = Claims(self.registry, self.backend, OPERATION_TIMEOUT, STALE_AFTER)
         self.listener = Listener()
         self.observers = Observers(self.listener)
-        self.operations = Operations(patience, places, self.observers)
+        self.operations = BackendExecutor(patience, places, self.observers)
         self.requests = itertools.count(1)
-        self.rules = Rules(STATES, PASSING_STATES, multiattach=True)
+        self.rules = Constraints(STATES, PASSING_STATES, multiattach=True)
         self.manager = self.make_manager()
         self.reconciler = self.make_reconciler(self.compute.remote)
         for server_id, project_id in (("1134", "demo"), ("1135", "demo"), ("2001", "other")):
@@ -351,7 +352,7 @@ class House:
     # -- what callers and operators do -----------------------------------------------------------------
 
     def attach(self, volume_id="9", server_id="1134", device=None, tag=None, delete_on_termination=False, **caller):
-        wanted = Wanted(volume_id, device, tag, delete_on_termination)
+        wanted = AttachRequest(volume_id, device, tag, delete_on_termination)
         return self.manager.attach(self.caller(**caller), self.rules, server_id, wanted)
 
     def update(self, volume_id="9", server_id="1134", **members):
@@ -369,7 +370,7 @@ class House:
     def reconcile(self, everything=False):
         """Return ``[(server, volume, outcome), ...]``, and remember the findings."""
         reconciler = self.reconciler
-        self.findings = list(reconciler.everything() if everything else reconciler.unfinished())
+        self.findings = list(reconciler.reconcile_all() if everything else reconciler.reconcile_stale())
         return [(each.server_id, each.volume_id, each.outcome) for each in self.findings]
 
     def overload(self):
@@ -423,7 +424,7 @@ class House:
     def pass_time(self, seconds):
         """Let time pass for all: the workers' clock and the rows' ages."""
         self.now += seconds
-        with self.database.write() as connection:
+        with self.database.transaction() as connection:
             for row in connection.execute(table.select()).all():
                 here = (table.c.volume_id == row.volume_id) & (table.c.server_id == row.server_id)
                 moment = row.updated_at - datetime.timedelta(seconds=seconds)

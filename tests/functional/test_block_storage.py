@@ -8,7 +8,8 @@ from webtest import TestApp
 from os_volume_ext.backends.base import ConfigurationError, Volume
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.demo import block_storage, static_tokens
-from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment, Registry
+from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment
+from os_volume_ext.registry.attachments import Registry
 
 WEB, MAIL = "4335bab6-6086-4247-8274-8b8b048edaaa", "20f0cb44-7b00-4019-a612-364777cd2931"
 FIRST, SECOND = "a26887c6-c47b-4654-abb5-dfadf7d3f803", "a26887c6-c47b-4654-abb5-dfadf7d3f804"

@@ -4,10 +4,12 @@ import pytest
 
 from os_volume_ext.backends.base import ConfigurationError, Volume
 from os_volume_ext.catalog.base import CatalogUnavailable, VolumeAttached, VolumeCatalog, VolumeNotFound
-from os_volume_ext.catalog.sql import SQLCatalog, VolumeExists
+from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.context import RequestContext
-from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Registry
-from os_volume_ext.registry.database import Database, RegistryUnavailable
+from os_volume_ext.errors import RegistryUnavailable, VolumeExists
+from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING, Attachment
+from os_volume_ext.registry.attachments import Registry
+from os_volume_ext.registry.database import Database
 
 CONTEXT = RequestContext("req-1", "user", "demo", {}, lambda context, action, project_id: True)
 

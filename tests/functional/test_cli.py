@@ -15,8 +15,9 @@ from sqlalchemy.engine import make_url
 
 from os_volume_ext.backends.base import Server, Volume
 from os_volume_ext.backends.directory import DirectoryBackend
+from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING, Attachment
 from os_volume_ext.registry import schema
-from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Registry
+from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments as table
 
@@ -124,7 +125,7 @@ def put(database, registry, backend):
         registry.reserve(row)
         if stale:
             long_ago = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-            with database.write() as connection:
+            with database.transaction() as connection:
                 connection.execute(update(table).where(table.c.volume_id == volume_id).values(updated_at=long_ago))
         return row
 

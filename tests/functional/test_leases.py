@@ -29,7 +29,7 @@ def row(database):
     """Give ``row()``: holder and time of the one lease, and the database's time."""
 
     def read():
-        with database.single() as connection:
+        with database.autocommit() as connection:
             return connection.execute(select(table.c.holder, table.c.taken_at, utc_now())).one()
 
     return read
@@ -40,7 +40,7 @@ def pass_time(database):
     """Give ``pass_time(seconds)``; with less than none, the clock is set back."""
 
     def move(seconds):
-        with database.write() as connection:
+        with database.transaction() as connection:
             for row in connection.execute(select(table)).all():
                 moment = row.taken_at - datetime.timedelta(seconds=seconds)
                 connection.execute(update(table).where(table.c.name == row.name).values(taken_at=moment))
@@ -139,7 +139,7 @@ def test_who_comes_between_a_look_and_a_step_has_it(leases, database, monkeypatc
         def __exit__(self, *error):
             return self.context.__exit__(*error)
 
-    monkeypatch.setattr(database, "single", Single)
+    monkeypatch.setattr(database, "autocommit", Single)
     assert not leases.take("work", "a", LASTS)
 
 

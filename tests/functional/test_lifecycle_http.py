@@ -72,7 +72,7 @@ class TestDeletedServers:
         delete(server)
         answer = client.attach()
         assert (
-            "os_volume_ext.reservations",
+            "os_volume_ext.attachments.reservations",
             "WARNING",
             f"{answer.headers['X-Openstack-Request-Id']} volume {client.dialect.volume} was attached to server "
             f"{server}, which is gone: its row goes too",

@@ -5,8 +5,9 @@ import pytest
 from os_volume_ext import assembly
 from os_volume_ext.backends.base import ConfigurationError, Server
 from os_volume_ext.backends.directory import DirectoryBackend
-from os_volume_ext.compute import RemoteComputeAPI, ServerMissing
+from os_volume_ext.compute.remote import RemoteComputeAPI
 from os_volume_ext.demo.compute import ComputeApplication
+from os_volume_ext.errors import ServerMissing
 from os_volume_ext.filter import make_filter
 
 READ_PATH = "/servers/{server_id}/metadata"

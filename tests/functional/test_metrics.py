@@ -9,9 +9,9 @@ from scripted import House, refuse
 
 from os_volume_ext.assembly import make_observers
 from os_volume_ext.backends.base import BackendUnavailable, ConfigurationError, OutcomeUnknown
+from os_volume_ext.errors import AttachmentMissing
 from os_volume_ext.observers.base import Observers
 from os_volume_ext.observers.metrics import Metrics
-from os_volume_ext.reservations import AttachmentMissing
 from os_volume_ext.settings import Settings
 
 LEAST = {"backend": "directory", "database.url": "sqlite:////x"}

@@ -7,11 +7,10 @@ import pytest
 from scripted import Died, House, refuse
 
 from os_volume_ext.backends.base import BackendUnavailable, OutcomeUnknown, ServerNotFound
-from os_volume_ext.compute import ServerMissing
+from os_volume_ext.errors import Conflict, ServerMissing, VolumeInUse
+from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
 from os_volume_ext.observers import base
 from os_volume_ext.observers.base import Observer, Observers
-from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING
-from os_volume_ext.reservations import Conflict, VolumeInUse
 
 
 @pytest.fixture
@@ -58,7 +57,7 @@ def test_what_is_refused_before_it_begins_only_ends(house, heard):
     with pytest.raises(Conflict):
         house.detach()
     assert heard == [("VolumeInUse", "attach", "9", "1135", ""), ("Conflict", "detach", "9", "1134", "")]
-    assert not any(operation.begun for operation in house.listener.operations[1:])
+    assert not any(operation.started for operation in house.listener.operations[1:])
 
 
 def test_what_fails_ends_in_what_its_caller_gets(house, heard):

@@ -9,9 +9,9 @@ import pytest
 import schemathesis
 from sqlalchemy import update
 
-from os_volume_ext.compute import ComputeAPI
-from os_volume_ext.controller import Controller
-from os_volume_ext.microversions import CHANGES, LAST
+from os_volume_ext.api.controller import Controller
+from os_volume_ext.api.microversions import CHANGES, LAST
+from os_volume_ext.compute.wrapped import ComputeAPI
 from os_volume_ext.registry.tables import attachments
 
 DOCUMENT = openapi.Document()

@@ -255,14 +255,14 @@ class TestRequestId:
         caplog.set_level(logging.INFO, "os_volume_ext")
         answer = client.attach(volume="none")
         (record,) = caplog.records
-        assert (record.name, record.levelname) == ("os_volume_ext.resource", "INFO")
+        assert (record.name, record.levelname) == ("os_volume_ext.api.resource", "INFO")
         assert record.getMessage().startswith(f"{answer.headers['X-Openstack-Request-Id']} 'POST' ")
         assert ": 400: bad_request: " in record.getMessage()
 
     def test_the_log_tells_of_a_fault_under_the_answers_id(self, client, caplog):
         with caplog.at_level(logging.INFO, "os_volume_ext"):
             answer = client.show()
-        messages = [record.getMessage() for record in caplog.records if record.name == "os_volume_ext.resource"]
+        messages = [record.getMessage() for record in caplog.records if record.name == "os_volume_ext.api.resource"]
         request_id = answer.headers["X-Openstack-Request-Id"]
         assert [message.split()[0] for message in messages] == [request_id]
         assert ": 404: " in messages[0]

@@ -9,11 +9,12 @@ from proxy import Proxy
 from sqlalchemy import insert, select
 from sqlalchemy.engine import make_url
 
+from os_volume_ext.attachments.periodic import PeriodicReconciler
 from os_volume_ext.backends.base import ConfigurationError
 from os_volume_ext.backends.directory import DirectoryBackend
-from os_volume_ext.background import Background
+from os_volume_ext.errors import RegistryUnavailable
 from os_volume_ext.registry import schema
-from os_volume_ext.registry.database import Database, RegistryUnavailable
+from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.leases import Leases
 from os_volume_ext.registry.tables import utc_now, volumes
 
@@ -115,9 +116,9 @@ class TestCallers:
 def test_reconciling_by_itself_goes_on_when_it_is_back(url, behind_proxy, caplog, how):
     url, proxy = behind_proxy(url)
     rounds = []
-    reconciler = SimpleNamespace(unfinished=lambda: rounds.append("made") or ())
+    reconciler = SimpleNamespace(reconcile_stale=lambda: rounds.append("made") or ())
     database = Database({"url": url})
-    background = Background(reconciler, Leases(database), 300)
+    background = PeriodicReconciler(reconciler, Leases(database), 300)
     caplog.set_level("INFO")
     background.run_once()
     getattr(proxy, how)()
@@ -138,7 +139,7 @@ def test_a_transaction_that_it_leaves_changes_nothing(url, behind_proxy, how):
     database = Database({"url": url})
 
     def lose():
-        with database.write() as connection:
+        with database.transaction() as connection:
             connection.execute(insert(volumes).values(id="9", project_id="demo", created_at=utc_now()))
             getattr(proxy, how)()
             connection.execute(select(volumes))
@@ -146,7 +147,7 @@ def test_a_transaction_that_it_leaves_changes_nothing(url, behind_proxy, how):
     with pytest.raises(RegistryUnavailable):
         lose()
     proxy.come_back()
-    with database.single() as connection:
+    with database.autocommit() as connection:
         assert connection.execute(select(volumes)).all() == []
 
 

@@ -16,6 +16,7 @@ from scripted import (
     refuse,
 )
 
+from os_volume_ext.attachments.reconcile import CONSISTENT, REPAIRED, UNRESOLVED
 from os_volume_ext.backends.base import (
     AttachRefused,
     BackendUnavailable,
@@ -27,14 +28,22 @@ from os_volume_ext.backends.base import (
     Volume,
 )
 from os_volume_ext.catalog.base import CatalogUnavailable, VolumeAttached, VolumeNotFound
-from os_volume_ext.claims import Unfinished
-from os_volume_ext.compute import ComputeRefused, ComputeUnavailable, ServerMissing
-from os_volume_ext.manager import RootVolume, Unsupported, Wanted
-from os_volume_ext.operations import Overloaded
-from os_volume_ext.reconcile import AGREES, SETTLED, UNDECIDED
-from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, REATTACHING, Registry
-from os_volume_ext.registry.database import RegistryUnavailable
-from os_volume_ext.reservations import AttachmentMissing, Conflict, VolumeInUse
+from os_volume_ext.errors import (
+    AttachmentLimitReached,
+    AttachmentMissing,
+    ComputeRefused,
+    ComputeUnavailable,
+    Conflict,
+    OperationIncomplete,
+    Overloaded,
+    RegistryUnavailable,
+    RootVolume,
+    ServerMissing,
+    Unsupported,
+    VolumeInUse,
+)
+from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING, REATTACHING, AttachRequest
+from os_volume_ext.registry.attachments import Registry
 
 NOWHERE = (None, False)
 PLACES = 2
@@ -120,7 +129,7 @@ def test_a_device_that_another_volume_has_is_a_conflict(house):
     house.attach("99", device="/dev/vdc")
     with pytest.raises(Conflict, match=r"Device /dev/vdc of server 1134 is in use") as raised:
         house.attach("9", device="/dev/vdc")
-    assert not raised.value.passes
+    assert not raised.value.retryable
     assert house.state() == NOWHERE
 
 
@@ -179,7 +188,7 @@ def test_reconcile_settles_two_disks_that_changed_places(house):
     disks["9"], disks["99"] = disks["99"], disks["9"]
     house.reconcile(everything=True)
     assert {volume: house.row(volume).device for volume in disks} == disks
-    assert house.reconcile(everything=True) == [("1134", "9", AGREES), ("1134", "99", AGREES)]
+    assert house.reconcile(everything=True) == [("1134", "9", CONSISTENT), ("1134", "99", CONSISTENT)]
 
 
 def test_a_disk_gets_the_device_of_one_that_has_left_while_that_ones_row_is_still_there(house):
@@ -305,7 +314,7 @@ def test_a_server_in_another_state_is_a_conflict_that_names_it(house, state, pas
     for ask in (lambda: house.attach("9"), lambda: house.detach("99")):
         with pytest.raises(Conflict, match=f"Server 1134 is in the state {state}") as raised:
             ask()
-        assert raised.value.passes is passes
+        assert raised.value.retryable is passes
     assert (house.state("9"), house.state("99")) == (NOWHERE, (ATTACHED, True))
 
 
@@ -324,7 +333,7 @@ def test_a_locked_server_is_a_conflict_but_not_for_administrators(house):
     for ask in (lambda: house.attach("9"), lambda: house.detach("99")):
         with pytest.raises(Conflict, match="Server 1134 is locked") as raised:
             ask()
-        assert not raised.value.passes
+        assert not raised.value.retryable
     house.attach("9", is_admin=True)
     house.detach("99", is_admin=True)
     assert house.agree()
@@ -341,7 +350,7 @@ def test_a_server_takes_no_more_disks_than_the_option_says(house):
     house.manager = house.make_manager(max_attachments=2)
     house.attach("9")
     house.attach("99")
-    with pytest.raises(TooManyAttachments) as raised:
+    with pytest.raises(AttachmentLimitReached) as raised:
         house.attach("77")
     assert raised.value.limit == 2
     assert house.state("77") == NOWHERE
@@ -378,7 +387,7 @@ def test_a_volume_that_is_attached_is_in_use(house):
     for server_id in ("1134", "1135"):
         with pytest.raises(VolumeInUse, match="Volume 9 is attached to server 1134") as raised:
             house.attach(server_id=server_id)
-        assert not raised.value.passes
+        assert not raised.value.retryable
     assert house.agree()
 
 
@@ -398,7 +407,7 @@ def test_a_server_in_the_way_that_can_not_be_seen_is_not_named(house, error):
     def from_now_on():
         house.compute.error = error
 
-    house.at("after in_the_way", from_now_on)
+    house.at("after find_conflicting", from_now_on)
     with pytest.raises(VolumeInUse, match="attached to another server"):
         house.attach(server_id="1135")
 
@@ -458,7 +467,7 @@ def test_an_attach_of_unknown_outcome_keeps_its_row_until_reconcile_finds_out(ho
         house.attach()
     assert house.state() == (ATTACHING, happened)
     house.pass_time(STALE_AFTER + 1)
-    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.reconcile() == [("1134", "9", REPAIRED)]
     assert house.state() == ((ATTACHED, True) if happened else NOWHERE)
 
 
@@ -471,7 +480,7 @@ def test_a_detach_of_unknown_outcome_keeps_its_row_until_reconcile_finds_out(hou
         house.detach()
     assert house.state() == (DETACHING, not happened)
     house.pass_time(STALE_AFTER + 1)
-    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.reconcile() == [("1134", "9", REPAIRED)]
     assert house.state() == NOWHERE
 
 
@@ -537,10 +546,10 @@ def test_what_is_under_way_is_a_conflict_that_passes(house, state, age):
     for ask in (house.attach, lambda: house.attach(server_id="1135"), house.detach):
         with pytest.raises(Conflict, match="Volume 9 is being") as raised:
             ask()
-        assert raised.value.passes
+        assert raised.value.retryable
         assert not isinstance(raised.value, VolumeInUse)
-    assert house.reconcile() == [("1134", "9", AGREES)]
-    assert house.reconcile(everything=True) == [("1134", "9", AGREES)]
+    assert house.reconcile() == [("1134", "9", CONSISTENT)]
+    assert house.reconcile(everything=True) == [("1134", "9", CONSISTENT)]
     assert house.everything() == before
     assert house.backend.made("attach") == house.backend.made("detach") == []
 
@@ -565,7 +574,7 @@ def test_an_attach_does_not_take_over_a_stale_detach(house):
     house.put(DETACHING, disk=True, stale=True)
     with pytest.raises(Conflict, match="being detached from server 1134") as raised:
         house.attach()
-    assert not raised.value.passes
+    assert not raised.value.retryable
     assert house.state() == (DETACHING, True)
 
 
@@ -589,7 +598,7 @@ def test_a_detach_takes_over_what_is_stale(house, state, disk):
 def test_a_certain_failure_after_a_repeated_attach_keeps_the_row(house, error, answer):
     house.put(ATTACHING, disk=True, stale=True)
     house.backend.fail("attach", refuse(error))
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         house.attach()
     assert house.state() == (ATTACHING, True)
     assert house.row().request_id == "req-1"
@@ -599,7 +608,7 @@ def test_a_certain_failure_after_a_repeated_attach_keeps_the_row(house, error, a
 def test_a_certain_failure_after_a_repeated_detach_keeps_the_row(house, state):
     house.put(state, disk=True, stale=True)
     house.backend.fail("detach", refuse(BackendUnavailable("down")))
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         house.detach()
     assert house.state() == (DETACHING, True)
 
@@ -608,10 +617,10 @@ def test_a_certain_failure_after_a_repeated_detach_keeps_the_row(house, state):
 def test_a_certain_failure_of_reconcile_keeps_the_row(house, state):
     house.put(state, disk=True, stale=True)
     house.backend.fail("attach" if state == ATTACHING else "detach", refuse(BackendUnavailable("down")))
-    assert house.reconcile() == [("1134", "9", UNDECIDED)]
+    assert house.reconcile() == [("1134", "9", UNRESOLVED)]
     assert house.state() == (state, True)
     house.pass_time(STALE_AFTER + 1)
-    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.reconcile() == [("1134", "9", REPAIRED)]
     assert house.agree()
 
 
@@ -629,7 +638,7 @@ def test_of_two_that_take_over_a_stale_row_one_does(house):
 
 def test_a_worker_that_comes_too_late_starts_no_attach(house):
     house.at("after reserve", lambda: house.pass_time(OPERATION_TIMEOUT))
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         house.attach()
     assert house.backend.calls == []
     assert house.state() == (ATTACHING, False)
@@ -638,7 +647,7 @@ def test_a_worker_that_comes_too_late_starts_no_attach(house):
 def test_a_worker_that_comes_too_late_starts_no_detach(house):
     house.attach()
     house.at("after claim", lambda: house.pass_time(OPERATION_TIMEOUT))
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         house.detach()
     assert house.backend.made("detach") == []
     assert house.state() == (DETACHING, True)
@@ -646,7 +655,7 @@ def test_a_worker_that_comes_too_late_starts_no_detach(house):
 
 def test_a_worker_whose_claim_took_long_is_late_though_the_row_is_young(house):
     house.at("before reserve", lambda: house.pass_time(OPERATION_TIMEOUT))
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         house.attach()
     assert house.row().age < OPERATION_TIMEOUT
     assert house.backend.calls == []
@@ -656,7 +665,7 @@ def test_a_worker_that_freed_a_volume_of_a_deleted_server_too_slowly_starts_no_a
     house.put(ATTACHED)
     house.delete_server()
     house.at("after move", lambda: house.pass_time(OPERATION_TIMEOUT))
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         house.attach(server_id="1135")
     assert house.backend.made("attach") == []
     assert house.row(server_id="1135").state == ATTACHING
@@ -665,7 +674,7 @@ def test_a_worker_that_freed_a_volume_of_a_deleted_server_too_slowly_starts_no_a
 @pytest.mark.parametrize("state", [ATTACHING, DETACHING])
 def test_an_attach_that_finds_its_row_changed_leaves_all_alone(house, state):
     house.at("before confirm", lambda: house.take_over(state))
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         house.attach()
     assert house.backend.made("detach") == []
     assert house.state() == (state, True)
@@ -674,7 +683,7 @@ def test_an_attach_that_finds_its_row_changed_leaves_all_alone(house, state):
 
 def test_an_attach_that_finds_its_row_gone_leaves_all_alone(house):
     house.at("before confirm", lambda: Registry(house.database).remove(house.row()))
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         house.attach()
     assert house.backend.made("detach") == []
     assert house.state() == (None, True)
@@ -683,7 +692,7 @@ def test_an_attach_that_finds_its_row_gone_leaves_all_alone(house):
 def test_an_attach_that_failed_and_finds_its_row_changed_leaves_it(house):
     house.backend.fail("attach", refuse(BackendUnavailable("down")))
     house.at("before remove", house.take_over)
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         house.attach()
     assert house.row().request_id == "req-of-another"
 
@@ -691,7 +700,7 @@ def test_an_attach_that_failed_and_finds_its_row_changed_leaves_it(house):
 def test_a_detach_that_finds_its_row_changed_leaves_it(house):
     house.attach()
     house.at("before remove", house.take_over)
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         house.detach()
     assert house.row().request_id == "req-of-another"
 
@@ -707,7 +716,7 @@ def test_a_detach_that_failed_and_finds_its_row_changed_leaves_it(house):
     house.attach()
     house.backend.fail("detach", refuse(BackendUnavailable("down")))
     house.at("before put_back", house.take_over)
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         house.detach()
     assert (house.row().state, house.row().request_id) == (DETACHING, "req-of-another")
 
@@ -737,7 +746,7 @@ def test_a_detach_whose_row_keeps_changing_is_a_conflict_that_passes(house):
         house.at("before claim", lambda number=number: take_over_as(house, f"req-of-{number}"))
     with pytest.raises(Conflict, match="Other operations on volume 9 are under way") as raised:
         house.detach()
-    assert raised.value.passes
+    assert raised.value.retryable
     assert house.backend.made("detach") == []
 
 
@@ -747,7 +756,7 @@ def take_over_as(house, request_id):
 
 def test_an_attach_whose_obstacle_went_meanwhile_tries_again(house):
     house.put(ATTACHED, server_id="1135", disk=True)
-    house.at("before in_the_way", lambda: house.detach(server_id="1135"))
+    house.at("before find_conflicting", lambda: house.detach(server_id="1135"))
     house.attach()
     assert house.agree()
     assert house.state() == (ATTACHED, True)
@@ -761,10 +770,10 @@ def test_an_attach_whose_obstacles_come_and_go_is_a_conflict_that_passes(house):
         assert Registry(house.database).remove(house.row(server_id="1135"))
 
     house.at("before reserve", come, come, come)
-    house.at("before in_the_way", go, go, go)
+    house.at("before find_conflicting", go, go, go)
     with pytest.raises(Conflict, match="Other operations on volume 9 are under way") as raised:
         house.attach()
-    assert raised.value.passes
+    assert raised.value.retryable
     assert house.everything() == (set(), {"1134": {}, "1135": {}, "2001": {}})
 
 
@@ -784,9 +793,9 @@ def test_of_many_threads_that_attach_one_volume_one_wins(house):
     def attach(number):
         start.wait(PATIENCE)
         try:
-            house.manager.attach(callers[number], house.rules, ("1134", "1135")[number % 2], Wanted("9"))
+            house.manager.attach(callers[number], house.rules, ("1134", "1135")[number % 2], AttachRequest("9"))
             outcomes.append("done")
-        except (Conflict, Unfinished) as error:
+        except (Conflict, OperationIncomplete) as error:
             outcomes.append(type(error).__name__)
 
     threads = [threading.Thread(target=attach, args=(number,)) for number in range(8)]
@@ -840,7 +849,7 @@ def test_a_row_under_way_of_a_deleted_server_is_taken_over_when_it_is_stale_only
     house.pass_time(STALE_AFTER - 5)
     with pytest.raises(Conflict) as raised:
         house.attach(server_id="1135")
-    assert raised.value.passes
+    assert raised.value.retryable
     assert house.backend.calls == []
     house.pass_time(10)
     house.attach(server_id="1135")
@@ -853,7 +862,7 @@ def test_a_disk_that_the_backend_still_shows_is_a_conflict(house):
     house.compute.delete("1134")
     with pytest.raises(VolumeInUse, match="Volume 9 is attached to another server") as raised:
         house.attach(server_id="1135")
-    assert not raised.value.passes
+    assert not raised.value.retryable
     assert house.state() == (ATTACHED, True)
     assert house.backend.violations == []
 
@@ -902,7 +911,7 @@ def test_a_detach_refused_on_a_deleted_server_is_no_answer_about_the_server_aske
     house.put(ATTACHED)
     house.compute.delete("1134")
     house.backend.fail("detach", refuse(AttachRefused("not there")))
-    with pytest.raises((Unfinished, BackendUnavailable)):
+    with pytest.raises((OperationIncomplete, BackendUnavailable)):
         house.attach(server_id="1135")
     assert house.row().state == DETACHING
 
@@ -934,7 +943,7 @@ def test_a_move_to_a_server_that_is_full_frees_the_volume(house):
     house.put(ATTACHED)
     house.delete_server()
     house.at("before move", lambda: house.put(ATTACHED, "99", "1135", disk=True, device="/dev/vdb"))
-    with pytest.raises(TooManyAttachments):
+    with pytest.raises(AttachmentLimitReached):
         house.attach("9", "1135")
     assert (house.row("9"), house.row("9", "1135")) == (None, None)
     assert house.agree()
@@ -944,7 +953,7 @@ def test_a_claim_on_a_deleted_servers_row_that_was_lost_is_not_moved(house):
     house.put(ATTACHED)
     house.delete_server()
     house.at("before move", house.take_over)
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         house.attach(server_id="1135")
     assert house.row().request_id == "req-of-another"
     assert house.backend.made("attach") == []
@@ -994,7 +1003,7 @@ def test_a_detach_of_what_a_deleted_server_did_not_have_is_missing(house):
 def test_a_server_that_only_the_backend_does_not_have_is_not_believed_gone_by_a_detach(house):
     house.attach()
     del house.backend.disks["1134"]
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         house.detach()
     assert house.row().state == DETACHING
     house.compute.delete("1134")
@@ -1060,12 +1069,12 @@ def test_when_all_places_are_taken_nothing_is_begun_but_reading_goes_on(small, h
         with pytest.raises(OutcomeUnknown):
             small.attach(volume_id)
     small.catalog.add(Volume("100", "demo"))
-    before = small.everything()
+    before = small.reconcile_all()
     with pytest.raises(Overloaded):
         small.attach("100")
     with pytest.raises(Overloaded):
         small.detach("77")
-    assert small.everything() == before
+    assert small.reconcile_all() == before
     assert small.get("77").volume_id == "77"
     assert [row.volume_id for row in small.list()] == ["77"]
 
@@ -1094,7 +1103,7 @@ def test_reconcile_that_finds_no_place_leaves_the_row_undecided(small, hung):
         hung("attach")
         with pytest.raises(OutcomeUnknown):
             small.attach(volume_id)
-    assert ("1134", "77", UNDECIDED) in small.reconcile()
+    assert ("1134", "77", UNRESOLVED) in small.reconcile()
     assert small.row("77").request_id == "req-of-the-dead"
 
 
@@ -1104,7 +1113,7 @@ def test_reconcile_that_finds_no_place_leaves_the_row_undecided(small, hung):
 @pytest.mark.parametrize("disk", [False, True])
 def test_a_stale_attach_is_attached_if_the_disk_is_there_and_goes_if_not(house, disk):
     house.put(ATTACHING, disk=disk, stale=True)
-    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.reconcile() == [("1134", "9", REPAIRED)]
     assert house.state() == ((ATTACHED, True) if disk else NOWHERE)
     # By a call of its own, whatever it read: the dead worker's may have come later.
     assert house.backend.made("attach" if disk else "detach") == [("1134", "9")]
@@ -1113,7 +1122,7 @@ def test_a_stale_attach_is_attached_if_the_disk_is_there_and_goes_if_not(house, 
 @pytest.mark.parametrize("disk", [False, True])
 def test_a_stale_detach_is_detached_and_goes(house, disk):
     house.put(DETACHING, disk=disk, stale=True)
-    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.reconcile() == [("1134", "9", REPAIRED)]
     assert house.state() == NOWHERE
     assert house.backend.made("detach") == [("1134", "9")]
 
@@ -1141,7 +1150,7 @@ def test_reconcile_claims_a_row_before_it_looks(house):
 def test_reconcile_that_comes_second_leaves_the_row(house):
     house.put(ATTACHING, stale=True)
     house.at("before claim", house.take_over)
-    assert house.reconcile() == [("1134", "9", AGREES)]
+    assert house.reconcile() == [("1134", "9", CONSISTENT)]
     assert house.backend.calls == []
 
 
@@ -1150,7 +1159,7 @@ def test_a_stale_row_of_a_deleted_server_goes(house, state):
     house.put(state)
     house.delete_server()
     house.pass_time(STALE_AFTER + 1)
-    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.reconcile() == [("1134", "9", REPAIRED)]
     assert house.row() is None
 
 
@@ -1161,7 +1170,7 @@ def test_a_stale_row_of_a_deleted_server_goes(house, state):
 def test_a_volume_goes_with_a_server_that_is_gone_if_that_was_asked_for(house, asked, deleted):
     house.attach(delete_on_termination=asked)
     house.delete_server()
-    assert house.reconcile(everything=True) == [("1134", "9", SETTLED)]
+    assert house.reconcile(everything=True) == [("1134", "9", REPAIRED)]
     assert (house.row(), house.catalog.deleted) == (None, deleted)
     assert ("9" in house.catalog.known) is not asked
 
@@ -1169,7 +1178,7 @@ def test_a_volume_goes_with_a_server_that_is_gone_if_that_was_asked_for(house, a
 def test_a_volume_stays_while_only_one_of_the_two_says_that_the_server_is_gone(house):
     house.attach(delete_on_termination=True)
     house.compute.delete("1134")
-    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    assert house.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
     house.compute.add(Server("1134", "demo", "ACTIVE"))
     house.backend.disks.pop("1134")
     house.reconcile(everything=True)
@@ -1196,7 +1205,7 @@ def test_a_volume_stays_that_was_taken_elsewhere_first(house):
 def test_a_dry_run_says_that_a_volume_is_to_be_deleted_and_deletes_none(house):
     house.attach(delete_on_termination=True)
     house.delete_server()
-    [finding] = house.make_reconciler(house.compute.remote, dry_run=True).everything()
+    [finding] = house.make_reconciler(house.compute.remote, dry_run=True).reconcile_all()
     assert finding.what == "the server is gone, and the volume is to be deleted"
     assert (house.row().state, house.catalog.deleted) == (ATTACHED, [])
 
@@ -1206,13 +1215,13 @@ def test_reconcile_that_ended_before_the_volume_was_deleted_is_taken_up(house, d
     house.attach(delete_on_termination=True)
     house.delete_server()
     house.catalog.fail = CatalogUnavailable("down")
-    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    assert house.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
     assert (house.row().state, house.catalog.deleted) == (DETACHING, [])
     house.catalog.fail = None
     if deleted_already:
         house.catalog.delete("9", "1134")
     house.pass_time(STALE_AFTER + 1)
-    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.reconcile() == [("1134", "9", REPAIRED)]
     assert (house.row(), house.catalog.deleted) == (None, [("9", "1134")])
 
 
@@ -1229,14 +1238,14 @@ def test_a_volume_that_is_attached_elsewhere_too_stays_and_its_row_goes(house):
 def test_a_stale_detach_whose_disk_is_still_there_deletes_no_volume(house):
     house.put(DETACHING, disk=True, stale=True, delete_on_termination=True)
     house.compute.delete("1134")
-    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.reconcile() == [("1134", "9", REPAIRED)]
     assert (house.row(), house.catalog.deleted) == (None, [])
 
 
 def test_an_attach_that_was_never_finished_deletes_no_volume(house):
     house.put(ATTACHING, stale=True, delete_on_termination=True)
     house.delete_server()
-    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.reconcile() == [("1134", "9", REPAIRED)]
     assert house.catalog.deleted == []
 
 
@@ -1271,7 +1280,7 @@ def test_a_stale_row_of_a_server_that_only_the_backend_does_not_have_is_undecide
     house.put(state)
     del house.backend.disks["1134"]
     house.pass_time(STALE_AFTER + 1)
-    assert house.reconcile() == [("1134", "9", UNDECIDED)]
+    assert house.reconcile() == [("1134", "9", UNRESOLVED)]
     assert house.row().state == state
 
 
@@ -1284,7 +1293,7 @@ def test_unfinished_leaves_attached_rows_alone(house):
 def test_a_stale_row_is_settled_though_the_servers_state_forbids_attaching(house):
     house.put(ATTACHING, disk=True, stale=True)
     house.set_server(status="ERROR", locked=True)
-    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.reconcile() == [("1134", "9", REPAIRED)]
     assert house.state() == (ATTACHED, True)
 
 
@@ -1296,14 +1305,14 @@ def test_what_agrees_is_left_alone(house):
     house.attach("77", "1135")
     house.backend.calls.clear()
     before = house.everything()
-    assert sorted(house.reconcile(everything=True)) == [("1134", "9", AGREES), ("1135", "77", AGREES)]
+    assert sorted(house.reconcile(everything=True)) == [("1134", "9", CONSISTENT), ("1135", "77", CONSISTENT)]
     assert house.everything() == before
     assert house.backend.made("attach") == house.backend.made("detach") == []
 
 
 def test_an_attached_row_without_a_disk_is_attached_again(house):
     house.put(ATTACHED, device="/dev/vdq")
-    assert house.reconcile(everything=True) == [("1134", "9", SETTLED)]
+    assert house.reconcile(everything=True) == [("1134", "9", REPAIRED)]
     assert house.state() == (ATTACHED, True)
     assert house.backend.disks["1134"] == {"9": "/dev/vdq"}
 
@@ -1321,7 +1330,7 @@ def test_an_attached_row_is_claimed_before_it_is_attached_again(house):
 def test_an_attached_row_without_a_disk_is_named_when_the_servers_state_forbids(house):
     house.put(ATTACHED)
     house.set_server(status="ERROR")
-    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    assert house.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
     assert "state ERROR" in house.findings[0].what
     assert house.state() == (ATTACHED, False)
     assert house.backend.made("attach") == []
@@ -1331,7 +1340,7 @@ def test_an_attached_row_whose_device_another_disk_took_is_attached_elsewhere(ho
     house.put(ATTACHED, device="/dev/vdb")
     house.put(ATTACHED, "99", disk=True)
     assert house.backend.disks["1134"] == {"99": "/dev/vdb"}
-    assert house.reconcile(everything=True) == [("1134", "9", SETTLED), ("1134", "99", SETTLED)]
+    assert house.reconcile(everything=True) == [("1134", "9", REPAIRED), ("1134", "99", REPAIRED)]
     assert house.backend.disks["1134"] == {"99": "/dev/vdb", "9": "/dev/vdc"}
     assert (house.row("9").device, house.row("99").device) == ("/dev/vdc", "/dev/vdb")
 
@@ -1356,11 +1365,11 @@ def test_what_was_attached_stays_so_whenever_reconcile_dies_while_it_attaches_it
 def test_what_was_attached_stays_so_though_no_one_knows_whether_it_was_attached_again(house, error, happened):
     house.put(ATTACHED)
     house.backend.fail("attach", do_it_and_lose_the_answer(error) if happened else refuse(error))
-    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    assert house.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
     assert house.state() == (REATTACHING, happened)
     assert house.get().volume_id == "9"
     house.pass_time(STALE_AFTER + 1)
-    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.reconcile() == [("1134", "9", REPAIRED)]
     assert house.state() == (ATTACHED, True)
 
 
@@ -1368,7 +1377,7 @@ def test_what_was_attached_stays_so_though_no_one_knows_whether_it_was_attached_
 def test_what_was_being_attached_again_and_can_not_be_is_attached_still(house, error, answer):
     house.put(REATTACHING, stale=True)
     house.backend.fail("attach", refuse(error))
-    assert house.reconcile() == [("1134", "9", UNDECIDED)]
+    assert house.reconcile() == [("1134", "9", UNRESOLVED)]
     assert house.state() == (ATTACHED, False)
 
 
@@ -1376,11 +1385,11 @@ def test_what_is_being_attached_again_is_neither_attached_nor_detached_by_others
     house.put(REATTACHING)
     with pytest.raises(Conflict, match="9 is being attached again to server 1134") as raised:
         house.attach()
-    assert raised.value.passes
+    assert raised.value.retryable
     with pytest.raises(Conflict, match="9 is being attached again to server 1134") as raised:
         house.detach()
-    assert raised.value.passes
-    assert house.reconcile(everything=True) == [("1134", "9", AGREES)]
+    assert raised.value.retryable
+    assert house.reconcile(everything=True) == [("1134", "9", CONSISTENT)]
     assert house.backend.made("attach") == house.backend.made("detach") == []
 
 
@@ -1388,7 +1397,7 @@ def test_what_was_being_attached_again_long_ago_can_be_detached_but_not_attached
     house.put(REATTACHING, disk=True, stale=True)
     with pytest.raises(Conflict) as raised:
         house.attach()
-    assert not raised.value.passes
+    assert not raised.value.retryable
     house.detach()
     assert house.state() == NOWHERE
 
@@ -1396,7 +1405,7 @@ def test_what_was_being_attached_again_long_ago_can_be_detached_but_not_attached
 def test_what_was_being_attached_again_goes_with_its_server(house):
     house.put(REATTACHING, stale=True)
     house.delete_server()
-    assert house.reconcile() == [("1134", "9", SETTLED)]
+    assert house.reconcile() == [("1134", "9", REPAIRED)]
     assert house.row() is None
 
 
@@ -1422,7 +1431,7 @@ def test_a_dry_run_tells_of_what_was_being_attached_again_and_leaves_it(house):
 def test_an_attached_row_that_can_not_be_attached_again_is_attached_still(house, error, answer):
     house.put(ATTACHED)
     house.backend.fail("attach", refuse(error))
-    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    assert house.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
     assert house.state() == (ATTACHED, False)
     assert str(error) in house.findings[0].what
 
@@ -1430,28 +1439,28 @@ def test_an_attached_row_that_can_not_be_attached_again_is_attached_still(house,
 def test_an_attached_row_of_a_deleted_server_goes(house):
     house.put(ATTACHED, root=True)
     house.delete_server()
-    assert house.reconcile(everything=True) == [("1134", "9", SETTLED)]
+    assert house.reconcile(everything=True) == [("1134", "9", REPAIRED)]
     assert house.row() is None
 
 
 def test_an_attached_row_of_a_deleted_server_whose_disk_is_there_stays_and_is_named(house):
     house.attach()
     house.compute.delete("1134")
-    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    assert house.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
     assert house.state() == (ATTACHED, True)
 
 
 def test_an_attached_row_of_a_server_that_only_the_backend_does_not_have_stays(house):
     house.put(ATTACHED)
     del house.backend.disks["1134"]
-    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    assert house.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
     assert house.row().state == ATTACHED
 
 
 def test_a_device_that_differs_is_put_right(house):
     house.put(ATTACHED, device="/dev/vdb")
     house.backend.disks["1134"]["9"] = "/dev/vdc"
-    assert house.reconcile(everything=True) == [("1134", "9", SETTLED)]
+    assert house.reconcile(everything=True) == [("1134", "9", REPAIRED)]
     assert house.row().device == "/dev/vdc"
     assert house.row().state == ATTACHED
 
@@ -1460,13 +1469,13 @@ def test_two_disks_at_one_device_are_undecided(house):
     house.put(ATTACHED, device="/dev/vdb")
     house.put(ATTACHED, "99", device="/dev/vdc")
     house.backend.disks["1134"] = {"9": "/dev/vdc", "99": "/dev/vdc"}
-    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED), ("1134", "99", AGREES)]
+    assert house.reconcile(everything=True) == [("1134", "9", UNRESOLVED), ("1134", "99", CONSISTENT)]
     assert house.row().device == "/dev/vdb"
 
 
 def test_a_disk_that_no_row_knows_is_named_and_left(house):
     house.backend.disks["1135"]["4711"] = "/dev/vdx"
-    assert house.reconcile(everything=True) == [("1135", "4711", UNDECIDED)]
+    assert house.reconcile(everything=True) == [("1135", "4711", UNRESOLVED)]
     assert "/dev/vdx" in house.findings[0].what
     assert house.backend.disks["1135"] == {"4711": "/dev/vdx"}
 
@@ -1475,7 +1484,7 @@ def test_a_disk_of_a_server_that_only_rows_know_is_named_too(house):
     house.put(ATTACHED, disk=True)
     house.backend.disks["1134"]["4711"] = ""
     house.compute.delete("1134")
-    assert ("1134", "4711", UNDECIDED) in house.reconcile(everything=True)
+    assert ("1134", "4711", UNRESOLVED) in house.reconcile(everything=True)
 
 
 def test_a_disk_whose_row_is_being_removed_just_now_is_not_named(house):
@@ -1491,20 +1500,20 @@ def test_a_disk_whose_row_is_being_removed_just_now_is_not_named(house):
 
 def test_a_disk_with_a_row_in_whatever_state_is_known(house):
     house.put(DETACHING, disk=True)
-    assert house.reconcile(everything=True) == [("1134", "9", AGREES)]
+    assert house.reconcile(everything=True) == [("1134", "9", CONSISTENT)]
 
 
 def test_servers_that_can_not_be_listed_are_told_of(house):
     house.attach()
     house.compute_is_down()
-    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED), ("", "", UNDECIDED)]
+    assert house.reconcile(everything=True) == [("1134", "9", UNRESOLVED), ("", "", UNRESOLVED)]
     assert house.state() == (ATTACHED, True)
 
 
 def test_a_backend_that_does_not_answer_leaves_all_undecided(house):
     house.attach()
     house.backend.fail("attached", refuse(BackendUnavailable("down")))
-    assert house.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    assert house.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
     assert house.findings[0].what == "down"
     assert house.state() == (ATTACHED, True)
 
@@ -1513,22 +1522,22 @@ def test_a_server_whose_disks_can_not_be_seen_is_not_passed_over_in_silence(hous
     house.backend.disks["1135"]["4711"] = "/dev/vdx"
     house.backend.fail("attached", *[refuse(BackendUnavailable("down"))] * 3)
     found = house.reconcile(everything=True)
-    assert found == [("1134", "", UNDECIDED), ("1135", "", UNDECIDED), ("2001", "", UNDECIDED)]
-    assert house.reconcile(everything=True) == [("1135", "4711", UNDECIDED)]
+    assert found == [("1134", "", UNRESOLVED), ("1135", "", UNRESOLVED), ("2001", "", UNRESOLVED)]
+    assert house.reconcile(everything=True) == [("1135", "4711", UNRESOLVED)]
 
 
 def test_one_rows_trouble_does_not_keep_reconcile_from_the_others(house):
     house.put(DETACHING, "9", disk=True)
     house.put(DETACHING, "99", disk=True, device="/dev/vdc", stale=True)
     house.backend.fail("detach", refuse(BackendUnavailable("down")))
-    assert house.reconcile() == [("1134", "9", UNDECIDED), ("1134", "99", SETTLED)]
+    assert house.reconcile() == [("1134", "9", UNRESOLVED), ("1134", "99", REPAIRED)]
 
 
 def test_a_difference_is_looked_at_again_before_it_is_told(house):
     house.put(ATTACHED)
     house.set_server(status="ERROR")
     house.at("after backend attached", house.take_over)
-    assert house.reconcile(everything=True) == [("1134", "9", AGREES)]
+    assert house.reconcile(everything=True) == [("1134", "9", CONSISTENT)]
 
 
 # -- reconcile without the compute API --------------------------------------------------------------------
@@ -1543,7 +1552,7 @@ def alone(house):
 @pytest.mark.parametrize(("state", "disk"), [(ATTACHING, True), (ATTACHING, False), (DETACHING, True)])
 def test_without_a_compute_api_stale_rows_are_settled_by_the_backends_word(alone, state, disk):
     alone.put(state, disk=disk, stale=True)
-    assert alone.reconcile() == [("1134", "9", SETTLED)]
+    assert alone.reconcile() == [("1134", "9", REPAIRED)]
     assert alone.agree()
 
 
@@ -1551,20 +1560,20 @@ def test_without_a_compute_api_a_server_that_the_backend_does_not_have_is_undeci
     alone.put(DETACHING)
     alone.delete_server()
     alone.pass_time(STALE_AFTER + 1)
-    assert alone.reconcile() == [("1134", "9", UNDECIDED)]
+    assert alone.reconcile() == [("1134", "9", UNRESOLVED)]
     assert alone.row().state == DETACHING
 
 
 def test_without_a_compute_api_an_attached_row_without_a_disk_is_undecided(alone):
     alone.put(ATTACHED)
-    assert alone.reconcile(everything=True) == [("1134", "9", UNDECIDED)]
+    assert alone.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
     assert alone.state() == (ATTACHED, False)
 
 
 def test_without_a_compute_api_disks_that_no_row_knows_are_named_on_servers_that_rows_know(alone):
     alone.attach()
     alone.backend.disks["1134"]["4711"] = "/dev/vdx"
-    assert alone.reconcile(everything=True) == [("1134", "9", AGREES), ("1134", "4711", UNDECIDED)]
+    assert alone.reconcile(everything=True) == [("1134", "9", CONSISTENT), ("1134", "4711", UNRESOLVED)]
 
 
 # -- reconcile twice, and side by side ----------------------------------------------------------------------
@@ -1593,7 +1602,7 @@ def test_reconcile_twice_changes_nothing(house):
     assert house.agree()
     before = house.everything()
     calls = len(house.backend.calls)
-    assert {outcome for _, _, outcome in house.reconcile(everything=True)} == {AGREES}
+    assert {outcome for _, _, outcome in house.reconcile(everything=True)} == {CONSISTENT}
     assert house.everything() == before
     assert {call[0] for call in house.backend.calls[calls:]} == {"attached"}
 
@@ -1603,7 +1612,7 @@ def test_reconcile_twice_changes_nothing(house):
 def test_two_reconciles_side_by_side_do_what_one_does(house, step, skip):
     mess(house)
     other = house.make_reconciler(house.compute.remote)
-    house.at(step, *[lambda: None] * skip, lambda: list(other.everything()))
+    house.at(step, *[lambda: None] * skip, lambda: list(other.reconcile_all()))
     house.reconcile(everything=True)
     house.reconcile(everything=True)
     assert house.agree()
@@ -1629,7 +1638,7 @@ def test_a_request_beside_reconcile_of_a_stale_row_is_a_conflict_that_passes(hou
     def attach():
         with pytest.raises(Conflict) as raised:
             house.attach()
-        answers.append(raised.value.passes)
+        answers.append(raised.value.retryable)
 
     house.at("after claim", attach)
     house.reconcile()
@@ -1641,7 +1650,7 @@ def test_findings_tell_what_was_done(house, caplog):
     house.put(DETACHING, disk=True, stale=True)
     house.reconcile()
     (finding,) = house.findings
-    assert dataclasses.astuple(finding) == ("1134", "9", DETACHING, SETTLED, "detached, the row removed")
+    assert dataclasses.astuple(finding) == ("1134", "9", DETACHING, REPAIRED, "detached, the row removed")
 
 
 def test_a_caller_may_do_all_in_its_own_project_only(house):

@@ -9,7 +9,7 @@ I3  when all is quiet and reconcile has run, registry and backend agree and noth
 I4  who was told "failed for certain", or "detached", has left nothing behind
 I5  reconcile twice, one after the other or side by side, is reconcile once
 
-Operations overlap without threads: at a step of one, others run to their end or to their own worker's death.
+BackendExecutor overlap without threads: at a step of one, others run to their end or to their own worker's death.
 What timing promises is kept to: a backend call ends, wholly, before the claim that it was made under is stale.
 """
 
@@ -25,16 +25,28 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from scripted import OPERATION_TIMEOUT, STALE_AFTER, Died, House
 from sqlalchemy import delete
 
-from os_volume_ext.backends.base import AttachRefused, BackendError, BackendUnavailable, OutcomeUnknown, Server, Volume
-from os_volume_ext.claims import Unfinished
-from os_volume_ext.compute import ServerMissing
-from os_volume_ext.operations import Overloaded
-from os_volume_ext.reconcile import AGREES
+from os_volume_ext.attachments.reconcile import CONSISTENT
+from os_volume_ext.backends.base import (
+    AttachRefused,
+    BackendError,
+    BackendUnavailable,
+    OutcomeUnknown,
+    Server,
+    Volume,
+)
+from os_volume_ext.errors import (
+    AttachmentMissing,
+    Conflict,
+    OperationIncomplete,
+    Overloaded,
+    RegistryUnavailable,
+    ServerMissing,
+)
+from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING, REATTACHING
 from os_volume_ext.registry import database as database_module
-from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, REATTACHING, Registry
-from os_volume_ext.registry.database import Database, RegistryUnavailable
+from os_volume_ext.registry.attachments import Registry
+from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments as table
-from os_volume_ext.reservations import AttachmentMissing, Conflict
 
 SERVERS = ("1134", "1135")
 # More of them: PROTOCOL_EXAMPLES=10000 pytest ...
@@ -44,7 +56,7 @@ DEVICES = (None, "/dev/vdb")
 MOST_STEPS = 16  # of an attach that takes its volume from a deleted server; others have fewer
 ANSWERS = (
     BackendError,
-    Unfinished,
+    OperationIncomplete,
     Conflict,
     ServerMissing,
     AttachmentMissing,
@@ -97,7 +109,7 @@ class Protocol(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        with self.database.write() as connection:
+        with self.database.transaction() as connection:
             connection.execute(delete(table))
         house = self.house = House(self.database, self.monkeypatch)
         house.compute.known.clear()
@@ -167,7 +179,7 @@ class Protocol(RuleBasedStateMachine):
 
     def do_reconcile(self, everything):
         reconciler = self.house.reconciler
-        list(reconciler.everything() if everything else reconciler.unfinished())
+        list(reconciler.reconcile_all() if everything else reconciler.reconcile_stale())
 
     def do_die(self):
         raise Died
@@ -339,7 +351,7 @@ class Protocol(RuleBasedStateMachine):
         before = house.everything()
         calls = len(house.backend.calls)
         house.reconcile(everything=True)
-        differing = [each for each in house.findings if each.outcome != AGREES]
+        differing = [each for each in house.findings if each.outcome != CONSISTENT]
         if house.everything() != before or differing:
             self.broken.append(f"I5: {before} became {house.everything()}, {differing}")
         if {call[0] for call in house.backend.calls[calls:]} - {"attached"}:

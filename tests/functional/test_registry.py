@@ -12,21 +12,20 @@ from databases import behind_their_backs
 from sqlalchemy import event, insert, update
 from sqlalchemy.engine import Engine, make_url
 
-from os_volume_ext.backends.base import TooManyAttachments
-from os_volume_ext.registry import database as database_module
-from os_volume_ext.registry import schema
-from os_volume_ext.registry.attachments import (
+from os_volume_ext.errors import AlreadyReserved, AttachmentLimitReached, RegistryUnavailable, TransactionAborted
+from os_volume_ext.models import (
     ATTACHED,
     ATTACHING,
     DETACHING,
     STATES,
     Attachment,
-    Described,
-    Listed,
-    Registry,
-    Taken,
+    AttachmentDetail,
+    AttachmentSummary,
 )
-from os_volume_ext.registry.database import BUSY_TIMEOUT, Database, GaveWay, RegistryUnavailable, retried
+from os_volume_ext.registry import database as database_module
+from os_volume_ext.registry import schema
+from os_volume_ext.registry.attachments import Registry
+from os_volume_ext.registry.database import BUSY_TIMEOUT, Database, retry_on_deadlock
 from os_volume_ext.registry.tables import attachments as table
 
 PATIENCE = 60  # seconds after which a test gives up
@@ -180,14 +179,14 @@ def test_texts_may_be_as_long_as_their_columns(registry, letter):
 
 def test_a_volume_is_reserved_once_on_a_server(registry):
     registry.reserve(attachment())
-    with pytest.raises(Taken):
+    with pytest.raises(AlreadyReserved):
         registry.reserve(attachment(request_id="req-2"))
     assert registry.get("9", "1134").request_id == "req-1"
 
 
 def test_a_volume_is_reserved_on_one_server(registry):
     registry.reserve(attachment())
-    with pytest.raises(Taken):
+    with pytest.raises(AlreadyReserved):
         registry.reserve(attachment(server_id="1135"))
 
 
@@ -199,13 +198,13 @@ def test_a_multiattach_volume_is_reserved_on_several_servers(registry):
 
 def test_a_multiattach_volume_is_reserved_once_on_each_server(registry):
     registry.reserve(attachment(exclusive=False))
-    with pytest.raises(Taken):
+    with pytest.raises(AlreadyReserved):
         registry.reserve(attachment(exclusive=False, request_id="req-2"))
 
 
 def test_a_device_of_a_server_is_reserved_once(registry):
     registry.reserve(attachment(device="/dev/vdb"))
-    with pytest.raises(Taken):
+    with pytest.raises(AlreadyReserved):
         registry.reserve(attachment("10", device="/dev/vdb"))
 
 
@@ -231,17 +230,17 @@ def test_devices_that_are_not_known_are_not_in_each_others_way(registry):
 )
 def test_the_row_in_the_way_is_found(registry, there, wanted):
     registry.reserve(there)
-    found = registry.in_the_way(wanted)
+    found = registry.find_conflicting(wanted)
     assert (found.volume_id, found.server_id) == (there.volume_id, there.server_id)
 
 
 def test_a_multiattach_volumes_row_elsewhere_is_not_in_the_way(registry):
     registry.reserve(attachment(exclusive=False))
-    assert registry.in_the_way(attachment(server_id="1135", exclusive=False)) is None
+    assert registry.find_conflicting(attachment(server_id="1135", exclusive=False)) is None
 
 
 def test_nothing_is_in_the_way_when_the_row_is_gone(registry):
-    assert registry.in_the_way(attachment(device="/dev/vdb")) is None
+    assert registry.find_conflicting(attachment(device="/dev/vdb")) is None
 
 
 # -- compare and set -------------------------------------------------------------------------------
@@ -360,7 +359,7 @@ def test_of_two_rows_whose_disks_changed_places_each_gets_its_device(registry):
 def test_each_row_has_an_id_of_its_own(registry):
     for volume_id in ("9", "99"):
         registry.reserve(attachment(volume_id, state=ATTACHED))
-    assert len({uuid.UUID(row.id) for row in registry.list("1134", form=Described)}) == 2
+    assert len({uuid.UUID(row.id) for row in registry.list("1134", form=AttachmentDetail)}) == 2
 
 
 def test_a_row_is_described_anew_if_it_is_as_seen(registry):
@@ -390,7 +389,7 @@ def test_a_move_to_a_taken_device_leaves_the_claim_as_it_was(registry):
     registry.reserve(attachment(state=DETACHING))
     registry.reserve(attachment("10", "1135", device="/dev/vdb"))
     seen = registry.get("9", "1134")
-    with pytest.raises(Taken):
+    with pytest.raises(AlreadyReserved):
         registry.move(seen, attachment(server_id="1135", device="/dev/vdb"))
     assert registry.get("9", "1134").request_id == seen.request_id
     assert registry.get("9", "1135") is None
@@ -399,7 +398,7 @@ def test_a_move_to_a_taken_device_leaves_the_claim_as_it_was(registry):
 def test_a_move_to_a_full_server_leaves_the_claim_as_it_was(registry):
     registry.reserve(attachment(state=DETACHING))
     registry.reserve(attachment("10", "1135"))
-    with pytest.raises(TooManyAttachments):
+    with pytest.raises(AttachmentLimitReached):
         registry.move(registry.get("9", "1134"), attachment(server_id="1135"), limit=1)
     assert registry.get("9", "1134").state == DETACHING
 
@@ -410,7 +409,7 @@ def test_a_move_to_a_full_server_leaves_the_claim_as_it_was(registry):
 def test_a_server_has_no_more_rows_than_its_limit(registry):
     registry.reserve(attachment("1"), limit=2)
     registry.reserve(attachment("2"), limit=2)
-    with pytest.raises(TooManyAttachments) as raised:
+    with pytest.raises(AttachmentLimitReached) as raised:
         registry.reserve(attachment("3"), limit=2)
     assert raised.value.limit == 2
     assert registry.count() == 2
@@ -428,7 +427,7 @@ def test_of_two_threads_at_the_limit_one_gets_the_last_place(registry):
             lambda: registry.reserve(attachment("2"), limit=2),
             lambda: registry.reserve(attachment("3"), limit=2),
         )
-        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType", "TooManyAttachments"], attempt
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType", "AttachmentLimitReached"], attempt
         (winner,) = {row.volume_id for row in registry.find(server_id="1134")} - {"1"}
         assert registry.remove(registry.get(winner, "1134"))
 
@@ -439,7 +438,7 @@ def test_of_many_threads_at_an_empty_server_as_many_get_a_place_as_there_are(reg
             *[lambda number=number: registry.reserve(attachment(str(number)), limit=3) for number in range(8)]
         )
         names = [type(outcome).__name__ for outcome in outcomes]
-        assert sorted(names) == ["NoneType"] * 3 + ["TooManyAttachments"] * 5, attempt
+        assert sorted(names) == ["NoneType"] * 3 + ["AttachmentLimitReached"] * 5, attempt
         for row in registry.find(server_id="1134"):
             assert registry.remove(row)
 
@@ -447,7 +446,7 @@ def test_of_many_threads_at_an_empty_server_as_many_get_a_place_as_there_are(reg
 @pytest.mark.parametrize(("state", "shown"), [(ATTACHING, False), (ATTACHED, True), (DETACHING, True)])
 def test_one_row_is_shown_where_a_list_shows_it(registry, state, shown):
     registry.reserve(attachment(state=state, device="/dev/vdb"))
-    expected = Listed("9", "1134", "/dev/vdb", "demo") if shown else None
+    expected = AttachmentSummary("9", "1134", "/dev/vdb", "demo") if shown else None
     assert registry.show("9", "1134") == expected
     assert registry.show("9", "1135") is None
     assert registry.show("10", "1134") is None
@@ -466,7 +465,7 @@ def test_a_list_is_oldest_first_and_then_by_volume(registry, database):
     assert [row.volume_id for row in registry.list("1134")] == ["3", "4", "1", "2"]
 
 
-@pytest.mark.parametrize("form", [Listed, Described])
+@pytest.mark.parametrize("form", [AttachmentSummary, AttachmentDetail])
 @pytest.mark.parametrize("since", [None, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)])
 def test_a_list_has_the_fields_of_the_form(registry, form, since):
     reserved = attachment(state=ATTACHED, device="/dev/vdb", tag="mine", delete_on_termination=True)
@@ -520,10 +519,10 @@ def test_rows_are_found_by_any_column(registry):
 
 
 def test_rows_are_counted(registry):
-    assert (registry.count(), registry.count(unfinished=True)) == (0, 0)
+    assert (registry.count(), registry.count(pending=True)) == (0, 0)
     for volume_id, state in (("1", ATTACHING), ("2", ATTACHED), ("3", DETACHING)):
         registry.reserve(attachment(volume_id, state=state))
-    assert (registry.count(), registry.count(unfinished=True)) == (3, 2)
+    assert (registry.count(), registry.count(pending=True)) == (3, 2)
 
 
 # -- walking ---------------------------------------------------------------------------------------
@@ -558,7 +557,7 @@ def test_a_walk_shows_rows_as_they_are_when_it_comes_to_their_page(registry, dat
 def test_a_walk_over_unfinished_rows_leaves_out_the_attached_ones(registry, database):
     states = [ATTACHING, ATTACHED, DETACHING]
     fill(database, [attachment(f"{number:05}", state=states[number % 3]) for number in range(3600)])
-    walked = [row.state for row in registry.walk(unfinished=True)]
+    walked = [row.state for row in registry.walk(pending=True)]
     assert (walked.count(ATTACHING), walked.count(DETACHING), len(walked)) == (1200, 1200, 2400)
 
 
@@ -579,7 +578,7 @@ def test_a_rows_age_is_how_long_it_has_not_been_changed(registry, database):
     change(database, attachment(), updated_at=fresh.updated_at - datetime.timedelta(seconds=5000))
     old = registry.get("9", "1134")
     assert 0 <= fresh.age < 4000 < 5000 <= old.age < 9000
-    (walked,) = registry.walk(unfinished=True)
+    (walked,) = registry.walk(pending=True)
     assert walked.age >= 5000
 
 
@@ -611,7 +610,7 @@ def test_of_sixteen_threads_that_reserve_one_volume_one_wins(registry):
             for number in range(16)
         ]
     )
-    assert [type(outcome).__name__ for outcome in outcomes if outcome].count("Taken") == 15
+    assert [type(outcome).__name__ for outcome in outcomes if outcome].count("AlreadyReserved") == 15
     winner = outcomes.index(None)
     assert [row.server_id for row in registry.of_volume("9")] == [str(winner)]
 
@@ -634,7 +633,7 @@ def reserve_in_a_process(url, server_id, start, outcomes):
         try:
             registry.reserve(attachment(f"volume-{volume}", server_id, request_id=f"req-{server_id}"))
             won += 1
-        except Taken:
+        except AlreadyReserved:
             pass
     outcomes.put((server_id, won))
 
@@ -666,10 +665,10 @@ def test_of_two_transactions_in_each_others_way_both_are_made_in_the_end(registr
     both_have_one = threading.Barrier(2)
     begun = []
 
-    @retried
+    @retry_on_deadlock
     def claim(request_id, *volume_ids):
         begun.append(request_id)
-        with database.write() as connection:
+        with database.transaction() as connection:
             for volume_id in volume_ids:
                 here = table.c.volume_id == volume_id
                 connection.execute(update(table).where(here).values(request_id=request_id))
@@ -693,10 +692,10 @@ def test_who_gave_way_to_another_that_has_the_volume_by_then_is_told_at_once(reg
 
     def give_way(*arguments):
         begun.append(arguments)
-        raise GaveWay
+        raise TransactionAborted
 
     monkeypatch.setattr(registry, "_insert", give_way)
-    with pytest.raises(Taken):
+    with pytest.raises(AlreadyReserved):
         registry.reserve(attachment(server_id="1134"))
     assert len(begun) == 1
 
@@ -710,7 +709,7 @@ def reserve_and_remove(url, servers, start, outcomes):
             row = attachment(server_id=servers[number % len(servers)], request_id=str(uuid.uuid4()))
             try:
                 registry.reserve(row)
-            except Taken:
+            except AlreadyReserved:
                 continue
             except RegistryUnavailable as error:
                 told.append(str(error))
@@ -794,7 +793,7 @@ def test_a_transaction_that_fails_changes_nothing(database, registry):
     registry.reserve(attachment())
 
     def fail():
-        with database.write() as connection:
+        with database.transaction() as connection:
             connection.execute(update(table).values(state=DETACHING))
             raise RuntimeError
 
@@ -823,7 +822,7 @@ class TestSQLite:
     def pragma(connection, name):
         return connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
 
-    @pytest.mark.parametrize("kind", ["single", "write"])
+    @pytest.mark.parametrize("kind", ["autocommit", "write"])
     def test_a_commit_lasts_and_writers_wait_for_each_other(self, database, kind):
         with getattr(database, kind)() as connection:
             assert self.pragma(connection, "journal_mode") == "wal"
@@ -860,7 +859,7 @@ class TestSQLite:
         registry.get("9", "1134")
         registry.show("9", "1134")
         registry.list("1134")
-        registry.in_the_way(attachment())
+        registry.find_conflicting(attachment())
         assert list(registry.walk()) == []
         assert len(statements) >= 5
         assert self.transactions(statements) == []
@@ -873,7 +872,7 @@ class TestSQLite:
         assert self.transactions(statements) == []
 
     def test_readers_read_while_another_writes(self, database, registry):
-        with database.write() as connection:
+        with database.transaction() as connection:
             connection.execute(insert(table).values(**self.values()))
             assert registry.get("9", "1134") is None
         assert registry.get("9", "1134").volume_id == "9"
@@ -881,7 +880,7 @@ class TestSQLite:
     def test_a_writer_that_waits_too_long_is_told_that_the_database_does_not_answer(self, url, database, monkeypatch):
         monkeypatch.setattr(database_module, "BUSY_TIMEOUT", 1)
         impatient = Registry(Database({"url": url}))
-        with database.write(), pytest.raises(RegistryUnavailable, match="locked"):
+        with database.transaction(), pytest.raises(RegistryUnavailable, match="locked"):
             impatient.reserve(attachment())
         impatient.reserve(attachment())
 

@@ -7,9 +7,10 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import pytest
 import requests
 
+from os_volume_ext.api.dialects import CYCLADES, OPENSTACK
 from os_volume_ext.backends.base import Server
-from os_volume_ext.compute import ComputeUnavailable, RemoteComputeAPI, ServerMissing
-from os_volume_ext.dialects import CYCLADES, OPENSTACK
+from os_volume_ext.compute.remote import RemoteComputeAPI
+from os_volume_ext.errors import ComputeUnavailable, ServerMissing
 
 
 def shown(server_id, **more):

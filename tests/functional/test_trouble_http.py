@@ -10,11 +10,12 @@ from sqlalchemy import event, insert, select, update
 from sqlalchemy.engine import Engine
 from waiting import wait_until
 
-from os_volume_ext import assembly, background
+from os_volume_ext import assembly
+from os_volume_ext.attachments import periodic
+from os_volume_ext.attachments.manager import AttachmentManager
 from os_volume_ext.backends.base import BackendUnavailable, Server
 from os_volume_ext.backends.directory import DirectoryBackend
-from os_volume_ext.compute import RemoteComputeAPI
-from os_volume_ext.manager import AttachmentManager
+from os_volume_ext.compute.remote import RemoteComputeAPI
 from os_volume_ext.registry.tables import attachments, leases, utc_now
 
 PATIENCE = 30  # seconds for what happens at once
@@ -99,7 +100,7 @@ def test_more_operations_than_max_operations_are_503_and_reads_go_on(hanging, st
     client.attach()
     answer = client.attach(volume=client.dialect.other_volume)
     assert answer.failure == ("serviceUnavailable", 503)
-    assert answer.fault.message == "Too many operations are under way."
+    assert answer.fault.message == "Too many operations are in progress."
     assert answer.headers["Retry-After"]
     assert len(rows()) == 1
     assert client.list().status == 200
@@ -261,7 +262,7 @@ def test_without_its_table_reconciling_by_itself_is_tried_again_and_that_is_told
         connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO leases")
     by_itself.run_once()
     assert rows() == []
-    told = [record.levelname for record in caplog.records if record.name == background.__name__]
+    told = [record.levelname for record in caplog.records if record.name == periodic.__name__]
     assert told == ["WARNING", "INFO", "INFO"]  # trouble, who reconciles, no more trouble
 
 

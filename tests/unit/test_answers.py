@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from os_volume_ext.answers import answer, query_of, request_id_of
-from os_volume_ext.serializers import JSON, XML
+from os_volume_ext.api.responses import make_response, query_of, request_id_of
+from os_volume_ext.api.serializers import JSON, XML
 
 FORMATS = pytest.mark.parametrize("serializer", [JSON, XML], ids=["json", "xml"])
 
@@ -21,7 +21,7 @@ def headers_of(response):
 @FORMATS
 @pytest.mark.parametrize("status", [200, 202, 404, 503])
 def test_an_answer_has_the_headers_that_all_have(serializer, status):
-    response = answer(status, b"body", serializer, "req-1")
+    response = make_response(status, b"body", serializer, "req-1")
     assert (response.status_int, response.body) == (status, b"body")
     assert headers_of(response) == {
         "Content-Length": "4",
@@ -35,21 +35,21 @@ def test_an_answer_has_the_headers_that_all_have(serializer, status):
 @FORMATS
 @pytest.mark.parametrize("status", [200, 202])
 def test_an_empty_answer_has_no_content_type(serializer, status):
-    response = answer(status, b"", serializer, "req-1")
+    response = make_response(status, b"", serializer, "req-1")
     assert (response.status_int, response.body) == (status, b"")
     assert "Content-Type" not in headers_of(response)
     assert headers_of(response)["Content-Length"] == "0"
 
 
 def test_further_headers_come_along():
-    response = answer(405, b"x", JSON, "req-1", [("Allow", "GET, HEAD"), ("Retry-After", "10")])
+    response = make_response(405, b"x", JSON, "req-1", [("Allow", "GET, HEAD"), ("Retry-After", "10")])
     assert headers_of(response)["Allow"] == "GET, HEAD"
     assert headers_of(response)["Retry-After"] == "10"
 
 
 @FORMATS
 def test_the_answer_to_head_has_the_headers_and_no_body(serializer):
-    response = answer(200, b"body", serializer, "req-1")
+    response = make_response(200, b"body", serializer, "req-1")
     seen = []
     chunks = response({"REQUEST_METHOD": "HEAD"}, lambda status, headers: seen.append((status, dict(headers))))
     assert b"".join(chunks) == b""

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from os_volume_ext import background as module
-from os_volume_ext.background import Background
-from os_volume_ext.reconcile import SETTLED, Finding
-from os_volume_ext.registry.database import RegistryUnavailable
+from os_volume_ext.attachments import periodic as module
+from os_volume_ext.attachments.periodic import PeriodicReconciler
+from os_volume_ext.attachments.reconcile import REPAIRED, Finding
+from os_volume_ext.errors import RegistryUnavailable
 
 PATIENCE = 10  # seconds after which a test gives up
 INTERVAL = 300
@@ -34,7 +34,7 @@ class World:
         self.taken.append((name, holder, seconds))
         return self.answers.pop(0) if self.answers else True
 
-    def unfinished(self):
+    def reconcile_stale(self):
         error = self.trouble.pop(0) if self.trouble else None
         if error:
             raise error
@@ -42,7 +42,7 @@ class World:
             self.now += self.takes
             self.settled.append(number)
             self.after_each()
-            yield Finding("1134", str(number), "attaching", SETTLED, "marked attached")
+            yield Finding("1134", str(number), "attaching", REPAIRED, "marked attached")
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def world(monkeypatch):
 @pytest.fixture
 def background(world, caplog):
     caplog.set_level(logging.INFO)
-    return Background(world, world, INTERVAL)
+    return PeriodicReconciler(world, world, INTERVAL)
 
 
 def stop(background):
@@ -118,7 +118,7 @@ def test_who_reconciles_is_said_once(world, background, caplog):
 
 
 def test_a_holder_is_called_by_host_and_process_and_yet_differs_from_others_there(world):
-    holders = {Background(world, world, INTERVAL).holder for _ in range(10)}
+    holders = {PeriodicReconciler(world, world, INTERVAL).holder for _ in range(10)}
     assert len(holders) == 10
     assert all(holder.startswith(f"{socket.gethostname()}-{os.getpid()}-") for holder in holders)
     assert all(len(holder) <= 255 for holder in holders)
@@ -161,7 +161,7 @@ def test_it_goes_on_after_trouble_and_ends_when_it_is_stopped(world):
     world.findings, world.trouble = 1, [RuntimeError("first"), RegistryUnavailable("second")]
     done = threading.Event()
     world.after_each = done.set
-    background = Background(world, world, 0.001)
+    background = PeriodicReconciler(world, world, 0.001)
     background.start()
     assert done.wait(PATIENCE)
     stop(background)
@@ -169,7 +169,7 @@ def test_it_goes_on_after_trouble_and_ends_when_it_is_stopped(world):
 
 
 def test_one_that_pauses_is_stopped_at_once_and_has_done_nothing(world):
-    background = Background(world, world, 10**6)
+    background = PeriodicReconciler(world, world, 10**6)
     background.start()
     stop(background)
     assert (world.taken, world.settled) == ([], [])
@@ -177,7 +177,7 @@ def test_one_that_pauses_is_stopped_at_once_and_has_done_nothing(world):
 
 def test_one_that_is_stopped_within_a_round_leaves_the_rest_to_others(world):
     world.findings, started = 1000, threading.Event()
-    background = Background(world, world, 0.001)
+    background = PeriodicReconciler(world, world, 0.001)
     world.after_each = lambda: (started.set(), background._stopped.wait(PATIENCE))
     background.start()
     assert started.wait(PATIENCE)

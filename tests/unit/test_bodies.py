@@ -9,12 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from webob.exc import HTTPRequestEntityTooLarge
 
-from os_volume_ext import bodies
-from os_volume_ext.dialects import CYCLADES, OPENSTACK
-from os_volume_ext.faults import BadRequest, Fault, Kind
-from os_volume_ext.manager import Wanted
-from os_volume_ext.microversions import CHANGES
-from os_volume_ext.serializers import DESERIALIZERS, NAMESPACE
+from os_volume_ext.api import bodies
+from os_volume_ext.api.dialects import CYCLADES, OPENSTACK
+from os_volume_ext.api.faults import BadRequest, Fault
+from os_volume_ext.api.microversions import CHANGES
+from os_volume_ext.api.serializers import DESERIALIZERS, NAMESPACE
+from os_volume_ext.errors import Kind
+from os_volume_ext.models import AttachRequest
 
 MAX_BODY = 65536
 UUID = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
@@ -111,7 +112,7 @@ def complaint(body, dialect, form="json"):
 def test_each_media_type_is_taken_in_any_case_and_with_parameters(dialect, volume_id, media_type, spelling, parameters):
     body = written("xml" if media_type.endswith("xml") else "json", {"volumeId": volume_id})
     document = bodies.read(environ_of(body, spelling(media_type) + parameters), MAX_BODY)
-    assert bodies.attach_request(document, dialect) == Wanted(volume_id)
+    assert bodies.attach_request(document, dialect) == AttachRequest(volume_id)
 
 
 @by_dialect
@@ -341,7 +342,7 @@ def wanted(members, dialect, form="json"):
 @in_both_formats
 @pytest.mark.parametrize("tag", ["t", "the root of all", "\xe4\u0431\U0001f4be", "x" * 60])
 def test_a_tag_may_be_any_text_from_2_49_on(form, tag):
-    assert wanted({"volumeId": UUID, "tag": tag}, CHANGES[49], form) == Wanted(UUID, None, tag)
+    assert wanted({"volumeId": UUID, "tag": tag}, CHANGES[49], form) == AttachRequest(UUID, None, tag)
 
 
 @pytest.mark.parametrize("tag", ["", "x" * 61, "a,b", "a/b", "\0", "\x1f", "\ud800", "\uffff", None, 1, True, [], {}])
@@ -351,7 +352,9 @@ def test_a_tag_of_the_wrong_form_is_refused(tag):
 
 @pytest.mark.parametrize(("value", "read"), [*((each, True) for each in TRUE), *((each, False) for each in FALSE)])
 def test_delete_on_termination_is_as_nova_reads_it_from_2_79_on(value, read):
-    assert wanted({"volumeId": UUID, "delete_on_termination": value}, CHANGES[79]) == Wanted(UUID, None, None, read)
+    assert wanted({"volumeId": UUID, "delete_on_termination": value}, CHANGES[79]) == AttachRequest(
+        UUID, None, None, read
+    )
 
 
 def test_xml_says_delete_on_termination_in_words():
@@ -371,7 +374,7 @@ def test_what_came_later_is_unknown_before(name, minor):
 
 
 def test_what_nova_knows_is_ignored_in_the_cyclades_dialect():
-    assert wanted({"volumeId": "9", "tag": "a,b", "delete_on_termination": "x"}, CYCLADES) == Wanted("9")
+    assert wanted({"volumeId": "9", "tag": "a,b", "delete_on_termination": "x"}, CYCLADES) == AttachRequest("9")
 
 
 # What is to be changed.

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from os_volume_ext import claims as module
+from os_volume_ext.attachments import claims as module
+from os_volume_ext.attachments.claims import NOTHING, UNFINISHED, Claims
 from os_volume_ext.backends.base import (
     AttachRefused,
     BackendUnavailable,
@@ -16,8 +17,8 @@ from os_volume_ext.backends.base import (
     TooManyAttachments,
     Volume,
 )
-from os_volume_ext.claims import NOTHING, UNFINISHED, Claims, Unfinished
-from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING, Attachment, Taken
+from os_volume_ext.errors import AlreadyReserved, AttachmentLimitReached, OperationIncomplete
+from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING, Attachment
 
 SERVER = Server("1134", "demo", "ACTIVE")
 VOLUME = Volume("9", "demo", "/a/file", "raw")
@@ -176,7 +177,7 @@ def test_a_claims_deadline_counts_from_before_it_was_sent(claims, registry, cloc
     assert claims.take(attachment(ATTACHED), DETACHING, "req-2").deadline == started + 60
 
 
-@pytest.mark.parametrize("error", [Taken(), TooManyAttachments(1)])
+@pytest.mark.parametrize("error", [AlreadyReserved(), AttachmentLimitReached(1)])
 def test_what_stands_in_the_way_of_a_reservation_is_told(claims, registry, error):
     registry.answers["reserve"] = error
     with pytest.raises(type(error)):
@@ -235,7 +236,7 @@ def test_an_attach_that_failed_for_certain_puts_an_attached_row_back(claims, reg
 def test_a_certain_failure_after_a_take_over_leaves_the_row(claims, registry, backend, error):
     claim = taken(claims, registry, ATTACHING, ATTACHING, 200)
     backend.error = error
-    with pytest.raises(Unfinished) as raised:
+    with pytest.raises(OperationIncomplete) as raised:
         claims.attach(claim, SLOT, SERVER, VOLUME)
     assert raised.value.__cause__ is error
     assert registry.calls == []
@@ -250,7 +251,7 @@ def test_an_unknown_outcome_leaves_the_row(claims, reserved, registry, backend):
 
 def test_a_row_that_changed_before_it_was_confirmed_is_left_alone(claims, reserved, registry, backend):
     registry.answers["confirm"] = False
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         claims.attach(reserved, SLOT, SERVER, VOLUME)
     assert [call[0] for call in backend.calls] == ["attach"]
     assert [call[0] for call in registry.calls] == ["confirm"]
@@ -259,7 +260,7 @@ def test_a_row_that_changed_before_it_was_confirmed_is_left_alone(claims, reserv
 def test_a_row_that_changed_before_it_could_be_removed_is_left_alone(claims, reserved, registry, backend):
     backend.error = BackendUnavailable("down")
     registry.answers["remove"] = False
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         claims.attach(reserved, SLOT, SERVER, VOLUME)
     assert len(backend.calls) == 1
 
@@ -273,7 +274,7 @@ def test_no_attach_starts_after_the_deadline(claims, reserved, registry, backend
     if called:
         claims.attach(reserved, SLOT, SERVER, VOLUME)
     else:
-        with pytest.raises(Unfinished, match="too late"):
+        with pytest.raises(OperationIncomplete, match="too late"):
             claims.attach(reserved, SLOT, SERVER, VOLUME)
         assert registry.calls == []
     assert bool(backend.calls) is called
@@ -282,7 +283,7 @@ def test_no_attach_starts_after_the_deadline(claims, reserved, registry, backend
 def test_no_detach_starts_after_the_deadline(claims, registry, backend, clock):
     claim = taken(claims, registry, DETACHING)
     clock.now += 60
-    with pytest.raises(Unfinished, match="too late"):
+    with pytest.raises(OperationIncomplete, match="too late"):
         claims.detach(claim, SLOT, SERVER, must_not_be_asked)
     assert backend.calls == registry.calls == []
 
@@ -322,7 +323,7 @@ def test_a_detach_that_failed_for_certain_puts_the_row_back(claims, registry, ba
 def test_a_detach_that_failed_for_certain_after_a_take_over_leaves_the_row(claims, registry, backend):
     claim = taken(claims, registry, DETACHING, DETACHING, 200)
     backend.error = BackendUnavailable("down")
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         claims.detach(claim, SLOT, SERVER, must_not_be_asked)
     assert registry.calls == []
 
@@ -344,7 +345,7 @@ def test_a_detach_that_finds_its_row_gone_is_done(claims, registry):
 def test_a_detach_that_finds_its_row_changed_is_unfinished(claims, registry):
     claim = taken(claims, registry, DETACHING)
     registry.answers.update(remove=False, get=attachment(DETACHING, "req-2"))
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         claims.detach(claim, SLOT, SERVER, must_not_be_asked)
 
 
@@ -358,7 +359,7 @@ def test_a_server_that_neither_backend_nor_compute_api_has_counts_as_detached(cl
 def test_a_server_that_only_the_backend_does_not_have_leaves_the_row(claims, registry, backend):
     claim = taken(claims, registry, DETACHING)
     backend.error = ServerNotFound("none")
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         claims.detach(claim, SLOT, SERVER, not_gone)
     assert registry.calls == []
 
@@ -377,12 +378,14 @@ def test_a_moved_claim_is_first_hand(claims, registry):
 def test_a_claim_that_is_gone_is_not_moved(claims, registry):
     claim = taken(claims, registry, DETACHING)
     registry.answers["move"] = False
-    with pytest.raises(Unfinished):
+    with pytest.raises(OperationIncomplete):
         claims.move(claim, attachment(server_id="1135"), None)
     assert [call[0] for call in registry.calls] == ["move"]
 
 
-@pytest.mark.parametrize("error", [Taken(), TooManyAttachments(1)], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error", [AlreadyReserved(), AttachmentLimitReached(1)], ids=lambda error: type(error).__name__
+)
 def test_a_claim_that_can_not_be_moved_is_removed_all_the_same(claims, registry, error):
     claim = taken(claims, registry, DETACHING)
     registry.answers["move"] = error

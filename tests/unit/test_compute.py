@@ -7,10 +7,12 @@ import sys
 
 import pytest
 
+from os_volume_ext.api.dialects import DIALECTS, OPENSTACK
 from os_volume_ext.backends.base import Server
-from os_volume_ext.compute import ComputeAPI, ComputeRefused, ComputeUnavailable, RemoteComputeAPI, ServerMissing
+from os_volume_ext.compute.remote import RemoteComputeAPI
+from os_volume_ext.compute.wrapped import ComputeAPI
 from os_volume_ext.context import RequestContext
-from os_volume_ext.dialects import DIALECTS, OPENSTACK
+from os_volume_ext.errors import ComputeRefused, ComputeUnavailable, ServerMissing
 
 UUID = "4335bab6-6086-4247-8274-8b8b048edaaa"
 FOUND = {"server": {"id": 1134, "tenant_id": "demo", "status": "ACTIVE"}}

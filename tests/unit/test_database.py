@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from os_volume_ext.backends.base import ConfigurationError
+from os_volume_ext.errors import RegistryUnavailable, TransactionAborted
 from os_volume_ext.registry import database as database_module
 from os_volume_ext.registry import postgresql
-from os_volume_ext.registry.database import ATTEMPTS, TIMEOUT, Database, GaveWay, RegistryUnavailable, retried
+from os_volume_ext.registry.database import ATTEMPTS, TIMEOUT, Database, retry_on_deadlock
 
 PASSWORD = "p@s:s/w?o#r%d +é"
 QUOTED = "p%40s%3As%2Fw%3Fo%23r%25d%20%2B%C3%A9"
@@ -160,7 +161,7 @@ class Failing:
         self.errors = list(errors)
         self.calls = 0
 
-    @retried
+    @retry_on_deadlock
     def change(self, number):
         self.calls += 1
         if self.errors:
@@ -176,7 +177,7 @@ def pauses(monkeypatch):
 
 
 def test_what_gave_way_begins_again_after_a_pause(pauses):
-    failing = Failing(GaveWay(), GaveWay())
+    failing = Failing(TransactionAborted(), TransactionAborted())
     assert failing.change(7) == 7
     assert failing.calls == 3
     assert len(pauses) == 2
@@ -184,8 +185,8 @@ def test_what_gave_way_begins_again_after_a_pause(pauses):
 
 
 def test_it_does_not_begin_again_without_end():
-    failing = Failing(*[GaveWay()] * 99)
-    with pytest.raises(GaveWay):
+    failing = Failing(*[TransactionAborted()] * 99)
+    with pytest.raises(TransactionAborted):
         failing.change(7)
     assert failing.calls == ATTEMPTS
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from os_volume_ext.dialects import CYCLADES, DIALECTS, OPENSTACK
-from os_volume_ext.faults import BadRequest, Kind
-from os_volume_ext.manager import Rules
-from os_volume_ext.registry.attachments import Listed
+from os_volume_ext.api.dialects import CYCLADES, DIALECTS, OPENSTACK
+from os_volume_ext.api.faults import BadRequest
+from os_volume_ext.errors import Kind
+from os_volume_ext.models import AttachmentSummary, Constraints
 
 UUID = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
 SERVER = "4335bab6-6086-4247-8274-8b8b048edaaa"
@@ -92,7 +92,7 @@ def test_the_states_that_take_disks_are_the_designs():
 
 @by_dialect
 def test_what_may_be_attached_where_is_put_together(dialect):
-    assert dialect.rules == Rules(dialect.server_states, dialect.passing_states, dialect.multiattach)
+    assert dialect.constraints == Constraints(dialect.server_states, dialect.transient_states, dialect.multiattach)
 
 
 def test_multiattach_volumes_are_unknown_to_nova_2_1():
@@ -106,13 +106,13 @@ def test_what_else_is_in_a_query_is_ignored(dialect):
 
 @by_dialect
 def test_a_state_that_passes_takes_no_disks(dialect):
-    assert not dialect.passing_states & dialect.server_states
+    assert not dialect.transient_states & dialect.server_states
 
 
 def test_the_states_that_pass_by_themselves_are_those_that_a_task_ends():
     both = {"BUILD", "REBOOT", "REBUILD", "RESIZE"}
-    assert CYCLADES.passing_states == both
-    assert OPENSTACK.passing_states == both | {"HARD_REBOOT", "MIGRATING", "PASSWORD", "REVERT_RESIZE"}
+    assert CYCLADES.transient_states == both
+    assert OPENSTACK.transient_states == both | {"HARD_REBOOT", "MIGRATING", "PASSWORD", "REVERT_RESIZE"}
 
 
 def test_only_the_openstack_dialect_asks_for_a_microversion():
@@ -202,7 +202,7 @@ def test_a_device_of_the_wrong_form_is_refused_in_the_openstack_dialect(value):
 
 @pytest.mark.parametrize("device", [None, "", "/dev/vdb"])
 def test_the_cyclades_dialect_shows_integers_and_no_device(device):
-    shown = CYCLADES.show(Listed("9", "1134", device, "demo"))
+    shown = CYCLADES.show(AttachmentSummary("9", "1134", device, "demo"))
     assert shown == {"device": "", "serverId": 1134, "id": 9, "volumeId": 9}
     assert {type(value) for value in shown.values()} == {str, int}
 
@@ -211,7 +211,7 @@ def test_the_cyclades_dialect_shows_integers_and_no_device(device):
     ("device", "shown"), [(None, {}), ("", {}), ("/dev/vdb", {"device": "/dev/vdb"})], ids=["None", "empty", "vdb"]
 )
 def test_the_openstack_dialect_shows_strings_and_the_device_where_there_is_one(device, shown):
-    row = Listed(UUID, SERVER, device, "demo")
+    row = AttachmentSummary(UUID, SERVER, device, "demo")
     rest = {"serverId": SERVER, "id": UUID, "volumeId": UUID}
     assert OPENSTACK.show(row) == shown | rest
     assert OPENSTACK.show_attached(row) == {"device": None} | shown | rest

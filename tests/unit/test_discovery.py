@@ -6,9 +6,9 @@ import sys
 import pytest
 from lxml import etree
 
-from os_volume_ext.discovery import EXTENSION, Discovery
-from os_volume_ext.routing import Router
-from os_volume_ext.serializers import NAMESPACE
+from os_volume_ext.api.discovery import EXTENSION, Discovery
+from os_volume_ext.api.routing import Router
+from os_volume_ext.api.serializers import NAMESPACE
 
 JSON_TYPE = ("Content-Type", "application/json")
 HOSTS = {"alias": "os-keypairs", "name": "Keypairs", "links": []}

@@ -7,8 +7,8 @@ import pytest
 import webob
 
 from os_volume_ext import filter as filter_module
+from os_volume_ext.api.dialects import CYCLADES, OPENSTACK
 from os_volume_ext.backends.base import ConfigurationError
-from os_volume_ext.dialects import CYCLADES, OPENSTACK
 from os_volume_ext.filter import filter_factory, make_filter
 
 OPTIONS = {"backend": "directory", "database.url": "sqlite:////nowhere"}

@@ -2,8 +2,9 @@
 
 import pytest
 
-from os_volume_ext.faults import Fault, Kind
-from os_volume_ext.identity import credentials
+from os_volume_ext.api.faults import Fault
+from os_volume_ext.api.identity import credentials
+from os_volume_ext.errors import Kind
 
 CONFIRMED = {
     "keystone.token_info": {"token": {}},
@@ -77,7 +78,7 @@ def test_headers_that_no_auth_filter_confirmed_are_not_believed(change, how):
     with pytest.raises(Fault) as caught:
         credentials(environ)
     assert caught.value.kind is Kind.UNAUTHORIZED
-    assert caught.value.headers == [("WWW-Authenticate", "Keystone")]
+    assert caught.value.headers == {"WWW-Authenticate": "Keystone"}
     assert caught.value.message == "This server needs a valid token in X-Auth-Token."
 
 

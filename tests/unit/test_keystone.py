@@ -6,7 +6,7 @@ import pytest
 from keystoneauth1 import session
 
 from os_volume_ext.backends.base import ConfigurationError
-from os_volume_ext.keystone import token_source
+from os_volume_ext.compute.tokens import token_source
 
 PASSWORD = {
     "auth-url": "http://127.0.0.1:9/v3",

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from os_volume_ext.dialects import CYCLADES, DIALECTS, OPENSTACK, Dialect
-from os_volume_ext.faults import BadRequest, Fault, Kind
-from os_volume_ext.microversions import CHANGES, LAST, MICROVERSIONS, Spoken, Versions
-from os_volume_ext.registry.attachments import Described, Listed
+from os_volume_ext.api.dialects import CYCLADES, DIALECTS, OPENSTACK, Dialect
+from os_volume_ext.api.faults import BadRequest, Fault
+from os_volume_ext.api.microversions import CHANGES, LAST, MICROVERSIONS, Negotiated, Versions
+from os_volume_ext.errors import Kind
+from os_volume_ext.models import AttachmentDetail, AttachmentSummary
 
 NEW, OLD = "HTTP_OPENSTACK_API_VERSION", "HTTP_X_OPENSTACK_NOVA_API_VERSION"
 SHELVED = {"SHELVED", "SHELVED_OFFLOADED"}
@@ -27,8 +28,9 @@ def spoken(**environ):
 
 
 def version_of(found):
-    (_, version), (_, legacy), (_, vary) = found.headers
-    assert [name for name, _ in found.headers] == ["OpenStack-API-Version", "X-OpenStack-Nova-API-Version", "Vary"]
+    headers = dict(found.headers)
+    version, legacy, vary = headers.values()
+    assert list(headers) == ["OpenStack-API-Version", "X-OpenStack-Nova-API-Version", "Vary"]
     assert version == f"compute {legacy}"
     assert vary == "Accept, X-Auth-Token, OpenStack-API-Version, X-OpenStack-Nova-API-Version"
     return legacy
@@ -56,7 +58,7 @@ def test_2_20_takes_volumes_to_shelved_servers():
 def show_all(minor, **more):
     """Return what the versions from one on say of a row: listed, and in the answer to an attach."""
     dialect = CHANGES[minor]
-    row = Described("a", "b", "/dev/vdb", "demo", more.get("tag"), more.get("delete_on_termination", False), "c")
+    row = AttachmentDetail("a", "b", "/dev/vdb", "demo", more.get("tag"), more.get("delete_on_termination", False), "c")
     return dialect.show(row), dialect.show_attached(row)
 
 
@@ -75,7 +77,7 @@ def test_2_60_takes_multiattach_volumes():
 @pytest.mark.parametrize("tag", [None, "mine"])
 def test_2_70_shows_the_tag(tag):
     assert list(changed(70)) == ["form", "show", "show_attached"]
-    assert (CHANGES[60].form, CHANGES[70].form) == (Listed, Described)
+    assert (CHANGES[60].form, CHANGES[70].form) == (AttachmentSummary, AttachmentDetail)
     assert show_all(60, tag=tag) == (PLAIN, PLAIN)
     assert show_all(70, tag=tag) == (PLAIN | {"tag": tag},) * 2
 
@@ -105,7 +107,7 @@ def test_2_89_shows_ids_of_the_attachment_and_not_the_volumes_but_not_when_it_wa
 
 @pytest.mark.parametrize("minor", [1, 70, 79])
 def test_a_device_that_there_is_none_of_is_left_out_but_in_an_attachs_answer(minor):
-    row = Described("a", "b", None, "demo", None, False, "c")
+    row = AttachmentDetail("a", "b", None, "demo", None, False, "c")
     shown = CHANGES[minor].show(row)
     assert "device" not in shown
     assert CHANGES[minor].show_attached(row) == shown | {"device": None}
@@ -155,7 +157,7 @@ def test_one_of_the_wrong_form_is_a_bad_request(text):
     with pytest.raises(BadRequest, match="must be such as") as caught:
         spoken(**{OLD: text})
     assert repr(text) in caught.value.message
-    assert caught.value.headers == []
+    assert caught.value.headers == {}
 
 
 @pytest.mark.parametrize("version", ["2.0", "2.105", "1.1", "3.0", "2." + "9" * 5000])
@@ -193,12 +195,12 @@ def test_what_an_operator_chooses_holds_in_every_version():
     versions = Versions(OPENSTACK, attach_status=200, server_states=frozenset(("ACTIVE",)))
     for version in MICROVERSIONS["openstack"]:
         dialect = versions.spoken({OLD: version}).dialect
-        assert (dialect.attach_status, dialect.rules.server_states) == (200, {"ACTIVE"})
+        assert (dialect.attach_status, dialect.constraints.server_states) == (200, {"ACTIVE"})
     assert versions.oldest.server_states == versions.newest.server_states == {"ACTIVE"}
 
 
 @pytest.mark.parametrize("environ", [{}, {NEW: "compute 2.30"}, {OLD: "two"}])
 def test_cyclades_reads_no_header_and_sends_none(environ):
     versions = Versions(CYCLADES)
-    assert versions.spoken(environ) == Spoken(CYCLADES)
+    assert versions.spoken(environ) == Negotiated(CYCLADES)
     assert versions.oldest == versions.newest == CYCLADES

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from os_volume_ext.faults import BadRequest, Kind
-from os_volume_ext.negotiation import choose
-from os_volume_ext.serializers import JSON, XML
+from os_volume_ext.api.faults import BadRequest
+from os_volume_ext.api.negotiation import choose
+from os_volume_ext.api.serializers import JSON, XML
+from os_volume_ext.errors import Kind
 
 FORMATS = {"json": JSON, "xml": XML}
 BOTH = pytest.mark.parametrize("name", FORMATS)

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from os_volume_ext.attachments.executor import BackendExecutor
 from os_volume_ext.backends.base import (
     AttachRefused,
     BackendUnavailable,
@@ -15,7 +16,7 @@ from os_volume_ext.backends.base import (
     ServerNotFound,
     TooManyAttachments,
 )
-from os_volume_ext.operations import Operations, Overloaded
+from os_volume_ext.errors import Overloaded
 
 PATIENCE = 30  # seconds after which a test gives up
 
@@ -46,12 +47,12 @@ def hung():
 
 @pytest.fixture
 def operations():
-    return Operations(PATIENCE, 2)
+    return BackendExecutor(PATIENCE, 2)
 
 
 @pytest.fixture
 def impatient():
-    return Operations(0.02, 2)
+    return BackendExecutor(0.02, 2)
 
 
 def raising(error):
@@ -159,7 +160,7 @@ def test_a_place_is_free_again_when_its_work_failed(operations):
 
 
 def test_a_call_that_nobody_waits_for_any_more_keeps_its_place_until_it_ends(hung):
-    operations = Operations(0.02, 1)
+    operations = BackendExecutor(0.02, 1)
     with operations.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
         slot.call(hung)
     free = threading.Event()
@@ -174,7 +175,7 @@ def test_a_call_that_nobody_waits_for_any_more_keeps_its_place_until_it_ends(hun
 
 
 def test_a_place_is_given_back_once_after_a_call_that_was_given_up(hung):
-    operations = Operations(0.02, 1)
+    operations = BackendExecutor(0.02, 1)
     with operations.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
         slot.call(hung)
     free = threading.Event()
@@ -203,7 +204,7 @@ def test_calls_in_different_places_are_made_at_once(operations):
 
 def test_no_thread_is_started_before_a_call_is_made():
     before = threading.active_count()
-    operations = Operations(PATIENCE, 4)
+    operations = BackendExecutor(PATIENCE, 4)
     with operations.slot("req-1"):
         assert threading.active_count() == before
 
@@ -232,9 +233,9 @@ def test_a_process_ends_while_a_call_hangs():
     program = """if True:
         import threading
         from os_volume_ext.backends.base import OutcomeUnknown
-        from os_volume_ext.operations import Operations
+        from os_volume_ext.attachments.executor import BackendExecutor
 
-        with Operations(0.02, 1).slot("req-1") as slot:
+        with BackendExecutor(0.02, 1).slot("req-1") as slot:
             try:
                 slot.call(threading.Event().wait)
             except OutcomeUnknown:

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from os_volume_ext import queries
-from os_volume_ext.faults import BadRequest, Kind
-from os_volume_ext.queries import OF_ALL, OF_LISTS, Page, changes_since, page, refuse_unknown
+from os_volume_ext.api import queries
+from os_volume_ext.api.faults import BadRequest
+from os_volume_ext.api.queries import COMMON_PARAMS, LIST_PARAMS, Page, changes_since, page, refuse_unknown
+from os_volume_ext.errors import Kind
 
 UTC = datetime.UTC
 MALFORMED = "changes-since must be an ISO 8601 date and time, such as 2011-01-24T17:08Z."
@@ -21,7 +22,7 @@ def refused(query):
     return caught.value.message
 
 
-@pytest.mark.parametrize("known", [OF_ALL, OF_LISTS])
+@pytest.mark.parametrize("known", [COMMON_PARAMS, LIST_PARAMS])
 def test_the_parameters_that_there_are_are_not_refused(known):
     refuse_unknown([], known)
     refuse_unknown([(name, "x") for name in sorted(known)] * 2, known)
@@ -30,7 +31,7 @@ def test_the_parameters_that_there_are_are_not_refused(known):
 def test_what_is_not_among_them_is_named():
     for name in ("limit", "Format", "", "marker"):
         with pytest.raises(BadRequest) as caught:
-            refuse_unknown([("json", ""), (name, "1")], OF_ALL)
+            refuse_unknown([("json", ""), (name, "1")], COMMON_PARAMS)
         assert caught.value.message == f"The query has the unknown parameter {name!r}."
 
 

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from os_volume_ext.match import Match
-from os_volume_ext.routing import Router
+from os_volume_ext.api.routing import Match, Router
 
 ROUTER = Router()
 LIST = "/servers/1134/os-volume_attachments"
@@ -24,9 +23,9 @@ def test_the_collection_is_ours_with_and_without_a_project(prefix):
 
 
 @pytest.mark.parametrize("prefix", ["", "/demo"])
-@pytest.mark.parametrize("attachment_id", ["9", UUID, UUID.upper(), "nonsense", "a;b", "a,b", "a#b", "%39", " "])
-def test_a_member_is_ours_with_its_id_as_it_stands_in_the_path(prefix, attachment_id):
-    assert match(f"{prefix}{LIST}/{attachment_id}") == Match("member", None, prefix[1:] or None, "1134", attachment_id)
+@pytest.mark.parametrize("volume_id", ["9", UUID, UUID.upper(), "nonsense", "a;b", "a,b", "a#b", "%39", " "])
+def test_a_member_is_ours_with_its_id_as_it_stands_in_the_path(prefix, volume_id):
+    assert match(f"{prefix}{LIST}/{volume_id}") == Match("member", None, prefix[1:] or None, "1134", volume_id)
 
 
 @pytest.mark.parametrize("ending", ["json", "xml"])
@@ -34,7 +33,7 @@ def test_a_member_is_ours_with_its_id_as_it_stands_in_the_path(prefix, attachmen
 def test_an_ending_is_cut_off_and_told(path, resource, ending):
     found = match(f"{path}.{ending}")
     assert (found.resource, found.ending, found.server_id) == (resource, ending, "1134")
-    assert found.attachment_id == ("9" if resource == "member" else "")
+    assert found.volume_id == ("9" if resource == "member" else "")
 
 
 @pytest.mark.parametrize(("path", "resource"), [(LIST, "collection"), (f"{LIST}/9", "member")])
@@ -44,13 +43,13 @@ def test_a_trailing_slash_makes_no_difference(path, resource):
 
 
 def test_only_the_last_ending_is_cut_off():
-    assert match(f"{LIST}/9.json.xml").attachment_id == "9.json"
+    assert match(f"{LIST}/9.json.xml").volume_id == "9.json"
 
 
 @pytest.mark.parametrize("ending", [".html", ".JSON", ".", ".jsonx"])
 def test_another_ending_belongs_to_the_id(ending):
     found = match(f"{LIST}/9{ending}")
-    assert (found.ending, found.attachment_id) == (None, f"9{ending}")
+    assert (found.ending, found.volume_id) == (None, f"9{ending}")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +112,7 @@ def test_discovery_is_ours_without_a_project_and_with_keystones_form_of_one(pref
 )
 def test_an_id_is_read_as_utf_8_and_what_is_not_stays_visible(raw, text):
     found = match(f"/servers/{raw}/os-volume_attachments/{raw}")
-    assert (found.server_id, found.attachment_id) == (text, text)
+    assert (found.server_id, found.volume_id) == (text, text)
 
 
 def test_the_project_keeps_the_bytes_that_the_compute_api_is_to_be_asked_with():
@@ -149,7 +148,7 @@ PATHS = st.lists(SEGMENTS | LATIN_1, max_size=8).map("".join) | st.builds(
 def rebuilt(found):
     """Write the path that a match came from, but for a trailing slash."""
     project = "" if found.project_id is None else f"/{found.project_id}"
-    server, attachment = found.server_id, found.attachment_id
+    server, attachment = found.server_id, found.volume_id
     path = {
         "collection": f"{project}/servers/{server}/os-volume_attachments",
         "member": f"{project}/servers/{server}/os-volume_attachments/{attachment}",
@@ -178,7 +177,7 @@ def test_any_path_is_either_not_ours_or_rebuilt_from_what_was_matched(path):
         assert "/" not in found.project_id
         path, found = (
             path.removeprefix(raw),
-            Match(found.resource, found.ending, None, found.server_id, found.attachment_id),
+            Match(found.resource, found.ending, None, found.server_id, found.volume_id),
         )
     assert shown(path) in (rebuilt(found), f"{rebuilt(found)}/")
 

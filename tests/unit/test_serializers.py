@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from lxml import etree
 
-from os_volume_ext.discovery import EXTENSION
-from os_volume_ext.serializers import (
+from os_volume_ext.api.discovery import EXTENSION
+from os_volume_ext.api.serializers import (
     DESERIALIZERS,
     JSON,
     NAMESPACE,

@@ -6,8 +6,8 @@ import logging
 import pytest
 
 from os_volume_ext import settings
+from os_volume_ext.api.dialects import CYCLADES, DIALECTS, OPENSTACK
 from os_volume_ext.backends.base import ConfigurationError
-from os_volume_ext.dialects import CYCLADES, DIALECTS, OPENSTACK
 from os_volume_ext.settings import Settings, warn_of_hidden
 
 LEAST = {"backend": "directory", "database.url": "sqlite:////x"}

@@ -9,7 +9,7 @@ from typing import TypeVar
 import libvirt
 
 from ...perprocess import PerProcess
-from ...threads import Threads
+from ...threadpool import DaemonThreadPool
 from ..base import BackendUnavailable
 from . import events
 from .errors import looking
@@ -49,7 +49,7 @@ class Connections:
             opened = self._opened().get(uri)
             if opened is None or _is_lost(opened):
                 # libvirt sets itself no time limit here.
-                opened = self._opened()[uri] = Threads().submit(f"os-volume-ext-{uri}", self._open, uri)
+                opened = self._opened()[uri] = DaemonThreadPool().submit(f"os-volume-ext-{uri}", self._open, uri)
         try:
             return opened.result(self._timeout)
         except TimeoutError as error:

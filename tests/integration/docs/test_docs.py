@@ -20,13 +20,13 @@ from docutils import nodes
 from sphinx import addnodes
 
 from os_volume_ext import assembly, policy
+from os_volume_ext.api.dialects import DIALECTS
+from os_volume_ext.api.microversions import CHANGES, LAST
 from os_volume_ext.backends.base import Volume
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.context import ATTACHMENTS
-from os_volume_ext.dialects import DIALECTS
-from os_volume_ext.faults import Kind
+from os_volume_ext.errors import Kind
 from os_volume_ext.filter import make_filter
-from os_volume_ext.microversions import CHANGES, LAST
 from os_volume_ext.observers import metrics, notifications
 from os_volume_ext.observers.base import ATTACH, DETACH, Operation
 from os_volume_ext.registry.database import Database

@@ -49,7 +49,7 @@ WORDS = st.sampled_from(
 SEGMENT = st.one_of(WORDS, RAW)
 ENDINGS = st.sampled_from((b"",) * 20 + (b"/", b".json", b".xml", b"//", b".xml/", b".yaml", b"/x/y"))
 PROJECTS = st.sampled_from((b"",) * 16 + (b"/demo", b"/demo", b"/other", b"/servers", b"/%2e%2e", b"/x"))
-OF_LISTS = ("GET",) * 6 + ("POST",) * 10 + ("HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "X")
+LIST_PARAMS = ("GET",) * 6 + ("POST",) * 10 + ("HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "X")
 OF_MEMBERS = ("GET",) * 6 + ("DELETE",) * 6 + ("PUT",) * 4 + ("HEAD", "POST", "TRACE", "CONNECT", "x")
 
 
@@ -72,7 +72,7 @@ def targets(draw: st.DrawFn) -> tuple[str, bytes]:
     base, servers, volumes = draw(st.sampled_from((CYCLADES, OPENSTACK)))
     server = _quoted(draw(_ids(servers)))
     path = base.encode() + draw(PROJECTS) + b"/servers/" + server + b"/os-volume_attachments"
-    methods = OF_LISTS
+    methods = LIST_PARAMS
     if draw(st.booleans()):
         path += b"/" + _quoted(draw(_ids(volumes)))
         methods = OF_MEMBERS

@@ -25,9 +25,10 @@ from oslo_config import cfg
 from os_volume_ext import assembly
 from os_volume_ext.backends.base import BackendUnavailable
 from os_volume_ext.backends.directory import DirectoryBackend
+from os_volume_ext.models import DETACHING, Attachment
 from os_volume_ext.observers.base import Operation
 from os_volume_ext.observers.notifications import Notifications
-from os_volume_ext.registry.attachments import DETACHING, Attachment, Registry
+from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments
 
@@ -218,7 +219,7 @@ def test_reconcile_has_sent_what_it_did_before_it_ends(
     database = Database({"url": options["database.url"]})
     row = Attachment(VOLUME, SERVER, "demo", True, "/dev/vdb", False, DETACHING, "req-1", None, None, None, None)
     Registry(database).reserve(row)
-    with database.write() as connection:
+    with database.transaction() as connection:
         connection.execute(attachments.update().values(updated_at=LONG_AGO))
     database.dispose()
     command = Path(sys.executable).with_name("os-volume-ext")

@@ -14,9 +14,9 @@ import requests
 from waiting import TIMEOUT
 from wsgi_service import ROOT, free_port
 
-from os_volume_ext import bodies, queries
-from os_volume_ext.faults import BadRequest
-from os_volume_ext.microversions import CHANGES, MICROVERSIONS
+from os_volume_ext.api import bodies, queries
+from os_volume_ext.api.faults import BadRequest
+from os_volume_ext.api.microversions import CHANGES, MICROVERSIONS
 
 WEB, MAIL = "4335bab6-6086-4247-8274-8b8b048edaaa", "20f0cb44-7b00-4019-a612-364777cd2931"
 FIRST, SECOND = "a26887c6-c47b-4654-abb5-dfadf7d3f803", "a26887c6-c47b-4654-abb5-dfadf7d3f804"

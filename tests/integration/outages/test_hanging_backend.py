@@ -15,7 +15,8 @@ from waiting import TIMEOUT, wait_until
 
 from os_volume_ext.backends.base import Volume
 from os_volume_ext.catalog.sql import SQLCatalog
-from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, Registry
+from os_volume_ext.models import ATTACHED, ATTACHING
+from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 
 PASTE = Path(__file__).parents[3] / "etc" / "api-paste.ini"
@@ -93,7 +94,7 @@ def states(database):
 
 
 def is_shed(answer):
-    return is_unavailable(answer) and answer[2]["serviceUnavailable"]["message"] == "Too many operations are under way."
+    return is_unavailable(answer) and answer[2]["serviceUnavailable"]["message"] == "Too many operations are in progress."
 
 
 def is_unavailable(answer):

@@ -19,7 +19,7 @@ from absence import give_up
 from docutils import nodes
 from docutils.core import publish_doctree
 
-from os_volume_ext.dialects import DIALECTS
+from os_volume_ext.api.dialects import DIALECTS
 
 ROOT = Path(__file__).resolve().parents[3]
 README = ROOT / "README.rst"

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import NamedTuple
 
-from os_volume_ext.registry.attachments import ATTACHED, ATTACHING, DETACHING
-from os_volume_ext.reservations import ATTEMPTS
+from os_volume_ext.attachments.reservations import ATTEMPTS
+from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
 
 
 class Request(NamedTuple):

@@ -36,10 +36,10 @@ from inprocess import collection
 from sqlalchemy import Connection, delete, select, text, update
 from workers import PATIENCE, Server, Worker, Zygote, compute_api
 
+from os_volume_ext.attachments.reconcile import CONSISTENT, UNRESOLVED
 from os_volume_ext.backends.base import Volume
 from os_volume_ext.catalog.sql import SQLCatalog
-from os_volume_ext.reconcile import AGREES, UNDECIDED
-from os_volume_ext.registry.attachments import ATTACHED, REATTACHING
+from os_volume_ext.models import ATTACHED, REATTACHING
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments as table
 from os_volume_ext.registry.tables import volumes as catalog
@@ -308,8 +308,8 @@ class House:
         self.worker = self.zygote.fork("serve", limited=self.limited, reconciled=True)
         written = self._written(self.worker)
         first, second = written["findings"]
-        assert not [finding for finding in first if finding[0] == UNDECIDED]
-        assert not [finding for finding in second if finding[0] != AGREES]
+        assert not [finding for finding in first if finding[0] == UNRESOLVED]
+        assert not [finding for finding in second if finding[0] != CONSISTENT]
         assert {re.fullmatch(r"(?:before|after) (.+?)(?: \d+)?", step)[1] for step in written["steps"]} <= READS
         self.lost.clear()
         self.look()
@@ -407,23 +407,31 @@ STORIES = {
     "attach from a deleted server": Story(
         partial(attach, server=THERE),
         (attach, House.delete_server),
-        ("after in_the_way", "before backend attached", *CLAIM, "after move", "before COMMIT", *ATTACH, *CONFIRM),
+        ("after find_conflicting", "before backend attached", *CLAIM, "after move", "before COMMIT", *ATTACH, *CONFIRM),
     ),
     "attach from a deleted server where there is a limit": Story(
         partial(attach, server=THERE),
         (partial(attach, volume=OTHER_VOLUME, server=THERE), attach, House.delete_server),
-        ("after in_the_way", "before backend attached", *CLAIM, "after move", "before COMMIT", *ATTACH, *CONFIRM),
+        ("after find_conflicting", "before backend attached", *CLAIM, "after move", "before COMMIT", *ATTACH, *CONFIRM),
         limited=True,
     ),
     "attach from a deleted server where somebody died attaching": Story(
         partial(attach, server=THERE),
         (partial(attach, die_at="after symlink"), House.delete_server, long_ago),
-        ("after in_the_way", *CLAIM, "after move", *ATTACH, *CONFIRM),
+        ("after find_conflicting", *CLAIM, "after move", *ATTACH, *CONFIRM),
     ),
     "attach where somebody died attaching": Story(
         attach,
         (partial(attach, die_at="after symlink"), long_ago),
-        ("after in_the_way", *CLAIM, "before describe", "after describe", "after backend attach", *CONFIRM, *ANSWER),
+        (
+            "after find_conflicting",
+            *CLAIM,
+            "before describe",
+            "after describe",
+            "after backend attach",
+            *CONFIRM,
+            *ANSWER,
+        ),
     ),
     "update": Story(House.update, (attach,), ("before describe", "after UPDATE", "after describe", *ANSWER)),
     "detach": Story(detach, (attach,), (*CLAIM, *DETACH, *REMOVE, *ANSWER)),

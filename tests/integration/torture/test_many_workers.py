@@ -17,8 +17,8 @@ from history import KINDS, Request, refusal
 from sqlalchemy.engine import make_url
 
 from os_volume_ext.assembly import assemble
-from os_volume_ext.reconcile import AGREES
-from os_volume_ext.registry.attachments import ATTACHED
+from os_volume_ext.attachments.reconcile import CONSISTENT
+from os_volume_ext.models import ATTACHED
 from os_volume_ext.settings import Settings
 
 REQUESTS = 20_000
@@ -110,7 +110,7 @@ def assert_agreement(folder, url):
     rows = assembly.registry.find()
     assert {row.state for row in rows} <= {ATTACHED}
     assert {(row.volume_id, row.server_id) for row in rows} == victim.disks(folder)
-    findings = list(assembly.reconciler().everything())
-    assert [(each.outcome, each.what) for each in findings] == [(AGREES, "attached")] * len(rows)
+    findings = list(assembly.reconciler().reconcile_all())
+    assert [(each.outcome, each.what) for each in findings] == [(CONSISTENT, "attached")] * len(rows)
     assert list(map(unaged, assembly.registry.find())) == list(map(unaged, rows))
     assembly.database.dispose()

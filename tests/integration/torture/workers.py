@@ -29,8 +29,8 @@ import victim
 from inprocess import IDENTITY
 
 from os_volume_ext.assembly import assemble_current
+from os_volume_ext.errors import RegistryUnavailable
 from os_volume_ext.filter import make_filter
-from os_volume_ext.registry.database import RegistryUnavailable
 from os_volume_ext.settings import Settings
 from os_volume_ext.wsgi import WSGIApp
 
@@ -184,7 +184,7 @@ class Zygotic:
 
     def _findings(self, everything: bool) -> list[list[str]]:
         reconciler = self._assembly.reconciler()
-        findings = reconciler.everything() if everything else reconciler.unfinished()
+        findings = reconciler.reconcile_all() if everything else reconciler.reconcile_stale()
         return [[each.outcome, each.server_id, each.volume_id, each.what] for each in findings]
 
     def _write(self, **more: Any) -> None:

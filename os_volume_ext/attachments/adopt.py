@@ -1,15 +1,9 @@
 """Adopting: rows for disks that servers had before we came."""
 
-from .assembly import Assembly
-from .backends.base import Server, Volume
-from .catalog.base import VolumeNotFound
-from .compute import ServerMissing
-from .context import RequestContext, new_request_id
-from .registry.attachments import ATTACHED, Attachment, Taken
-
-
-class NotAdopted(Exception):
-    """The disk can't be adopted; the message says why."""
+from ..assembly import Assembly
+from ..context import RequestContext, new_request_id
+from ..errors import AlreadyReserved, NotAdopted, ServerMissing, VolumeNotFound
+from ..models import ATTACHED, Attachment, Server, Volume
 
 
 def adopt(
@@ -48,7 +42,7 @@ def adopt(
     )
     try:
         assembly.registry.reserve(row)
-    except Taken as error:
+    except AlreadyReserved as error:
         raise NotAdopted(f"volume {volume_id} or the device {row.device} has a row already") from error
     return row
 

@@ -6,39 +6,32 @@ no longer has; everything else in the way is a conflict, which says what it is.
 
 import logging
 
-from .backends.base import AttachRefused, Backend, ServerNotFound, TooManyAttachments
-from .claims import Claim, Claims, Unfinished
-from .compute import ComputeAPI, ComputeRefused, ComputeUnavailable, ServerMissing
-from .context import RequestContext
-from .observers.base import DETACH, Observers
-from .operations import Slot
-from .registry.attachments import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment, Registry, Taken
+from ..backends.base import Backend
+from ..compute.wrapped import ComputeAPI
+from ..context import RequestContext
+from ..errors import (
+    AlreadyReserved,
+    AttachmentLimitReached,
+    AttachmentMissing,
+    AttachRefused,
+    ComputeRefused,
+    ComputeUnavailable,
+    Conflict,
+    OperationIncomplete,
+    ServerMissing,
+    ServerNotFound,
+    VolumeInUse,
+)
+from ..models import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment
+from ..observers.base import DETACH, Observers
+from ..registry.attachments import Registry
+from .claims import Claim, Claims
+from .executor import Slot
 
 LOG = logging.getLogger(__name__)
 
 _DOING = {ATTACHING: "attached to", REATTACHING: "attached again to", DETACHING: "detached from"}
 ATTEMPTS = 3  # how often a row that comes and goes while it is looked at is tried for
-
-
-class AttachmentMissing(Exception):
-    """The volume is not attached to that server."""
-
-    def __init__(self, server_id: str, volume_id: str) -> None:
-        """:param server_id, volume_id: the ids that were asked for."""
-        super().__init__(f"Volume {volume_id} is not attached to server {server_id}.")
-
-
-class Conflict(Exception):
-    """The server or the volume is in a state that forbids the operation."""
-
-    def __init__(self, message: str, passes: bool = False) -> None:
-        """:param message: what is in the way. :param passes: whether it will be gone by itself soon."""
-        super().__init__(message)
-        self.passes = passes
-
-
-class VolumeInUse(Conflict):
-    """The volume is attached."""
 
 
 def device_in_use(row: Attachment) -> Conflict:
@@ -74,21 +67,21 @@ class Reservations:
         """Claim a row, which is still to be made, to attach its volume.
 
         :raises Conflict, VolumeInUse, TooManyAttachments: if something is in the way.
-        :raises BackendError, Unfinished: if what is in the way could not be put out of it.
+        :raises BackendError, OperationIncomplete: if what is in the way could not be put out of it.
         """
         for _ in range(ATTEMPTS):
             try:
                 return self._claims.reserve(row, self._max_attachments)
-            except Taken:
-                other = self._registry.in_the_way(row)
-            except TooManyAttachments:
+            except AlreadyReserved:
+                other = self._registry.find_conflicting(row)
+            except AttachmentLimitReached:
                 other = self._registry.get(row.volume_id, row.server_id)
                 if other is None:
                     raise
             claim = other and self._claim_from(context, slot, row, other)
             if claim:
                 return claim
-        raise Conflict(f"Other operations on volume {row.volume_id} are under way.", passes=True)
+        raise Conflict(f"Other operations on volume {row.volume_id} are under way.", retryable=True)
 
     def for_detach(self, context: RequestContext, row: Attachment) -> Claim:
         """Claim a row, to detach its volume.
@@ -105,7 +98,7 @@ class Reservations:
             if found is None:
                 raise AttachmentMissing(row.server_id, row.volume_id)
             row = found
-        raise Conflict(f"Other operations on volume {row.volume_id} are under way.", passes=True)
+        raise Conflict(f"Other operations on volume {row.volume_id} are under way.", retryable=True)
 
     def _claim_from(self, context: RequestContext, slot: Slot, row: Attachment, other: Attachment) -> Claim | None:
         """Take over the row in the way if that is allowed; None if it has changed and may be gone."""
@@ -145,14 +138,16 @@ class Reservations:
             with self._observers.claimed(DETACH, claim.row):
                 self._claims.detach_disk(claim, slot, other.server, gone=lambda: True)
         except AttachRefused as error:  # that is not about the server that the caller asked for
-            raise Unfinished(f"the backend refused to detach it from server {other.server_id}: {error}") from error
+            raise OperationIncomplete(
+                f"the backend refused to detach it from server {other.server_id}: {error}"
+            ) from error
         LOG.warning(
             "%s volume %s was attached to server %s, which is gone: its row goes too",
             context.request_id, other.volume_id, other.server_id,
         )  # fmt: skip
         try:
             return self._claims.move(claim, row, self._max_attachments)
-        except Taken:
+        except AlreadyReserved:
             raise device_in_use(row) from None
 
     def _has_disk(self, slot: Slot, row: Attachment) -> bool:
@@ -167,5 +162,5 @@ class Reservations:
         if row.state == ATTACHED:
             return VolumeInUse(f"Volume {row.volume_id} is attached to{where}.")
         return Conflict(
-            f"Volume {row.volume_id} is being {_DOING[row.state]}{where}.", passes=not self._claims.is_stale(row)
+            f"Volume {row.volume_id} is being {_DOING[row.state]}{where}.", retryable=not self._claims.is_stale(row)
         )

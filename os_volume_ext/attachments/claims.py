@@ -11,17 +11,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from .backends.base import Backend, BackendError, OutcomeUnknown, Server, ServerNotFound, Volume
-from .operations import Slot
-from .registry.attachments import ATTACHED, Attachment, Registry, Taken
+from ..backends.base import Backend
+from ..errors import (
+    AlreadyReserved,
+    AttachmentLimitReached,
+    BackendError,
+    OperationIncomplete,
+    OutcomeUnknown,
+    ServerNotFound,
+)
+from ..models import ATTACHED, Attachment, Server, Volume
+from ..registry.attachments import Registry
+from .executor import Slot
 
 T = TypeVar("T")
 
 NOTHING, UNFINISHED = "nothing", "unfinished"
-
-
-class Unfinished(Exception):
-    """The operation could not be brought to its end here; its row, if it is still there, is left as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class Claims:
         return row.state != ATTACHED and row.age > self._stale_after
 
     def reserve(self, row: Attachment, limit: int | None) -> Claim:
-        """Insert a row as ``attaching``. :raises Taken, TooManyAttachments: as the registry does."""
+        """Insert a row as ``attaching``. :raises AlreadyReserved, AttachmentLimitReached: as the registry does."""
         deadline = self._deadline()
         self._registry.reserve(row, limit)
         return Claim(row, deadline, NOTHING)
@@ -84,13 +89,13 @@ class Claims:
     def move(self, claim: Claim, row: Attachment, limit: int | None) -> Claim:
         """Turn the claim on a deleted server's row, detached by now, into one that attaches elsewhere.
 
-        :raises Unfinished: if the claim is gone.
-        :raises Taken, TooManyAttachments: as the registry does; the deleted server's row is removed then.
+        :raises OperationIncomplete: if the claim is gone.
+        :raises AlreadyReserved, AttachmentLimitReached: as the registry does; the deleted server's row is removed then.
         """
         try:
             if not self._registry.move(claim.row, row, limit):
-                raise Unfinished("its row was changed meanwhile")
-        except (Taken, BackendError):
+                raise OperationIncomplete("its row was changed meanwhile")
+        except (AlreadyReserved, AttachmentLimitReached):
             self._registry.remove(claim.row)
             raise
         return Claim(row, claim.deadline, NOTHING)
@@ -99,7 +104,7 @@ class Claims:
         """Attach under a claim and mark the row ``attached``; return the device.
 
         :raises BackendError: nothing happened, and the row is as before; or OutcomeUnknown, and it stays.
-        :raises Unfinished: see there.
+        :raises OperationIncomplete: see there.
         """
         try:
             device = self._call(claim, slot, self._backend.attach, server, volume, claim.row.device)
@@ -116,13 +121,13 @@ class Claims:
 
         :param gone: whether the compute API no longer has the server; asked if the backend has none.
         :raises BackendError: as ``attach``.
-        :raises Unfinished: see there.
+        :raises OperationIncomplete: see there.
         """
         self.detach_or_put_back(claim, slot, server, gone)
         self.remove(claim)
 
     def detach_or_put_back(self, claim: Claim, slot: Slot, server: Server, gone: Callable[[], bool]) -> None:
-        """Do all of ``detach`` but remove the row. :raises BackendError, Unfinished: as it does."""
+        """Do all of ``detach`` but remove the row. :raises BackendError, OperationIncomplete: as it does."""
         try:
             self.detach_disk(claim, slot, server, gone)
         except OutcomeUnknown:
@@ -132,34 +137,38 @@ class Claims:
             raise
 
     def remove(self, claim: Claim) -> None:
-        """Remove the row of a claim. :raises Unfinished: if it is somebody else's by now."""
+        """Remove the row of a claim. :raises OperationIncomplete: if it is somebody else's by now."""
         if self._registry.remove(claim.row):
             return
         if self._registry.get(claim.row.volume_id, claim.row.server_id) is not None:
-            raise Unfinished("its row was changed meanwhile")
+            raise OperationIncomplete("its row was changed meanwhile")
 
     def detach_disk(self, claim: Claim, slot: Slot, server: Server, gone: Callable[[], bool]) -> None:
-        """Do only the backend's part of ``detach``. :raises BackendError, Unfinished: as it does; the row stays."""
+        """Do only the backend's part of ``detach``. :raises BackendError, OperationIncomplete: as it does; the row stays."""
         try:
             self._call(claim, slot, self._backend.detach, server, claim.row.volume, claim.row.device or "")
         except ServerNotFound as error:
             if not gone():
-                raise Unfinished("the backend has no such server, and the compute API does not say so too") from error
+                raise OperationIncomplete(
+                    "the backend has no such server, and the compute API does not say so too"
+                ) from error
 
     def _put_back(self, claim: Claim, error: BackendError) -> None:
         if claim.before == UNFINISHED:
-            raise Unfinished(f"the backend refused ({error}) where an earlier operation was left unfinished") from error
+            raise OperationIncomplete(
+                f"the backend refused ({error}) where an earlier operation was left unfinished"
+            ) from error
         row = claim.row
         if not (self._registry.remove(row) if claim.before == NOTHING else self._registry.put_back(row)):
-            raise Unfinished("its row was changed meanwhile") from error
+            raise OperationIncomplete("its row was changed meanwhile") from error
 
     def _confirm(self, row: Attachment, device: str) -> None:
         if not self._registry.confirm(row, device or None):
-            raise Unfinished("its row was changed meanwhile")
+            raise OperationIncomplete("its row was changed meanwhile")
 
     def _call(self, claim: Claim, slot: Slot, method: Callable[..., T], *arguments: Any) -> T:
         if time.monotonic() >= claim.deadline:
-            raise Unfinished("it is too late to call the backend")
+            raise OperationIncomplete("it is too late to call the backend")
         return slot.call(method, *arguments)
 
     def _deadline(self) -> float:

@@ -8,8 +8,8 @@ from .faults import BadRequest
 
 MOST = 2**63 - 1  # databases count no further
 
-OF_ALL = frozenset(("format", "json", "xml"))
-OF_LISTS = OF_ALL | {"changes-since", "limit", "offset"}
+COMMON_PARAMS = frozenset(("format", "json", "xml"))
+LIST_PARAMS = COMMON_PARAMS | {"changes-since", "limit", "offset"}
 
 # A "+" that a client forgot to quote arrives as a space. Of a long text each letter is to be looked at once.
 _LOST_PLUS = re.compile(r"\A([^T ]+[T ][^T ]+) (?=\d\d:?\d\d\Z)", re.ASCII)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from .backends.base import ConfigurationError
+from ..errors import ConfigurationError
 
 
 def token_source(auth_type: str, options: Mapping[str, str]) -> Callable[[], str]:

@@ -6,11 +6,11 @@ from typing import Any
 
 from webob import Request, Response
 
-from . import negotiation, wsgi
-from .answers import answer, query_of, request_id_of
+from .. import wsgi
+from . import negotiation
 from .faults import Fault
-from .match import Match
-from .routing import ALIAS
+from .responses import make_response, query_of, request_id_of
+from .routing import ALIAS, Match
 from .serializers import JSON
 
 EXTENSION = {
@@ -55,7 +55,7 @@ def _ours(environ: Mapping[str, Any], match: Match) -> Response:
         serializer = JSON
     listing = match.resource == "extensions"
     body = serializer.extensions([EXTENSION]) if listing else serializer.extension(EXTENSION)
-    return answer(200, body, serializer, request_id_of(environ))
+    return make_response(200, body, serializer, request_id_of(environ))
 
 
 def _is_plain_json(headers: Iterable[tuple[str, str]]) -> bool:

@@ -1,4 +1,4 @@
-"""Threads for calls that may hang: the end of the process does not wait for them, as it would for an executor's."""
+"""DaemonThreadPool for calls that may hang: the end of the process does not wait for them, as it would for an executor's."""
 
 import threading
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 60.0  # seconds that a free thread waits for a call before it ends
-FREE = "os-volume-ext-free"  # its name meanwhile
+IDLE_TIMEOUT = 60.0  # seconds that a free thread waits for a call before it ends
+IDLE = "os-volume-ext-free"  # its name meanwhile
 
 Call = tuple[Future[Any], str, Callable[..., Any], tuple[Any, ...]]
 
 
-class Threads:
+class DaemonThreadPool:
     """As many threads as there are calls at once; a free one makes the next call, which is faster than to start one."""
 
     def __init__(self) -> None:
@@ -41,12 +41,12 @@ class Threads:
         while (call := self._next(calls)) is not None:
             self._make(calls, *call)
             del call  # and with it what the backend was given, which may be much
-            threading.current_thread().name = FREE
+            threading.current_thread().name = IDLE
 
     def _next(self, calls: "SimpleQueue[Call]") -> Call | None:
         while True:
             try:
-                return calls.get(timeout=PATIENCE)
+                return calls.get(timeout=IDLE_TIMEOUT)
             except Empty:
                 with suppress(ValueError):  # it is not free any more: a call is about to come
                     self._free.remove(calls)

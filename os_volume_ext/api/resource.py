@@ -11,16 +11,16 @@ from typing import Any
 
 from webob import Response
 
+from ..context import RequestContext
+from ..errors import Kind
+from ..policy import Policy
 from . import bodies, faults, negotiation, queries
-from .answers import answer, query_of, request_id_of
-from .context import RequestContext
 from .controller import Call, Controller, authorize
-from .faults import Fault, Kind
+from .faults import Fault
 from .identity import credentials
-from .match import Match
-from .microversions import Spoken, Versions
-from .observers.log import log_fault
-from .policy import Policy
+from .microversions import Negotiated, Versions
+from .responses import make_response, query_of, request_id_of
+from .routing import Match
 from .serializers import JSON, Serializer
 
 LOG = logging.getLogger(__name__)
@@ -43,8 +43,7 @@ class Resource:
         """Answer one request."""
         request_id = request_id_of(environ)
         serializer: Serializer = JSON
-        spoken = Spoken(self._versions.oldest)
-        context: RequestContext | None = None
+        spoken = Negotiated(self._versions.oldest)
         try:
             query = query_of(environ)
             serializer, complaint = _negotiate(environ, match, query)
@@ -57,11 +56,11 @@ class Resource:
             if action in spoken.dialect.queries:
                 queries.refuse_unknown(query, spoken.dialect.queries[action])
             body = bodies.read(environ, self._max_body) if action in spoken.dialect.members else None
-            call = Call(context, spoken.dialect, match.server_id, match.attachment_id, query, body, serializer)
+            call = Call(context, spoken.dialect, match.server_id, match.volume_id, query, body, serializer)
             status, written = getattr(self._controller, action)(call)
-            response = answer(status, written, serializer, request_id, spoken.headers)
+            response = make_response(status, written, serializer, request_id, spoken.headers)
         except Exception as error:
-            response = _failure(error, spoken, serializer, request_id, environ, context)
+            response = _failure(error, spoken, serializer, request_id, environ)
         chunks: Iterable[bytes] = response(environ, start_response)
         return chunks
 
@@ -74,18 +73,26 @@ class Resource:
 
 def _failure(
     error: Exception,
-    spoken: Spoken,
+    spoken: Negotiated,
     serializer: Serializer,
     request_id: str,
     environ: Mapping[str, Any],
-    context: RequestContext | None,
 ) -> Response:
     fault = faults.from_exception(error)
     name, code = spoken.dialect.faults[fault.kind]
-    if context is None or not context.logged:
-        log_fault(LOG, error, "%s %r %r: %d", request_id, environ["REQUEST_METHOD"], environ["PATH_INFO"], code)
+    _log(error, fault, "%s %r %r: %d", request_id, environ["REQUEST_METHOD"], environ["PATH_INFO"], code)
     body = serializer.fault(name, code, fault.message, "" if spoken.dialect.fault_details else None)
-    return answer(code, body, serializer, request_id, (*spoken.headers, *fault.headers))
+    return make_response(code, body, serializer, request_id, (*spoken.headers, *fault.headers.items()))
+
+
+def _log(error: BaseException, fault: Fault, format: str, *arguments: object) -> None:
+    kind = fault.kind.value
+    if fault.kind is Kind.INTERNAL:
+        LOG.error(f"{format}: %s", *arguments, kind, exc_info=error)
+    elif fault.kind is Kind.UNAVAILABLE:  # the caller's message does not have the reason
+        LOG.warning(f"{format}: %s: %s: %s", *arguments, kind, type(error).__name__, error)
+    else:
+        LOG.info(f"{format}: %s: %r", *arguments, kind, fault.message)
 
 
 def _negotiate(
@@ -101,5 +108,5 @@ def _action(environ: Mapping[str, Any], actions: Mapping[str, str]) -> str:
     action = actions.get(environ["REQUEST_METHOD"])
     if action is None:
         allow = ", ".join(actions)
-        raise Fault(Kind.BAD_METHOD, f"This resource takes {allow} only.", Allow=allow)
+        raise Fault(Kind.BAD_METHOD, f"This resource takes {allow} only.", {"Allow": allow})
     return action

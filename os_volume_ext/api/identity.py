@@ -9,7 +9,8 @@ one; so without that one, none of them is believed.
 from collections.abc import Mapping
 from typing import Any
 
-from .faults import Fault, Kind
+from ..errors import Kind
+from .faults import Fault
 
 TOKEN_INFO = "keystone.token_info"  # noqa: S105 - a key of the environ, not a secret
 
@@ -20,7 +21,9 @@ def credentials(environ: Mapping[str, Any]) -> dict[str, Any]:
     :raises Fault: ``unauthorized``, if no auth filter confirmed an identity.
     """
     if environ.get(TOKEN_INFO) is None or environ.get("HTTP_X_IDENTITY_STATUS") != "Confirmed":
-        raise Fault(Kind.UNAUTHORIZED, "This server needs a valid token in X-Auth-Token.", WWW_Authenticate="Keystone")
+        raise Fault(
+            Kind.UNAUTHORIZED, "This server needs a valid token in X-Auth-Token.", {"WWW-Authenticate": "Keystone"}
+        )
     return {
         "user_id": environ.get("HTTP_X_USER_ID"),
         "project_id": environ.get("HTTP_X_PROJECT_ID"),

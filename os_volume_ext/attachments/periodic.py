@@ -13,9 +13,9 @@ import threading
 import time
 import uuid
 
+from ..errors import RegistryUnavailable
+from ..registry.leases import Leases
 from .reconcile import Reconciler
-from .registry.database import RegistryUnavailable
-from .registry.leases import Leases
 
 LOG = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ THREAD = "os-volume-ext-reconcile"
 PAUSES = 1, 1.2  # intervals: no sooner than the lease runs out, and not all at once
 
 
-class Background:
+class PeriodicReconciler:
     """Settles what is unfinished, every so many seconds, unless another worker does."""
 
     def __init__(self, reconciler: Reconciler, leases: Leases, interval: float) -> None:
@@ -73,7 +73,7 @@ class Background:
         if renew_at is None:
             return False
         self._introduce()
-        for finding in self._reconciler.unfinished():
+        for finding in self._reconciler.reconcile_stale():
             finding.log()
             if self._stopped.is_set():
                 break

@@ -7,55 +7,42 @@ the row. ``claims`` has the rules by which several of these, crashes and ``recon
 import datetime
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NoReturn
 
-from .backends.base import Backend, DeviceInUse, Server, ServerNotFound, Volume
-from .catalog.base import VolumeCatalog, VolumeNotFound
+from ..backends.base import Backend
+from ..catalog.base import VolumeCatalog
+from ..compute.wrapped import ComputeAPI
+from ..context import RequestContext
+from ..errors import (
+    AttachmentMissing,
+    Conflict,
+    DeviceInUse,
+    RootVolume,
+    ServerMissing,
+    ServerNotFound,
+    Unsupported,
+    VolumeNotFound,
+)
+from ..models import (
+    ATTACHED,
+    ATTACHING,
+    Attachment,
+    AttachmentDetail,
+    AttachmentSummary,
+    AttachRequest,
+    Constraints,
+    Projection,
+    Server,
+    Volume,
+)
+from ..observers.base import ATTACH, DETACH, NO_OBSERVERS, Observers, Operation
+from ..registry.attachments import Registry
 from .claims import Claim, Claims
-from .compute import ComputeAPI, ServerMissing
-from .context import RequestContext
-from .observers.base import ATTACH, DETACH, NOBODY, Observers, Operation
-from .operations import Operations, Slot
-from .registry.attachments import ATTACHED, ATTACHING, Attachment, Described, Form, Listed, Registry
-from .reservations import AttachmentMissing, Conflict, Reservations, device_in_use
+from .executor import BackendExecutor, Slot
+from .reservations import Reservations, device_in_use
 
 LOG = logging.getLogger(__name__)
-
-
-class RootVolume(Conflict):
-    """The volume is the one that the server started from; it can't be detached."""
-
-
-class Unsupported(Exception):
-    """What is asked for of an attachment is not known to the API's version, or not to be had here."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a caller wants to have attached.
-
-    ``device`` is such as ``/dev/vdb``; None leaves it to the backend. The rest is as in a row.
-    """
-
-    volume_id: str
-    device: str | None = None
-    tag: str | None = None
-    delete_on_termination: bool = False
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What may be attached, and to which servers.
-
-    ``server_states`` are the statuses in which servers take and give up disks, ``passing_states`` those that will
-    be over by themselves; ``multiattach`` says whether volumes that may be attached to several servers may be
-    attached.
-    """
-
-    server_states: frozenset[str]
-    passing_states: frozenset[str]
-    multiattach: bool
 
 
 class AttachmentManager:
@@ -68,9 +55,9 @@ class AttachmentManager:
         registry: Registry,
         backend: Backend,
         claims: Claims,
-        operations: Operations,
+        operations: BackendExecutor,
         max_attachments: int | None,
-        observers: Observers = NOBODY,
+        observers: Observers = NO_OBSERVERS,
     ) -> None:
         """Take the rooms below, each of which has one job.
 
@@ -92,7 +79,7 @@ class AttachmentManager:
         since: datetime.datetime | None,
         limit: int,
         offset: int,
-        form: Form = Listed,
+        form: Projection = AttachmentSummary,
     ) -> Sequence[Any]:
         """Return a server's attachments, oldest first, each in a form.
 
@@ -104,7 +91,7 @@ class AttachmentManager:
             raise ServerMissing(server_id)
         return rows
 
-    def get(self, context: RequestContext, server_id: str, volume_id: str, form: Form = Listed) -> Any:
+    def get(self, context: RequestContext, server_id: str, volume_id: str, form: Projection = AttachmentSummary) -> Any:
         """Return one attachment in a form.
 
         :raises AttachmentMissing: if the volume is not attached there. The rest as ``list``.
@@ -117,13 +104,15 @@ class AttachmentManager:
             raise AttachmentMissing(server_id, volume_id)
         return row
 
-    def attach(self, context: RequestContext, rules: Rules, server_id: str, wanted: Wanted) -> Described:
+    def attach(
+        self, context: RequestContext, rules: Constraints, server_id: str, wanted: AttachRequest
+    ) -> AttachmentDetail:
         """Attach a volume to a server.
 
         :raises ServerMissing, VolumeNotFound: if the caller knows of no such server or volume.
         :raises Unsupported: if the rules allow no such volume, or the catalog could not delete it.
         :raises Conflict, VolumeInUse, TooManyAttachments: if something is in the way.
-        :raises BackendError, Unfinished, Overloaded: see there. The rest as ``list``.
+        :raises BackendError, OperationIncomplete, Overloaded: see there. The rest as ``list``.
         """
         with self._observers.operation(ATTACH, context, server_id, wanted.volume_id) as operation:
             server = self._server(context, "create", server_id)
@@ -133,9 +122,11 @@ class AttachmentManager:
             with self._operations.slot(context.request_id) as slot:
                 claim = self._reservations.for_attach(context, slot, _row(context, server, volume, wanted))
                 row = claim.row
-                self._observers.begin(operation, row)
+                self._observers.start(operation, row)
                 device = operation.device = self._attach_disk(claim, slot, server, volume)
-            return Described(volume.id, server_id, device, row.project_id, row.tag, row.delete_on_termination, row.id)
+            return AttachmentDetail(
+                volume.id, server_id, device, row.project_id, row.tag, row.delete_on_termination, row.id
+            )
 
     def update(self, context: RequestContext, server_id: str, volume_id: str, members: Mapping[str, Any]) -> None:
         """Change what callers say of an attachment, which is its ``delete_on_termination``.
@@ -162,17 +153,17 @@ class AttachmentManager:
         self._shown(server_id, volume_id)
         raise Conflict(f"Volume {volume_id} is not migrating; only the block-storage service should ask for this.")
 
-    def detach(self, context: RequestContext, rules: Rules, server_id: str, volume_id: str) -> None:
+    def detach(self, context: RequestContext, rules: Constraints, server_id: str, volume_id: str) -> None:
         """Detach a volume from a server, which the compute API need not have any more.
 
         :raises ServerMissing, AttachmentMissing: if the caller knows of no such server or attachment.
         :raises RootVolume, Conflict: if it can't be detached (now).
-        :raises BackendError, Unfinished, Overloaded: see there. The rest as ``list``.
+        :raises BackendError, OperationIncomplete, Overloaded: see there. The rest as ``list``.
         """
         with self._observers.operation(DETACH, context, server_id, volume_id) as operation:
             self._detach(context, rules, operation)
 
-    def _detach(self, context: RequestContext, rules: Rules, operation: Operation) -> None:
+    def _detach(self, context: RequestContext, rules: Constraints, operation: Operation) -> None:
         server_id, volume_id = operation.server_id, operation.volume_id
         server = self._server_if_there(context, server_id)
         row = self._registry.get(volume_id, server_id)
@@ -186,7 +177,7 @@ class AttachmentManager:
             _check_takes_disks(context, rules, server)
         with self._operations.slot(context.request_id) as slot:
             claim = self._reservations.for_detach(context, row)
-            self._observers.begin(operation, claim.row)
+            self._observers.start(operation, claim.row)
             self._claims.detach(claim, slot, server or row.server, lambda: self._is_gone(context, server_id))
 
     # -- who may, and what is there --------------------------------------------------------------------
@@ -234,7 +225,7 @@ class AttachmentManager:
         # With the request's id: who has seen the row as it was, such as reconcile, must look again.
         seen = replace(row, state=ATTACHED)
         if not self._registry.describe(seen, context.request_id, row.tag, delete_on_termination):
-            raise Conflict(f"Other operations on volume {row.volume_id} are under way.", passes=True)
+            raise Conflict(f"Other operations on volume {row.volume_id} are under way.", retryable=True)
         LOG.info(
             "%s volume %s of server %s: delete_on_termination is %s",
             context.request_id, row.volume_id, row.server_id, delete_on_termination,
@@ -244,7 +235,7 @@ class AttachmentManager:
         if not self._catalog.can_delete:
             raise Unsupported("delete_on_termination is not supported: volumes can't be deleted here.")
 
-    def _check_supported(self, rules: Rules, volume: Volume, delete_on_termination: bool) -> None:
+    def _check_supported(self, rules: Constraints, volume: Volume, delete_on_termination: bool) -> None:
         if volume.multiattach and not rules.multiattach:
             raise Unsupported("Multiattach volumes are only supported starting with compute API version 2.60.")
         if delete_on_termination:
@@ -259,15 +250,15 @@ class AttachmentManager:
             raise device_in_use(claim.row) from error
 
 
-def _check_takes_disks(context: RequestContext, rules: Rules, server: Server) -> None:
+def _check_takes_disks(context: RequestContext, rules: Constraints, server: Server) -> None:
     if server.locked and not context.is_admin:
         raise Conflict(f"Server {server.id} is locked.")
     if server.status not in rules.server_states:
-        passes = server.status in rules.passing_states
-        raise Conflict(f"Server {server.id} is in the state {server.status}, which forbids it.", passes)
+        passes = server.status in rules.transient_states
+        raise Conflict(f"Server {server.id} is in the state {server.status}, which forbids it.", retryable=passes)
 
 
-def _row(context: RequestContext, server: Server, volume: Volume, wanted: Wanted) -> Attachment:
+def _row(context: RequestContext, server: Server, volume: Volume, wanted: AttachRequest) -> Attachment:
     return Attachment(
         volume_id=volume.id,
         server_id=server.id,

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from microversion_parse import get_version
 
+from ..errors import Kind
+from ..models import AttachmentDetail
 from . import queries
-from .answers import VARY
 from .dialects import CYCLADES, OPENSTACK, Dialect, with_device
-from .faults import BadRequest, Fault, Kind
-from .registry.attachments import Described
+from .faults import BadRequest, Fault
+from .responses import VARY
 
 HEADER, LEGACY_HEADER = "OpenStack-API-Version", "X-OpenStack-Nova-API-Version"
 
@@ -40,22 +41,22 @@ def _delete_on_termination(value: Any) -> bool:
 
 
 # A row's fields by their places: by their names they cost a long list twice as much.
-_TAG_AT, _DELETE_AT, _ID_AT = map(Described._fields.index, ("tag", "delete_on_termination", "id"))
+_TAG_AT, _DELETE_AT, _ID_AT = map(AttachmentDetail._fields.index, ("tag", "delete_on_termination", "id"))
 
 
-def _show_2_70(row: Described) -> dict[str, Any]:
+def _show_2_70(row: AttachmentDetail) -> dict[str, Any]:
     shown = OPENSTACK.show(row)
     shown["tag"] = row[_TAG_AT]
     return shown
 
 
-def _show_2_79(row: Described) -> dict[str, Any]:
+def _show_2_79(row: AttachmentDetail) -> dict[str, Any]:
     shown = _show_2_70(row)
     shown["delete_on_termination"] = row[_DELETE_AT]
     return shown
 
 
-def _show_2_89(row: Described) -> dict[str, Any]:
+def _show_2_89(row: AttachmentDetail) -> dict[str, Any]:
     shown = _show_2_79(row)
     del shown["id"]
     shown["attachment_id"] = shown["bdm_uuid"] = row[_ID_AT]
@@ -77,8 +78,8 @@ _UPDATE_2_85 = {**_CREATE_2_79, "id": _id, "serverId": _id}
 _V2_20 = replace(OPENSTACK, server_states=OPENSTACK.server_states | {"SHELVED", "SHELVED_OFFLOADED"})
 _V2_49 = replace(_V2_20, members={**_MEMBERS, "create": _CREATE_2_49})
 _V2_60 = replace(_V2_49, multiattach=True)
-_V2_70 = replace(_V2_60, form=Described, show=_show_2_70, show_attached=with_device(_show_2_70))
-_V2_75 = replace(_V2_70, queries={"index": queries.OF_LISTS})
+_V2_70 = replace(_V2_60, form=AttachmentDetail, show=_show_2_70, show_attached=with_device(_show_2_70))
+_V2_75 = replace(_V2_70, queries={"index": queries.LIST_PARAMS})
 _V2_79 = replace(
     _V2_75,
     members={**_MEMBERS, "create": _CREATE_2_79},
@@ -92,7 +93,7 @@ _V2_85 = replace(
 )
 _V2_89 = replace(_V2_85, show=_show_2_89)  # but not what an attach answers, which Nova forgot
 _V2_101 = replace(_V2_89, attach_status=202, show_attached=None)
-_V2_102 = replace(_V2_101, queries={"index": queries.OF_LISTS, "show": queries.OF_ALL})
+_V2_102 = replace(_V2_101, queries={"index": queries.LIST_PARAMS, "show": queries.COMMON_PARAMS})
 
 CHANGES: Mapping[int, Dialect] = {
     1: OPENSTACK,
@@ -121,7 +122,7 @@ _FORM = re.compile(r"[1-9][0-9]*\.(0|[1-9][0-9]*)")
 _KEYS = tuple(f"HTTP_{name.upper().replace('-', '_')}" for name in (HEADER, LEGACY_HEADER))
 
 
-class Spoken(NamedTuple):
+class Negotiated(NamedTuple):
     """Who speaks, and the headers by which the answer says so."""
 
     dialect: Dialect
@@ -139,23 +140,23 @@ class Versions:
         :param overrides: what each version has in the place of its own.
         """
         self.oldest = self.newest = replace(dialect, **overrides)
-        self._spoken: dict[str, Spoken] = {}
+        self._spoken: dict[str, Negotiated] = {}
         for version, each in MICROVERSIONS[dialect.name].items():
             self.newest = replace(each, **overrides)
             self._last = version
-            self._spoken[version] = self._spoken["latest"] = Spoken(self.newest, _headers(version))
+            self._spoken[version] = self._spoken["latest"] = Negotiated(self.newest, _headers(version))
             if version == last:
                 break
-        self._unasked = next(iter(self._spoken.values()), Spoken(self.oldest))
+        self._default = next(iter(self._spoken.values()), Negotiated(self.oldest))
 
-    def spoken(self, environ: Mapping[str, Any]) -> Spoken:
+    def spoken(self, environ: Mapping[str, Any]) -> Negotiated:
         """Say who answers a request: the oldest version, if it asks for none.
 
         :raises Fault: ``bad request`` for a version of the wrong form, ``not acceptable`` for one that isn't spoken.
         """
-        asked = version_asked(environ) if self._spoken else None
+        asked = requested_version(environ) if self._spoken else None
         if asked is None:
-            return self._unasked
+            return self._default
         if asked in self._spoken:
             return self._spoken[asked]
         if not _FORM.fullmatch(asked):
@@ -163,11 +164,11 @@ class Versions:
         raise Fault(
             Kind.NOT_ACCEPTABLE,
             f"Version {asked} is not supported by the API. Minimum is 2.1 and maximum is {self._last}.",
-            **dict(_headers(asked)),
+            dict(_headers(asked)),
         )
 
 
-def version_asked(environ: Mapping[str, Any]) -> str | None:
+def requested_version(environ: Mapping[str, Any]) -> str | None:
     """Return the text that a request has for a microversion of the compute API, None if there is none."""
     headers = {key: value for key in _KEYS if (value := environ.get(key))}
     return get_version(headers, "compute", [LEGACY_HEADER]) if headers else None

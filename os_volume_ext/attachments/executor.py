@@ -11,24 +11,20 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from .backends.base import BackendError, BackendUnavailable, OutcomeUnknown
-from .observers.base import NOBODY, Observers
-from .perprocess import PerProcess
-from .threads import Threads
+from ..errors import BackendError, BackendUnavailable, OutcomeUnknown, Overloaded
+from ..observers.base import NO_OBSERVERS, Observers
+from ..perprocess import PerProcess
+from ..threadpool import DaemonThreadPool
 
 LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
-class Overloaded(Exception):
-    """As many backend calls are under way as may be. Callers get 503; nothing was begun."""
-
-
-class Operations:
+class BackendExecutor:
     """The places for backend calls of one process."""
 
-    def __init__(self, timeout: float, most: int, observers: Observers = NOBODY) -> None:
+    def __init__(self, timeout: float, most: int, observers: Observers = NO_OBSERVERS) -> None:
         """Set the limits.
 
         :param timeout: seconds that a caller waits for a call.
@@ -37,7 +33,7 @@ class Operations:
         """
         self._timeout = timeout
         self._observers = observers
-        self._threads = PerProcess(Threads)
+        self._threads = PerProcess(DaemonThreadPool)
         self._places = PerProcess(lambda: threading.BoundedSemaphore(most))
 
     @contextmanager
@@ -59,9 +55,9 @@ class Operations:
 
 
 class Slot:
-    """One place; see ``Operations.slot``."""
+    """One place; see ``BackendExecutor.slot``."""
 
-    def __init__(self, threads: Threads, timeout: float, request_id: str, observers: Observers) -> None:
+    def __init__(self, threads: DaemonThreadPool, timeout: float, request_id: str, observers: Observers) -> None:
         """Take what makes the calls, the seconds to wait for each, whose they are, and who is told of them."""
         self._threads = threads
         self._observers = observers

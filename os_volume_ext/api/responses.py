@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from webob import Response
 
-from .context import new_request_id
+from ..context import new_request_id
 from .serializers import Serializer
 
 REQUEST_ID = "openstack.request_id"
@@ -27,7 +27,7 @@ def query_of(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
     return parse_qsl(text, keep_blank_values=True, errors="backslashreplace") if text else []
 
 
-def answer(
+def make_response(
     status: int, body: bytes, serializer: Serializer, request_id: str, headers: Iterable[tuple[str, str]] = ()
 ) -> Response:
     """Make an answer; an empty one has no Content-Type. :param headers: further ones, or others than it has anyway."""

@@ -2,13 +2,12 @@
 
 from typing import Any, NamedTuple
 
+from ..attachments.manager import AttachmentManager
+from ..context import RequestContext
+from ..errors import AttachmentMissing, Kind, ServerMissing
 from . import bodies, queries
-from .compute import ServerMissing
-from .context import RequestContext
 from .dialects import Dialect
-from .faults import Fault, Kind
-from .manager import AttachmentManager
-from .reservations import AttachmentMissing
+from .faults import Fault
 from .serializers import Serializer
 
 
@@ -18,7 +17,7 @@ class Call(NamedTuple):
     context: RequestContext
     dialect: Dialect
     server_id: str
-    attachment_id: str
+    volume_id: str
     query: list[tuple[str, str]]
     body: Any
     serializer: Serializer
@@ -59,7 +58,7 @@ class Controller:
         """Attach a volume."""
         dialect = call.dialect
         wanted = bodies.attach_request(call.body, dialect)
-        row = self._manager.attach(call.context, dialect.rules, _server_id(call), wanted)
+        row = self._manager.attach(call.context, dialect.constraints, _server_id(call), wanted)
         body = call.serializer.attachment(dialect.show_attached(row)) if dialect.show_attached else b""
         return dialect.attach_status, body
 
@@ -81,7 +80,7 @@ class Controller:
 
     def delete(self, call: Call) -> tuple[int, bytes]:
         """Detach a volume."""
-        self._manager.detach(call.context, call.dialect.rules, _server_id(call), _volume_id(call))
+        self._manager.detach(call.context, call.dialect.constraints, _server_id(call), _volume_id(call))
         return call.dialect.detach_status, b""
 
 
@@ -93,7 +92,7 @@ def _server_id(call: Call) -> str:
 
 
 def _volume_id(call: Call) -> str:
-    volume_id = call.dialect.read_id(call.attachment_id)
+    volume_id = call.dialect.read_id(call.volume_id)
     if volume_id is None:
-        raise AttachmentMissing(call.server_id, call.attachment_id)
+        raise AttachmentMissing(call.server_id, call.volume_id)
     return volume_id

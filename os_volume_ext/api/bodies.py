@@ -5,9 +5,10 @@ from typing import Any
 
 from webob.exc import HTTPRequestEntityTooLarge
 
+from ..errors import Kind
+from ..models import AttachRequest
 from .dialects import Dialect
-from .faults import BadRequest, Fault, Kind
-from .manager import Wanted
+from .faults import BadRequest, Fault
 from .serializers import DESERIALIZERS, Malformed
 
 
@@ -28,9 +29,9 @@ def read(environ: Mapping[str, Any], limit: int) -> Any:
         raise BadRequest(str(error)) from error
 
 
-def attach_request(document: Any, dialect: Dialect) -> Wanted:
+def attach_request(document: Any, dialect: Dialect) -> AttachRequest:
     """Return what an attach request asks for. :raises BadRequest:"""
-    return Wanted(**_read_members(document, dialect, "create"))
+    return AttachRequest(**_read_members(document, dialect, "create"))
 
 
 def update_request(document: Any, dialect: Dialect, action: str) -> tuple[str, dict[str, Any]]:

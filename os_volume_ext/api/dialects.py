@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from .faults import BadRequest, Kind
-from .manager import Rules
-from .registry.attachments import Form, Listed
+from ..errors import Kind
+from ..models import AttachmentSummary, Constraints, Projection
+from .faults import BadRequest
 
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -42,22 +42,22 @@ class Dialect:
     members: Mapping[str, Mapping[str, Callable[[Any], Any]]]
     others_ignored: bool
     queries: Mapping[str, frozenset[str]]
-    form: Form
+    form: Projection
     show: Callable[[Any], dict[str, Any]]
     show_attached: Callable[[Any], dict[str, Any]] | None
     attach_status: int
     detach_status: int
     server_states: frozenset[str]
-    passing_states: frozenset[str]
+    transient_states: frozenset[str]
     multiattach: bool
     faults: Mapping[Kind, tuple[str, int]]
     fault_details: bool
     lookup_headers: Mapping[str, str]
 
     @cached_property
-    def rules(self) -> Rules:
+    def constraints(self) -> Constraints:
         """What may be attached, and to which servers."""
-        return Rules(self.server_states, self.passing_states, self.multiattach)
+        return Constraints(self.server_states, self.transient_states, self.multiattach)
 
 
 def _digits(text: str) -> str | None:
@@ -128,13 +128,13 @@ CYCLADES = Dialect(
     members={"create": {}},
     others_ignored=True,
     queries={},
-    form=Listed,
+    form=AttachmentSummary,
     show=_show_integers,
     show_attached=_show_integers,
     attach_status=200,
     detach_status=200,
     server_states=frozenset(("ACTIVE", "STOPPED")),
-    passing_states=frozenset(("BUILD", "REBOOT", "REBUILD", "RESIZE")),
+    transient_states=frozenset(("BUILD", "REBOOT", "REBUILD", "RESIZE")),
     multiattach=True,
     faults={
         **_COMMON_FAULTS,
@@ -158,13 +158,13 @@ OPENSTACK = Dialect(
     members={"create": {"device": _device}, "swap": {}},
     others_ignored=False,
     queries={},
-    form=Listed,
+    form=AttachmentSummary,
     show=_show_strings,
     show_attached=with_device(_show_strings),
     attach_status=200,
     detach_status=202,
     server_states=frozenset(("ACTIVE", "PAUSED", "SHUTOFF", "VERIFY_RESIZE", "SOFT_DELETED")),
-    passing_states=frozenset(
+    transient_states=frozenset(
         ("BUILD", "HARD_REBOOT", "MIGRATING", "PASSWORD", "REBOOT", "REBUILD", "RESIZE", "REVERT_RESIZE")
     ),
     multiattach=False,

@@ -1,13 +1,23 @@
 """Which paths are ours."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from routes import Mapper
 
-from .match import Match
-
 ATTACHMENTS, EXTENSIONS = "os-volume_attachments", "extensions"
 ALIAS = "os-volumes"
+
+
+class Match(NamedTuple):
+    """A path of ours; the ids are as the path has them."""
+
+    resource: str
+    """``collection``, ``member``, ``extensions`` or ``extension``."""
+    ending: str | None
+    """``json``, ``xml`` or None."""
+    project_id: str | None
+    server_id: str = ""
+    volume_id: str = ""
 
 
 class Router:
@@ -19,7 +29,7 @@ class Router:
         for prefix in ("", "/{project_id}"):
             collection = f"{prefix}/servers/{{server_id}}/{ATTACHMENTS}"
             self._mapper.connect(collection, controller="collection")
-            self._mapper.connect(f"{collection}/{{attachment_id}}", controller="member")
+            self._mapper.connect(f"{collection}/{{volume_id}}", controller="member")
         # Keystone's form of an id, so that /servers/extensions stays the server of that name.
         form: Any = {"requirements": {"project_id": "[0-9a-f-]{32,36}"}}
         for prefix in ("", "/{project_id}"):
@@ -39,7 +49,7 @@ class Router:
             ending,
             found.get("project_id"),
             _text(found.get("server_id", "")),
-            _text(found.get("attachment_id", "")),
+            _text(found.get("volume_id", "")),
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from paste.deploy.loadwsgi import FILTER, loadcontext
 
 from ..assembly import Assembly, assemble_current
-from ..backends.base import ConfigurationError
+from ..errors import ConfigurationError
 from ..filter import filter_factory
 from ..settings import Settings
 
@@ -43,7 +43,7 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-class OfFilter:
+class FilterCommand:
     """A command about one filter of a paste file; mixed in before cliff's class."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

@@ -8,20 +8,32 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from .backends.base import Backend, BackendError, Server, ServerNotFound
-from .catalog.base import CatalogUnavailable, VolumeAttached, VolumeCatalog, VolumeNotFound
-from .claims import Claim, Claims, Unfinished
-from .compute import ComputeUnavailable, RemoteComputeAPI, ServerMissing
-from .context import new_request_id
-from .observers.base import ATTACH, DETACH, NOBODY, Observers
-from .operations import Operations, Overloaded, Slot
-from .registry.attachments import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment, Registry
-from .registry.database import RegistryUnavailable
+from ..backends.base import Backend
+from ..catalog.base import VolumeCatalog
+from ..compute.remote import RemoteComputeAPI
+from ..context import new_request_id
+from ..errors import (
+    BackendError,
+    CatalogUnavailable,
+    ComputeUnavailable,
+    OperationIncomplete,
+    Overloaded,
+    RegistryUnavailable,
+    ServerMissing,
+    ServerNotFound,
+    VolumeAttached,
+    VolumeNotFound,
+)
+from ..models import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment, Server
+from ..observers.base import ATTACH, DETACH, NO_OBSERVERS, Observers
+from ..registry.attachments import Registry
+from .claims import Claim, Claims
+from .executor import BackendExecutor, Slot
 
 LOG = logging.getLogger(__name__)
 
-AGREES, SETTLED, UNDECIDED = "agrees", "settled", "undecided"
-UNSETTLED = "unsettled"  # of a dry run
+CONSISTENT, REPAIRED, UNRESOLVED = "agrees", "settled", "undecided"
+NEEDS_REPAIR = "unsettled"  # of a dry run
 
 
 @dataclass(frozen=True)
@@ -36,12 +48,12 @@ class Finding:
 
     def log(self) -> None:
         """Log what is not as it should be, or was not."""
-        if self.outcome != AGREES:
-            level = logging.WARNING if self.outcome == UNDECIDED else logging.INFO
+        if self.outcome != CONSISTENT:
+            level = logging.WARNING if self.outcome == UNRESOLVED else logging.INFO
             LOG.log(level, "volume %s, server %s: %s: %s", self.volume_id, self.server_id, self.outcome, self.what)
 
 
-CHANGED = (AGREES, "changed meanwhile")
+CHANGED = (CONSISTENT, "changed meanwhile")
 
 
 class Reconciler:
@@ -53,11 +65,11 @@ class Reconciler:
         backend: Backend,
         catalog: VolumeCatalog,
         claims: Claims,
-        operations: Operations,
+        operations: BackendExecutor,
         compute: RemoteComputeAPI | None,
         server_states: frozenset[str],
         dry_run: bool = False,
-        observers: Observers = NOBODY,
+        observers: Observers = NO_OBSERVERS,
     ) -> None:
         """Take the rooms below.
 
@@ -76,15 +88,15 @@ class Reconciler:
         self._dry_run = dry_run
         self._observers = observers
 
-    def unfinished(self, server_id: str | None = None) -> Iterator[Finding]:
+    def reconcile_stale(self, server_id: str | None = None) -> Iterator[Finding]:
         """Settle the stale rows; yield a finding for each row that is not ``attached``.
 
         :param server_id: only that server's; None: those of all.
         """
-        for row in self._rows(server_id, unfinished=True):
+        for row in self._rows(server_id, pending=True):
             yield self._examine(row)
 
-    def everything(self, server_id: str | None = None) -> Iterator[Finding]:
+    def reconcile_all(self, server_id: str | None = None) -> Iterator[Finding]:
         """Settle every row that is not under way; yield a finding for each, and for each disk that no row knows.
 
         :param server_id: only that server's; None: those of all.
@@ -95,24 +107,30 @@ class Reconciler:
             yield self._examine(row)
         yield from self._unknown_disks(servers, server_id)
 
-    def _rows(self, server_id: str | None, unfinished: bool = False) -> Iterator[Attachment]:
+    def _rows(self, server_id: str | None, pending: bool = False) -> Iterator[Attachment]:
         if server_id is None:
-            return self._registry.walk(unfinished)
+            return self._registry.walk(pending)
         rows = self._registry.find(server_id=server_id)
-        return iter([row for row in rows if row.state != ATTACHED or not unfinished])
+        return iter([row for row in rows if row.state != ATTACHED or not pending])
 
     def _examine(self, row: Attachment) -> Finding:
         try:
             outcome, what = self._settle(row)
-        except (Unfinished, BackendError, ComputeUnavailable, CatalogUnavailable, RegistryUnavailable) as error:
-            outcome, what = UNDECIDED, str(error)
+        except (
+            OperationIncomplete,
+            BackendError,
+            ComputeUnavailable,
+            CatalogUnavailable,
+            RegistryUnavailable,
+        ) as error:
+            outcome, what = UNRESOLVED, str(error)
         except Overloaded:
-            outcome, what = UNDECIDED, "too many backend calls are under way"
+            outcome, what = UNRESOLVED, "too many backend calls are under way"
         return Finding(row.server_id, row.volume_id, row.state, outcome, what)
 
     def _settle(self, row: Attachment) -> tuple[str, str]:
         if row.state != ATTACHED and not self._claims.is_stale(row):
-            return AGREES, "under way"
+            return CONSISTENT, "under way"
         server = self._look_up(row)
         with self._operations.slot(new_request_id()) as slot:
             if row.is_attached:
@@ -122,18 +140,18 @@ class Reconciler:
     def _settle_stale(self, slot: Slot, row: Attachment, server: Server | None) -> tuple[str, str]:
         """Bring to an end what an operation left unfinished."""
         if self._dry_run:
-            return UNSETTLED, "left unfinished"
+            return NEEDS_REPAIR, "left unfinished"
         claim = self._claims.take(row, row.state, slot.request_id)
         if claim is None:
             return CHANGED
         there = row.volume_id in self._disks(slot, server or row.server)
         if row.state == ATTACHING and there:
             self._attach(claim, slot, server or row.server)
-            return SETTLED, "the disk is there: marked attached"
+            return REPAIRED, "the disk is there: marked attached"
         if row.state == DETACHING and server is None and not there:
             return self._detach_from_deleted(claim, slot, "detached, the row removed")
         self._detach(claim, slot, server or row.server, gone=lambda: server is None)
-        return SETTLED, "detached, the row removed"
+        return REPAIRED, "detached, the row removed"
 
     def _settle_attached(self, slot: Slot, row: Attachment, server: Server | None) -> tuple[str, str]:
         disks = self._disks(slot, server or row.server)
@@ -159,7 +177,7 @@ class Reconciler:
     def _remove(self, slot: Slot, row: Attachment) -> tuple[str, str]:
         if self._dry_run:
             too = ", and the volume is to be deleted" if row.delete_on_termination else ""
-            return UNSETTLED, f"the server is gone{too}"
+            return NEEDS_REPAIR, f"the server is gone{too}"
         claim = self._claims.take(row, DETACHING, slot.request_id)
         if claim is None:
             return CHANGED
@@ -173,7 +191,7 @@ class Reconciler:
                 # Before the row goes: if this fails, the row is still there to tell.
                 what = f"{what}, {self._delete(claim.row)}"
             self._claims.remove(claim)
-        return SETTLED, what
+        return REPAIRED, what
 
     def _delete(self, row: Attachment) -> str:
         try:
@@ -186,12 +204,12 @@ class Reconciler:
 
     def _attach_again(self, slot: Slot, row: Attachment, server: Server, found: str, done: str) -> tuple[str, str]:
         if self._dry_run:
-            return UNSETTLED, found
+            return NEEDS_REPAIR, found
         claim = self._claims.take(row, REATTACHING, slot.request_id)
         if claim is None:
             return CHANGED
         self._attach(claim, slot, server)
-        return SETTLED, done
+        return REPAIRED, done
 
     def _attach(self, claim: Claim, slot: Slot, server: Server) -> None:
         with self._observers.claimed(ATTACH, claim.row) as operation:
@@ -204,19 +222,19 @@ class Reconciler:
     def _settle_device(self, row: Attachment, disks: Mapping[str, str]) -> tuple[str, str]:
         device = disks[row.volume_id]
         if not device or device == row.device:
-            return AGREES, "attached"
+            return CONSISTENT, "attached"
         what = f"the disk is at {device}, the row said {row.device or 'nothing'}"
         if list(disks.values()).count(device) > 1:
             return self._undecided(row, f"the disk is at {device}, and another one too, says the backend")
         if self._dry_run:
-            return UNSETTLED, what
-        return (SETTLED, what) if self._registry.confirm(row, device) else CHANGED
+            return NEEDS_REPAIR, what
+        return (REPAIRED, what) if self._registry.confirm(row, device) else CHANGED
 
     def _undecided(self, row: Attachment, why: str) -> tuple[str, str]:
         now = self._registry.get(row.volume_id, row.server_id)
         if now is None or (now.state, now.request_id) != (row.state, row.request_id):
             return CHANGED
-        return UNDECIDED, why
+        return UNRESOLVED, why
 
     # -- disks without a row ---------------------------------------------------------------------------
 
@@ -225,17 +243,17 @@ class Reconciler:
         try:
             known.update((server.id, server) for server in self._servers(server_id))
         except ComputeUnavailable as error:
-            yield Finding("", "", "", UNDECIDED, f"the servers can't be listed: {error}")
+            yield Finding("", "", "", UNRESOLVED, f"the servers can't be listed: {error}")
         for server in known.values():
             try:
                 # Twice: a disk that was being detached when it was first seen is not there the second time.
                 disks = self._without_row(server) and self._without_row(server)
             except (BackendError, Overloaded) as error:
-                yield Finding(server.id, "", "", UNDECIDED, f"its disks can't be seen: {error!r}")
+                yield Finding(server.id, "", "", UNRESOLVED, f"its disks can't be seen: {error!r}")
                 continue
             for volume_id, device in disks.items():
                 what = f"a disk that no row knows, at {device or 'some device'}: see attachment adopt"
-                yield Finding(server.id, volume_id, "", UNDECIDED, what)
+                yield Finding(server.id, volume_id, "", UNRESOLVED, what)
 
     def _servers(self, server_id: str | None) -> Iterable[Server]:
         if self._compute is None:

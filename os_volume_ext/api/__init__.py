@@ -1,0 +1,1 @@
+"""Everything that speaks HTTP: routing, formats, dialects and faults."""

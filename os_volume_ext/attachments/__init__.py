@@ -1,0 +1,1 @@
+"""The attach protocol: claims, reservations, reconciliation, and the backend calls under them."""

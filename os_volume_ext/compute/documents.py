@@ -1,0 +1,35 @@
+"""Compute API documents: from a server's JSON to ``models.Server``."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ComputeUnavailable
+from ..models import Server
+
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What reading a document of any other structure raises."""
+
+
+def parse_server(body: bytes, server_id: str) -> Server:
+    try:
+        server = read_server(json.loads(body)["server"])
+    except MALFORMED as error:
+        raise ComputeUnavailable(f"the compute API's answer for server {server_id} makes no sense") from error
+    if server.id != server_id:
+        raise ComputeUnavailable(f"the compute API answered with server {server.id!r} for {server_id}")
+    return server
+
+
+def read_server(document: Mapping[str, Any]) -> Server:
+    project_id, status = document["tenant_id"], document["status"]
+    if not (isinstance(project_id, str) and isinstance(status, str)):
+        raise TypeError("a server's tenant_id and status must be strings")
+    return Server(
+        str(document["id"]).lower(),
+        project_id,
+        status.upper(),
+        bool(document.get("locked", False)),
+        document.get("OS-EXT-SRV-ATTR:host"),
+        document.get("OS-EXT-SRV-ATTR:instance_name"),
+    )

@@ -1,0 +1,130 @@
+"""The wrapped application, called in-process as the caller of a request."""
+
+import io
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from webob import Request
+
+from .. import wsgi
+from ..context import RequestContext
+from ..errors import ComputeRefused, ComputeUnavailable, ServerMissing
+from ..models import Server
+from .documents import MALFORMED, parse_server
+from .remote import RemoteComputeAPI
+
+LOG = logging.getLogger(__name__)
+
+# Of the caller's request, not of ours: its body, its conditions, its microversion, and what frameworks keep.
+_DROPPED = frozenset((
+    "CONTENT_TYPE",
+    "HTTP_TRANSFER_ENCODING",
+    "wsgi.input_terminated",
+    "HTTP_EXPECT",
+    "HTTP_RANGE",
+    "HTTP_IF_MATCH",
+    "HTTP_IF_NONE_MATCH",
+    "HTTP_IF_MODIFIED_SINCE",
+    "HTTP_IF_UNMODIFIED_SINCE",
+    "HTTP_IF_RANGE",
+    "HTTP_ACCEPT_ENCODING",
+    "HTTP_X_HTTP_METHOD_OVERRIDE",
+    "HTTP_OPENSTACK_API_VERSION",
+    "HTTP_X_OPENSTACK_NOVA_API_VERSION",
+))  # fmt: skip
+_DROPPED_PREFIXES = ("webob.", "routes.", "wsgiorg.")
+
+
+class ComputeAPI:
+    """The wrapped application, asked as the caller."""
+
+    def __init__(
+        self,
+        app: wsgi.WSGIApp,
+        headers: Mapping[str, str],
+        read_path: str | None = None,
+        privileged: RemoteComputeAPI | None = None,
+    ) -> None:
+        """Say whom to ask, and how.
+
+        :param app: the WSGI application.
+        :param headers: to send along, such as a microversion.
+        :param read_path: a cheaper way to see that a server is there, such as ``/servers/{server_id}/metadata``.
+        :param privileged: whom to ask for the host that a backend needs and the caller does not see.
+        """
+        self._app = app
+        self._headers = {"HTTP_" + name.upper().replace("-", "_"): value for name, value in headers.items()}
+        self._read_path = read_path
+        self._privileged = privileged
+
+    def server(self, context: RequestContext, server_id: str) -> Server:
+        """Return a server that the caller may see.
+
+        :raises ServerMissing, ComputeRefused, ComputeUnavailable: if there is none to return.
+        """
+        server = self._server(context, server_id)
+        if self._privileged is None or server.host is not None:
+            return server
+        seen = self._privileged.server(server_id)
+        return replace(server, host=seen.host, instance_name=seen.instance_name)
+
+    def project(self, context: RequestContext, server_id: str) -> str | None:
+        """Return the project of a server that the caller may see; None where ``read_path`` does not tell.
+
+        :raises ServerMissing, ComputeRefused, ComputeUnavailable: if the caller may not see it.
+        """
+        if self._read_path is None:
+            return self._server(context, server_id).project_id
+        self._get(context, server_id, self._read_path.replace("{server_id}", server_id))
+        return None
+
+    def _server(self, context: RequestContext, server_id: str) -> Server:
+        return parse_server(self._get(context, server_id, f"/servers/{server_id}"), server_id)
+
+    def _get(self, context: RequestContext, server_id: str, path: str) -> bytes:
+        request = Request(self._environ(context, path))
+        try:
+            status, body = self._call(request)
+        except Exception as error:
+            LOG.exception("%s the compute API failed at %r", context.request_id, path)
+            raise ComputeUnavailable(f"GET {path} failed") from error
+        if status != 200:
+            LOG.info("%s the compute API answered %s to GET %r", context.request_id, status, path)
+            raise _refusal(status, body, server_id)
+        return body
+
+    def _call(self, request: Request) -> tuple[int, bytes]:
+        status, _, chunks = request.call_application(self._app)
+        body = wsgi.read(chunks)
+        return int(status.split(None, 1)[0]), body
+
+    def _environ(self, context: RequestContext, path: str) -> dict[str, Any]:
+        environ = dict(context.environ)
+        # No header's key has a dot; to look for one is cheaper than for three prefixes.
+        for key in [*_DROPPED, *(key for key in environ if "." in key and key.startswith(_DROPPED_PREFIXES))]:
+            environ.pop(key, None)
+        environ.update(
+            self._headers,
+            REQUEST_METHOD="GET",
+            PATH_INFO=f"/{context.path_project}{path}" if context.path_project else path,
+            QUERY_STRING="",
+            CONTENT_LENGTH="0",
+            HTTP_ACCEPT="application/json",
+        )
+        environ["wsgi.input"] = io.BytesIO()
+        return environ
+
+
+def _refusal(status: int, body: bytes, server_id: str) -> Exception:
+    if status == 404:
+        return ServerMissing(server_id)
+    if status not in (400, 401, 403):
+        return ComputeUnavailable(f"the compute API answered {status}")
+    try:
+        (fault,) = json.loads(body).values()
+        return ComputeRefused(status, str(fault["message"]))
+    except MALFORMED:
+        return ComputeRefused(status, f"The compute API refused to show server {server_id}.")

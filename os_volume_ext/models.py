@@ -1,0 +1,141 @@
+"""The values that the packages exchange: servers, volumes, attachments, and what a caller asks for."""
+
+import datetime
+import uuid
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A virtual machine, as the compute API shows it."""
+
+    id: str
+    project_id: str
+    status: str
+    locked: bool = False
+    host: str | None = None
+    """Nova's ``OS-EXT-SRV-ATTR:host``; None where the compute API does not show it."""
+    instance_name: str | None = None
+    """Nova's ``OS-EXT-SRV-ATTR:instance_name``; None where the compute API does not show it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A disk that can be attached."""
+
+    id: str
+    project_id: str
+    source: str | None = None
+    """Where its data is, in the backend's terms (a path, ``rbd:pool/image``); None where the catalog does not know."""
+    format: str | None = None
+    """Such as ``raw`` or ``qcow2``; None where the catalog does not know."""
+    multiattach: bool = False
+    """Whether it may be attached to several servers at once."""
+
+
+STATES = ATTACHING, ATTACHED, REATTACHING, DETACHING = "attaching", "attached", "reattaching", "detaching"
+"""The states of a row. Callers see the attachment in all of them but ``attaching``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One row of the registry, as it was when it was read. ``registry.tables`` derives columns from these fields."""
+
+    volume_id: str
+    server_id: str
+    project_id: str
+    """The project of the server, and so of the volume."""
+    exclusive: bool
+    """Whether the volume may be attached to one server only."""
+    device: str | None
+    """Such as ``/dev/vdb``: while ``attaching`` what the caller asked for, then what the backend reported."""
+    root: bool
+    """Whether the server boots from the volume, so that it can't be detached."""
+    state: str
+    """One of ``STATES``."""
+    request_id: str
+    """The request that changed the row last; together with ``state`` it identifies a claim."""
+    host: str | None
+    """The server's, when the volume was attached."""
+    instance_name: str | None
+    """The server's, when the volume was attached."""
+    source: str | None
+    """The volume's, when it was attached."""
+    format: str | None
+    """The volume's, when it was attached."""
+    tag: str | None = None
+    """The caller's label (from microversion 2.49)."""
+    delete_on_termination: bool = False
+    """Whether the volume is to be deleted when its server is deleted."""
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    """The attachment's own UUID (``attachment_id`` from microversion 2.89)."""
+    created_at: datetime.datetime | None = None
+    """None until the row has been read from the database."""
+    updated_at: datetime.datetime | None = None
+    """When ``state`` or ``device`` changed last; None until the row has been read from the database."""
+    age: float = 0.0
+    """Seconds from ``updated_at`` until the row was read, by the database's clock."""
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether callers have been told that the volume is attached; while reattached, the disk may be missing."""
+        return self.state in (ATTACHED, REATTACHING)
+
+    @property
+    def server(self) -> Server:
+        """The server as it was when the volume was attached, for when the compute API no longer has it."""
+        return Server(self.server_id, self.project_id, "UNKNOWN", False, self.host, self.instance_name)
+
+    @property
+    def volume(self) -> Volume:
+        """The volume as it was when it was attached; a detach needs no catalog."""
+        return Volume(self.volume_id, self.project_id, self.source, self.format, not self.exclusive)
+
+
+class AttachmentSummary(NamedTuple):
+    """The columns that most lists show."""
+
+    volume_id: str
+    server_id: str
+    device: str | None
+    project_id: str
+
+
+class AttachmentDetail(NamedTuple):
+    """The columns that lists show from microversion 2.70; reading them makes a long list an eighth slower."""
+
+    volume_id: str
+    server_id: str
+    device: str | None
+    project_id: str
+    tag: str | None
+    delete_on_termination: bool
+    id: str
+
+
+Projection = type[AttachmentSummary] | type[AttachmentDetail]
+"""Which columns of a row are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachRequest:
+    """What a caller asks to attach."""
+
+    volume_id: str
+    device: str | None = None
+    """Such as ``/dev/vdb``; None leaves the choice to the backend."""
+    tag: str | None = None
+    delete_on_termination: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """Which volumes may be attached, and to which servers."""
+
+    server_states: frozenset[str]
+    """The statuses in which servers take and give up disks."""
+    transient_states: frozenset[str]
+    """The statuses that end by themselves."""
+    multiattach: bool
+    """Whether volumes that may be attached to several servers may be attached."""
