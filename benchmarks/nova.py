@@ -1,23 +1,19 @@
 """What show and list cost inside a real Nova, through its whole pipeline, against Nova's own answers."""
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.integration.nova.real_nova import Nova
+from tests.support import real_keystone
+from tests.support.wsgi_service import venv
+
 from .measure import Finding
 from .rows import fill, volume_ids
 
-ROOT = Path(__file__).parents[1]
-
 
 def run() -> Iterator[Finding]:
-    sys.path[:0] = [str(ROOT / "tests/integration"), str(ROOT / "tests/integration/nova")]
-    import real_keystone
-    from real_nova import Nova
-    from wsgi_service import venv
-
     with TemporaryDirectory(prefix="os-volume-ext-bench-") as folder:
         for name in "keystone", "nova":
             Path(folder, name).mkdir()

@@ -6,10 +6,13 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import databases
 import pytest
 from hypothesis import HealthCheck, settings
-from waiting import wait_until
+
+pytest.register_assert_rewrite("tests.support")  # before anything there is imported
+
+from tests.support import databases  # noqa: E402
+from tests.support.waiting import wait_until  # noqa: E402
 
 pytest_plugins = ["pytester"]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import databases
 import pytest
 from lxml import etree
 from paste.deploy import loadapp
@@ -24,10 +23,11 @@ from os_volume_ext.cli.main import main
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments
+from tests.support import databases
+from tests.support.paths import PASTE
 
 TestApp.__test__ = False  # its name makes pytest take it for a class of tests
 
-PASTE = Path(__file__).parents[2] / "etc" / "api-paste.ini"
 NAMESPACE = "http://docs.openstack.org/compute/api/v1.1"
 ATTRIBUTES = ["device", "serverId", "id", "volumeId", "tag", "delete_on_termination", "attachment_id", "bdm_uuid"]
 MADE_FOR_EACH = ("X-Openstack-Request-Id",)

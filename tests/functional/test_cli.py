@@ -9,7 +9,6 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from databases import behind_their_backs
 from sqlalchemy import update
 from sqlalchemy.engine import make_url
 
@@ -20,6 +19,7 @@ from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments as table
+from tests.support.databases import behind_their_backs
 
 PASTE = """\
 [DEFAULT]

@@ -3,11 +3,9 @@
 import configparser
 import json
 import threading
-from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
-from databases import behind_their_backs
 from oslo_config import cfg
 from paste.deploy import loadapp
 
@@ -16,8 +14,9 @@ from os_volume_ext.backends.base import BackendUnavailable
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
+from tests.support.databases import behind_their_backs
+from tests.support.paths import PASTE
 
-PASTE = Path(__file__).parents[2] / "etc" / "api-paste.ini"
 SECTIONS = ("volumes_cyclades", "volumes_openstack")
 CHECKS = ("options", "database", "catalog", "backend", "policy", "compute")
 PATIENCE = 30  # seconds after which a test gives up

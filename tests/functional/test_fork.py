@@ -6,7 +6,6 @@ import threading
 import warnings
 
 import pytest
-from inprocess import ask, collection, compute_api
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -15,6 +14,7 @@ from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.filter import make_filter
 from os_volume_ext.registry.database import Database
+from tests.support.inprocess import ask, collection, compute_api
 
 CHILDREN, ROUNDS = 3, 8
 SERVERS = [str(number) for number in range(1134, 1134 + CHILDREN + 1)]

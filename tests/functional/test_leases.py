@@ -5,13 +5,13 @@ import multiprocessing
 import threading
 
 import pytest
-from databases import behind_their_backs
 from sqlalchemy import insert, select, update
 
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.leases import Leases
 from os_volume_ext.registry.tables import leases as table
 from os_volume_ext.registry.tables import utc_now
+from tests.support.databases import behind_their_backs
 
 PATIENCE = 60  # seconds after which a test gives up
 LASTS = 1000  # seconds that no test takes

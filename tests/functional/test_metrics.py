@@ -5,7 +5,6 @@ import sys
 
 import pytest
 from prometheus_client import REGISTRY
-from scripted import House, refuse
 
 from os_volume_ext.assembly import make_observers
 from os_volume_ext.backends.base import BackendUnavailable, ConfigurationError, OutcomeUnknown
@@ -13,15 +12,17 @@ from os_volume_ext.errors import AttachmentMissing
 from os_volume_ext.observers.base import Observers
 from os_volume_ext.observers.metrics import Metrics
 from os_volume_ext.settings import Settings
+from tests.support.harness import Harness
+from tests.support.scripted import refuse
 
 LEAST = {"backend": "directory", "database.url": "sqlite:////x"}
 
 
 @pytest.fixture
-def house(database, monkeypatch):
-    house = House(database, monkeypatch, patience=0.02, places=1)
-    house.observers._observers = (Metrics(),)
-    return house
+def harness(database, monkeypatch):
+    harness = Harness(database, monkeypatch, timeout=0.02, max_concurrent=1)
+    harness.observers._observers = (Metrics(),)
+    return harness
 
 
 @pytest.fixture
@@ -39,9 +40,9 @@ def samples():
     return [sample for metric in REGISTRY.collect() for sample in metric.samples]
 
 
-def test_operations_and_calls_that_are_done_are_counted_and_timed(house, added):
-    house.attach()
-    house.detach()
+def test_operations_and_calls_that_are_done_are_counted_and_timed(harness, added):
+    harness.attach()
+    harness.detach()
     for action in ("attach", "detach"):
         assert added("os_volume_ext_operations_total", action=action, outcome="done") == 1
         assert added("os_volume_ext_operation_seconds_count", action=action) == 1
@@ -49,11 +50,11 @@ def test_operations_and_calls_that_are_done_are_counted_and_timed(house, added):
         assert added("os_volume_ext_backend_call_seconds_count", method=action, outcome="done") == 1
 
 
-def test_a_refused_operation_is_counted_but_not_timed(house, added):
-    house.attach()
-    house.detach()
+def test_a_refused_operation_is_counted_but_not_timed(harness, added):
+    harness.attach()
+    harness.detach()
     with pytest.raises(AttachmentMissing):
-        house.detach()
+        harness.detach()
     assert added("os_volume_ext_operations_total", action="detach", outcome="not_found") == 1
     assert added("os_volume_ext_operation_seconds_count", action="detach") == 1
 
@@ -61,17 +62,17 @@ def test_a_refused_operation_is_counted_but_not_timed(house, added):
 @pytest.mark.parametrize(
     ("error", "outcome"), [(BackendUnavailable("down"), "failed"), (OutcomeUnknown("?"), "unknown")]
 )
-def test_calls_that_fail_are_told_from_those_whose_outcome_is_unknown(house, added, error, outcome):
-    house.backend.fail("attach", refuse(error))
+def test_calls_that_fail_are_told_from_those_whose_outcome_is_unknown(harness, added, error, outcome):
+    harness.backend.fail("attach", refuse(error))
     with pytest.raises(type(error)):
-        house.attach()
+        harness.attach()
     assert added("os_volume_ext_backend_call_seconds_count", method="attach", outcome=outcome) == 1
     assert added("os_volume_ext_operations_total", action="attach", outcome="unavailable") == 1
     assert added("os_volume_ext_operation_seconds_count", action="attach") == 1
 
 
-def test_overloads_are_counted(house, added):
-    house.overload()
+def test_overloads_are_counted(harness, added):
+    harness.overload()
     assert added("os_volume_ext_overloads_total") == 1
 
 

@@ -4,28 +4,29 @@ import logging
 from types import SimpleNamespace
 
 import pytest
-from scripted import Died, House, refuse
 
 from os_volume_ext.backends.base import BackendUnavailable, OutcomeUnknown, ServerNotFound
 from os_volume_ext.errors import Conflict, ServerMissing, VolumeInUse
 from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
 from os_volume_ext.observers import base
 from os_volume_ext.observers.base import Observer, Observers
+from tests.support.harness import Harness
+from tests.support.scripted import Died, refuse
 
 
 @pytest.fixture
-def house(database, monkeypatch):
-    return House(database, monkeypatch)
+def harness(database, monkeypatch):
+    return Harness(database, monkeypatch)
 
 
 @pytest.fixture
-def heard(house):
-    return house.listener.heard
+def heard(harness):
+    return harness.listener.events
 
 
-def test_an_attach_and_a_detach_begin_and_end(house, heard):
-    house.attach()
-    house.detach()
+def test_an_attach_and_a_detach_begin_and_end(harness, heard):
+    harness.attach()
+    harness.detach()
     assert heard == [
         ("begun", "attach", "9", "1134", ""),
         ("done", "attach", "9", "1134", "/dev/vdb"),
@@ -34,68 +35,68 @@ def test_an_attach_and_a_detach_begin_and_end(house, heard):
     ]
 
 
-def test_an_operation_is_its_callers_and_of_the_servers_project(house):
-    house.attach(project_id="admins", is_admin=True)
-    (operation,) = house.listener.operations
+def test_an_operation_is_its_callers_and_of_the_servers_project(harness):
+    harness.attach(project_id="admins", is_admin=True)
+    (operation,) = harness.listener.operations
     assert (operation.caller.project_id, operation.project_id) == ("admins", "demo")
-    assert operation.request_id == operation.caller.request_id == house.row().request_id
+    assert operation.request_id == operation.caller.request_id == harness.row().request_id
 
 
-def test_the_row_is_there_when_an_attach_begins_and_the_disk_when_it_ends(house, monkeypatch):
+def test_the_row_is_there_when_an_attach_begins_and_the_disk_when_it_ends(harness, monkeypatch):
     seen = []
-    monkeypatch.setattr(house.listener, "_hear", lambda *_: seen.append(house.state()))
-    house.attach()
+    monkeypatch.setattr(harness.listener, "_record", lambda *_: seen.append(harness.state()))
+    harness.attach()
     assert seen == [(ATTACHING, False), (ATTACHED, True)]
 
 
-def test_what_is_refused_before_it_begins_only_ends(house, heard):
-    house.attach()
+def test_what_is_refused_before_it_begins_only_ends(harness, heard):
+    harness.attach()
     del heard[:]
     with pytest.raises(VolumeInUse):
-        house.attach(server_id="1135")
-    house.set_server(status="BUILD")
+        harness.attach(server_id="1135")
+    harness.set_server(status="BUILD")
     with pytest.raises(Conflict):
-        house.detach()
+        harness.detach()
     assert heard == [("VolumeInUse", "attach", "9", "1135", ""), ("Conflict", "detach", "9", "1134", "")]
-    assert not any(operation.started for operation in house.listener.operations[1:])
+    assert not any(operation.started for operation in harness.listener.operations[1:])
 
 
-def test_what_fails_ends_in_what_its_caller_gets(house, heard):
-    house.backend.fail("attach", refuse(BackendUnavailable("down")))
+def test_what_fails_ends_in_what_its_caller_gets(harness, heard):
+    harness.backend.fail("attach", refuse(BackendUnavailable("down")))
     with pytest.raises(BackendUnavailable):
-        house.attach()
+        harness.attach()
     assert heard == [("begun", "attach", "9", "1134", ""), ("BackendUnavailable", "attach", "9", "1134", "")]
 
 
-def test_what_ends_the_process_is_not_told_as_done(house, heard):
+def test_what_ends_the_process_is_not_told_as_done(harness, heard):
     def die():
         raise Died
 
-    house.at("before confirm", die)
+    harness.at("before confirm", die)
     with pytest.raises(Died):
-        house.attach()
+        harness.attach()
     assert [what for what, *_ in heard] == ["begun", "Died"]
 
 
-def test_reading_tells_nothing(house, heard):
-    house.attach()
+def test_reading_tells_nothing(harness, heard):
+    harness.attach()
     del heard[:]
-    house.list()
-    house.get()
+    harness.list()
+    harness.get()
     assert heard == []
 
 
-def test_a_volume_that_is_taken_from_a_deleted_server_is_a_detach_within_the_attach(house, heard):
-    house.put(ATTACHED, device="/dev/vdc")
-    house.delete_server()
-    house.attach(server_id="1135")
+def test_a_volume_that_is_taken_from_a_deleted_server_is_a_detach_within_the_attach(harness, heard):
+    harness.put(ATTACHED, device="/dev/vdc")
+    harness.delete_server()
+    harness.attach(server_id="1135")
     assert heard == [
         ("begun", "detach", "9", "1134", "/dev/vdc"),
         ("done", "detach", "9", "1134", "/dev/vdc"),
         ("begun", "attach", "9", "1135", ""),
         ("done", "attach", "9", "1135", "/dev/vdb"),
     ]
-    assert [operation.caller is None for operation in house.listener.operations] == [True, False]
+    assert [operation.caller is None for operation in harness.listener.operations] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -107,26 +108,26 @@ def test_a_volume_that_is_taken_from_a_deleted_server_is_a_detach_within_the_att
         (ATTACHED, False, "attach"),
     ],
 )
-def test_what_reconcile_attaches_and_detaches_is_told(house, heard, state, disk, action):
-    house.put(state, disk=disk, stale=True, device="/dev/vdb")
-    house.reconcile(everything=True)
+def test_what_reconcile_attaches_and_detaches_is_told(harness, heard, state, disk, action):
+    harness.put(state, disk=disk, stale=True, device="/dev/vdb")
+    harness.reconcile(everything=True)
     assert heard == [(what, action, "9", "1134", "/dev/vdb") for what in ("begun", "done")]
-    (operation,) = house.listener.operations
+    (operation,) = harness.listener.operations
     assert (operation.caller, operation.project_id) == (None, "demo")
 
 
-def test_what_agrees_with_the_backend_is_not_told(house, heard):
-    house.put(ATTACHED, disk=True, device="/dev/vdb")
-    house.reconcile(everything=True)
+def test_what_agrees_with_the_backend_is_not_told(harness, heard):
+    harness.put(ATTACHED, disk=True, device="/dev/vdb")
+    harness.reconcile(everything=True)
     assert heard == []
 
 
-def test_each_call_of_the_backend_is_told_with_what_it_ended_in(house):
-    house.backend.fail("attach", refuse(ServerNotFound("none")), refuse(RuntimeError("a bug")))
+def test_each_call_of_the_backend_is_told_with_what_it_ended_in(harness):
+    harness.backend.fail("attach", refuse(ServerNotFound("none")), refuse(RuntimeError("a bug")))
     for error in (ServerMissing, OutcomeUnknown):
         with pytest.raises(error):
-            house.attach()
-    calls = house.listener.calls
+            harness.attach()
+    calls = harness.listener.calls
     assert [(method, type(error)) for method, error in calls] == [
         ("attach", ServerNotFound),
         ("attach", OutcomeUnknown),
@@ -134,10 +135,10 @@ def test_each_call_of_the_backend_is_told_with_what_it_ended_in(house):
 
 
 def test_an_operation_without_a_place_is_told_as_overload(database, monkeypatch):
-    house = House(database, monkeypatch, patience=0.02, places=1)
-    house.overload()
-    assert house.listener.overloads == 1
-    assert house.listener.heard[-1] == ("Overloaded", "attach", "99", "1134", "")
+    harness = Harness(database, monkeypatch, timeout=0.02, max_concurrent=1)
+    harness.overload()
+    assert harness.listener.overloads == 1
+    assert harness.listener.events[-1] == ("Overloaded", "attach", "99", "1134", "")
 
 
 class Broken(Observer):
@@ -147,14 +148,14 @@ class Broken(Observer):
     begun = ended = backend_called = overloaded = close = _fail
 
 
-def test_an_observer_that_fails_breaks_nothing_and_the_others_hear_all(house, heard, caplog):
-    house.observers._observers = (Broken(), house.listener)
-    house.attach()
-    house.detach()
-    house.observers.overloaded()
-    house.observers.close()
+def test_an_observer_that_fails_breaks_nothing_and_the_others_hear_all(harness, heard, caplog):
+    harness.observers._observers = (Broken(), harness.listener)
+    harness.attach()
+    harness.detach()
+    harness.observers.overloaded()
+    harness.observers.close()
     assert [what for what, *_ in heard] == ["begun", "done", "begun", "done"]
-    assert house.listener.overloads == 1
+    assert harness.listener.overloads == 1
     told = (logging.ERROR, "the observer Broken failed; what it observes goes on")
     assert {(record.levelno, record.getMessage()) for record in caplog.records} == {told}
     assert len(caplog.records) == 8

@@ -4,7 +4,6 @@ import json
 from urllib.parse import unquote
 
 import jsonschema_rs
-import openapi
 import pytest
 import schemathesis
 from sqlalchemy import update
@@ -13,6 +12,7 @@ from os_volume_ext.api.controller import Controller
 from os_volume_ext.api.microversions import CHANGES, LAST
 from os_volume_ext.compute.wrapped import ComputeAPI
 from os_volume_ext.registry.tables import attachments
+from tests.support import openapi
 
 DOCUMENT = openapi.Document()
 ACTIONS = ("index", "show", "create", "update", "swap", "delete")

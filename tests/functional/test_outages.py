@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
-from proxy import Proxy
 from sqlalchemy import insert, select
 from sqlalchemy.engine import make_url
 
@@ -17,6 +16,7 @@ from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.leases import Leases
 from os_volume_ext.registry.tables import utc_now, volumes
+from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.only_on("postgresql", "mariadb")
 

@@ -22,7 +22,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from scripted import OPERATION_TIMEOUT, STALE_AFTER, Died, House
 from sqlalchemy import delete
 
 from os_volume_ext.attachments.reconcile import CONSISTENT
@@ -47,6 +46,8 @@ from os_volume_ext.registry import database as database_module
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments as table
+from tests.support.harness import OPERATION_TIMEOUT, STALE_AFTER, Harness
+from tests.support.scripted import Died
 
 SERVERS = ("1134", "1135")
 # More of them: PROTOCOL_EXAMPLES=10000 pytest ...
@@ -111,23 +112,23 @@ class Protocol(RuleBasedStateMachine):
         super().__init__()
         with self.database.transaction() as connection:
             connection.execute(delete(table))
-        house = self.house = House(self.database, self.monkeypatch)
-        house.compute.known.clear()
-        house.backend.disks.clear()
+        harness = self.harness = Harness(self.database, self.monkeypatch)
+        harness.compute.known.clear()
+        harness.backend.disks.clear()
         for server_id in SERVERS:
-            house.compute.add(Server(server_id, "demo", "ACTIVE"))
-            house.backend.disks[server_id] = {}
-        house.catalog.known.clear()
-        house.catalog.add(Volume(EXCLUSIVE, "demo"), Volume(MULTIATTACH, "demo", multiattach=True))
-        house.registry.changed = self.changed
+            harness.compute.add(Server(server_id, "demo", "ACTIVE"))
+            harness.backend.disks[server_id] = {}
+        harness.catalog.known.clear()
+        harness.catalog.add(Volume(EXCLUSIVE, "demo"), Volume(MULTIATTACH, "demo", multiattach=True))
+        harness.registry.changed = self.changed
         self.promised, self.lost = set(), set()
-        self.broken = house.backend.violations
+        self.broken = harness.backend.violations
         self.late = []
         self.calling = []
         self.overlaps, self.faults = {}, {}
         self.steps = self.changes = 0
-        house.backend._call = self.call(house.backend._call)
-        house.hooks.reached = self.reached
+        harness.backend._call = self.call(harness.backend._call)
+        harness.hooks.reached = self.reached
 
     # -- what is noted at once ---------------------------------------------------------------------------
 
@@ -138,11 +139,11 @@ class Protocol(RuleBasedStateMachine):
         here = (row.volume_id, row.server_id)
         if method in ("confirm", "put_back"):
             # Callers will see it from now on.
-            if row.server_id in self.house.compute.known and row.server_id in self.house.backend.disks:
+            if row.server_id in self.harness.compute.known and row.server_id in self.harness.backend.disks:
                 self.promised.add(here)
         elif method == "claim" and arguments[1] == DETACHING:
             self.promised.discard(here)
-        elif method in ("remove", "move") and row.volume_id in self.house.backend.devices(row.server_id):
+        elif method in ("remove", "move") and row.volume_id in self.harness.backend.devices(row.server_id):
             self.broken.append(f"I4: the row of {here} was removed, and the disk is there")
 
     def call(self, call):
@@ -150,8 +151,8 @@ class Protocol(RuleBasedStateMachine):
             if method != "attached":
                 self.changes += 1
                 if self.changes in self.faults:
-                    self.house.backend.fail(method, self.fault(self.faults.pop(self.changes)))
-            self.calling.append(self.house.now)
+                    self.harness.backend.fail(method, self.fault(self.faults.pop(self.changes)))
+            self.calling.append(self.harness.now)
             try:
                 return call(method, *arguments)
             finally:
@@ -172,13 +173,13 @@ class Protocol(RuleBasedStateMachine):
         getattr(self, f"do_{name}")(*arguments)
 
     def do_attach(self, volume_id, server_id, device):
-        self.house.attach(volume_id, server_id, device)
+        self.harness.attach(volume_id, server_id, device)
 
     def do_detach(self, volume_id, server_id):
-        self.house.detach(volume_id, server_id)
+        self.harness.detach(volume_id, server_id)
 
     def do_reconcile(self, everything):
-        reconciler = self.house.reconciler
+        reconciler = self.harness.reconciler
         list(reconciler.reconcile_all() if everything else reconciler.reconcile_stale())
 
     def do_die(self):
@@ -187,32 +188,32 @@ class Protocol(RuleBasedStateMachine):
     def do_pass_time(self, how_long):
         # A call ends within its time limit, so as long as one is made time can't pass beyond that.
         for started in self.calling:
-            how_long = min(how_long, started + OPERATION_TIMEOUT - self.house.now)
+            how_long = min(how_long, started + OPERATION_TIMEOUT - self.harness.now)
         if how_long <= 0:
             return
-        for late in [late for late in self.late if late.until <= self.house.now + how_long]:
+        for late in [late for late in self.late if late.until <= self.harness.now + how_long]:
             self.take_effect(late)
-        self.house.pass_time(how_long)
+        self.harness.pass_time(how_long)
 
     def do_delete(self, server_id):
         self.do_delete_from_compute(server_id)
         self.do_delete_from_backend(server_id)
 
     def do_delete_from_compute(self, server_id):
-        self.house.compute.known.pop(server_id, None)
+        self.harness.compute.known.pop(server_id, None)
         self.forget(server_id)
 
     def do_delete_from_backend(self, server_id):
-        self.house.backend.disks.pop(server_id, None)
+        self.harness.backend.disks.pop(server_id, None)
         self.forget(server_id)
 
     def do_lose(self, volume_id, server_id):
-        if self.house.backend.disks.get(server_id, {}).pop(volume_id, None):
+        if self.harness.backend.disks.get(server_id, {}).pop(volume_id, None):
             self.lost.add((volume_id, server_id))
 
     def do_swap(self, server_id):
         """Have the disks of a server change places, as when somebody edits it."""
-        disks = self.house.backend.disks.get(server_id, {})
+        disks = self.harness.backend.disks.get(server_id, {})
         disks.update(zip(list(disks), list(disks.values())[::-1], strict=True))
 
     def forget(self, server_id):
@@ -258,7 +259,7 @@ class Protocol(RuleBasedStateMachine):
         with suppress(*ANSWERS):
             self.happen(operation)
         self.overlaps, self.faults = {}, {}
-        self.house.backend.faults.clear()
+        self.harness.backend.faults.clear()
 
     @rule(operation=operations, overlaps=overlaps, faults=faults)
     def something_is_asked_for(self, operation, overlaps, faults):
@@ -286,18 +287,18 @@ class Protocol(RuleBasedStateMachine):
         self.left_by_the_dead(volume_id, server_id, state, happened)
 
     def left_by_the_dead(self, volume_id, server_id, state, happened):
-        house = self.house
-        server, volume = house.compute.known.get(server_id), house.catalog.known[volume_id]
-        if server is None or server_id not in house.backend.disks or Registry(self.database).of_volume(volume_id):
+        harness = self.harness
+        server, volume = harness.compute.known.get(server_id), harness.catalog.known[volume_id]
+        if server is None or server_id not in harness.backend.disks or Registry(self.database).of_volume(volume_id):
             return
-        if self.late or any(volume_id in disks for disks in house.backend.disks.values()):
+        if self.late or any(volume_id in disks for disks in harness.backend.disks.values()):
             return
 
         def attach():
-            house.backend.do_attach(server, volume, None)
+            harness.backend.do_attach(server, volume, None)
 
         def detach():
-            house.backend.do_detach(server, volume)
+            harness.backend.do_detach(server, volume)
 
         effect = detach if state == DETACHING else attach
         if state == DETACHING:
@@ -305,11 +306,11 @@ class Protocol(RuleBasedStateMachine):
         if state == REATTACHING:
             self.promised.add((volume_id, server_id))
             self.lost.add((volume_id, server_id))
-        house.put(state, volume_id, server_id)
+        harness.put(state, volume_id, server_id)
         if happened == "yes":
             effect()
         if happened == "late":
-            self.late.append(Late(effect, house.now + OPERATION_TIMEOUT))
+            self.late.append(Late(effect, harness.now + OPERATION_TIMEOUT))
 
     @rule(how_long=seconds)
     def time_passes(self, how_long):
@@ -337,29 +338,29 @@ class Protocol(RuleBasedStateMachine):
         self.quiet(overlaps)
 
     def quiet(self, overlaps):
-        house = self.house
+        harness = self.harness
         for late in list(self.late):
             self.take_effect(late)
         for server_id in SERVERS:  # a deletion comes to its end
-            if server_id not in house.compute.known or server_id not in house.backend.disks:
+            if server_id not in harness.compute.known or server_id not in harness.backend.disks:
                 self.do_delete(server_id)
-        house.pass_time(STALE_AFTER + 1)
+        harness.pass_time(STALE_AFTER + 1)
         self.run(("reconcile", True), overlaps, {})
         self.lost.clear()
-        if not house.agree():
-            self.broken.append(f"I3: {house.everything()}")
-        before = house.everything()
-        calls = len(house.backend.calls)
-        house.reconcile(everything=True)
-        differing = [each for each in house.findings if each.outcome != CONSISTENT]
-        if house.everything() != before or differing:
-            self.broken.append(f"I5: {before} became {house.everything()}, {differing}")
-        if {call[0] for call in house.backend.calls[calls:]} - {"attached"}:
-            self.broken.append(f"I5: {house.backend.calls[calls:]}")
-        for server_id in set(SERVERS) - set(house.compute.known):
+        if not harness.is_consistent():
+            self.broken.append(f"I3: {harness.snapshot()}")
+        before = harness.snapshot()
+        calls = len(harness.backend.calls)
+        harness.reconcile(everything=True)
+        differing = [each for each in harness.findings if each.outcome != CONSISTENT]
+        if harness.snapshot() != before or differing:
+            self.broken.append(f"I5: {before} became {harness.snapshot()}, {differing}")
+        if {call[0] for call in harness.backend.calls[calls:]} - {"attached"}:
+            self.broken.append(f"I5: {harness.backend.calls[calls:]}")
+        for server_id in set(SERVERS) - set(harness.compute.known):
             # Nothing of it is left anywhere; otherwise ids are not used again.
-            house.compute.add(Server(server_id, "demo", "ACTIVE"))
-            house.backend.disks[server_id] = {}
+            harness.compute.add(Server(server_id, "demo", "ACTIVE"))
+            harness.backend.disks[server_id] = {}
 
     # -- what is looked at after each ------------------------------------------------------------------------
 
@@ -369,12 +370,12 @@ class Protocol(RuleBasedStateMachine):
 
     @invariant()
     def i1_the_disk_is_never_in_two_servers(self):
-        assert sum(EXCLUSIVE in disks for disks in self.house.backend.disks.values()) <= 1
+        assert sum(EXCLUSIVE in disks for disks in self.harness.backend.disks.values()) <= 1
 
     @invariant()
     def i2_what_was_shown_as_attached_is_so(self):
         for here in self.promised:
-            state, there = self.house.state(*here)
+            state, there = self.harness.state(*here)
             assert state in (ATTACHED, REATTACHING), here
             assert there or here in self.lost, here
 

@@ -8,7 +8,6 @@ import uuid
 from contextlib import contextmanager
 
 import pytest
-from databases import behind_their_backs
 from sqlalchemy import event, insert, update
 from sqlalchemy.engine import Engine, make_url
 
@@ -27,6 +26,7 @@ from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import BUSY_TIMEOUT, Database, retry_on_deadlock
 from os_volume_ext.registry.tables import attachments as table
+from tests.support.databases import behind_their_backs
 
 PATIENCE = 60  # seconds after which a test gives up
 

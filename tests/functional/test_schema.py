@@ -11,7 +11,6 @@ import sqlalchemy
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from databases import behind_their_backs
 from sqlalchemy import insert, text
 from sqlalchemy.engine import make_url
 
@@ -20,6 +19,7 @@ from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import UTCDateTime, metadata, utc_now
+from tests.support.databases import behind_their_backs
 
 PATIENCE = 60  # seconds after which a test gives up
 NEW_FILES = 20

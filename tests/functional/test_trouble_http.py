@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import event, insert, select, update
 from sqlalchemy.engine import Engine
-from waiting import wait_until
 
 from os_volume_ext import assembly
 from os_volume_ext.attachments import periodic
@@ -17,6 +16,7 @@ from os_volume_ext.backends.base import BackendUnavailable, Server
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.compute.remote import RemoteComputeAPI
 from os_volume_ext.registry.tables import attachments, leases, utc_now
+from tests.support.waiting import wait_until
 
 PATIENCE = 30  # seconds for what happens at once
 

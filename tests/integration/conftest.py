@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import real_keystone
-import wsgi_service
-from absence import give_up
+
+from tests.support import real_keystone, wsgi_service
+from tests.support.services import require_service
 
 START_TIMEOUT = 30  # seconds that a server may take until its port answers
 
@@ -119,7 +119,7 @@ def service_venv() -> Callable[[str], Path]:
         try:
             return wsgi_service.venv(name)
         except RuntimeError as error:
-            give_up(f"there is no {name} to test with: tools/make-venv {name} failed: {error}")
+            require_service(False, f"no {name} to test with: tools/make-venv {name} failed: {error}")
 
     return get
 

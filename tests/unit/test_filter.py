@@ -15,11 +15,11 @@ OPTIONS = {"backend": "directory", "database.url": "sqlite:////nowhere"}
 LIST = "/servers/1134/os-volume_attachments"
 
 
-class House:
-    """Stands in for the assembly: remembers what it was made from and what came to it."""
+class FakeAssembly:
+    """An assembly that records its settings, the wrapped applications and the requests."""
 
     def __init__(self):
-        self.settings, self.apps, self.came, self.background_calls = [], [], [], 0
+        self.settings, self.apps, self.requests, self.background_calls = [], [], [], 0
 
     def assemble(self, settings):
         self.settings.append(settings)
@@ -29,7 +29,7 @@ class House:
         self.apps.append(app)
 
         def resource(environ, start_response, match):
-            self.came.append((environ, match))
+            self.requests.append((environ, match))
             start_response("200 OK", [])
             return [b"ours"]
 
@@ -61,10 +61,10 @@ class Host:
 
 
 @pytest.fixture
-def house(monkeypatch):
-    house = House()
-    monkeypatch.setattr(filter_module, "assemble_current", house.assemble)
-    return house
+def assembly(monkeypatch):
+    assembly = FakeAssembly()
+    monkeypatch.setattr(filter_module, "assemble_current", assembly.assemble)
+    return assembly
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def host():
 
 
 @pytest.fixture
-def filtered(house, host):
+def filtered(assembly, host):
     return make_filter(host, **OPTIONS)
 
 
@@ -133,7 +133,7 @@ OTHERS = [
 @pytest.mark.parametrize("path", OTHERS)
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "BREW"])
 def test_what_is_not_ours_passes_with_the_same_environ_and_start_response_and_its_answer_untouched(
-    filtered, host, house, path, method
+    filtered, host, assembly, path, method
 ):
     environ = Environ(REQUEST_METHOD=method, PATH_INFO=path, SCRIPT_NAME="/v2.1")
     assert filtered(environ, unused) is host.chunks
@@ -141,7 +141,7 @@ def test_what_is_not_ours_passes_with_the_same_environ_and_start_response_and_it
     assert seen is environ
     assert start_response is unused
     assert environ.read <= {"PATH_INFO", "REQUEST_METHOD"}
-    assert (house.came, house.background_calls) == ([], 0)
+    assert (assembly.requests, assembly.background_calls) == ([], 0)
 
 
 def test_a_request_without_a_path_passes(filtered, host):
@@ -157,7 +157,7 @@ def test_no_request_object_is_made_of_what_is_not_ours(filtered, host, path, mon
     assert filtered({"REQUEST_METHOD": "GET", "PATH_INFO": path}, unused) is host.chunks
 
 
-def test_what_the_host_writes_and_reports_reaches_the_server_unaltered(house):
+def test_what_the_host_writes_and_reports_reaches_the_server_unaltered(assembly):
     def host(environ, start_response):
         write = start_response("200 OK", [("X", "y")])
         write(b"by hand")
@@ -180,7 +180,7 @@ def test_what_the_host_writes_and_reports_reaches_the_server_unaltered(house):
     assert calls[1][2][0] is LookupError
 
 
-def test_an_exception_of_the_host_stays_its_own(house):
+def test_an_exception_of_the_host_stays_its_own(assembly):
     def host(environ, start_response):
         raise KeyError("PATH_INFO")
 
@@ -194,25 +194,25 @@ def test_an_exception_of_the_host_stays_its_own(house):
 @pytest.mark.parametrize("ending", ["", "/", ".json", ".xml"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "BREW"])
 def test_what_is_ours_goes_to_the_resource_whatever_the_method(
-    filtered, host, house, prefix, path, resource, ending, method
+    filtered, host, assembly, prefix, path, resource, ending, method
 ):
     environ = {"REQUEST_METHOD": method, "PATH_INFO": prefix + path + ending, "SCRIPT_NAME": "/v2.1"}
     before = dict(environ)
     started = []
     assert filtered(environ, lambda *arguments: started.append(arguments)) == [b"ours"]
-    ((seen, match),) = house.came
+    ((seen, match),) = assembly.requests
     assert seen is environ
     assert environ == before
     assert (match.resource, match.server_id, match.project_id) == (resource, "1134", prefix[1:] or None)
     assert started == [("200 OK", [])]
-    assert (host.calls, house.background_calls) == ([], 1)
+    assert (host.calls, assembly.background_calls) == ([], 1)
 
 
-def test_what_stands_in_the_script_name_is_no_business_of_ours(filtered, host, house):
+def test_what_stands_in_the_script_name_is_no_business_of_ours(filtered, host, assembly):
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/servers", "SCRIPT_NAME": f"/v2.1{LIST}"}
     assert filtered(environ, unused) is host.chunks
     filtered({"REQUEST_METHOD": "GET", "PATH_INFO": LIST, "SCRIPT_NAME": "/v2.1/x_/extensions"}, lambda *_: None)
-    assert len(house.came) == 1
+    assert len(assembly.requests) == 1
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
@@ -225,7 +225,7 @@ def test_another_method_than_get_on_discovery_passes(filtered, host, method, pat
 
 @pytest.mark.parametrize("project", ["", "/6f70656e737461636b20342065766572", "/a26887c6-c47b-4654-abb5-dfadf7d3f803"])
 @pytest.mark.parametrize("path", ["/extensions", "/extensions/os-volumes"])
-def test_get_on_discovery_gets_our_entry(house, project, path):
+def test_get_on_discovery_gets_our_entry(assembly, project, path):
     def host(environ, start_response):
         start_response("404 Not Found", [])
         return [b""]
@@ -233,53 +233,53 @@ def test_get_on_discovery_gets_our_entry(house, project, path):
     filtered = make_filter(host, **OPTIONS)
     chunks = filtered({"REQUEST_METHOD": "GET", "PATH_INFO": project + path}, lambda *_: None)
     assert b'"os-volumes"' in b"".join(chunks)
-    assert (house.came, house.background_calls) == ([], 0)
+    assert (assembly.requests, assembly.background_calls) == ([], 0)
 
 
 # How it is made.
 
 
-def test_the_factory_makes_a_filter_as_pastedeploy_expects(house, host):
+def test_the_factory_makes_a_filter_as_pastedeploy_expects(assembly, host):
     wrap = filter_factory({"here": "/etc"}, **OPTIONS, dialect="openstack")
-    assert house.settings == []
+    assert assembly.settings == []
     filtered = wrap(host)
-    (settings,) = house.settings
+    (settings,) = assembly.settings
     assert settings.dialect is OPENSTACK
-    assert house.apps == [host]
+    assert assembly.apps == [host]
     assert filtered({"PATH_INFO": "/"}, unused) is host.chunks
 
 
-def test_a_filter_can_be_made_without_pastedeploy(house, host):
+def test_a_filter_can_be_made_without_pastedeploy(assembly, host):
     make_filter(host, **OPTIONS)
-    (settings,) = house.settings
+    (settings,) = assembly.settings
     assert (settings.dialect, settings.backend) == (CYCLADES, "directory")
-    assert house.apps == [host]
+    assert assembly.apps == [host]
 
 
 @pytest.mark.parametrize(
     "make", [lambda options: filter_factory({}, **options), lambda options: make_filter(Host(), **options)]
 )
 @pytest.mark.parametrize("options", [{}, {**OPTIONS, "dialekt": "x"}, {**OPTIONS, "max_body": "x"}])
-def test_wrong_options_stop_start_up(house, make, options):
+def test_wrong_options_stop_start_up(assembly, make, options):
     with pytest.raises(ConfigurationError):
         make(options)
-    assert house.settings == []
+    assert assembly.settings == []
 
 
-def test_what_default_holds_is_the_hosts_but_what_it_hides_of_ours_is_warned_of(house, caplog):
+def test_what_default_holds_is_the_hosts_but_what_it_hides_of_ours_is_warned_of(assembly, caplog):
     filter_factory({"here": "/etc", "debug": "true", "max_body": "1"}, **OPTIONS)(Host())
-    assert house.settings[0].max_body == 65536
+    assert assembly.settings[0].max_body == 65536
     assert [(record.levelno, record.args) for record in caplog.records] == [(logging.WARNING, ("max_body",))]
 
 
 def test_one_application_can_be_wrapped_twice(monkeypatch, host):
-    houses = [House(), House()]
+    houses = [FakeAssembly(), FakeAssembly()]
     rest = iter(houses)
     monkeypatch.setattr(filter_module, "assemble_current", lambda settings: next(rest).assemble(settings))
     wrap = filter_factory({}, **OPTIONS)
     for filtered in (wrap(host), wrap(host)):
         filtered({"REQUEST_METHOD": "GET", "PATH_INFO": LIST}, lambda *_: None)
-    assert [len(house.came) for house in houses] == [1, 1]
+    assert [len(assembly.requests) for assembly in houses] == [1, 1]
 
 
 def test_nothing_but_the_path_is_asked_of_what_is_not_ours(filtered, host):

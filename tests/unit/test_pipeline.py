@@ -10,11 +10,11 @@ from os_volume_ext.cli.pipeline import Filter, Pipeline, Traced
 # The sections that the pipelines of these tests are made of. Ours has options that are all wrong.
 SECTIONS = """
 [filter:first]
-paste.filter_factory = test_pipeline:plain
+paste.filter_factory = tests.unit.test_pipeline:plain
 [filter:second]
-use = call:test_pipeline:plain
+use = call:tests.unit.test_pipeline:plain
 [filter:app_factory]
-paste.filter_app_factory = test_pipeline:plain_app
+paste.filter_app_factory = tests.unit.test_pipeline:plain_app
 [filter:volumes]
 use = egg:os-volume-ext
 colour = green
@@ -22,13 +22,13 @@ colour = green
 use = volumes
 size = large
 [app:compute]
-paste.app_factory = test_pipeline:application_that_needs_its_own_start
+paste.app_factory = tests.unit.test_pipeline:application_that_needs_its_own_start
 [app:other]
-paste.app_factory = test_pipeline:application_that_needs_its_own_start
+paste.app_factory = tests.unit.test_pipeline:application_that_needs_its_own_start
 [filter:broken]
-paste.filter_factory = test_pipeline:broken
+paste.filter_factory = tests.unit.test_pipeline:broken
 [filter:broken_later]
-paste.filter_factory = test_pipeline:broken_later
+paste.filter_factory = tests.unit.test_pipeline:broken_later
 """
 
 
@@ -128,13 +128,13 @@ def test_filters_and_applications_without_a_section(places):
 def test_a_filter_app(places):
     text = """
 [filter-app:main]
-paste.filter_factory = test_pipeline:plain
+paste.filter_factory = tests.unit.test_pipeline:plain
 next = inner
 [filter-app:inner]
 use = egg:os-volume-ext
 next = behind
 [filter-app:behind]
-paste.filter_app_factory = test_pipeline:plain_app
+paste.filter_app_factory = tests.unit.test_pipeline:plain_app
 next = compute
 """
     assert places(text) == [(["main"], "inner", ["behind"], "compute")]
@@ -168,14 +168,14 @@ pipeline = volumes second compute
 def test_what_stands_beside_a_filter_of_ours_is_not_before_it(places):
     text = """
 [composite:main]
-use = call:test_pipeline:several
+use = call:tests.unit.test_pipeline:several
 apps = alone beside other
 [pipeline:alone]
 pipeline = volumes compute
 [pipeline:beside]
 pipeline = first several
 [composite:several]
-use = call:test_pipeline:several
+use = call:tests.unit.test_pipeline:several
 apps = more other
 [pipeline:more]
 pipeline = second more_volumes compute
@@ -194,7 +194,7 @@ def test_a_pipeline_that_a_factory_of_others_makes(places):
 use = egg:Paste#urlmap
 /v2.1 = v21
 [composite:v21]
-use = call:test_pipeline:by_configuration
+use = call:tests.unit.test_pipeline:by_configuration
 keystone = first volumes compute
 """
     assert places(text) == [(["first"], "volumes", [], "compute")]
@@ -228,14 +228,14 @@ def test_what_can_not_be_loaded_is_named(places, pipeline, sentence):
 
 
 def test_within_a_composite_application_too(places):
-    text = "[composite:main]\nuse = call:test_pipeline:by_configuration\nkeystone = broken volumes compute"
+    text = "[composite:main]\nuse = call:tests.unit.test_pipeline:by_configuration\nkeystone = broken volumes compute"
     with pytest.raises(ConfigurationError, match=r"^broken can't be loaded: KeyError: 'colour'$"):
         places(text)
 
 
 def test_a_composite_application_that_fails(places):
     with pytest.raises(ConfigurationError, match=r"^main can't be loaded: KeyError: 'keystone'$"):
-        places("[composite:main]\nuse = call:test_pipeline:by_configuration")
+        places("[composite:main]\nuse = call:tests.unit.test_pipeline:by_configuration")
 
 
 # -- which filter authenticates ---------------------------------------------------------------------------

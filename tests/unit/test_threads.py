@@ -4,10 +4,10 @@ import time
 import weakref
 
 import pytest
-from waiting import wait_until
 
 from os_volume_ext import threadpool as module
 from os_volume_ext.threadpool import DaemonThreadPool
+from tests.support.waiting import wait_until
 
 IDLE_TIMEOUT = 60  # seconds after which a test gives up
 

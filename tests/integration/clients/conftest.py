@@ -10,16 +10,18 @@ from pathlib import Path
 
 import pytest
 import requests
-from speakers import CommandLine, PythonClient
-from waiting import TIMEOUT
-from wsgi_service import ROOT, free_port
+
+from tests.integration.clients.clients import CommandLine, PythonClient
+from tests.support.paths import PASTE
+from tests.support.waiting import TIMEOUT
+from tests.support.wsgi_service import free_port
 
 
 @pytest.fixture(scope="session")
 def url(start_lasting_server: Callable[..., subprocess.Popen[bytes]], tmp_path_factory: pytest.TempPathFactory) -> str:
     """Give where the sample is served."""
     port = free_port()
-    command = (sys.executable, "-m", "os_volume_ext.cli.main", "serve", "--paste", ROOT / "etc/api-paste.ini")
+    command = (sys.executable, "-m", "os_volume_ext.cli.main", "serve", "--paste", PASTE)
     start_lasting_server(*command, "--var", tmp_path_factory.mktemp("var"), "--port", str(port), port=port)
     return f"http://127.0.0.1:{port}"
 

@@ -1,7 +1,8 @@
 """Clients of Nova, as they are on PyPI, against the served sample; each in its own way of asking."""
 
 import pytest
-from speakers import Refused
+
+from tests.integration.clients.clients import Refused
 
 WEB, MAIL = "4335bab6-6086-4247-8274-8b8b048edaaa", "20f0cb44-7b00-4019-a612-364777cd2931"
 VOLUME, OTHER_VOLUME = "a26887c6-c47b-4654-abb5-dfadf7d3f803", "a26887c6-c47b-4654-abb5-dfadf7d3f804"

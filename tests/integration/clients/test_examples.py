@@ -7,9 +7,10 @@ import subprocess
 
 import pytest
 import requests
-from absence import give_up
-from speakers import TIMEOUT
-from wsgi_service import ROOT
+
+from tests.integration.clients.clients import TIMEOUT
+from tests.support.paths import ROOT
+from tests.support.services import require_service
 
 WEB, VOLUME = "4335bab6-6086-4247-8274-8b8b048edaaa", "a26887c6-c47b-4654-abb5-dfadf7d3f803"
 SAMPLE = "http://127.0.0.1:8774"  # where the examples have it
@@ -46,8 +47,7 @@ def run(url, environment, venv, tmp_path):
 
 
 def test_curl(run):
-    if not shutil.which("curl"):
-        give_up("curl is not installed")
+    require_service(shutil.which("curl"), "curl is not installed")
     shown = f'{{"device": "/dev/vdb", "serverId": "{WEB}", "id": "{VOLUME}", "volumeId": "{VOLUME}"}}'
     assert run("with-curl") == [f'{{"volumeAttachment": {shown}}}', f'{{"volumeAttachments": [{shown}]}}', ""]
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-PLUGIN = Path(__file__).resolve().parents[3] / "docs" / "backend"
+from tests.support.paths import DOCS
+
+PLUGIN = DOCS / "backend"
 
 
 @pytest.fixture(scope="module")

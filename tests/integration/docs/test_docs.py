@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import requests
 import webob
-import wsgi_service
 from docutils import nodes
 from sphinx import addnodes
 
@@ -31,9 +30,9 @@ from os_volume_ext.observers import metrics, notifications
 from os_volume_ext.observers.base import ATTACH, DETACH, Operation
 from os_volume_ext.registry.database import Database
 from os_volume_ext.settings import NAMES, PREFIXES, Settings
+from tests.support import wsgi_service
+from tests.support.paths import DOCS, ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
-DOCS = ROOT / "docs"
 OVERRIDES = ("attach_status", "detach_status", "server_states")
 STATE = "/var/lib/compute"  # where the pages' compute API keeps its state
 

@@ -10,12 +10,13 @@ from http.client import HTTPMessage, parse_headers
 from io import BytesIO
 from typing import NamedTuple
 
-import hostile
 import hypothesis
-import openapi
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from served import PATIENCE, Sample
+
+from tests.integration.fuzz import hostile
+from tests.integration.fuzz.served import PATIENCE, Sample
+from tests.support import openapi
 
 DOCUMENT = openapi.Document()
 BATCH = 50  # requests between two looks at the process

@@ -4,8 +4,9 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-import openapi
 import schemathesis
+
+from tests.support import openapi
 
 DOCUMENT = openapi.Document()
 _VERSIONS = {

@@ -50,9 +50,9 @@ class Sample:
         log = self.log.read_text(errors="backslashreplace")
         assert "Traceback" not in log, log[log.index("Traceback") - 1000 :][:5000]
         for path, volume in GOOD:
-            self._converse(path, volume)
+            self._exercise(path, volume)
 
-    def _converse(self, path: str, volume: int | str) -> None:
+    def _exercise(self, path: str, volume: int | str) -> None:
         def ask(method: str, path: str, document: object = None) -> requests.Response:
             headers = {"X-Auth-Token": "other-token"}
             return requests.request(method, self.url + path, json=document, headers=headers, timeout=PATIENCE)

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-import raw
 from hypothesis import Phase
-from served import SECONDS, SEED, Sample
+
+from tests.integration.fuzz import raw
+from tests.integration.fuzz.served import SECONDS, SEED, Sample
 
 
 def test_hostile_requests_are_answered_as_the_api_says_and_leave_nothing_behind(fuzzed: Sample) -> None:

@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import openapi
-from served import SECONDS, SEED, Sample
+from tests.integration.fuzz.served import SECONDS, SEED, Sample
+from tests.support import openapi
+from tests.support.paths import ROOT
 
 HERE = Path(__file__).parent
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
@@ -19,7 +20,7 @@ def test_what_schemathesis_asks_is_answered_as_the_document_says(fuzzed: Sample,
             *("--url", fuzzed.url, "--seed", str(SEED), "--max-time", str(int(SECONDS / 2))),
         ],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "SCHEMATHESIS_HOOKS": "schemathesis_hooks"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.integration.fuzz.schemathesis_hooks"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from paste.deploy import loadapp
-from real_keystone import Keystone, People
-from sample import CLI, DIALECTS, PASTE, Client, Dialect, State
 from webtest import TestApp
 
 from os_volume_ext import assembly
 from os_volume_ext.registry.database import Database
+from tests.integration.keystone.sample import CLI, DIALECTS, PASTE, Client, Dialect, State
+from tests.support.real_keystone import Keystone, People
 
 
 @pytest.fixture

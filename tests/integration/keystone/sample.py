@@ -9,7 +9,8 @@ from typing import Any
 
 from lxml import etree
 from webtest import TestApp
-from wsgi_service import ROOT
+
+from tests.support.paths import ROOT
 
 TestApp.__test__ = False  # its name makes pytest take it for a class of tests
 

@@ -13,7 +13,8 @@ import pytest
 import requests
 from lxml import etree
 
-DOCS = Path(__file__).resolve().parents[3] / "docs"
+from tests.support.paths import DOCS
+
 BIN = Path(sys.executable).parent
 TIMEOUT = 60  # seconds
 

@@ -5,9 +5,10 @@ import json
 
 import pytest
 import requests
-from real_keystone import project
-from sample import CLI
-from waiting import TIMEOUT, wait_until
+
+from tests.integration.keystone.sample import CLI
+from tests.support.real_keystone import project
+from tests.support.waiting import TIMEOUT, wait_until
 
 FORBIDDEN, MISSING, UNAUTHORIZED = (403, "forbidden"), (404, "itemNotFound"), (401, "unauthorized")
 ON, OFF = "delay_auth_decision = true", "delay_auth_decision = false"

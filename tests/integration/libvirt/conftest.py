@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from absence import give_up
-from real_libvirt import COMMANDS, IDS, ROOT, Libvirtd, Machine
+
+from tests.integration.libvirt.real_libvirt import COMMANDS, IDS, Libvirtd, Machine
+from tests.support.paths import ROOT
+from tests.support.services import require_service
 
 
 @pytest.fixture(scope="session")
 def libvirtd() -> Iterator[Libvirtd]:
     """Give the daemon."""
     missing = [command for command in COMMANDS if not shutil.which(command)]
-    if missing:
-        give_up(f"there is no {' and no '.join(missing)}: tools/install-system-packages installs them")
+    require_service(not missing, f"{', '.join(missing)} not found: tools/install-system-packages installs them")
     daemon = Libvirtd()
     daemon.start()
     yield daemon
@@ -26,8 +27,7 @@ def libvirtd() -> Iterator[Libvirtd]:
 def guest(libvirtd: Libvirtd) -> Path:
     """Give the folder with a small Linux, where the daemon's user can read it."""
     done = subprocess.run([ROOT / "tools" / "make-guest"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
-        give_up(f"there is no guest to test with: tools/make-guest failed: {done.stderr}")
+    require_service(done.returncode == 0, f"no guest to test with: tools/make-guest failed: {done.stderr}")
     return libvirtd.give(Path(shutil.copytree(done.stdout.strip(), libvirtd.folder / "guest")))
 
 

@@ -14,12 +14,11 @@ from contextlib import closing, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from absence import give_up
 from lxml import etree
 
 from os_volume_ext.backends.base import Backend, Server, Volume
+from tests.support.services import require_service
 
-ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = ("libvirtd", "virsh", "qemu-system-x86_64", "qemu-img")
 PATIENCE = 60  # seconds for what should take less than one
 
@@ -52,8 +51,8 @@ BUSES = {
 
 def backend_class() -> type[Backend]:
     """Return the backend's class, or skip the module that calls this."""
-    if find_spec("libvirtmod") is None:
-        give_up("libvirt's Python binding is missing: pip install '.[libvirt]'", allow_module_level=True)
+    binding = find_spec("libvirtmod")
+    require_service(binding, "libvirt's Python binding is missing: pip install '.[libvirt]'", allow_module_level=True)
     from os_volume_ext.backends.libvirt.backend import LibvirtBackend
 
     return LibvirtBackend

@@ -3,10 +3,10 @@
 import uuid
 
 import pytest
-from real_libvirt import ROOM, backend_class
 
 from os_volume_ext.backends.base import Server, Volume
 from os_volume_ext.testing import BackendContract
+from tests.integration.libvirt.real_libvirt import ROOM, backend_class
 
 LibvirtBackend = backend_class()
 

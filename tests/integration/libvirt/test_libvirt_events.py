@@ -7,7 +7,8 @@ import threading
 import time
 
 import pytest
-from real_libvirt import PATIENCE, backend_class
+
+from tests.integration.libvirt.real_libvirt import PATIENCE, backend_class
 
 backend_class()  # or these tests are skipped
 

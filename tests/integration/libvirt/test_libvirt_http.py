@@ -12,10 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 from paste.deploy import loadapp
-from real_libvirt import IDS, ROOM, ROOT, backend_class
 from webob import Request
 
 from os_volume_ext.registry.database import Database
+from tests.integration.libvirt.real_libvirt import IDS, ROOM, backend_class
+from tests.support.paths import ROOT
 
 backend_class()
 PASTE = ROOT / "etc" / "api-paste-libvirt.ini"

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from real_libvirt import PATIENCE, ROOM, backend_class, wait_for
 
 from os_volume_ext.backends.base import (
     AttachRefused,
@@ -19,6 +18,7 @@ from os_volume_ext.backends.base import (
     TooManyAttachments,
     Volume,
 )
+from tests.integration.libvirt.real_libvirt import PATIENCE, ROOM, backend_class, wait_for
 
 LibvirtBackend = backend_class()
 

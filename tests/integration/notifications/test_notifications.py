@@ -14,12 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import compute
 import kombu
 import oslo_messaging
 import pytest
-from absence import give_up
-from compute import SERVER, VOLUME
 from oslo_config import cfg
 
 from os_volume_ext import assembly
@@ -31,6 +28,9 @@ from os_volume_ext.observers.notifications import Notifications
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments
+from tests.integration.notifications import compute
+from tests.integration.notifications.compute import SERVER, VOLUME
+from tests.support.services import require_service
 
 BROKER = ("127.0.0.1", 5672)
 URL = "rabbit://guest:guest@{}:{}/?rabbit_retry_interval=1&rabbit_retry_backoff=0"
@@ -66,7 +66,7 @@ def _rabbitmq() -> None:
     try:
         socket.create_connection(BROKER, timeout=5).close()
     except OSError as error:
-        give_up(f"there is no RabbitMQ at {BROKER[0]}:{BROKER[1]} to send notifications to: {error}")
+        require_service(False, f"no RabbitMQ at {BROKER[0]}:{BROKER[1]} to send notifications to: {error}")
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import requests
-from real_keystone import Keystone, People
-from real_nova import PLAIN, Nova, Surroundings
-from waiting import TIMEOUT
 
 from os_volume_ext.backends.base import Volume
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.registry.database import Database
+from tests.integration.nova.real_nova import PLAIN, Nova, Surroundings
+from tests.support.real_keystone import Keystone, People
+from tests.support.waiting import TIMEOUT
 
 POOL = 40  # servers for the tests to take
 OF_NOVA = "0a0a0a0a-1111-4222-8333-444444444444"  # a volume that Nova attached before the filter came

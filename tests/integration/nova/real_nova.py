@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from real_keystone import PASSWORD, Keystone
-from wsgi_service import ROOT, WSGIService, free_port
+from tests.support.paths import ROOT
+from tests.support.real_keystone import PASSWORD, Keystone
+from tests.support.wsgi_service import WSGIService, free_port
 
 DIFF = ROOT / "docs" / "nova" / "api-paste.diff"
 MAKE_SERVERS = Path(__file__).parent / "make_servers.py"

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 import requests
-from waiting import TIMEOUT
-from wsgi_service import ROOT, free_port
 
 from os_volume_ext.api import bodies, queries
 from os_volume_ext.api.faults import BadRequest
 from os_volume_ext.api.microversions import CHANGES, MICROVERSIONS
+from tests.support.paths import PASTE
+from tests.support.waiting import TIMEOUT
+from tests.support.wsgi_service import free_port
 
 WEB, MAIL = "4335bab6-6086-4247-8274-8b8b048edaaa", "20f0cb44-7b00-4019-a612-364777cd2931"
 FIRST, SECOND = "a26887c6-c47b-4654-abb5-dfadf7d3f803", "a26887c6-c47b-4654-abb5-dfadf7d3f804"
@@ -46,7 +47,7 @@ def ask_nova(service_venv):
 def url(start_lasting_server, tmp_path_factory):
     """Give where the attachments of a server of the sample are."""
     port = free_port()
-    command = (sys.executable, "-m", "os_volume_ext.cli.main", "serve", "--paste", ROOT / "etc/api-paste.ini")
+    command = (sys.executable, "-m", "os_volume_ext.cli.main", "serve", "--paste", PASTE)
     start_lasting_server(*command, "--var", tmp_path_factory.mktemp("var"), "--port", str(port), port=port)
     return f"http://127.0.0.1:{port}/v2.1/servers/{WEB}/os-volume_attachments"
 

@@ -11,15 +11,15 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
-from waiting import TIMEOUT, wait_until
 
 from os_volume_ext.backends.base import Volume
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.models import ATTACHED, ATTACHING
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
+from tests.support.paths import PASTE
+from tests.support.waiting import TIMEOUT, wait_until
 
-PASTE = Path(__file__).parents[3] / "etc" / "api-paste.ini"
 HANGING = Path(__file__).parent / "hanging.py"
 COLLECTION = "/compute/v2.0/servers/1134/os-volume_attachments"
 ROOT_VOLUME = "/compute/v2.0/servers/1141/os-volume_attachments/1000"
@@ -94,7 +94,9 @@ def states(database):
 
 
 def is_shed(answer):
-    return is_unavailable(answer) and answer[2]["serviceUnavailable"]["message"] == "Too many operations are in progress."
+    return (
+        is_unavailable(answer) and answer[2]["serviceUnavailable"]["message"] == "Too many operations are in progress."
+    )
 
 
 def is_unavailable(answer):

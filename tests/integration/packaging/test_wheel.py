@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.paths import ROOT
+
 SERVER = "4335bab6-6086-4247-8274-8b8b048edaaa"
 VOLUME = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
 

@@ -15,13 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from absence import give_up
 from docutils import nodes
 from docutils.core import publish_doctree
 
 from os_volume_ext.api.dialects import DIALECTS
+from tests.support.paths import ROOT
+from tests.support.services import require_service
 
-ROOT = Path(__file__).resolve().parents[3]
 README = ROOT / "README.rst"
 CLI = (sys.executable, "-m", "os_volume_ext.cli.main")
 
@@ -94,8 +94,7 @@ def test_it_tells_no_path_of_somebodys_machine() -> None:
 @pytest.fixture
 def curl() -> str:
     found = shutil.which("curl")
-    if not found:
-        give_up("curl is not installed, with which the README's examples ask the sample")
+    require_service(found, "curl is not installed: the README's examples need it")
     return found
 
 

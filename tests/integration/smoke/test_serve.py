@@ -8,13 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from absence import give_up
 from lxml import etree
 
-PASTE = Path(__file__).parents[3] / "etc" / "api-paste.ini"
+from tests.support.paths import PASTE
+from tests.support.services import require_service
+
 COMMAND = (sys.executable, "-m", "os_volume_ext.cli.main", "serve")
 END_TIMEOUT = 30  # seconds that a process may take to end
 
@@ -114,8 +114,7 @@ class TestServing:
         assert ask("GET", CYCLADES[0])[0] == 200
 
     def test_what_it_prints_can_be_pasted_into_a_shell(self, serve, tmp_path, free_port):
-        if shutil.which("curl") is None:
-            give_up("curl is not installed")
+        require_service(shutil.which("curl"), "curl is not installed")
         process = serve()
         printed = (tmp_path / f"server-{free_port}.log").read_text()
         assert f"at http://127.0.0.1:{free_port}; Ctrl-C ends it." in printed

@@ -1,9 +1,10 @@
 """The search for an order of events: which histories it takes, which it refuses, and what it says of those."""
 
 import pytest
-from history import KINDS, NO_ROW, Request, read, refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from tests.integration.torture.history import KINDS, NO_ROW, Request, read, refusal
 
 MS = 1_000_000
 STATES = ("attached to", "being attached to", "being detached from")

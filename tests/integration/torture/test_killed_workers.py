@@ -31,10 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import victim
-from inprocess import collection
 from sqlalchemy import Connection, delete, select, text, update
-from workers import PATIENCE, Server, Worker, Zygote, compute_api
 
 from os_volume_ext.attachments.reconcile import CONSISTENT, UNRESOLVED
 from os_volume_ext.backends.base import Volume
@@ -43,6 +40,9 @@ from os_volume_ext.models import ATTACHED, REATTACHING
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments as table
 from os_volume_ext.registry.tables import volumes as catalog
+from tests.integration.torture import worker_app
+from tests.integration.torture.zygote import PATIENCE, Server, Worker, Zygote, compute_api
+from tests.support.inprocess import collection
 
 DEATHS = 1000  # on each kind of database, in all
 AT_ANY_MOMENT = 400  # of these, at least
@@ -97,7 +97,7 @@ class House:
 
     def __init__(self, folder: Path, url: str, servers: tuple[str, ...], deaths: Counter[str], **options: str) -> None:
         """Make it. :param options: of the filter. :param deaths: where they are counted, by what died at which step."""
-        victim.prepare(folder, url, servers, VOLUMES)
+        worker_app.prepare(folder, url, servers, VOLUMES)
         self.folder = folder
         self.servers = servers
         self.deaths = deaths
@@ -108,7 +108,7 @@ class House:
         self.steps: list[str] = []
         self._database = Database({"url": url})
         self._engine = self._database.connect()
-        self._witness = victim.Witness(folder)
+        self._witness = worker_app.Witness(folder)
         listening = socket.create_server(("127.0.0.1", 0))
         self._compute = Server(listening, compute_api(folder))
         threading.Thread(target=self._compute.serve_forever, daemon=True).start()
@@ -117,7 +117,7 @@ class House:
             "compute.url": f"http://127.0.0.1:{listening.getsockname()[1]}",
             "compute.token": "token",
         }
-        self.zygote = Zygote(folder, **{**victim.options(folder, url), **own, **options})
+        self.zygote = Zygote(folder, **{**worker_app.options(folder, url), **own, **options})
 
     def end(self) -> None:
         self.zygote.end()
@@ -249,7 +249,7 @@ class House:
 
     def disks(self) -> set[tuple[str, str]]:
         """Return each disk's volume and server."""
-        return victim.disks(self.folder)
+        return worker_app.disks(self.folder)
 
     def has_disk(self, volume: str, server: str) -> bool:
         """Say whether there is such a disk, while others come and go."""

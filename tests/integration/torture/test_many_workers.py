@@ -11,15 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
 
-import inprocess
-import victim
-from history import KINDS, Request, refusal
 from sqlalchemy.engine import make_url
 
 from os_volume_ext.assembly import assemble
 from os_volume_ext.attachments.reconcile import CONSISTENT
 from os_volume_ext.models import ATTACHED
 from os_volume_ext.settings import Settings
+from tests.integration.torture import worker_app
+from tests.integration.torture.history import KINDS, Request, refusal
+from tests.support import inprocess
 
 REQUESTS = 20_000
 PROCESSES = 4
@@ -35,8 +35,8 @@ def work(folder, url, number, threads, requests, ready):
     """Be one of the processes: ask in some threads, so often in each, and leave a file of what was told."""
     sys.setswitchinterval(0.0002)  # seconds; the longer a thread has its turn, the fewer are the orders of events
     logging.basicConfig(filename=folder / "log", level=logging.WARNING)  # nothing here is worth one
-    victim.Witness(folder).watch()
-    app = victim.make_app(victim.options(folder, url))
+    worker_app.Witness(folder).watch()
+    app = worker_app.make_app(worker_app.options(folder, url))
     chances = [random.Random(f"{number} {thread}") for thread in range(threads)]
     ready.wait(PATIENCE)
     with ThreadPoolExecutor(threads) as pool:
@@ -53,7 +53,7 @@ def ask(app, chance):
     """Ask for anything; return the request with what was told."""
     [operation] = chance.choices(list(OPERATIONS), [weight for _, weight in OPERATIONS.values()])
     method, _ = OPERATIONS[operation]
-    server, volume = chance.choice(victim.SERVERS), chance.choice(victim.VOLUMES)
+    server, volume = chance.choice(worker_app.SERVERS), chance.choice(worker_app.VOLUMES)
     path = inprocess.collection(server) + (f"/{volume}" if operation in ("detach", "show") else "")
     document = {"volumeAttachment": {"volumeId": volume}} if operation == "attach" else None
     start = time.monotonic_ns()
@@ -91,14 +91,14 @@ def unaged(row):
 
 def test_all_that_many_workers_are_told_is_true_in_one_order_of_events(place, tmp_path, times):
     with place.new(tmp_path / "registry.sqlite") as url:
-        victim.prepare(tmp_path, url)
+        worker_app.prepare(tmp_path, url)
         told = hammer(tmp_path, url, REQUESTS * times)
-        assert victim.Witness(tmp_path).seen == []
+        assert worker_app.Witness(tmp_path).seen == []
         assert (tmp_path / "log").read_text() == ""
         counts = Counter((each.operation, each.status) for each in told)
         print(len(told), "requests:", counts)
         assert set(counts) == KINDS
-        for volume in victim.VOLUMES:
+        for volume in worker_app.VOLUMES:
             refused = refusal(told, volume)
             assert refused is None, refused
         assert_agreement(tmp_path, url)
@@ -106,10 +106,10 @@ def test_all_that_many_workers_are_told_is_true_in_one_order_of_events(place, tm
 
 def assert_agreement(folder, url):
     """Registry and backend say the same, and reconcile leaves all as it is."""
-    assembly = assemble(Settings.parse(victim.options(folder, url)))
+    assembly = assemble(Settings.parse(worker_app.options(folder, url)))
     rows = assembly.registry.find()
     assert {row.state for row in rows} <= {ATTACHED}
-    assert {(row.volume_id, row.server_id) for row in rows} == victim.disks(folder)
+    assert {(row.volume_id, row.server_id) for row in rows} == worker_app.disks(folder)
     findings = list(assembly.reconciler().reconcile_all())
     assert [(each.outcome, each.what) for each in findings] == [(CONSISTENT, "attached")] * len(rows)
     assert list(map(unaged, assembly.registry.find())) == list(map(unaged, rows))

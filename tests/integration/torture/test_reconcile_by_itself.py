@@ -10,15 +10,15 @@ import warnings
 from itertools import groupby
 
 import pytest
-from databases import behind_their_backs
-from inprocess import ask, collection
 from sqlalchemy import insert, select
-from victim import SERVERS, VOLUMES, disks, make_app, options, prepare
-from waiting import wait_until
 
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments, leases
+from tests.integration.torture.worker_app import SERVERS, VOLUMES, disks, make_app, options, prepare
+from tests.support.databases import behind_their_backs
+from tests.support.inprocess import ask, collection
+from tests.support.waiting import wait_until
 
 WORKERS = 3
 TAKES = 0.1  # seconds to settle one row: all together they take more than half of the interval

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import requests
-from waiting import TIMEOUT, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+from tests.support.waiting import TIMEOUT, wait_until
+
 VENV_TIMEOUT = 900  # seconds in which a virtualenv has to be made
 
 # waitress-serve would not do: the services read sys.argv.

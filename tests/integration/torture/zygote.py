@@ -24,17 +24,17 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-import failpoints
-import victim
-from inprocess import IDENTITY
-
 from os_volume_ext.assembly import assemble_current
 from os_volume_ext.errors import RegistryUnavailable
 from os_volume_ext.filter import make_filter
 from os_volume_ext.settings import Settings
 from os_volume_ext.wsgi import WSGIApp
+from tests.integration.torture import worker_app
+from tests.support import failpoints
+from tests.support.inprocess import IDENTITY
 
 PATIENCE = 60  # seconds after which a process counts as hung
+MODULE = "tests.integration.torture.zygote"  # run as a script, this module has another __name__
 MAX_ATTACHMENTS = 20  # of a worker that has a limit: its reserve is a transaction of several statements
 
 
@@ -106,14 +106,21 @@ class Zygote:
     """What workers are forked from."""
 
     def __init__(self, folder: Path, **options: str) -> None:
-        """Start it. :param folder: one that ``victim`` has prepared. :param options: the filter's."""
+        """Start it. :param folder: one that ``worker_app`` has prepared. :param options: the filter's."""
         self.folder = folder
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self._listening.getsockname()[1]
         descriptor = self._listening.fileno()
         with (folder / "log").open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(folder), str(descriptor), json.dumps(options)],
+                [
+                    sys.executable,
+                    "-m",
+                    MODULE,
+                    str(folder),
+                    str(descriptor),
+                    json.dumps(options),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -155,7 +162,7 @@ class Zygotic:
         self._listening = listening
         self._points = failpoints.Failpoints()
         failpoints.install(self._points.reached)
-        victim.Witness(folder).watch()
+        worker_app.Witness(folder).watch()
         limited = {**options, "max_attachments": str(MAX_ATTACHMENTS)}
         self._apps = [self._watched(make_filter(compute_api(folder), **each)) for each in (options, limited)]
         self._assembly = assemble_current(Settings.parse(options))

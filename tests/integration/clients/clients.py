@@ -24,7 +24,7 @@ class PythonClient:
     def __init__(self, name: str, version: str | None, venv: Path, url: str, environment: Mapping[str, str]) -> None:
         words = [f"with_{name}", url, *([version] if version else [])]
         self._process = subprocess.Popen(
-            [venv / "bin/python", Path(__file__).with_name("converse.py"), *words],
+            [venv / "bin/python", Path(__file__).with_name("exercise.py"), *words],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""A walk over Nova's routes: what to ask, in this order, of a Nova that nobody else asks meanwhile."""
+"""A tour of Nova's routes: requests in a fixed order, for a Nova without other clients."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
-from waiting import TIMEOUT
-from wsgi_service import WSGIService
+
+from tests.support.waiting import TIMEOUT
+from tests.support.wsgi_service import WSGIService
 
 CONF = """
 [DEFAULT]

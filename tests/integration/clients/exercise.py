@@ -1,6 +1,6 @@
 """Lets the tests speak through a client's Python API; the interpreter of the clients' virtualenv runs it.
 
-``converse.py MODULE URL [MICROVERSION]`` takes a question a line, ``[USER, METHOD, ARGUMENTS, NAMED]`` in JSON, and
+``exercise.py MODULE URL [MICROVERSION]`` takes a question a line, ``[USER, METHOD, ARGUMENTS, NAMED]`` in JSON, and
 answers in a line what the method of the module's ``Client`` returned or raised.
 """
 

@@ -4,14 +4,15 @@ import functools
 import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import yaml
 from lxml import etree
 
-PATH = Path(__file__).parents[1] / "docs" / "openapi.yaml"
+from tests.support.paths import DOCS
+
+PATH = DOCS / "openapi.yaml"
 METHODS = ("get", "head", "post", "put", "delete")
 # Every answer may have these; where they matter they are looked at by themselves.
 OF_HTTP = {"content-length", "content-type", "connection", "date", "server", "via"}

@@ -1,4 +1,4 @@
-"""A filter that does to answers, where something is to be deleted, what fuzzing is there to find."""
+"""A filter that injects faults into responses to DELETE: what fuzzing has to find."""
 
 import json
 import logging
@@ -15,13 +15,13 @@ def filter_factory(global_conf: Mapping[str, str], how: str) -> Callable[[Any], 
     """Make the filter. :param how: ``fail``, ``talk``, ``log`` or ``leak``."""
 
     @wsgify.middleware
-    def sabotage(request: Request, app: Any) -> Response:
+    def inject(request: Request, app: Any) -> Response:
         response = request.get_response(app)
         if request.method == "DELETE":
             {"fail": fail, "talk": talk, "log": log, "leak": leak}[how](response)
         return response
 
-    return sabotage
+    return inject
 
 
 def fail(response: Response) -> None:

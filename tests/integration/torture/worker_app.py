@@ -8,8 +8,6 @@ it away after it has come out; a mark that is there already, of another server, 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from inprocess import compute_api
-
 from os_volume_ext.backends.base import BackendError, OutcomeUnknown, Server, Volume
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.catalog.sql import SQLCatalog
@@ -17,6 +15,7 @@ from os_volume_ext.filter import make_filter
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
 from os_volume_ext.wsgi import WSGIApp
+from tests.support.inprocess import compute_api
 
 SERVERS = ("1134", "1135", "1136")
 VOLUMES = tuple(str(number) for number in range(1, 9))

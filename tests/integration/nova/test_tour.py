@@ -8,9 +8,10 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from real_nova import PLAIN, Nova
-from waiting import TIMEOUT
-from walk import steps
+
+from tests.integration.nova.real_nova import PLAIN, Nova
+from tests.integration.nova.tour import steps
+from tests.support.waiting import TIMEOUT
 
 # What differs between any two answers of Nova.
 REQUEST_ID = re.compile(rb"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -43,11 +44,11 @@ def test_everything_that_is_not_ours_is_answered_as_without_us(twins, people, ma
     }
     known = {value.encode() for value in names.values()} | {value.encode() for value in kinds.values()}
 
-    def walk(nova):
+    def tour(nova):
         return [masked(answer_of(nova, step, step.path.format(**names), people.tokens), known) for step in steps()]
 
     with ThreadPoolExecutor() as pool:
-        without, with_ours = pool.map(walk, twins)
+        without, with_ours = pool.map(tour, twins)
     different = [each for each in zip(steps(), without, with_ours, strict=True) if each[1] != each[2]]
     assert different == []
     routes = {(step.method, step.path.partition("?")[0]) for step in steps()}

@@ -4,7 +4,6 @@ import shutil
 import uuid
 from contextlib import ExitStack, contextmanager
 
-from absence import give_up
 from sqlalchemy import create_engine, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
@@ -12,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import metadata
+from tests.support.services import require_service
 
 SERVERS = {
     # Nothing here is about power cuts.
@@ -105,7 +105,7 @@ def place(kind):
         try:
             server = Server(SERVERS[kind], stack)
         except OperationalError as error:
-            give_up(f"there is no {kind} at {SERVERS[kind]}: {error.orig}")
+            require_service(False, f"no {kind} at {SERVERS[kind]}: {error.orig}")
         yield server
 
 

@@ -1,0 +1,1 @@
+"""The tests: ``unit``, ``functional`` and ``integration``; ``support`` has the helpers that they share."""

@@ -1,0 +1,141 @@
+"""Volumes that are deleted together with their servers."""
+
+import pytest
+
+from os_volume_ext.attachments.reconcile import REPAIRED, UNRESOLVED
+from os_volume_ext.backends.base import Server
+from os_volume_ext.catalog.base import CatalogUnavailable, VolumeAttached
+from os_volume_ext.errors import Unsupported
+from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
+from tests.support.harness import STALE_AFTER
+
+
+@pytest.mark.parametrize(("asked", "deleted"), [(True, [("9", "1134")]), (False, [])])
+def test_a_volume_goes_with_a_server_that_is_gone_if_that_was_asked_for(harness, asked, deleted):
+    harness.attach(delete_on_termination=asked)
+    harness.delete_server()
+    assert harness.reconcile(everything=True) == [("1134", "9", REPAIRED)]
+    assert (harness.row(), harness.catalog.deleted) == (None, deleted)
+    assert ("9" in harness.catalog.known) is not asked
+
+
+def test_a_volume_stays_while_only_one_of_the_two_says_that_the_server_is_gone(harness):
+    harness.attach(delete_on_termination=True)
+    harness.compute.delete("1134")
+    assert harness.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
+    harness.compute.add(Server("1134", "demo", "ACTIVE"))
+    harness.backend.disks.pop("1134")
+    harness.reconcile(everything=True)
+    assert harness.catalog.deleted == []
+
+
+def test_a_volume_stays_that_was_detached_and_not_terminated(harness):
+    harness.attach(delete_on_termination=True)
+    harness.detach()
+    harness.delete_server()
+    assert harness.reconcile(everything=True) == []
+    assert harness.catalog.deleted == []
+
+
+def test_a_volume_stays_that_was_taken_elsewhere_first(harness):
+    harness.attach(delete_on_termination=True)
+    harness.delete_server()
+    harness.attach(server_id="1135")
+    harness.reconcile(everything=True)
+    assert harness.catalog.deleted == []
+    assert harness.state(server_id="1135") == (ATTACHED, True)
+
+
+def test_a_dry_run_says_that_a_volume_is_to_be_deleted_and_deletes_none(harness):
+    harness.attach(delete_on_termination=True)
+    harness.delete_server()
+    [finding] = harness.make_reconciler(harness.compute.remote, dry_run=True).reconcile_all()
+    assert finding.what == "the server is gone, and the volume is to be deleted"
+    assert (harness.row().state, harness.catalog.deleted) == (ATTACHED, [])
+
+
+@pytest.mark.parametrize("deleted_already", [False, True])
+def test_reconcile_that_ended_before_the_volume_was_deleted_is_taken_up(harness, deleted_already):
+    harness.attach(delete_on_termination=True)
+    harness.delete_server()
+    harness.catalog.fail = CatalogUnavailable("down")
+    assert harness.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
+    assert (harness.row().state, harness.catalog.deleted) == (DETACHING, [])
+    harness.catalog.fail = None
+    if deleted_already:
+        harness.catalog.delete("9", "1134")
+    harness.pass_time(STALE_AFTER + 1)
+    assert harness.reconcile() == [("1134", "9", REPAIRED)]
+    assert (harness.row(), harness.catalog.deleted) == (None, [("9", "1134")])
+
+
+def test_a_volume_that_is_attached_elsewhere_too_stays_and_its_row_goes(harness):
+    harness.attach("77", delete_on_termination=True)
+    harness.attach("77", "1135")
+    harness.delete_server()
+    harness.catalog.fail = VolumeAttached("elsewhere")
+    harness.reconcile(everything=True)
+    assert harness.state("77", "1135") == (ATTACHED, True)
+    assert (harness.row("77"), harness.catalog.deleted) == (None, [])
+
+
+def test_a_stale_detach_whose_disk_is_still_there_deletes_no_volume(harness):
+    harness.put(DETACHING, disk=True, stale=True, delete_on_termination=True)
+    harness.compute.delete("1134")
+    assert harness.reconcile() == [("1134", "9", REPAIRED)]
+    assert (harness.row(), harness.catalog.deleted) == (None, [])
+
+
+def test_an_attach_that_was_never_finished_deletes_no_volume(harness):
+    harness.put(ATTACHING, stale=True, delete_on_termination=True)
+    harness.delete_server()
+    assert harness.reconcile() == [("1134", "9", REPAIRED)]
+    assert harness.catalog.deleted == []
+
+
+def test_a_volume_that_is_to_stay_after_all_is_not_deleted_by_a_reconcile_that_saw_it_before(harness):
+    harness.attach(delete_on_termination=True)
+    seen = harness.row()
+    harness.update(delete_on_termination=False)
+    assert harness.claims.take(seen, DETACHING, "req-of-reconcile") is None
+    harness.delete_server()
+    harness.reconcile(everything=True)
+    assert (harness.row(), harness.catalog.deleted) == (None, [])
+
+
+def test_a_catalog_that_can_not_delete_is_not_asked_to(harness):
+    harness.catalog.can_delete = False
+    with pytest.raises(Unsupported, match="can't be deleted"):
+        harness.attach(delete_on_termination=True)
+    assert harness.row() is None
+    harness.attach()
+
+
+def test_an_attach_that_takes_over_an_unfinished_one_is_described_as_it_asks(harness):
+    harness.put(ATTACHING, stale=True, tag="old", delete_on_termination=True)
+    listed = harness.attach(tag="new")
+    row = harness.row()
+    assert (listed.tag, listed.delete_on_termination, listed.id) == ("new", False, row.id)
+    assert (row.tag, row.delete_on_termination) == ("new", False)
+
+
+@pytest.mark.parametrize("state", [ATTACHING, DETACHING])
+def test_a_stale_row_of_a_server_that_only_the_backend_does_not_have_is_undecided(harness, state):
+    harness.put(state)
+    del harness.backend.disks["1134"]
+    harness.pass_time(STALE_AFTER + 1)
+    assert harness.reconcile() == [("1134", "9", UNRESOLVED)]
+    assert harness.row().state == state
+
+
+def test_unfinished_leaves_attached_rows_alone(harness):
+    harness.put(ATTACHED)
+    assert harness.reconcile() == []
+    assert harness.backend.calls == []
+
+
+def test_a_stale_row_is_settled_though_the_servers_state_forbids_attaching(harness):
+    harness.put(ATTACHING, disk=True, stale=True)
+    harness.set_server(status="ERROR", locked=True)
+    assert harness.reconcile() == [("1134", "9", REPAIRED)]
+    assert harness.state() == (ATTACHED, True)

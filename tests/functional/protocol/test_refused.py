@@ -1,0 +1,243 @@
+"""Servers and volumes that are missing, and states that forbid an attach or a detach."""
+
+import dataclasses
+
+import pytest
+
+from os_volume_ext.catalog.base import VolumeNotFound
+from os_volume_ext.errors import (
+    AttachmentLimitReached,
+    AttachmentMissing,
+    ComputeRefused,
+    ComputeUnavailable,
+    Conflict,
+    RootVolume,
+    ServerMissing,
+    VolumeInUse,
+)
+from os_volume_ext.models import ATTACHED, ATTACHING
+from tests.functional.protocol.cases import NOWHERE
+from tests.support.harness import STALE_AFTER
+
+# -- missing servers and volumes ---------------------------------------------------------------------
+
+
+def test_a_server_that_is_not_there_is_missing(harness):
+    with pytest.raises(ServerMissing):
+        harness.attach(server_id="1")
+    with pytest.raises(ServerMissing):
+        harness.detach(server_id="1")
+    for ask in (harness.list, harness.get):
+        with pytest.raises(ServerMissing):
+            ask(server_id="1")
+    assert harness.backend.calls == []
+
+
+def test_another_projects_server_is_missing(harness):
+    with pytest.raises(ServerMissing):
+        harness.attach("200", "2001")
+
+
+def test_a_volume_that_is_not_there_is_missing(harness):
+    with pytest.raises(VolumeNotFound):
+        harness.attach("1")
+
+
+def test_another_projects_volume_is_missing(harness):
+    with pytest.raises(VolumeNotFound, match="Volume 200 could not be found"):
+        harness.attach("200")
+
+
+def test_another_projects_volume_is_missing_for_an_administrator_too(harness):
+    with pytest.raises(VolumeNotFound):
+        harness.attach("200", is_admin=True)
+    harness.attach("200", "2001", is_admin=True)
+    assert harness.row("200", "2001").project_id == "other"
+
+
+def test_what_policy_forbids_after_the_look_up_is_missing(harness):
+    def denied(context, action, project_id):
+        return False
+
+    harness.attach("99")
+    for ask in (harness.attach, harness.list, lambda **caller: harness.get("99", **caller)):
+        with pytest.raises(ServerMissing):
+            ask(enforce=denied)
+    with pytest.raises(ServerMissing):
+        harness.detach("99", enforce=denied)
+    assert harness.state("99") == (ATTACHED, True)
+    assert harness.state("9") == NOWHERE
+
+
+def test_policy_is_asked_by_the_operations_own_names(harness):
+    asked = []
+
+    def note(context, action, project_id):
+        asked.append((action, project_id))
+        return True
+
+    harness.attach(enforce=note)
+    harness.get(enforce=note)
+    harness.list(enforce=note)
+    harness.detach(enforce=note)
+    assert asked == [("create", "demo"), ("show", "demo"), ("index", "demo"), ("delete", "demo")]
+
+
+def test_where_a_cheap_look_up_does_not_tell_the_project_the_rows_do(harness):
+    harness.attach()
+    harness.compute.project = lambda context, server_id: None
+    assert harness.get().volume_id == "9"
+    assert len(harness.list()) == 1
+    for ask in (harness.get, harness.list):
+        with pytest.raises(ServerMissing):
+            ask(project_id="other")
+    assert list(harness.list("1135", project_id="other")) == []
+
+
+def test_a_volume_that_is_not_attached_there_is_missing(harness):
+    harness.attach("9", "1135")
+    for ask in (harness.get, harness.detach):
+        with pytest.raises(AttachmentMissing, match="Volume 9 is not attached to server 1134"):
+            ask()
+    assert harness.state("9", "1135") == (ATTACHED, True)
+
+
+def test_nothing_is_done_when_the_compute_api_does_not_answer(harness):
+    harness.compute_is_down()
+    for ask in (harness.attach, harness.detach, harness.get, harness.list):
+        with pytest.raises(ComputeUnavailable):
+            ask()
+    assert harness.backend.calls == []
+
+
+# -- states that forbid it ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["ACTIVE", "STOPPED"])
+def test_a_server_in_a_state_that_takes_disks_takes_them(harness, state):
+    harness.set_server(status=state)
+    harness.attach()
+    harness.detach()
+    assert harness.is_consistent()
+
+
+@pytest.mark.parametrize(("state", "passes"), [("BUILD", True), ("REBOOT", True), ("ERROR", False), ("DELETED", False)])
+def test_a_server_in_another_state_is_a_conflict_that_names_it(harness, state, passes):
+    harness.attach("99")
+    harness.set_server(status=state)
+    for ask in (lambda: harness.attach("9"), lambda: harness.detach("99")):
+        with pytest.raises(Conflict, match=f"Server 1134 is in the state {state}") as raised:
+            ask()
+        assert raised.value.retryable is passes
+    assert (harness.state("9"), harness.state("99")) == (NOWHERE, (ATTACHED, True))
+
+
+def test_an_option_says_which_states_take_disks(harness):
+    harness.rules = dataclasses.replace(harness.rules, server_states=frozenset(("ERROR",)))
+    with pytest.raises(Conflict):
+        harness.attach()
+    harness.set_server(status="ERROR")
+    harness.attach()
+    assert harness.is_consistent()
+
+
+def test_a_locked_server_is_a_conflict_but_not_for_administrators(harness):
+    harness.attach("99")
+    harness.set_server(locked=True)
+    for ask in (lambda: harness.attach("9"), lambda: harness.detach("99")):
+        with pytest.raises(Conflict, match="Server 1134 is locked") as raised:
+            ask()
+        assert not raised.value.retryable
+    harness.attach("9", is_admin=True)
+    harness.detach("99", is_admin=True)
+    assert harness.is_consistent()
+
+
+def test_a_locked_server_shows_its_attachments(harness):
+    harness.attach()
+    harness.set_server(locked=True, status="ERROR")
+    assert harness.get().volume_id == "9"
+    assert len(harness.list()) == 1
+
+
+def test_a_server_takes_no_more_disks_than_the_option_says(harness):
+    harness.manager = harness.make_manager(max_attachments=2)
+    harness.attach("9")
+    harness.attach("99")
+    with pytest.raises(AttachmentLimitReached) as raised:
+        harness.attach("77")
+    assert raised.value.limit == 2
+    assert harness.state("77") == NOWHERE
+    harness.detach("9")
+    harness.attach("77")
+    assert harness.is_consistent()
+
+
+def test_on_a_full_server_a_repeated_attach_is_told_what_it_is_elsewhere(harness):
+    harness.manager = harness.make_manager(max_attachments=1)
+    harness.attach("9")
+    with pytest.raises(VolumeInUse, match="Volume 9 is attached to server 1134"):
+        harness.attach("9")
+
+
+def test_on_a_full_server_a_repeated_attach_takes_over_what_was_left_unfinished(harness):
+    harness.manager = harness.make_manager(max_attachments=1)
+    harness.put(ATTACHING)
+    harness.pass_time(STALE_AFTER + 1)
+    harness.attach("9")
+    assert harness.state() == (ATTACHED, True)
+
+
+def test_a_root_volume_is_not_detached(harness):
+    harness.put(ATTACHED, disk=True, root=True)
+    with pytest.raises(RootVolume, match="Volume 9 is the root volume of server 1134"):
+        harness.detach()
+    assert harness.state() == (ATTACHED, True)
+    assert harness.backend.calls == []
+
+
+def test_a_volume_that_is_attached_is_in_use(harness):
+    harness.attach()
+    for server_id in ("1134", "1135"):
+        with pytest.raises(VolumeInUse, match="Volume 9 is attached to server 1134") as raised:
+            harness.attach(server_id=server_id)
+        assert not raised.value.retryable
+    assert harness.is_consistent()
+
+
+def test_only_who_may_see_the_server_is_told_which_one_is_in_the_way(harness):
+    def not_to_see(context, action, project_id):
+        return action != "show"
+
+    harness.attach()
+    with pytest.raises(VolumeInUse, match="Volume 9 is attached to another server"):
+        harness.attach(server_id="1135", enforce=not_to_see)
+
+
+@pytest.mark.parametrize("error", [ComputeRefused(403, "no"), ComputeUnavailable("down")])
+def test_a_server_in_the_way_that_can_not_be_seen_is_not_named(harness, error):
+    harness.attach()
+
+    def from_now_on():
+        harness.compute.error = error
+
+    harness.at("after find_conflicting", from_now_on)
+    with pytest.raises(VolumeInUse, match="attached to another server"):
+        harness.attach(server_id="1135")
+
+
+def test_a_row_of_another_project_in_the_way_is_not_looked_into(harness):
+    harness.put(ATTACHED, server_id="2001", disk=True, project_id="other")
+    with pytest.raises(VolumeInUse, match="attached to another server"):
+        harness.attach()
+    assert harness.compute.asked == ["1134"]
+
+
+def test_a_multiattach_volume_is_attached_to_two_servers_and_twice_to_none(harness):
+    harness.attach("77", "1134")
+    harness.attach("77", "1135")
+    with pytest.raises(VolumeInUse):
+        harness.attach("77", "1134")
+    harness.detach("77", "1134")
+    assert harness.state("77", "1135") == (ATTACHED, True)
+    assert harness.is_consistent()

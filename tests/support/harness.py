@@ -1,0 +1,212 @@
+"""The attachment manager and the reconciler over a real registry; everything else is scripted."""
+
+import dataclasses
+import datetime
+import itertools
+import threading
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy import update
+
+from os_volume_ext.attachments import claims as claims_module
+from os_volume_ext.attachments.claims import Claims
+from os_volume_ext.attachments.executor import BackendExecutor
+from os_volume_ext.attachments.manager import AttachmentManager
+from os_volume_ext.attachments.reconcile import Reconciler
+from os_volume_ext.backends.base import OutcomeUnknown, Server, Volume
+from os_volume_ext.context import RequestContext
+from os_volume_ext.errors import ComputeUnavailable, Overloaded
+from os_volume_ext.models import ATTACHED, Attachment, AttachRequest, Constraints
+from os_volume_ext.observers.base import Observers
+from os_volume_ext.registry.attachments import Registry
+from os_volume_ext.registry.tables import attachments as table
+from tests.support.scripted import (
+    Hooks,
+    Listener,
+    ScriptedBackend,
+    ScriptedCatalog,
+    ScriptedCompute,
+    ScriptedRegistry,
+    hang,
+)
+
+OPERATION_TIMEOUT, STALE_AFTER = 60, 180
+STATES, PASSING_STATES = frozenset(("ACTIVE", "STOPPED")), frozenset(("BUILD", "REBOOT"))
+CALL_TIMEOUT = 30  # seconds after which a backend call counts as hung, by default
+
+
+def member(context, action, project_id):
+    """Allow members everything in their own project, and administrators everywhere."""
+    return context.is_admin or project_id == context.project_id
+
+
+class Harness:
+    """Manager, claims and reconciler over a real registry, with everything else scripted.
+
+    There are the servers 1134 and 1135 of the project demo and 2001 of other, the volumes 9 and 99 of demo,
+    77 of demo, which is multiattach, and 200 of other.
+    """
+
+    def __init__(self, database, monkeypatch, timeout=CALL_TIMEOUT, max_concurrent=8):
+        self.database = database
+        self.hooks = Hooks()
+        self.at = self.hooks.at
+        self.registry = ScriptedRegistry(database, self.hooks)
+        self.backend = ScriptedBackend(self.hooks)
+        self.compute = ScriptedCompute()
+        self.catalog = ScriptedCatalog()
+        self.now = 1000.0
+        monkeypatch.setattr(claims_module, "time", SimpleNamespace(monotonic=lambda: self.now))
+        self.claims = Claims(self.registry, self.backend, OPERATION_TIMEOUT, STALE_AFTER)
+        self.listener = Listener()
+        self.observers = Observers(self.listener)
+        self.operations = BackendExecutor(timeout, max_concurrent, self.observers)
+        self.requests = itertools.count(1)
+        self.rules = Constraints(STATES, PASSING_STATES, multiattach=True)
+        self.manager = self.make_manager()
+        self.reconciler = self.make_reconciler(self.compute.remote)
+        for server_id, project_id in (("1134", "demo"), ("1135", "demo"), ("2001", "other")):
+            self.compute.add(Server(server_id, project_id, "ACTIVE"))
+            self.backend.disks[server_id] = {}
+        self.catalog.add(
+            Volume("9", "demo", "/a/file", "raw"),
+            Volume("99", "demo"),
+            Volume("77", "demo", multiattach=True),
+            Volume("200", "other"),
+        )
+
+    def make_manager(self, max_attachments=None):
+        return AttachmentManager(
+            self.compute,
+            self.catalog,
+            self.registry,
+            self.backend,
+            self.claims,
+            self.operations,
+            max_attachments,
+            self.observers,
+        )
+
+    def make_reconciler(self, compute, dry_run=False):
+        return Reconciler(
+            self.registry,
+            self.backend,
+            self.catalog,
+            self.claims,
+            self.operations,
+            compute,
+            STATES,
+            dry_run,
+            self.observers,
+        )
+
+    def caller(self, project_id="demo", enforce=member, is_admin=False):
+        credentials = {"is_admin": is_admin}
+        return RequestContext(f"req-{next(self.requests)}", "user", project_id, credentials, enforce)
+
+    # -- requests and commands -----------------------------------------------------------------
+
+    def attach(self, volume_id="9", server_id="1134", device=None, tag=None, delete_on_termination=False, **caller):
+        wanted = AttachRequest(volume_id, device, tag, delete_on_termination)
+        return self.manager.attach(self.caller(**caller), self.rules, server_id, wanted)
+
+    def update(self, volume_id="9", server_id="1134", **members):
+        return self.manager.update(self.caller(), server_id, volume_id, members)
+
+    def detach(self, volume_id="9", server_id="1134", **caller):
+        return self.manager.detach(self.caller(**caller), self.rules, server_id, volume_id)
+
+    def get(self, volume_id="9", server_id="1134", **caller):
+        return self.manager.get(self.caller(**caller), server_id, volume_id)
+
+    def list(self, server_id="1134", **caller):
+        return self.manager.list(self.caller(**caller), server_id, None, 1000, 0)
+
+    def reconcile(self, everything=False):
+        """Return ``[(server, volume, outcome), ...]``, and remember the findings."""
+        reconciler = self.reconciler
+        self.findings = list(reconciler.reconcile_all() if everything else reconciler.reconcile_stale())
+        return [(each.server_id, each.volume_id, each.outcome) for each in self.findings]
+
+    def overload(self):
+        """Let an attach hold the only slot of this harness, and check that another one is refused."""
+        resume = threading.Event()
+        self.backend.fail("attach", hang(threading.Event(), resume))
+        with pytest.raises(OutcomeUnknown):
+            self.attach()
+        with pytest.raises(Overloaded):
+            self.attach("99")
+        resume.set()
+
+    # -- state and events -----------------------------------------------------------------------------------
+
+    def row(self, volume_id="9", server_id="1134"):
+        return Registry(self.database).get(volume_id, server_id)
+
+    def state(self, volume_id="9", server_id="1134"):
+        """Return the state of a row, None without one, and whether the disk is there."""
+        row = self.row(volume_id, server_id)
+        return row and row.state, volume_id in self.backend.devices(server_id)
+
+    def put(self, state, volume_id="9", server_id="1134", disk=False, stale=False, **more):
+        """Add a row such as a worker leaves. :param disk: whether the disk is there."""
+        volume = self.catalog.known.get(volume_id, Volume(volume_id, "demo"))
+        values = {
+            "volume_id": volume_id,
+            "server_id": server_id,
+            "project_id": "demo",
+            "exclusive": not volume.multiattach,
+            "device": None,
+            "root": False,
+            "state": state,
+            "request_id": "req-of-the-dead",
+            "host": None,
+            "instance_name": None,
+            "source": None,
+            "format": None,
+        } | more
+        Registry(self.database).reserve(Attachment(**values))
+        if disk:
+            self.backend.disks[server_id][volume_id] = values["device"] or "/dev/vdb"
+        if stale:
+            self.pass_time(STALE_AFTER + 1)
+
+    def take_over(self, state=None, volume_id="9", server_id="1134"):
+        """Let another operation claim the row."""
+        row = self.row(volume_id, server_id)
+        assert Registry(self.database).claim(row, state or row.state, "req-of-another")
+
+    def pass_time(self, seconds):
+        """Advance the workers' clock, and age all rows."""
+        self.now += seconds
+        with self.database.transaction() as connection:
+            for row in connection.execute(table.select()).all():
+                here = (table.c.volume_id == row.volume_id) & (table.c.server_id == row.server_id)
+                moment = row.updated_at - datetime.timedelta(seconds=seconds)
+                connection.execute(update(table).where(here).values(updated_at=moment))
+
+    def set_server(self, server_id="1134", **changes):
+        self.compute.known[server_id] = dataclasses.replace(self.compute.known[server_id], **changes)
+
+    def delete_server(self, server_id="1134"):
+        """Delete a server from the compute API and the backend."""
+        self.compute.delete(server_id)
+        self.backend.disks.pop(server_id, None)
+
+    def compute_is_down(self):
+        self.compute.error = ComputeUnavailable("it does not answer")
+
+    def is_consistent(self):
+        """Return whether registry and backend agree, and no operation is pending."""
+        rows, servers = self.snapshot()
+        return rows == {
+            (server_id, volume_id, ATTACHED, device)
+            for server_id, disks in servers.items()
+            for volume_id, device in disks.items()
+        }
+
+    def snapshot(self):
+        """Return rows and disks, without values that differ each time."""
+        rows = {(row.server_id, row.volume_id, row.state, row.device) for row in Registry(self.database).walk()}
+        return rows, {server_id: dict(theirs) for server_id, theirs in self.backend.disks.items()}

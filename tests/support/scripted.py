@@ -1,0 +1,267 @@
+"""A registry, a backend, a compute API and a catalog to which anything can happen, and an observer that records.
+
+``Hooks.at`` runs something before or after a step of the registry or of the backend, such as a whole other operation;
+then the first one continues. So steps of operations that run at once are put in an order without threads.
+"""
+
+from collections import defaultdict
+from types import SimpleNamespace
+
+from os_volume_ext.backends.base import Backend, DeviceInUse, ServerNotFound
+from os_volume_ext.catalog.base import VolumeNotFound
+from os_volume_ext.errors import ServerMissing
+from os_volume_ext.observers.base import Observer
+from os_volume_ext.registry.attachments import Registry
+from tests.support.failpoints import step
+from tests.support.waiting import TIMEOUT
+
+
+class Died(BaseException):
+    """The worker process died."""
+
+
+def die():
+    """End the worker, as far as its code can tell."""
+    raise Died
+
+
+class Hooks:
+    """Actions to run the next time that a step is reached."""
+
+    def __init__(self):
+        self.actions = defaultdict(list)
+
+    def at(self, step, *actions):
+        self.actions[step] += actions
+
+    def reached(self, step):
+        if self.actions[step]:
+            self.actions[step].pop(0)()
+
+
+class ScriptedRegistry(Registry):
+    """A registry, with steps such as ``before confirm`` and ``after confirm``."""
+
+    def __init__(self, database, hooks):
+        super().__init__(database)
+        self._hooks = hooks
+
+    def changed(self, method, arguments, answer):
+        """Do nothing; a subclass may record the change at once."""
+
+    def _step(self, method, *arguments):
+        with step(self._hooks.reached, method):
+            answer = getattr(super(), method)(*arguments)
+            self.changed(method, arguments, answer)
+        return answer
+
+    def reserve(self, row, limit=None):
+        return self._step("reserve", row, limit)
+
+    def move(self, seen, row, limit=None):
+        return self._step("move", seen, row, limit)
+
+    def claim(self, seen, state, request_id):
+        return self._step("claim", seen, state, request_id)
+
+    def confirm(self, seen, device):
+        return self._step("confirm", seen, device)
+
+    def put_back(self, seen):
+        return self._step("put_back", seen)
+
+    def describe(self, seen, request_id, tag, delete_on_termination):
+        return self._step("describe", seen, request_id, tag, delete_on_termination)
+
+    def remove(self, seen):
+        return self._step("remove", seen)
+
+    def find_conflicting(self, wanted):
+        return self._step("find_conflicting", wanted)
+
+
+class ScriptedBackend(Backend):
+    """Servers with disks, in memory.
+
+    Faults are functions, one for each coming call of a method. They get the effect of the call as a function, and
+    call it or not before they return or raise.
+    """
+
+    def __init__(self, hooks):
+        self.disks = {}
+        self.calls = []
+        self.faults = defaultdict(list)
+        self.violations = []
+        self._hooks = hooks
+
+    def fail(self, method, *faults):
+        self.faults[method] += faults
+
+    def made(self, method):
+        """Return the calls of one method: the server and, but for ``attached``, the volume."""
+        return [call[1:] for call in self.calls if call[0] == method]
+
+    def devices(self, server_id):
+        return self.disks.get(server_id, {})
+
+    def check(self):
+        pass
+
+    def _call(self, method, effect, server, *arguments):
+        self.calls.append((method, server.id, *(volume.id for volume in arguments)))
+        with step(self._hooks.reached, f"backend {method}"):
+            return (self.faults[method].pop(0) if self.faults[method] else perform)(effect)
+
+    def attach(self, server, volume, device):
+        return self._call("attach", lambda: self.do_attach(server, volume, device), server, volume)
+
+    def detach(self, server, volume, device):
+        return self._call("detach", lambda: self.do_detach(server, volume), server, volume)
+
+    def attached(self, server):
+        return self._call("attached", lambda: dict(self._server(server)), server)
+
+    def do_attach(self, server, volume, device):
+        disks = self._server(server)
+        if volume.id not in disks:
+            if device in disks.values():
+                raise DeviceInUse(f"{device} is in use")
+            elsewhere = [each for each, theirs in self.disks.items() if volume.id in theirs]
+            if elsewhere and not volume.multiattach:
+                self.violations.append(f"I1: {volume.id} is in {elsewhere} and {server.id}")
+            free = (f"/dev/vd{letter}" for letter in "bcdefgh")
+            disks[volume.id] = device or next(each for each in free if each not in disks.values())
+        return disks[volume.id]
+
+    def do_detach(self, server, volume):
+        self._server(server).pop(volume.id, None)
+
+    def _server(self, server):
+        if server.id not in self.disks:
+            raise ServerNotFound(f"there is no server {server.id}")
+        return self.disks[server.id]
+
+
+def perform(effect):
+    """Apply the effect."""
+    return effect()
+
+
+def refuse(error):
+    """Return a fault that does nothing and raises an error."""
+
+    def fault(effect):
+        raise error
+
+    return fault
+
+
+def succeed_and_raise(error):
+    """Return a fault that applies the effect and raises an error all the same."""
+
+    def fault(effect):
+        effect()
+        raise error
+
+    return fault
+
+
+def hang(started, resume):
+    """Return a fault that applies the effect once ``resume`` is set."""
+
+    def fault(effect):
+        started.set()
+        assert resume.wait(TIMEOUT)
+        return effect()
+
+    return fault
+
+
+class ScriptedCompute:
+    """The compute API, within a request and, as ``remote``, outside of one."""
+
+    def __init__(self):
+        self.known = {}
+        self.error = None
+        self.asked = []
+        self.remote = SimpleNamespace(server=self._look_up, servers=self._list)
+
+    def add(self, server):
+        self.known[server.id] = server
+
+    def delete(self, server_id):
+        del self.known[server_id]
+
+    def server(self, context, server_id):
+        server = self._look_up(server_id)
+        if not context.is_admin and server.project_id != context.project_id:
+            raise ServerMissing(server_id)
+        return server
+
+    def project(self, context, server_id):
+        return self.server(context, server_id).project_id
+
+    def _look_up(self, server_id):
+        self.asked.append(server_id)
+        if self.error:
+            raise self.error
+        if server_id not in self.known:
+            raise ServerMissing(server_id)
+        return self.known[server_id]
+
+    def _list(self):
+        if self.error:
+            raise self.error
+        yield from list(self.known.values())
+
+
+class ScriptedCatalog:
+    """The volumes, by id, and ``(volume, server)`` of those that were deleted."""
+
+    can_delete = True
+
+    def __init__(self):
+        self.known = {}
+        self.deleted = []
+        self.fail = None
+
+    def add(self, *volumes):
+        self.known.update((volume.id, volume) for volume in volumes)
+
+    def volume(self, context, volume_id):
+        if volume_id not in self.known:
+            raise VolumeNotFound(volume_id)
+        return self.known[volume_id]
+
+    def delete(self, volume_id, server_id=None):
+        if self.fail:
+            raise self.fail
+        if self.known.pop(volume_id, None) is None:
+            raise VolumeNotFound(volume_id)
+        self.deleted.append((volume_id, server_id))
+
+
+class Listener(Observer):
+    """Records ``(what, action, volume, server, device)`` of each operation, when it is reported."""
+
+    def __init__(self):
+        self.events = []
+        self.operations = []
+        self.calls = []
+        self.overloads = 0
+
+    def started(self, operation):
+        self._record("begun", operation)
+
+    def finished(self, operation):
+        self._record("done" if operation.error is None else type(operation.error).__name__, operation)
+        self.operations.append(operation)
+
+    def backend_called(self, method, seconds, error):
+        self.calls.append((method, error))
+
+    def overloaded(self):
+        self.overloads += 1
+
+    def _record(self, what, operation):
+        self.events.append((what, operation.action, operation.volume_id, operation.server_id, operation.device))
