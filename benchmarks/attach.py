@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from .house import SERVER, WSGIApp, ask, environ, house
+from .harness import SERVER, WSGIApp, ask, environ, harness
 from .measure import Finding, compare, cost
 from .rows import INSERT, NOW, connect
 
@@ -18,7 +18,7 @@ REMOVE = f"DELETE FROM attachments {SEEN}"
 
 def run() -> Iterator[Finding]:
     # A file for each: another connection's commits would empty the page cache of both.
-    with house(DIALECT) as (ours, _, path), house(DIALECT) as (_, _, bare_path):
+    with harness(DIALECT) as (ours, _, path), harness(DIALECT) as (_, _, bare_path):
         connect(path).execute(
             "INSERT INTO volumes (id, project_id, multiattach, created_at) VALUES (?, 'demo', 0, ?)", (VOLUME, NOW)
         )

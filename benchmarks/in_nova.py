@@ -1,4 +1,4 @@
-"""Runs in Nova's virtualenv and folder: asks Nova as it came and Nova with the filter in turns, prints what it found.
+"""Runs in the virtualenv and directory of Nova: compares Nova as it came with Nova with the filter, prints findings.
 
 Its arguments are a token, a server's id, and the id of a volume that both say is attached to that server.
 """
@@ -14,7 +14,7 @@ del sys.argv[1:]  # Nova reads them
 from nova.wsgi.osapi_compute import application  # noqa: E402
 from paste.deploy import loadapp  # noqa: E402
 
-from .house import ask, environ  # noqa: E402
+from .harness import ask, environ  # noqa: E402
 from .measure import compare  # noqa: E402
 
 

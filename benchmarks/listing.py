@@ -7,7 +7,7 @@ from typing import Any
 
 from lxml import etree
 
-from .house import SERVER, ask, environ, house
+from .harness import SERVER, ask, environ, harness
 from .measure import Finding, compare
 from .rows import connect, fill, volume_ids
 
@@ -19,7 +19,7 @@ WHERE server_id = ? AND state != 'attaching' ORDER BY created_at, volume_id LIMI
 
 def run() -> Iterator[Finding]:
     for dialect, server_id in SERVER.items():
-        with house(dialect) as (ours, _, path):
+        with harness(dialect) as (ours, _, path):
             fill(path, ((volume, server_id) for volume in volume_ids(dialect, 1000)))
             connection = connect(path)
             for form, write in ("json", _json), ("xml", _xml):

@@ -14,11 +14,11 @@ from .rows import fill, volume_ids
 
 
 def run() -> Iterator[Finding]:
-    with TemporaryDirectory(prefix="os-volume-ext-bench-") as folder:
+    with TemporaryDirectory(prefix="os-volume-ext-bench-") as directory:
         for name in "keystone", "nova":
-            Path(folder, name).mkdir()
-        keystone = real_keystone.Keystone(venv("keystone"), Path(folder, "keystone"))
-        nova = Nova(venv("nova"), Path(folder, "nova"))
+            Path(directory, name).mkdir()
+        keystone = real_keystone.Keystone(venv("keystone"), Path(directory, "keystone"))
+        nova = Nova(venv("nova"), Path(directory, "nova"))
         keystone.bootstrap()
         with keystone.serving():
             people = real_keystone.fill(keystone)
@@ -28,7 +28,7 @@ def run() -> Iterator[Finding]:
             project_id = people.projects["here"]
             [server] = nova.make_servers({"project": project_id, "user": people.users["member"], "volumes": volumes})
             nova.command("db", "upgrade")
-            fill(nova.folder / "volumes/attachments.db", ((each, server) for each in volumes), project_id)
+            fill(nova.directory / "volumes/attachments.db", ((each, server) for each in volumes), project_id)
             arguments = (people.tokens["member"], server, volumes[0])
             printed = nova.run("python", "-m", "benchmarks.in_nova", *arguments)
     yield from (Finding(**finding) for finding in json.loads(printed.splitlines()[-1]))

@@ -15,7 +15,7 @@ from os_volume_ext.models import AttachmentSummary
 from os_volume_ext.policy import Policy
 from os_volume_ext.registry.attachments import Registry
 
-from .house import WSGIApp
+from .harness import WSGIApp
 from .measure import Finding, cost
 
 
@@ -42,7 +42,7 @@ def where_time_goes(finding: Finding, request: dict[str, Any], app: WSGIApp, reg
         "identity": identify,
         "policy": lambda: policy.allows(context, "show", "demo"),
         "sub-request": lambda: compute.project(context, match.server_id),
-        "registry": lambda: registry.show(match.attachment_id, match.server_id),
+        "registry": lambda: registry.get_visible(match.server_id, match.attachment_id),
         "serialization": lambda: JSON.attachment(OPENSTACK.show(row)),
         "answer": lambda: make_response(200, body, JSON, "req-1")(request, lambda status, headers, exc_info=None: None),
     }

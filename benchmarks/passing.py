@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .house import WSGIApp, environ, house
+from .harness import WSGIApp, environ, harness
 from .measure import Finding, compare
 
 SHORT = "/servers/detail"
@@ -11,7 +11,7 @@ LONG = "/v2.1/6f70656e737461636b206973206e6f7420/servers/4335bab6-6086-4247-8274
 
 
 def run() -> Iterator[Finding]:
-    with house("openstack") as (ours, app, _):
+    with harness("openstack") as (ours, app, _):
         for what, path, target in ("a short path", SHORT, 1.4), (f"a path of {len(LONG)} characters", LONG, 1.7):
             request = environ("GET", path)
             yield compare(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-from .house import SERVER, WSGIApp, ask, environ, house
+from .harness import SERVER, WSGIApp, ask, environ, harness
 from .measure import Finding, compare
 from .rows import fill, volume_ids
 
@@ -14,7 +14,7 @@ SMALL, LARGE, LISTED = 1_000, 1_000_000, 10
 def run() -> Iterator[Finding]:
     with ExitStack() as stack:
         request = environ("GET", f"/servers/{SERVER['cyclades']}/os-volume_attachments")
-        (small, _, path), (large, _, large_path) = (stack.enter_context(house("cyclades")) for _ in range(2))
+        (small, _, path), (large, _, large_path) = (stack.enter_context(harness("cyclades")) for _ in range(2))
         fill(path, pairs(SMALL))
         fill(large_path, pairs(LARGE))
         answers = {ask(app, dict(request), "200 OK") for app in (small, large)}

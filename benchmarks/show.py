@@ -9,7 +9,7 @@ from typing import Any
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 
-from .house import SERVER, WSGIApp, ask, environ, house
+from .harness import SERVER, WSGIApp, ask, environ, harness
 from .measure import Finding, compare
 from .parts import where_time_goes
 from .rows import connect, fill, volume_ids
@@ -22,7 +22,7 @@ WHERE volume_id = ? AND server_id = ? AND state != 'attaching'
 
 def run() -> Iterator[Finding]:
     for dialect, server_id in SERVER.items():
-        with house(dialect) as (ours, app, path):
+        with harness(dialect) as (ours, app, path):
             volume_id, *_ = volumes = volume_ids(dialect, 100)
             fill(path, ((each, server_id) for each in volumes))
             request = environ("GET", f"/servers/{server_id}/os-volume_attachments/{volume_id}")

@@ -15,24 +15,24 @@ import alembic.script, stevedore, oslo_policy.policy, oslo_config.cfg, requests
 FILTER = """
 import sys
 from os_volume_ext.filter import make_filter
-folder = sys.argv[1]
-options = {"database.url": f"sqlite:///{folder}/registry.db", "backend": "directory", "backend.root": f"{folder}/root"}
+state = sys.argv[1]
+options = {"database.url": f"sqlite:///{state}/registry.db", "backend": "directory", "backend.root": f"{state}/root"}
 make_filter(lambda environ, start_response: [], **options)
 """
 
 
 def run() -> Iterator[Finding]:
-    with TemporaryDirectory(prefix="os-volume-ext-bench-") as folder:
-        Path(folder, "root").mkdir()
+    with TemporaryDirectory(prefix="os-volume-ext-bench-") as directory:
+        Path(directory, "root").mkdir()
         # The first time makes the database.
         yield compare(
             "import and build the filter",
-            lambda: python(DEPENDENCIES, folder),
-            lambda: python(FILTER, folder),
+            lambda: python(DEPENDENCIES, directory),
+            lambda: python(FILTER, directory),
             1.3,
             rounds=15,
         )
 
 
-def python(code: str, folder: str) -> None:
-    subprocess.run([sys.executable, "-c", code, folder], check=True)
+def python(code: str, directory: str) -> None:
+    subprocess.run([sys.executable, "-c", code, directory], check=True)

@@ -12,11 +12,13 @@ from stevedore import DriverManager
 from .api.controller import Controller
 from .api.microversions import Versions
 from .api.resource import Resource
+from .attachments.adopt import Adopter
 from .attachments.claims import Claims
 from .attachments.executor import BackendExecutor
 from .attachments.manager import AttachmentManager
 from .attachments.periodic import PeriodicReconciler
 from .attachments.reconcile import Reconciler
+from .attachments.reservations import Reservations
 from .backends.base import Backend
 from .catalog.base import VolumeCatalog
 from .compute.remote import RemoteComputeAPI
@@ -46,39 +48,57 @@ class Assembly:
     backend: Backend
     compute: RemoteComputeAPI | None
     claims: Claims
-    operations: BackendExecutor
+    executor: BackendExecutor
     observers: Observers
 
     def resource(self, app: WSGIApp) -> Resource:
         """Return what answers the requests on our paths, in front of a WSGI application."""
         settings = self.settings
         privileged = self.compute if self.backend.needs_host else None
+        compute = ComputeAPI(
+            app=app,
+            headers=settings.dialect.lookup_headers,
+            read_path=settings.server_read_path,
+            privileged=privileged,
+        )
+        reservations = Reservations(
+            compute=compute,
+            registry=self.registry,
+            claims=self.claims,
+            max_attachments=settings.max_attachments,
+            observers=self.observers,
+        )
         manager = AttachmentManager(
-            ComputeAPI(app, settings.dialect.lookup_headers, settings.server_read_path, privileged),
-            self.catalog,
-            self.registry,
-            self.backend,
-            self.claims,
-            self.operations,
-            settings.max_attachments,
-            self.observers,
+            compute=compute,
+            catalog=self.catalog,
+            registry=self.registry,
+            claims=self.claims,
+            reservations=reservations,
+            executor=self.executor,
+            observers=self.observers,
         )
-        controller = Controller(manager, settings.max_limit)
-        return Resource(controller, Policy(settings.policy_file), self._versions, settings.max_body)
+        return Resource(
+            controller=Controller(manager=manager, max_limit=settings.max_limit),
+            policy=Policy(settings.policy_file),
+            versions=self._versions,
+            max_body=settings.max_body,
+        )
 
-    def reconciler(self, dry_run: bool = False) -> Reconciler:
-        """Return what makes registry and backend agree. :param dry_run: it only says what is to be done."""
+    def reconciler(self) -> Reconciler:
+        """Return what makes registry and backend consistent."""
         return Reconciler(
-            self.registry,
-            self.backend,
-            self.catalog,
-            self.claims,
-            self.operations,
-            self.compute,
-            self._versions.newest.server_states,
-            dry_run,
-            self.observers,
+            registry=self.registry,
+            catalog=self.catalog,
+            claims=self.claims,
+            executor=self.executor,
+            compute=self.compute,
+            server_states=self._versions.newest.server_states,
+            observers=self.observers,
         )
+
+    def adopter(self) -> Adopter:
+        """Return what adds rows for disks that servers already have."""
+        return Adopter(registry=self.registry, catalog=self.catalog, compute=self.compute, executor=self.executor)
 
     @cached_property
     def background(self) -> PerProcess[None]:
@@ -92,7 +112,9 @@ class Assembly:
     def _start_reconciling(self) -> None:
         if self.settings.reconcile_interval:
             leases = Leases(self.database)
-            PeriodicReconciler(self.reconciler(), leases, self.settings.reconcile_interval).start()
+            PeriodicReconciler(
+                reconciler=self.reconciler(), leases=leases, interval=self.settings.reconcile_interval
+            ).start()
 
 
 def assemble(settings: Settings) -> Assembly:
@@ -111,8 +133,17 @@ def assemble(settings: Settings) -> Assembly:
         make_catalog(settings, database),
         backend,
         make_compute(settings),
-        Claims(registry, backend, settings.operation_timeout, settings.stale_after),
-        BackendExecutor(settings.operation_timeout, settings.max_operations, observers),
+        Claims(
+            registry=registry,
+            operation_timeout=settings.operation_timeout,
+            stale_after=settings.stale_after,
+        ),
+        BackendExecutor(
+            backend=backend,
+            timeout=settings.operation_timeout,
+            max_concurrent=settings.max_operations,
+            observers=observers,
+        ),
         observers,
     )
 
@@ -152,7 +183,7 @@ def make_compute(settings: Settings) -> RemoteComputeAPI | None:
         return None
     url, token, auth_type = options.pop("url"), options.pop("token", None), options.pop("auth_type", None)
     source = token_source(auth_type, options) if auth_type else lambda: str(token)
-    return RemoteComputeAPI(url, source, settings.dialect.lookup_headers)
+    return RemoteComputeAPI(url=url, token=source, headers=settings.dialect.lookup_headers)
 
 
 def make_observers(settings: Settings) -> Observers:

@@ -232,6 +232,10 @@ class Unsupported(OSVolumeExtError):
     kind = Kind.BAD_REQUEST
 
 
+class MultiattachUnsupported(Unsupported):
+    """The version of the API does not support volumes that may be attached to several servers."""
+
+
 class OperationIncomplete(OSVolumeExtError):
     """The operation could not be completed; its row, if it still exists, was left as it was."""
 

@@ -1,46 +1,45 @@
-"""DaemonThreadPool for calls that may hang: the end of the process does not wait for them, as it would for an executor's."""
+"""DaemonThreadPool for calls that may hang. Unlike those of ``concurrent.futures``, they never delay the end of the process."""
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-IDLE_TIMEOUT = 60.0  # seconds that a free thread waits for a call before it ends
-IDLE = "os-volume-ext-free"  # its name meanwhile
+IDLE_TIMEOUT = 60.0  # seconds that an idle thread waits for a call before it ends
+IDLE = "os-volume-ext-idle"  # its name meanwhile
 
 Call = tuple[Future[Any], str, Callable[..., Any], tuple[Any, ...]]
 
 
 class DaemonThreadPool:
-    """As many threads as there are calls at once; a free one makes the next call, which is faster than to start one."""
+    """As many threads as there are concurrent calls. An idle thread is reused, which is faster than starting one."""
 
     def __init__(self) -> None:
-        """Start none yet."""
-        self._free: list[SimpleQueue[Call]] = []
+        self._idle: list[SimpleQueue[Call]] = []
 
     def submit(self, name: str, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """Call a function in a thread.
 
-        :param name: of the thread meanwhile, for whoever looks at where a process hangs.
-        :raises RuntimeError: if there can be no more threads; the function is not called.
+        :param name: the thread's name during the call, for debugging a process that hangs.
+        :raises RuntimeError: if no more threads can be started; the function is not called.
         """
         outcome: Future[T] = Future()
         try:
-            calls = self._free.pop()
+            calls = self._idle.pop()
         except IndexError:
             calls = SimpleQueue()
-            threading.Thread(target=self._make_calls, args=(calls,), name=name, daemon=True).start()
+            threading.Thread(target=self._work, args=(calls,), name=name, daemon=True).start()
         calls.put((outcome, name, function, arguments))
         return outcome
 
-    def _make_calls(self, calls: "SimpleQueue[Call]") -> None:
+    def _work(self, calls: "SimpleQueue[Call]") -> None:
         while (call := self._next(calls)) is not None:
-            self._make(calls, *call)
-            del call  # and with it what the backend was given, which may be much
+            self._run(calls, *call)
+            del call  # a reference would keep the call's arguments and result alive
             threading.current_thread().name = IDLE
 
     def _next(self, calls: "SimpleQueue[Call]") -> Call | None:
@@ -48,11 +47,11 @@ class DaemonThreadPool:
             try:
                 return calls.get(timeout=IDLE_TIMEOUT)
             except Empty:
-                with suppress(ValueError):  # it is not free any more: a call is about to come
-                    self._free.remove(calls)
+                with suppress(ValueError):  # no longer idle: a call is about to arrive
+                    self._idle.remove(calls)
                     return None
 
-    def _make(
+    def _run(
         self,
         calls: "SimpleQueue[Call]",
         outcome: Future[Any],
@@ -61,12 +60,22 @@ class DaemonThreadPool:
         arguments: tuple[Any, ...],
     ) -> None:
         threading.current_thread().name = name
-        # Free before the caller hears of it, whose next call may come at once.
+        # Idle before the outcome is set: the caller may submit its next call at once.
         try:
-            answer = function(*arguments)
+            result = function(*arguments)
         except BaseException as error:
-            self._free.append(calls)
+            self._idle.append(calls)
             outcome.set_exception(error)
         else:
-            self._free.append(calls)
-            outcome.set_result(answer)
+            self._idle.append(calls)
+            outcome.set_result(result)
+
+
+def is_done_within(outcome: Future[Any], seconds: float) -> bool:
+    """Wait for a call and return whether it ended in time.
+
+    A ``TimeoutError`` from ``Future.result`` could also have been raised by the call itself.
+
+    :param seconds: how long to wait.
+    """
+    return not wait([outcome], seconds).not_done

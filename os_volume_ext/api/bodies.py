@@ -6,7 +6,7 @@ from typing import Any
 from webob.exc import HTTPRequestEntityTooLarge
 
 from ..errors import Kind
-from ..models import AttachRequest
+from ..models import Attachment, AttachRequest
 from .dialects import Dialect
 from .faults import BadRequest, Fault
 from .serializers import DESERIALIZERS, Malformed
@@ -42,6 +42,17 @@ def update_request(document: Any, dialect: Dialect, action: str) -> tuple[str, d
     """
     members = _read_members(document, dialect, action)
     return members.pop("volume_id"), members
+
+
+def check_unchanged(members: Mapping[str, Any], row: Attachment) -> None:
+    """Check that an update leaves the members alone that can't change.
+
+    :raises BadRequest: if it gives one of them another value.
+    """
+    fixed = {"id": row.volume_id, "serverId": row.server_id, "device": row.device, "tag": row.tag}
+    for name, value in fixed.items():
+        if members.get(name, value) != value:
+            raise BadRequest(f"The {name} property is not mutable.")
 
 
 def _read_members(document: Any, dialect: Dialect, action: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def authorize(context: RequestContext, *actions: str) -> None:
 class Controller:
     """Each method is named as Nova names the operation's policy rule, and returns a status and a body."""
 
-    def __init__(self, manager: AttachmentManager, max_limit: int) -> None:
+    def __init__(self, *, manager: AttachmentManager, max_limit: int) -> None:
         """Take the manager. :param max_limit: how many attachments a list has at most."""
         self._manager = manager
         self._max_limit = max_limit
@@ -46,12 +46,19 @@ class Controller:
         """List a server's attachments."""
         page = queries.page(call.query, self._max_limit)
         dialect, server_id = call.dialect, _server_id(call)
-        rows = self._manager.list(call.context, server_id, page.since, page.limit, page.offset, dialect.form)
+        rows = self._manager.list_attachments(
+            call.context,
+            server_id,
+            since=page.since,
+            limit=page.limit,
+            offset=page.offset,
+            projection=dialect.projection,
+        )
         return 200, call.serializer.attachments(map(dialect.show, rows))
 
     def show(self, call: Call) -> tuple[int, bytes]:
         """Show one attachment."""
-        row = self._manager.get(call.context, _server_id(call), _volume_id(call), call.dialect.form)
+        row = self._manager.get(call.context, _server_id(call), _volume_id(call), call.dialect.projection)
         return 200, call.serializer.attachment(call.dialect.show(row))
 
     def create(self, call: Call) -> tuple[int, bytes]:
@@ -70,7 +77,10 @@ class Controller:
             authorize(call.context, "swap")
             self._manager.swap(call.context, server_id, volume_id)
         authorize(call.context, "update")
-        self._manager.update(call.context, server_id, volume_id, members)
+        row = self._manager.find_for_update(call.context, server_id, volume_id)
+        bodies.check_unchanged(members, row)
+        if "delete_on_termination" in members:
+            self._manager.set_delete_on_termination(call.context, row, members["delete_on_termination"])
         return 202, b""
 
     def swap(self, call: Call) -> tuple[int, bytes]:

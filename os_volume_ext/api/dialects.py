@@ -42,7 +42,7 @@ class Dialect:
     members: Mapping[str, Mapping[str, Callable[[Any], Any]]]
     others_ignored: bool
     queries: Mapping[str, frozenset[str]]
-    form: Projection
+    projection: Projection
     show: Callable[[Any], dict[str, Any]]
     show_attached: Callable[[Any], dict[str, Any]] | None
     attach_status: int
@@ -128,7 +128,7 @@ CYCLADES = Dialect(
     members={"create": {}},
     others_ignored=True,
     queries={},
-    form=AttachmentSummary,
+    projection=AttachmentSummary,
     show=_show_integers,
     show_attached=_show_integers,
     attach_status=200,
@@ -158,7 +158,7 @@ OPENSTACK = Dialect(
     members={"create": {"device": _device}, "swap": {}},
     others_ignored=False,
     queries={},
-    form=AttachmentSummary,
+    projection=AttachmentSummary,
     show=_show_strings,
     show_attached=with_device(_show_strings),
     attach_status=200,

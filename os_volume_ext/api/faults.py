@@ -12,6 +12,7 @@ from ..errors import (
     ComputeUnavailable,
     Conflict,
     Kind,
+    MultiattachUnsupported,
     OperationIncomplete,
     OSVolumeExtError,
     OutcomeUnknown,
@@ -66,6 +67,8 @@ def from_exception(error: BaseException) -> Fault:
 
 
 def _message(kind: Kind, error: BaseException) -> str:
+    if isinstance(error, MultiattachUnsupported):
+        return "Multiattach volumes are only supported starting with compute API version 2.60."
     if kind is Kind.INTERNAL:
         return "An internal error occurred."
     if kind is Kind.UNAVAILABLE:

@@ -78,7 +78,7 @@ _UPDATE_2_85 = {**_CREATE_2_79, "id": _id, "serverId": _id}
 _V2_20 = replace(OPENSTACK, server_states=OPENSTACK.server_states | {"SHELVED", "SHELVED_OFFLOADED"})
 _V2_49 = replace(_V2_20, members={**_MEMBERS, "create": _CREATE_2_49})
 _V2_60 = replace(_V2_49, multiattach=True)
-_V2_70 = replace(_V2_60, form=AttachmentDetail, show=_show_2_70, show_attached=with_device(_show_2_70))
+_V2_70 = replace(_V2_60, projection=AttachmentDetail, show=_show_2_70, show_attached=with_device(_show_2_70))
 _V2_75 = replace(_V2_70, queries={"index": queries.LIST_PARAMS})
 _V2_79 = replace(
     _V2_75,

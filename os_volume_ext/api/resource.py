@@ -32,7 +32,7 @@ _RULES = {"update": ("update", "swap")}
 class Resource:
     """Answers the requests on our paths; a WSGI application but for the match it is given."""
 
-    def __init__(self, controller: Controller, policy: Policy, versions: Versions, max_body: int) -> None:
+    def __init__(self, *, controller: Controller, policy: Policy, versions: Versions, max_body: int) -> None:
         """Take the rooms below. :param max_body: bytes that a request's body may have."""
         self._controller = controller
         self._policy = policy

@@ -1,64 +1,82 @@
-"""Adopting: rows for disks that servers had before we came."""
+"""Adopting: rows for disks that were attached before this extension was installed."""
 
-from ..assembly import Assembly
+from dataclasses import replace
+
+from ..catalog.base import VolumeCatalog
+from ..compute.remote import RemoteComputeAPI
 from ..context import RequestContext, new_request_id
 from ..errors import AlreadyReserved, NotAdopted, ServerMissing, VolumeNotFound
-from ..models import ATTACHED, Attachment, Server, Volume
+from ..models import ATTACHED, Attachment, AttachRequest, Server, Volume
+from ..registry.attachments import Registry
+from .executor import BackendExecutor
+from .manager import new_row
 
 
-def adopt(
-    assembly: Assembly, server_id: str, volume_id: str, device: str | None, root: bool, project_id: str | None
-) -> Attachment:
-    """Add a row for a disk that a server has, and return it.
+class Adopter:
+    """Adds rows for disks that servers already have."""
 
-    :param device: None for what the backend says.
-    :param root: whether the server started from it, so that it can't be detached.
-    :param project_id: None for what the compute API or the catalog says.
-    :raises NotAdopted: if the server has no such disk, a row knows it, or its project is not known.
-    """
-    server = _server(assembly, server_id)
-    volume = _volume(assembly, volume_id)
-    owner = project_id or next((known.project_id for known in (server, volume) if known), None)
-    if owner is None:
-        raise NotAdopted("of which project is it? Neither the compute API nor the catalog tells: give --project")
-    server = server or Server(server_id, owner, "UNKNOWN")
-    with assembly.operations.slot(new_request_id()) as slot:
-        disks = slot.call(assembly.backend.attached, server)
-    if volume_id not in disks:
-        raise NotAdopted(f"server {server_id} has no disk {volume_id}: nothing to adopt")
-    row = Attachment(
-        volume_id=volume_id,
-        server_id=server_id,
-        project_id=owner,
-        exclusive=not (volume and volume.multiattach),
-        device=device or disks[volume_id] or None,
-        root=root,
-        state=ATTACHED,
-        request_id=slot.request_id,
-        host=server.host,
-        instance_name=server.instance_name,
-        source=volume.source if volume else None,
-        format=volume.format if volume else None,
-    )
-    try:
-        assembly.registry.reserve(row)
-    except AlreadyReserved as error:
-        raise NotAdopted(f"volume {volume_id} or the device {row.device} has a row already") from error
-    return row
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        catalog: VolumeCatalog,
+        compute: RemoteComputeAPI | None,
+        executor: BackendExecutor,
+    ) -> None:
+        """Take the collaborators.
 
+        :param compute: None where ``compute.url`` is not set.
+        """
+        self._registry = registry
+        self._catalog = catalog
+        self._compute = compute
+        self._executor = executor
 
-def _server(assembly: Assembly, server_id: str) -> Server | None:
-    if assembly.compute is None:
-        return None
-    try:
-        return assembly.compute.server(server_id)
-    except ServerMissing as error:
-        raise NotAdopted(str(error)) from error
+    def adopt(
+        self, server_id: str, volume_id: str, *, device: str | None, root: bool, project_id: str | None
+    ) -> Attachment:
+        """Add a row for a disk that a server has, and return it.
 
+        :param device: None for what the backend reports.
+        :param root: whether the server boots from it, so that it can't be detached.
+        :param project_id: None for the server's, as the compute API knows it, or else the volume's.
+        :raises NotAdopted: if the server has no such disk, it has a row already, or its project is unknown.
+        """
+        server, volume = self._server(server_id), self._volume(volume_id)
+        owner = project_id or next((known.project_id for known in (server, volume) if known), None)
+        if owner is None:
+            raise NotAdopted("neither the compute API nor the catalog knows its project; give --project")
+        server = server or Server(server_id, owner, "UNKNOWN")
+        request_id = new_request_id()
+        with self._executor.slot(request_id) as slot:
+            disks = slot.attached(server)
+        if volume_id not in disks:
+            raise NotAdopted(f"server {server_id} has no disk {volume_id}")
+        row = new_row(
+            replace(server, project_id=owner),
+            volume or Volume(volume_id, owner),
+            AttachRequest(volume_id, device or disks[volume_id]),
+            request_id,
+            state=ATTACHED,
+            root=root,
+        )
+        try:
+            self._registry.reserve(row)
+        except AlreadyReserved as error:
+            raise NotAdopted(f"volume {volume_id} or the device {row.device} has a row already") from error
+        return row
 
-def _volume(assembly: Assembly, volume_id: str) -> Volume | None:
-    operator = RequestContext(new_request_id(), None, None, {}, lambda context, action, project_id: True)
-    try:
-        return assembly.catalog.volume(operator, volume_id)
-    except VolumeNotFound:
-        return None
+    def _server(self, server_id: str) -> Server | None:
+        if self._compute is None:
+            return None
+        try:
+            return self._compute.server(server_id)
+        except ServerMissing as error:
+            raise NotAdopted(str(error)) from error
+
+    def _volume(self, volume_id: str) -> Volume | None:
+        operator = RequestContext(new_request_id(), None, None, {}, lambda context, action, project_id: True)
+        try:
+            return self._catalog.volume(operator, volume_id)
+        except VolumeNotFound:
+            return None

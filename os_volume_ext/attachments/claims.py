@@ -1,17 +1,17 @@
-"""Claims: what one may do to a row and to the backend, so that whatever happens in between, nothing is lost.
+"""Claims: who may change a row and call the backend for it, so that a crash at any moment loses nothing.
 
-A claim is a row's ``attaching``, ``reattaching`` or ``detaching`` together with the request id of who wrote it.
-Who made the claim may start backend calls while it is young (``operation_timeout``, by the worker's own monotonic
-clock from before the claim was sent); when it is stale (``stale_after``, by the database's clock) others may take
-it over. Backend calls end in the gap between the two. Requests and ``reconcile`` both work through here.
+A claim is a row's pending state (``attaching``, ``reattaching`` or ``detaching``) together with the request id that
+wrote it. The worker that made it may start backend calls until the claim's deadline (``operation_timeout``, by the
+worker's monotonic clock from before the claim was sent). Others may take the row over once it is stale
+(``stale_after``, by the database's clock). All backend calls end between the two. Requests and reconcile both use
+these claims. docs/protocol.rst has the rules.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from enum import Enum
 
-from ..backends.base import Backend
 from ..errors import (
     AlreadyReserved,
     AttachmentLimitReached,
@@ -24,152 +24,178 @@ from ..models import ATTACHED, Attachment, Server, Volume
 from ..registry.attachments import Registry
 from .executor import Slot
 
-T = TypeVar("T")
+_MODIFIED = "the attachment was modified concurrently"
 
-NOTHING, UNFINISHED = "nothing", "unfinished"
+
+class PriorState(Enum):
+    """What a row was before it was claimed: the state to restore when the backend certainly did nothing."""
+
+    NONE = "none"
+    """There was no row."""
+    ATTACHED = "attached"
+    """Callers saw it as attached: it was ``attached`` or ``reattaching``."""
+    PENDING = "pending"
+    """An operation did not complete and may have taken effect, so nothing can be restored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim on a row.
-
-    ``row`` is the row as the claim wrote it; no backend call starts after ``deadline`` (of the monotonic
-    clock, in seconds); ``before`` is what the row was, to which it goes back when the backend fails for
-    certain: NOTHING, ``attached``, or UNFINISHED, from where there is no way back, since what an earlier
-    worker did may be there. From ``reattaching`` there is: it is attached, with its disk or still without.
-    """
+    """A claim on a row."""
 
     row: Attachment
+    """The row as the claim wrote it."""
     deadline: float
-    before: str
+    """No backend call starts after this time of the monotonic clock, in seconds."""
+    prior: PriorState
 
 
 class Claims:
-    """Makes claims, and brings to an end what they are for."""
+    """Makes claims and carries out the operations that they are for."""
 
-    def __init__(self, registry: Registry, backend: Backend, operation_timeout: float, stale_after: float) -> None:
-        """Take what claims are made on.
+    def __init__(self, *, registry: Registry, operation_timeout: float, stale_after: float) -> None:
+        """Set the limits.
 
-        :param operation_timeout: seconds for which a claim is young.
-        :param stale_after: seconds after which others may take it over.
+        :param operation_timeout: seconds for which a claim is valid.
+        :param stale_after: seconds after which other workers may take a pending row over.
         """
         self._registry = registry
-        self._backend = backend
         self._operation_timeout = operation_timeout
         self._stale_after = stale_after
 
     def is_stale(self, row: Attachment) -> bool:
-        """Say whether a row's operation was left unfinished, so that others may take it over."""
+        """Return whether a row is pending for so long that other workers may take it over."""
         return row.state != ATTACHED and row.age > self._stale_after
 
     def reserve(self, row: Attachment, limit: int | None) -> Claim:
-        """Insert a row as ``attaching``. :raises AlreadyReserved, AttachmentLimitReached: as the registry does."""
+        """Insert a row as ``attaching``.
+
+        :param limit: ``max_attachments``.
+        :raises AlreadyReserved: if another row conflicts.
+        :raises AttachmentLimitReached: if the server has ``limit`` rows.
+        """
         deadline = self._deadline()
         self._registry.reserve(row, limit)
-        return Claim(row, deadline, NOTHING)
+        return Claim(row, deadline, PriorState.NONE)
 
-    def take(self, seen: Attachment, state: str, request_id: str) -> Claim | None:
-        """Make a row that is ``attached`` or stale one's own; None if it is not as it was seen any more."""
+    def acquire(self, seen: Attachment, state: str, request_id: str) -> Claim | None:
+        """Claim a row that is ``attached`` or stale.
+
+        :returns: None if the row is no longer as it was seen.
+        """
         deadline = self._deadline()
         if not self._registry.claim(seen, state, request_id):
             return None
-        before = ATTACHED if seen.is_attached else UNFINISHED
-        return Claim(replace(seen, state=state, request_id=request_id), deadline, before)
+        prior = PriorState.ATTACHED if seen.is_attached else PriorState.PENDING
+        return Claim(replace(seen, state=state, request_id=request_id), deadline, prior)
 
-    def take_for(self, seen: Attachment, wanted: Attachment) -> Claim | None:
-        """Take over an attach that was left unfinished, for one that wants the same, otherwise described."""
-        claim = self.take(seen, wanted.state, wanted.request_id)
+    def acquire_for(self, seen: Attachment, request: Attachment) -> Claim | None:
+        """Take over a stale attach for a new one of the same volume, whose tag and delete_on_termination hold.
+
+        :returns: None if the row is no longer as it was seen.
+        """
+        claim = self.acquire(seen, request.state, request.request_id)
         if claim is None or not self._registry.describe(
-            claim.row, wanted.request_id, wanted.tag, wanted.delete_on_termination
+            claim.row, request.request_id, request.tag, request.delete_on_termination
         ):
             return None
-        row = replace(claim.row, tag=wanted.tag, delete_on_termination=wanted.delete_on_termination)
+        row = replace(claim.row, tag=request.tag, delete_on_termination=request.delete_on_termination)
         return replace(claim, row=row)
 
-    def move(self, claim: Claim, row: Attachment, limit: int | None) -> Claim:
-        """Turn the claim on a deleted server's row, detached by now, into one that attaches elsewhere.
+    def transfer(self, claim: Claim, row: Attachment, limit: int | None) -> Claim:
+        """Replace the row of a deleted server, whose disk is detached by now, by one that attaches elsewhere.
 
-        :raises OperationIncomplete: if the claim is gone.
-        :raises AlreadyReserved, AttachmentLimitReached: as the registry does; the deleted server's row is removed then.
+        :param limit: ``max_attachments`` of the other server.
+        :raises OperationIncomplete: if the claim is lost.
+        :raises AlreadyReserved: if another row conflicts; the deleted server's row is removed.
+        :raises AttachmentLimitReached: if the other server is full; the deleted server's row is removed.
         """
         try:
-            if not self._registry.move(claim.row, row, limit):
-                raise OperationIncomplete("its row was changed meanwhile")
+            if not self._registry.transfer(claim.row, row, limit):
+                raise OperationIncomplete(_MODIFIED)
         except (AlreadyReserved, AttachmentLimitReached):
             self._registry.remove(claim.row)
             raise
-        return Claim(row, claim.deadline, NOTHING)
+        return Claim(row, claim.deadline, PriorState.NONE)
 
-    def attach(self, claim: Claim, slot: Slot, server: Server, volume: Volume) -> str:
-        """Attach under a claim and mark the row ``attached``; return the device.
+    def attach(self, claim: Claim, slot: Slot, server: Server, volume: Volume, device: str | None) -> str | None:
+        """Attach under a claim and mark the row ``attached``.
 
-        :raises BackendError: nothing happened, and the row is as before; or OutcomeUnknown, and it stays.
-        :raises OperationIncomplete: see there.
+        :param device: the device to ask the backend for; None leaves the choice to it.
+        :returns: the disk's device, None where the backend does not know it.
+        :raises OutcomeUnknown: the row stays as claimed.
+        :raises BackendError: nothing happened; the row is as it was before the claim.
+        :raises OperationIncomplete: if the claim is lost or expired, or the prior state can't be restored.
         """
+        self._check_deadline(claim)
         try:
-            device = self._call(claim, slot, self._backend.attach, server, volume, claim.row.device)
+            device = slot.attach(server, volume, device)
         except OutcomeUnknown:
             raise
         except BackendError as error:
-            self._put_back(claim, error)
+            self._restore(claim, error)
             raise
-        self._confirm(claim.row, device)
+        if not self._registry.confirm(claim.row, device):
+            raise OperationIncomplete(_MODIFIED)
         return device
 
-    def detach(self, claim: Claim, slot: Slot, server: Server, gone: Callable[[], bool]) -> None:
+    def detach(self, claim: Claim, slot: Slot, server: Server, is_gone: Callable[[], bool]) -> None:
         """Detach under a claim and remove the row.
 
-        :param gone: whether the compute API no longer has the server; asked if the backend has none.
-        :raises BackendError: as ``attach``.
-        :raises OperationIncomplete: see there.
+        :param is_gone: whether the compute API no longer has the server; called if the backend has none.
+        :raises OutcomeUnknown: the row stays as claimed.
+        :raises BackendError: nothing happened; the row is as it was before the claim.
+        :raises OperationIncomplete: if the claim is lost or expired, or the prior state can't be restored.
         """
-        self.detach_or_put_back(claim, slot, server, gone)
+        self.detach_or_restore(claim, slot, server, is_gone)
         self.remove(claim)
 
-    def detach_or_put_back(self, claim: Claim, slot: Slot, server: Server, gone: Callable[[], bool]) -> None:
-        """Do all of ``detach`` but remove the row. :raises BackendError, OperationIncomplete: as it does."""
+    def detach_or_restore(self, claim: Claim, slot: Slot, server: Server, is_gone: Callable[[], bool]) -> None:
+        """Detach under a claim, but keep the row. Parameters and exceptions are those of ``detach``."""
         try:
-            self.detach_disk(claim, slot, server, gone)
+            self.detach_disk(claim, slot, server, is_gone)
         except OutcomeUnknown:
             raise
         except BackendError as error:
-            self._put_back(claim, error)
+            self._restore(claim, error)
             raise
 
     def remove(self, claim: Claim) -> None:
-        """Remove the row of a claim. :raises OperationIncomplete: if it is somebody else's by now."""
+        """Remove the row of a claim.
+
+        :raises OperationIncomplete: if another worker has claimed it.
+        """
         if self._registry.remove(claim.row):
             return
-        if self._registry.get(claim.row.volume_id, claim.row.server_id) is not None:
-            raise OperationIncomplete("its row was changed meanwhile")
+        if self._registry.get(claim.row.server_id, claim.row.volume_id) is not None:
+            raise OperationIncomplete(_MODIFIED)
 
-    def detach_disk(self, claim: Claim, slot: Slot, server: Server, gone: Callable[[], bool]) -> None:
-        """Do only the backend's part of ``detach``. :raises BackendError, OperationIncomplete: as it does; the row stays."""
+    def detach_disk(self, claim: Claim, slot: Slot, server: Server, is_gone: Callable[[], bool]) -> None:
+        """Call the backend to detach; the row stays as claimed whatever happens.
+
+        :param is_gone: see ``detach``.
+        :raises BackendError: as ``Backend.detach`` does.
+        :raises OperationIncomplete: if the claim expired, or only the backend has lost the server.
+        """
+        self._check_deadline(claim)
         try:
-            self._call(claim, slot, self._backend.detach, server, claim.row.volume, claim.row.device or "")
+            slot.detach(server, claim.row.volume, claim.row.device)
         except ServerNotFound as error:
-            if not gone():
-                raise OperationIncomplete(
-                    "the backend has no such server, and the compute API does not say so too"
-                ) from error
+            if not is_gone():
+                raise OperationIncomplete("the compute API has the server, but the backend does not") from error
 
-    def _put_back(self, claim: Claim, error: BackendError) -> None:
-        if claim.before == UNFINISHED:
+    def _restore(self, claim: Claim, error: BackendError) -> None:
+        if claim.prior is PriorState.PENDING:
             raise OperationIncomplete(
-                f"the backend refused ({error}) where an earlier operation was left unfinished"
+                f"the backend refused ({error}), but an earlier operation that did not complete may have taken effect"
             ) from error
         row = claim.row
-        if not (self._registry.remove(row) if claim.before == NOTHING else self._registry.put_back(row)):
-            raise OperationIncomplete("its row was changed meanwhile") from error
+        is_new = claim.prior is PriorState.NONE
+        if not (self._registry.remove(row) if is_new else self._registry.restore(row)):
+            raise OperationIncomplete(_MODIFIED) from error
 
-    def _confirm(self, row: Attachment, device: str) -> None:
-        if not self._registry.confirm(row, device or None):
-            raise OperationIncomplete("its row was changed meanwhile")
-
-    def _call(self, claim: Claim, slot: Slot, method: Callable[..., T], *arguments: Any) -> T:
+    def _check_deadline(self, claim: Claim) -> None:
         if time.monotonic() >= claim.deadline:
-            raise OperationIncomplete("it is too late to call the backend")
-        return slot.call(method, *arguments)
+            raise OperationIncomplete("the claim's deadline passed before the backend call")
 
     def _deadline(self) -> float:
         return time.monotonic() + self._operation_timeout

@@ -1,20 +1,22 @@
-"""Backend calls: each with a time limit, and no more than so many under way in one process.
+"""Backend calls: each with a time limit, and a limited number of them at once in one process.
 
-The end of the process does not wait for them: a backend that hangs must not keep a worker that is told to end. What
-was under way then is left as after a crash, for ``reconcile``.
+The process may end while calls are in progress: a backend that hangs must not keep a worker from stopping. Such
+calls leave what a crash leaves, which ``reconcile`` repairs.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from ..backends.base import Backend
 from ..errors import BackendError, BackendUnavailable, OutcomeUnknown, Overloaded
+from ..models import Server, Volume
 from ..observers.base import NO_OBSERVERS, Observers
 from ..perprocess import PerProcess
-from ..threadpool import DaemonThreadPool
+from ..threadpool import DaemonThreadPool, is_done_within
 
 LOG = logging.getLogger(__name__)
 
@@ -22,85 +24,103 @@ T = TypeVar("T")
 
 
 class BackendExecutor:
-    """The places for backend calls of one process."""
+    """The slots for backend calls of one process."""
 
-    def __init__(self, timeout: float, most: int, observers: Observers = NO_OBSERVERS) -> None:
+    def __init__(
+        self, *, backend: Backend, timeout: float, max_concurrent: int, observers: Observers = NO_OBSERVERS
+    ) -> None:
         """Set the limits.
 
         :param timeout: seconds that a caller waits for a call.
-        :param most: how many calls may be under way; one that nobody waits for any more counts until it ends.
-        :param observers: are told of each call, and when there is no place for one.
+        :param max_concurrent: how many slots there are; a call that timed out keeps its slot until it ends.
         """
+        self._backend = backend
         self._timeout = timeout
         self._observers = observers
         self._threads = PerProcess(DaemonThreadPool)
-        self._places = PerProcess(lambda: threading.BoundedSemaphore(most))
+        self._slots = PerProcess(lambda: threading.BoundedSemaphore(max_concurrent))
 
     @contextmanager
     def slot(self, request_id: str) -> Iterator["Slot"]:
-        """Give a place in which to make backend calls, one after the other.
+        """Provide a slot for backend calls, one after the other.
 
-        :param request_id: on whose behalf, for the log.
-        :raises Overloaded: if no place is free.
+        :param request_id: the request that the calls are made for; it appears in the log and in thread names.
+        :raises Overloaded: if no slot is free.
         """
-        places = self._places()
-        if not places.acquire(blocking=False):
+        slots = self._slots()
+        if not slots.acquire(blocking=False):
             self._observers.overloaded()
             raise Overloaded
-        slot = Slot(self._threads(), self._timeout, request_id, self._observers)
+        slot = Slot(
+            backend=self._backend,
+            threads=self._threads(),
+            timeout=self._timeout,
+            request_id=request_id,
+            observers=self._observers,
+        )
         try:
             yield slot
         finally:
-            slot.when_idle(places.release)
+            slot.when_idle(slots.release)
 
 
 class Slot:
-    """One place; see ``BackendExecutor.slot``."""
+    """Calls the backend with a time limit; see ``BackendExecutor.slot``.
 
-    def __init__(self, threads: DaemonThreadPool, timeout: float, request_id: str, observers: Observers) -> None:
-        """Take what makes the calls, the seconds to wait for each, whose they are, and who is told of them."""
+    Each method raises what the backend's method of the same name raises, and OutcomeUnknown after the time limit or
+    for an exception that is not a BackendError.
+    """
+
+    def __init__(
+        self, *, backend: Backend, threads: DaemonThreadPool, timeout: float, request_id: str, observers: Observers
+    ) -> None:
+        self._backend = backend
         self._threads = threads
         self._observers = observers
         self._timeout = timeout
         self.request_id = request_id
         self._running: Future[Any] | None = None
 
-    def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a backend's method and return its answer.
+    def attach(self, server: Server, volume: Volume, device: str | None) -> str | None:
+        """Attach a volume and return its device."""
+        return self._call(self._backend.attach, server, volume, device)
 
-        :raises BackendError: as the method does; OutcomeUnknown after the time limit and for any other exception.
-        """
-        with self._observers.backend_call(_name(function).rpartition(".")[2]):
-            return self._call(function, *arguments)
+    def detach(self, server: Server, volume: Volume, device: str | None) -> None:
+        """Detach a volume."""
+        self._call(self._backend.detach, server, volume, device)
 
-    def _call(self, function: Callable[..., T], *arguments: Any) -> T:
+    def attached(self, server: Server) -> Mapping[str, str | None]:
+        """Return the device of each volume that the server has."""
+        return self._call(self._backend.attached, server)
+
+    def when_idle(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` as soon as no call is in progress in this slot."""
+        if self._running is None:
+            callback()
+        else:
+            self._running.add_done_callback(lambda _: callback())
+
+    def _call(self, method: Callable[..., T], *arguments: Any) -> T:
+        with self._observers.backend_call(method.__name__):
+            return self._call_within_timeout(method, *arguments)
+
+    def _call_within_timeout(self, method: Callable[..., T], *arguments: Any) -> T:
         try:
-            future = self._threads.submit(f"os-volume-ext-{self.request_id}", function, *arguments)
+            call = self._threads.submit(f"os-volume-ext-{self.request_id}", method, *arguments)
         except RuntimeError as error:
-            raise BackendUnavailable(f"there is no thread to call it in: {error}") from error
-        self._running = future
+            raise BackendUnavailable(f"no thread could be started for the call: {error}") from error
+        self._running = call
+        if not is_done_within(call, self._timeout):
+            call.add_done_callback(lambda late: self._log_late(method, late))
+            raise OutcomeUnknown(f"no response within {self._timeout:g} seconds")
         try:
-            return future.result(self._timeout)
+            return call.result()
         except BackendError:
             raise
         except Exception as error:
-            if not future.done():
-                future.add_done_callback(lambda late: self._log_late(function, late))
-                raise OutcomeUnknown(f"no answer within {self._timeout:g} seconds") from error
-            LOG.exception("%s %s raised what no backend should", self.request_id, _name(function))
+            LOG.exception("%s backend %s raised an unexpected exception", self.request_id, method.__name__)
             raise OutcomeUnknown("the backend failed") from error
 
-    def when_idle(self, then: Callable[[], None]) -> None:
-        """Call ``then`` when no call is under way here."""
-        if self._running is None:
-            then()
-        else:
-            self._running.add_done_callback(lambda _: then())
-
-    def _log_late(self, function: Callable[..., Any], late: Future[Any]) -> None:
-        ended = late.exception() or late.result()
-        LOG.warning("%s %s was given up and has ended now: %r", self.request_id, _name(function), ended)
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__qualname__", repr(function))
+    def _log_late(self, method: Callable[..., Any], late: Future[Any]) -> None:
+        result = late.exception() or late.result()
+        LOG.warning("%s timed-out backend call %s finished late: %r", self.request_id, method.__name__, result)

@@ -1,16 +1,15 @@
-"""The operations, and the order in which things must happen so that a crash loses nothing.
+"""The operations on attachments, in the order that lets a crash lose nothing.
 
-Attach: reserve a row, attach the disk, confirm the row. Detach: claim the row, detach the disk, remove
-the row. ``claims`` has the rules by which several of these, crashes and ``reconcile`` get along.
+Attach: reserve a row, attach the disk, confirm the row. Detach: claim the row, detach the disk, remove the row.
+``claims`` has what makes concurrent operations, crashes and ``reconcile`` safe; docs/protocol.rst has the rules.
 """
 
 import datetime
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from ..backends.base import Backend
 from ..catalog.base import VolumeCatalog
 from ..compute.wrapped import ComputeAPI
 from ..context import RequestContext
@@ -18,6 +17,7 @@ from ..errors import (
     AttachmentMissing,
     Conflict,
     DeviceInUse,
+    MultiattachUnsupported,
     RootVolume,
     ServerMissing,
     ServerNotFound,
@@ -40,64 +40,67 @@ from ..observers.base import ATTACH, DETACH, NO_OBSERVERS, Observers, Operation
 from ..registry.attachments import Registry
 from .claims import Claim, Claims
 from .executor import BackendExecutor, Slot
-from .reservations import Reservations, device_in_use
+from .reservations import Reservations, device_in_use, operations_in_progress
 
 LOG = logging.getLogger(__name__)
 
 
 class AttachmentManager:
-    """The operations. Ids are canonical strings here; device is "" where there is none to show."""
+    """Lists, attaches, updates and detaches. Ids are canonical strings."""
 
     def __init__(
         self,
+        *,
         compute: ComputeAPI,
         catalog: VolumeCatalog,
         registry: Registry,
-        backend: Backend,
         claims: Claims,
-        operations: BackendExecutor,
-        max_attachments: int | None,
+        reservations: Reservations,
+        executor: BackendExecutor,
         observers: Observers = NO_OBSERVERS,
     ) -> None:
-        """Take the rooms below, each of which has one job.
-
-        :param max_attachments: how many a server may have; None: as many as the backend takes.
-        :param observers: are told of operations.
-        """
         self._compute = compute
         self._catalog = catalog
         self._registry = registry
         self._claims = claims
-        self._reservations = Reservations(compute, registry, backend, claims, max_attachments, observers)
-        self._operations = operations
+        self._reservations = reservations
+        self._executor = executor
         self._observers = observers
 
-    def list(
+    def list_attachments(
         self,
         context: RequestContext,
         server_id: str,
+        *,
         since: datetime.datetime | None,
         limit: int,
         offset: int,
-        form: Projection = AttachmentSummary,
+        projection: Projection = AttachmentSummary,
     ) -> Sequence[Any]:
-        """Return a server's attachments, oldest first, each in a form.
+        """Return a server's attachments, oldest first, each as a row of the projection.
 
-        :raises ServerMissing, ComputeRefused, ComputeUnavailable, RegistryUnavailable: if they can't be shown.
+        :param since: only those created at that time or later.
+        :raises ServerMissing: if there is no such server, or policy hides it.
+        :raises ComputeRefused: if the compute API refuses to show the server.
+        :raises ComputeUnavailable: if the compute API fails.
+        :raises RegistryUnavailable: if the database fails.
         """
         project_id = self._project(context, "index", server_id)
-        rows = self._registry.list(server_id, since, limit, offset, form)
+        rows = self._registry.list_visible(server_id, since=since, limit=limit, offset=offset, projection=projection)
         if project_id is None and rows and not context.can("index", rows[0].project_id):
             raise ServerMissing(server_id)
         return rows
 
-    def get(self, context: RequestContext, server_id: str, volume_id: str, form: Projection = AttachmentSummary) -> Any:
-        """Return one attachment in a form.
+    def get(
+        self, context: RequestContext, server_id: str, volume_id: str, projection: Projection = AttachmentSummary
+    ) -> Any:
+        """Return one attachment as a row of the projection.
 
-        :raises AttachmentMissing: if the volume is not attached there. The rest as ``list``.
+        :raises AttachmentMissing: if the volume is not attached to the server.
+        :raises ServerMissing: as ``list_attachments``, and so are its other exceptions.
         """
         project_id = self._project(context, "show", server_id)
-        row = self._registry.show(volume_id, server_id, form)
+        row = self._registry.get_visible(server_id, volume_id, projection)
         if project_id is None and row and not context.can("show", row.project_id):
             raise ServerMissing(server_id)
         if row is None:
@@ -105,22 +108,28 @@ class AttachmentManager:
         return row
 
     def attach(
-        self, context: RequestContext, rules: Constraints, server_id: str, wanted: AttachRequest
+        self, context: RequestContext, constraints: Constraints, server_id: str, request: AttachRequest
     ) -> AttachmentDetail:
         """Attach a volume to a server.
 
-        :raises ServerMissing, VolumeNotFound: if the caller knows of no such server or volume.
-        :raises Unsupported: if the rules allow no such volume, or the catalog could not delete it.
-        :raises Conflict, VolumeInUse, TooManyAttachments: if something is in the way.
-        :raises BackendError, OperationIncomplete, Overloaded: see there. The rest as ``list``.
+        :raises ServerMissing: if there is no such server, or policy hides it.
+        :raises VolumeNotFound: if the server's project has no such volume.
+        :raises Unsupported: if the constraints exclude the volume, or the catalog could not delete it later.
+        :raises Conflict: if the state of the server, of the volume or of the device forbids it.
+        :raises TooManyAttachments: if the backend takes no more disks for the server.
+        :raises AttachmentLimitReached: if the server has ``max_attachments``.
+        :raises BackendError: if the backend call failed.
+        :raises OperationIncomplete: if the claim was lost or expired.
+        :raises Overloaded: if no slot is free.
         """
-        with self._observers.operation(ATTACH, context, server_id, wanted.volume_id) as operation:
+        with self._observers.operation(ATTACH, context, server_id, request.volume_id) as operation:
             server = self._server(context, "create", server_id)
-            volume = self._volume(context, server, wanted.volume_id)
-            self._check_supported(rules, volume, wanted.delete_on_termination)
-            _check_takes_disks(context, rules, server)
-            with self._operations.slot(context.request_id) as slot:
-                claim = self._reservations.for_attach(context, slot, _row(context, server, volume, wanted))
+            volume = self._volume(context, server, request.volume_id)
+            self._check_supported(constraints, volume, request.delete_on_termination)
+            _check_takes_disks(context, constraints, server, "attach a volume to")
+            with self._executor.slot(context.request_id) as slot:
+                row = new_row(server, volume, request, context.request_id)
+                claim = self._reservations.for_attach(context, slot, row)
                 row = claim.row
                 self._observers.start(operation, row)
                 device = operation.device = self._attach_disk(claim, slot, server, volume)
@@ -128,59 +137,74 @@ class AttachmentManager:
                 volume.id, server_id, device, row.project_id, row.tag, row.delete_on_termination, row.id
             )
 
-    def update(self, context: RequestContext, server_id: str, volume_id: str, members: Mapping[str, Any]) -> None:
-        """Change what callers say of an attachment, which is its ``delete_on_termination``.
+    def find_for_update(self, context: RequestContext, server_id: str, volume_id: str) -> Attachment:
+        """Return the row of an attachment that the caller may update.
 
-        :param members: of the attachment, by Nova's names; those that can't change may be given as they are.
-        :raises Unsupported: if one is given otherwise, or the catalog could not delete the volume.
-        :raises Conflict: if another operation is under way. The rest as ``get``.
+        :raises AttachmentMissing: if the volume is not attached to the server.
+        :raises ServerMissing: as ``list_attachments``, and so are its other exceptions.
         """
-        self._server(context, "update", server_id)
-        row = self._shown(server_id, volume_id)
-        fixed = {"id": volume_id, "serverId": server_id, "device": row.device, "tag": row.tag}
-        for name, value in fixed.items():
-            if members.get(name, value) != value:
-                raise Unsupported(f"The {name} property is not mutable.")
-        if "delete_on_termination" in members:
-            self._describe(context, row, members["delete_on_termination"])
+        return self._find(context, "update", server_id, volume_id)
+
+    def set_delete_on_termination(self, context: RequestContext, row: Attachment, value: bool) -> None:
+        """Change whether the volume is deleted with its server.
+
+        :param row: as ``find_for_update`` returned it.
+        :raises Unsupported: if the catalog could not delete the volume.
+        :raises Conflict: if another operation is in progress.
+        """
+        if value:
+            self._check_deletes()
+        # The request id is written too: whoever read the row before, such as reconcile, must read it again.
+        seen = replace(row, state=ATTACHED)
+        if not self._registry.describe(seen, context.request_id, row.tag, value):
+            raise operations_in_progress(row.volume_id)
+        LOG.info(
+            "%s volume %s of server %s: delete_on_termination set to %s",
+            context.request_id, row.volume_id, row.server_id, value,
+        )  # fmt: skip
 
     def swap(self, context: RequestContext, server_id: str, volume_id: str) -> NoReturn:
-        """Refuse to put another volume in an attachment's place, which Nova does for a volume that is migrating.
+        """Refuse to replace an attachment's volume, which Nova does only for a volume that is migrating.
 
-        :raises Conflict: always, if there is such an attachment. The rest as ``get``.
+        :raises Conflict: always, if there is such an attachment.
+        :raises AttachmentMissing: if the volume is not attached to the server.
+        :raises ServerMissing: as ``list_attachments``, and so are its other exceptions.
         """
-        self._server(context, "swap", server_id)
-        self._shown(server_id, volume_id)
-        raise Conflict(f"Volume {volume_id} is not migrating; only the block-storage service should ask for this.")
+        self._find(context, "swap", server_id, volume_id)
+        raise Conflict(f"Volume {volume_id} is not migrating; only the block-storage service may swap volumes.")
 
-    def detach(self, context: RequestContext, rules: Constraints, server_id: str, volume_id: str) -> None:
+    def detach(self, context: RequestContext, constraints: Constraints, server_id: str, volume_id: str) -> None:
         """Detach a volume from a server, which the compute API need not have any more.
 
-        :raises ServerMissing, AttachmentMissing: if the caller knows of no such server or attachment.
-        :raises RootVolume, Conflict: if it can't be detached (now).
-        :raises BackendError, OperationIncomplete, Overloaded: see there. The rest as ``list``.
+        :raises ServerMissing: if there is no such server, or policy hides it.
+        :raises AttachmentMissing: if the volume is not attached to the server.
+        :raises RootVolume: if the server boots from the volume.
+        :raises Conflict: if the state of the server or another operation forbids it.
+        :raises BackendError: if the backend call failed.
+        :raises OperationIncomplete: if the claim was lost or expired.
+        :raises Overloaded: if no slot is free.
         """
         with self._observers.operation(DETACH, context, server_id, volume_id) as operation:
-            self._detach(context, rules, operation)
+            self._detach(context, constraints, operation)
 
-    def _detach(self, context: RequestContext, rules: Constraints, operation: Operation) -> None:
+    def _detach(self, context: RequestContext, constraints: Constraints, operation: Operation) -> None:
         server_id, volume_id = operation.server_id, operation.volume_id
-        server = self._server_if_there(context, server_id)
-        row = self._registry.get(volume_id, server_id)
+        server = self._server_or_none(context, server_id)
+        row = self._registry.get(server_id, volume_id)
         if server is None and not (row and context.can("delete", row.project_id)):
             raise ServerMissing(server_id)
         if row is None:
             raise AttachmentMissing(server_id, volume_id)
         if row.root:
-            raise RootVolume(f"Volume {volume_id} is the root volume of server {server_id}: it can't be detached.")
+            raise RootVolume(f"Volume {volume_id} is the root volume of server {server_id} and can't be detached.")
         if server is not None:
-            _check_takes_disks(context, rules, server)
-        with self._operations.slot(context.request_id) as slot:
+            _check_takes_disks(context, constraints, server, "detach a volume from")
+        with self._executor.slot(context.request_id) as slot:
             claim = self._reservations.for_detach(context, row)
             self._observers.start(operation, claim.row)
             self._claims.detach(claim, slot, server or row.server, lambda: self._is_gone(context, server_id))
 
-    # -- who may, and what is there --------------------------------------------------------------------
+    # -- servers and volumes -----------------------------------------------------------------------------
 
     def _project(self, context: RequestContext, action: str, server_id: str) -> str | None:
         project_id = self._compute.project(context, server_id)
@@ -194,7 +218,7 @@ class AttachmentManager:
             raise ServerMissing(server_id)
         return server
 
-    def _server_if_there(self, context: RequestContext, server_id: str) -> Server | None:
+    def _server_or_none(self, context: RequestContext, server_id: str) -> Server | None:
         try:
             return self._server(context, "delete", server_id)
         except ServerMissing:
@@ -213,65 +237,67 @@ class AttachmentManager:
             raise VolumeNotFound(volume_id)
         return volume
 
-    def _shown(self, server_id: str, volume_id: str) -> Attachment:
-        row = self._registry.get(volume_id, server_id)
+    def _find(self, context: RequestContext, action: str, server_id: str, volume_id: str) -> Attachment:
+        self._server(context, action, server_id)
+        row = self._registry.get(server_id, volume_id)
         if row is None or row.state == ATTACHING:
             raise AttachmentMissing(server_id, volume_id)
         return row
 
-    def _describe(self, context: RequestContext, row: Attachment, delete_on_termination: bool) -> None:
-        if delete_on_termination:
-            self._check_deletes()
-        # With the request's id: who has seen the row as it was, such as reconcile, must look again.
-        seen = replace(row, state=ATTACHED)
-        if not self._registry.describe(seen, context.request_id, row.tag, delete_on_termination):
-            raise Conflict(f"Other operations on volume {row.volume_id} are under way.", retryable=True)
-        LOG.info(
-            "%s volume %s of server %s: delete_on_termination is %s",
-            context.request_id, row.volume_id, row.server_id, delete_on_termination,
-        )  # fmt: skip
+    # -- checks and the backend call ---------------------------------------------------------------------
 
     def _check_deletes(self) -> None:
         if not self._catalog.can_delete:
-            raise Unsupported("delete_on_termination is not supported: volumes can't be deleted here.")
+            raise Unsupported("delete_on_termination is not supported: the volume catalog can't delete volumes.")
 
-    def _check_supported(self, rules: Constraints, volume: Volume, delete_on_termination: bool) -> None:
-        if volume.multiattach and not rules.multiattach:
-            raise Unsupported("Multiattach volumes are only supported starting with compute API version 2.60.")
+    def _check_supported(self, constraints: Constraints, volume: Volume, delete_on_termination: bool) -> None:
+        if volume.multiattach and not constraints.multiattach:
+            raise MultiattachUnsupported(f"Volume {volume.id} may be attached to several servers.")
         if delete_on_termination:
             self._check_deletes()
 
-    def _attach_disk(self, claim: Claim, slot: Slot, server: Server, volume: Volume) -> str:
+    def _attach_disk(self, claim: Claim, slot: Slot, server: Server, volume: Volume) -> str | None:
         try:
-            return self._claims.attach(claim, slot, server, volume)
+            return self._claims.attach(claim, slot, server, volume, claim.row.device)
         except ServerNotFound as error:
             raise ServerMissing(server.id) from error
         except DeviceInUse as error:
             raise device_in_use(claim.row) from error
 
 
-def _check_takes_disks(context: RequestContext, rules: Constraints, server: Server) -> None:
-    if server.locked and not context.is_admin:
-        raise Conflict(f"Server {server.id} is locked.")
-    if server.status not in rules.server_states:
-        passes = server.status in rules.transient_states
-        raise Conflict(f"Server {server.id} is in the state {server.status}, which forbids it.", retryable=passes)
-
-
-def _row(context: RequestContext, server: Server, volume: Volume, wanted: AttachRequest) -> Attachment:
+def new_row(
+    server: Server,
+    volume: Volume,
+    request: AttachRequest,
+    request_id: str,
+    *,
+    state: str = ATTACHING,
+    root: bool = False,
+) -> Attachment:
+    """Return a row to reserve, with what a backend needs to know once server and volume are gone."""
     return Attachment(
         volume_id=volume.id,
         server_id=server.id,
         project_id=server.project_id,
         exclusive=not volume.multiattach,
-        device=wanted.device,
-        root=False,
-        state=ATTACHING,
-        request_id=context.request_id,
+        device=request.device,
+        root=root,
+        state=state,
+        request_id=request_id,
         host=server.host,
         instance_name=server.instance_name,
         source=volume.source,
         format=volume.format,
-        tag=wanted.tag,
-        delete_on_termination=wanted.delete_on_termination,
+        tag=request.tag,
+        delete_on_termination=request.delete_on_termination,
     )
+
+
+def _check_takes_disks(context: RequestContext, constraints: Constraints, server: Server, action: str) -> None:
+    if server.locked and not context.is_admin:
+        raise Conflict(f"Cannot {action} server {server.id} while it is locked.")
+    if server.status not in constraints.server_states:
+        raise Conflict(
+            f"Cannot {action} server {server.id} while it is in status {server.status}.",
+            retryable=server.status in constraints.transient_states,
+        )

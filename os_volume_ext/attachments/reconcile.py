@@ -1,14 +1,15 @@
-"""Reconcile: make registry and backend agree, whatever crashed in between.
+"""Reconcile: make registry and backend consistent again, whatever crashed.
 
-It works beside live requests and beside itself: it leaves alone what is under way, and makes each row its
-own, by the same claims as requests do, before it settles it by a backend call of its own.
+It may run beside live requests and beside itself: it leaves valid claims alone, and claims each row, as requests do,
+before it repairs it by a backend call of its own. docs/protocol.rst has the rules.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
 
-from ..backends.base import Backend
 from ..catalog.base import VolumeCatalog
 from ..compute.remote import RemoteComputeAPI
 from ..context import new_request_id
@@ -32,90 +33,101 @@ from .executor import BackendExecutor, Slot
 
 LOG = logging.getLogger(__name__)
 
-CONSISTENT, REPAIRED, UNRESOLVED = "agrees", "settled", "undecided"
-NEEDS_REPAIR = "unsettled"  # of a dry run
+
+class Outcome(StrEnum):
+    """What became of a row, or of a disk without one."""
+
+    CONSISTENT = "consistent"
+    REPAIRED = "repaired"
+    NEEDS_REPAIR = "needs repair"
+    """Of a dry run."""
+    UNRESOLVED = "unresolved"
+    """Somebody has to look at it, or it is tried again by the next run."""
 
 
-@dataclass(frozen=True)
+Result = tuple[Outcome, str]
+"""An outcome and its details."""
+
+MODIFIED: Result = (Outcome.CONSISTENT, "modified concurrently")
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What was found at one row, or at a disk that no row knows, and what was done about it."""
 
     server_id: str
+    """Empty if it is about no server in particular."""
     volume_id: str
+    """Empty if it is about no volume in particular."""
     state: str
-    outcome: str
-    what: str
+    """The row's state when it was read; empty where there is no row."""
+    outcome: Outcome
+    detail: str
 
     def log(self) -> None:
-        """Log what is not as it should be, or was not."""
-        if self.outcome != CONSISTENT:
-            level = logging.WARNING if self.outcome == UNRESOLVED else logging.INFO
-            LOG.log(level, "volume %s, server %s: %s: %s", self.volume_id, self.server_id, self.outcome, self.what)
-
-
-CHANGED = (CONSISTENT, "changed meanwhile")
+        """Log everything but consistent rows."""
+        if self.outcome is not Outcome.CONSISTENT:
+            level = logging.WARNING if self.outcome is Outcome.UNRESOLVED else logging.INFO
+            LOG.log(level, "volume %s, server %s: %s: %s", self.volume_id, self.server_id, self.outcome, self.detail)
 
 
 class Reconciler:
-    """Settles rows one by one."""
+    """Repairs rows one by one."""
 
     def __init__(
         self,
+        *,
         registry: Registry,
-        backend: Backend,
         catalog: VolumeCatalog,
         claims: Claims,
-        operations: BackendExecutor,
+        executor: BackendExecutor,
         compute: RemoteComputeAPI | None,
         server_states: frozenset[str],
-        dry_run: bool = False,
         observers: Observers = NO_OBSERVERS,
     ) -> None:
-        """Take the rooms below.
+        """Take the collaborators.
 
-        :param compute: asked whether servers are there; None where the operator gave no ``compute.url``.
-        :param server_states: in which a server takes a disk.
-        :param dry_run: only say what is to be done.
-        :param observers: are told of what is attached and detached.
+        :param compute: None where ``compute.url`` is not set: the backend alone decides whether a server exists.
+        :param server_states: the statuses in which a server takes a disk.
         """
         self._registry = registry
-        self._backend = backend
         self._catalog = catalog
         self._claims = claims
-        self._operations = operations
+        self._executor = executor
         self._compute = compute
         self._server_states = server_states
-        self._dry_run = dry_run
         self._observers = observers
 
-    def reconcile_stale(self, server_id: str | None = None) -> Iterator[Finding]:
-        """Settle the stale rows; yield a finding for each row that is not ``attached``.
+    def reconcile_stale(self, server_id: str | None = None, *, dry_run: bool = False) -> Iterator[Finding]:
+        """Repair the stale rows; yield a finding for each pending row.
 
-        :param server_id: only that server's; None: those of all.
+        :param server_id: only that server's rows; None: all.
+        :param dry_run: change nothing.
         """
         for row in self._rows(server_id, pending=True):
-            yield self._examine(row)
+            yield self._examine(row, dry_run)
 
-    def reconcile_all(self, server_id: str | None = None) -> Iterator[Finding]:
-        """Settle every row that is not under way; yield a finding for each, and for each disk that no row knows.
+    def reconcile_all(self, server_id: str | None = None, *, dry_run: bool = False) -> Iterator[Finding]:
+        """Repair every row that has no valid claim; yield a finding for each row and for each unmanaged disk.
 
-        :param server_id: only that server's; None: those of all.
+        :param server_id: only that server's rows and disks; None: all.
+        :param dry_run: change nothing.
         """
         servers: dict[str, Server] = {}
         for row in self._rows(server_id):
             servers[row.server_id] = row.server
-            yield self._examine(row)
-        yield from self._unknown_disks(servers, server_id)
+            yield self._examine(row, dry_run)
+        yield from self._unmanaged_disks(servers, server_id)
 
-    def _rows(self, server_id: str | None, pending: bool = False) -> Iterator[Attachment]:
+    def _rows(self, server_id: str | None, *, pending: bool = False) -> Iterator[Attachment]:
         if server_id is None:
-            return self._registry.walk(pending)
+            return self._registry.walk(pending=pending)
         rows = self._registry.find(server_id=server_id)
         return iter([row for row in rows if row.state != ATTACHED or not pending])
 
-    def _examine(self, row: Attachment) -> Finding:
+    def _examine(self, row: Attachment, dry_run: bool) -> Finding:
         try:
-            outcome, what = self._settle(row)
+            outcome, detail = self._repair(row, dry_run)
         except (
             OperationIncomplete,
             BackendError,
@@ -123,137 +135,147 @@ class Reconciler:
             CatalogUnavailable,
             RegistryUnavailable,
         ) as error:
-            outcome, what = UNRESOLVED, str(error)
+            outcome, detail = Outcome.UNRESOLVED, str(error)
         except Overloaded:
-            outcome, what = UNRESOLVED, "too many backend calls are under way"
-        return Finding(row.server_id, row.volume_id, row.state, outcome, what)
+            outcome, detail = Outcome.UNRESOLVED, "too many backend calls are in progress"
+        return Finding(row.server_id, row.volume_id, row.state, outcome, detail)
 
-    def _settle(self, row: Attachment) -> tuple[str, str]:
+    def _repair(self, row: Attachment, dry_run: bool) -> Result:
         if row.state != ATTACHED and not self._claims.is_stale(row):
-            return CONSISTENT, "under way"
+            return Outcome.CONSISTENT, "in progress"
         server = self._look_up(row)
-        with self._operations.slot(new_request_id()) as slot:
-            if row.is_attached:
-                return self._settle_attached(slot, row, server)
-            return self._settle_stale(slot, row, server)
+        with self._executor.slot(new_request_id()) as slot:
+            case = _Case(slot, row, server, dry_run)
+            return self._repair_attached(case) if row.is_attached else self._repair_stale(case)
 
-    def _settle_stale(self, slot: Slot, row: Attachment, server: Server | None) -> tuple[str, str]:
-        """Bring to an end what an operation left unfinished."""
-        if self._dry_run:
-            return NEEDS_REPAIR, "left unfinished"
-        claim = self._claims.take(row, row.state, slot.request_id)
+    def _repair_stale(self, case: "_Case") -> Result:
+        """Complete or undo an attach or a detach that did not complete."""
+        slot, row, server, dry_run = case
+        if dry_run:
+            return Outcome.NEEDS_REPAIR, "an operation did not complete"
+        claim = self._claims.acquire(row, row.state, slot.request_id)
         if claim is None:
-            return CHANGED
-        there = row.volume_id in self._disks(slot, server or row.server)
-        if row.state == ATTACHING and there:
-            self._attach(claim, slot, server or row.server)
-            return REPAIRED, "the disk is there: marked attached"
-        if row.state == DETACHING and server is None and not there:
-            return self._detach_from_deleted(claim, slot, "detached, the row removed")
-        self._detach(claim, slot, server or row.server, gone=lambda: server is None)
-        return REPAIRED, "detached, the row removed"
+            return MODIFIED
+        has_disk = row.volume_id in _disks(slot, case.known_server)
+        if row.state == ATTACHING and has_disk:
+            self._attach(claim, case, row.device)
+            return Outcome.REPAIRED, "the disk is there: marked attached"
+        if row.state == DETACHING and server is None and not has_disk:
+            return self._detach_from_deleted(claim, slot, "detached, row removed")
+        self._detach(claim, case, is_gone=lambda: server is None)
+        return Outcome.REPAIRED, "detached, row removed"
 
-    def _settle_attached(self, slot: Slot, row: Attachment, server: Server | None) -> tuple[str, str]:
-        disks = self._disks(slot, server or row.server)
-        there = row.volume_id in disks
-        if server is None and there:
-            return self._undecided(row, "the compute API has no such server, but the backend still has the disk there")
+    def _repair_attached(self, case: "_Case") -> Result:
+        slot, row, server, _ = case
+        disks = _disks(slot, case.known_server)
+        has_disk = row.volume_id in disks
+        if server is None and has_disk:
+            return self._unresolved(row, "the compute API has no such server, but the backend still has the disk there")
         if server is None:
-            return self._remove(slot, row)
-        if there and row.state == ATTACHED:
-            return self._settle_device(row, disks)
-        if there:
-            return self._attach_again(slot, row, server, "left unfinished", "the disk is there: marked attached")
-        if row.device in disks.values():
-            row = replace(row, device=None)  # which another disk has by now: better elsewhere than nowhere
+            return self._remove(case)
+        if has_disk and row.state == ATTACHED:
+            return self._repair_device(case, disks)
+        if has_disk:
+            return self._reattach(
+                case, row.device, "an operation did not complete", "the disk is there: marked attached"
+            )
         if self._compute is None:
-            return self._undecided(
-                row, "the disk is not there, and without compute.url no one knows whether the server is"
+            return self._unresolved(
+                row, "the disk is missing, and without compute.url it is unknown if the server exists"
             )
         if server.status not in self._server_states:
-            return self._undecided(row, f"the disk is not there, and the server is in the state {server.status}")
-        return self._attach_again(slot, row, server, "the disk is not there", "the disk was not there: attached again")
+            return self._unresolved(row, f"the disk is missing, and the server is in status {server.status}")
+        # Another disk may have its device by now: better another device than none.
+        device = None if row.device in disks.values() else row.device
+        return self._reattach(case, device, "the disk is missing", "the disk was missing: attached again")
 
-    def _remove(self, slot: Slot, row: Attachment) -> tuple[str, str]:
-        if self._dry_run:
-            too = ", and the volume is to be deleted" if row.delete_on_termination else ""
-            return NEEDS_REPAIR, f"the server is gone{too}"
-        claim = self._claims.take(row, DETACHING, slot.request_id)
+    def _remove(self, case: "_Case") -> Result:
+        slot, row, _, dry_run = case
+        if dry_run:
+            volume = "; the volume is to be deleted" if row.delete_on_termination else ""
+            return Outcome.NEEDS_REPAIR, f"the server is deleted{volume}"
+        claim = self._claims.acquire(row, DETACHING, slot.request_id)
         if claim is None:
-            return CHANGED
-        return self._detach_from_deleted(claim, slot, "the server is gone: the row removed")
+            return MODIFIED
+        return self._detach_from_deleted(claim, slot, "the server is deleted: row removed")
 
-    def _detach_from_deleted(self, claim: Claim, slot: Slot, what: str) -> tuple[str, str]:
-        """Remove the row of a server that compute API and backend no longer have, and the volume if it is to go too."""
+    def _detach_from_deleted(self, claim: Claim, slot: Slot, detail: str) -> Result:
+        """Remove the row of a server that compute API and backend no longer have, and the volume if requested."""
         with self._observers.claimed(DETACH, claim.row):
-            self._claims.detach_or_put_back(claim, slot, claim.row.server, gone=lambda: True)
+            self._claims.detach_or_restore(claim, slot, claim.row.server, is_gone=lambda: True)
             if claim.row.delete_on_termination:
-                # Before the row goes: if this fails, the row is still there to tell.
-                what = f"{what}, {self._delete(claim.row)}"
+                # Before the row is removed: if this fails, the row still has the request.
+                detail = f"{detail}, {self._delete(claim.row)}"
             self._claims.remove(claim)
-        return REPAIRED, what
+        return Outcome.REPAIRED, detail
 
     def _delete(self, row: Attachment) -> str:
         try:
-            self._catalog.delete(row.volume_id, row.server_id)
+            self._catalog.delete(server_id=row.server_id, volume_id=row.volume_id)
         except VolumeNotFound:
-            return "the volume deleted already"
+            return "volume already deleted"
         except VolumeAttached:
-            return "the volume kept, for it is attached elsewhere"
-        return "the volume deleted, as was asked for"
+            return "volume kept, because it is attached to another server"
+        return "volume deleted (delete_on_termination)"
 
-    def _attach_again(self, slot: Slot, row: Attachment, server: Server, found: str, done: str) -> tuple[str, str]:
-        if self._dry_run:
-            return NEEDS_REPAIR, found
-        claim = self._claims.take(row, REATTACHING, slot.request_id)
+    def _reattach(self, case: "_Case", device: str | None, problem: str, done: str) -> Result:
+        """Attach the disk of an attached row again.
+
+        :param device: the device to ask for.
+        :param problem: what a dry run reports.
+        :param done: what is reported when it is repaired.
+        """
+        if case.dry_run:
+            return Outcome.NEEDS_REPAIR, problem
+        claim = self._claims.acquire(case.row, REATTACHING, case.slot.request_id)
         if claim is None:
-            return CHANGED
-        self._attach(claim, slot, server)
-        return REPAIRED, done
+            return MODIFIED
+        self._attach(claim, case, device)
+        return Outcome.REPAIRED, done
 
-    def _attach(self, claim: Claim, slot: Slot, server: Server) -> None:
+    def _attach(self, claim: Claim, case: "_Case", device: str | None) -> None:
         with self._observers.claimed(ATTACH, claim.row) as operation:
-            operation.device = self._claims.attach(claim, slot, server, claim.row.volume)
+            operation.device = self._claims.attach(claim, case.slot, case.known_server, claim.row.volume, device)
 
-    def _detach(self, claim: Claim, slot: Slot, server: Server, gone: Callable[[], bool]) -> None:
+    def _detach(self, claim: Claim, case: "_Case", is_gone: Callable[[], bool]) -> None:
         with self._observers.claimed(DETACH, claim.row):
-            self._claims.detach(claim, slot, server, gone)
+            self._claims.detach(claim, case.slot, case.known_server, is_gone)
 
-    def _settle_device(self, row: Attachment, disks: Mapping[str, str]) -> tuple[str, str]:
-        device = disks[row.volume_id]
-        if not device or device == row.device:
-            return CONSISTENT, "attached"
-        what = f"the disk is at {device}, the row said {row.device or 'nothing'}"
+    def _repair_device(self, case: "_Case", disks: Mapping[str, str | None]) -> Result:
+        row, device = case.row, disks[case.row.volume_id]
+        if device is None or device == row.device:
+            return Outcome.CONSISTENT, "attached"
         if list(disks.values()).count(device) > 1:
-            return self._undecided(row, f"the disk is at {device}, and another one too, says the backend")
-        if self._dry_run:
-            return NEEDS_REPAIR, what
-        return (REPAIRED, what) if self._registry.confirm(row, device) else CHANGED
+            return self._unresolved(row, f"the backend reports {device} for this disk and for another one")
+        detail = f"the disk is at {device}, the row had {row.device or 'no device'}"
+        if case.dry_run:
+            return Outcome.NEEDS_REPAIR, detail
+        return (Outcome.REPAIRED, detail) if self._registry.confirm(row, device) else MODIFIED
 
-    def _undecided(self, row: Attachment, why: str) -> tuple[str, str]:
-        now = self._registry.get(row.volume_id, row.server_id)
+    def _unresolved(self, row: Attachment, reason: str) -> Result:
+        now = self._registry.get(row.server_id, row.volume_id)
         if now is None or (now.state, now.request_id) != (row.state, row.request_id):
-            return CHANGED
-        return UNRESOLVED, why
+            return MODIFIED
+        return Outcome.UNRESOLVED, reason
 
-    # -- disks without a row ---------------------------------------------------------------------------
+    # -- unmanaged disks ---------------------------------------------------------------------------------
 
-    def _unknown_disks(self, servers: Mapping[str, Server], server_id: str | None) -> Iterator[Finding]:
+    def _unmanaged_disks(self, servers: Mapping[str, Server], server_id: str | None) -> Iterator[Finding]:
         known = dict(servers)
         try:
             known.update((server.id, server) for server in self._servers(server_id))
         except ComputeUnavailable as error:
-            yield Finding("", "", "", UNRESOLVED, f"the servers can't be listed: {error}")
+            yield Finding("", "", "", Outcome.UNRESOLVED, f"the servers can't be listed: {error}")
         for server in known.values():
             try:
-                # Twice: a disk that was being detached when it was first seen is not there the second time.
-                disks = self._without_row(server) and self._without_row(server)
+                # Twice: a disk that was being detached when it was first seen is gone by the second time.
+                disks = self._disks_without_row(server) and self._disks_without_row(server)
             except (BackendError, Overloaded) as error:
-                yield Finding(server.id, "", "", UNRESOLVED, f"its disks can't be seen: {error!r}")
+                yield Finding(server.id, "", "", Outcome.UNRESOLVED, f"its disks can't be listed: {error!r}")
                 continue
             for volume_id, device in disks.items():
-                what = f"a disk that no row knows, at {device or 'some device'}: see attachment adopt"
-                yield Finding(server.id, volume_id, "", UNRESOLVED, what)
+                detail = f"unmanaged disk at {device or 'an unknown device'}: see attachment adopt"
+                yield Finding(server.id, volume_id, "", Outcome.UNRESOLVED, detail)
 
     def _servers(self, server_id: str | None) -> Iterable[Server]:
         if self._compute is None:
@@ -265,24 +287,38 @@ class Reconciler:
         except ServerMissing:
             return ()
 
-    def _without_row(self, server: Server) -> Mapping[str, str]:
-        with self._operations.slot(new_request_id()) as slot:
-            disks = self._disks(slot, server)
-        return {volume: device for volume, device in disks.items() if self._registry.get(volume, server.id) is None}
-
-    # -- asking ----------------------------------------------------------------------------------------
-
-    def _disks(self, slot: Slot, server: Server) -> Mapping[str, str]:
-        try:
-            return slot.call(self._backend.attached, server)
-        except ServerNotFound:
-            return {}
+    def _disks_without_row(self, server: Server) -> Mapping[str, str | None]:
+        with self._executor.slot(new_request_id()) as slot:
+            disks = _disks(slot, server)
+        return {volume: device for volume, device in disks.items() if self._registry.get(server.id, volume) is None}
 
     def _look_up(self, row: Attachment) -> Server | None:
-        """Return the server as the compute API has it, None if it has none, as the row has it if none can be asked."""
+        """Return the server as the compute API has it (None: it has none), or as the row has it without one."""
         if self._compute is None:
             return row.server
         try:
             return self._compute.server(row.server_id)
         except ServerMissing:
             return None
+
+
+class _Case(NamedTuple):
+    """A row that is being examined."""
+
+    slot: Slot
+    row: Attachment
+    server: Server | None
+    """As the compute API has it; None if it has none."""
+    dry_run: bool
+
+    @property
+    def known_server(self) -> Server:
+        """The server as it is, or as it was when the volume was attached."""
+        return self.server or self.row.server
+
+
+def _disks(slot: Slot, server: Server) -> Mapping[str, str | None]:
+    try:
+        return slot.attached(server)
+    except ServerNotFound:
+        return {}

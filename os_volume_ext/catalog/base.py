@@ -45,7 +45,7 @@ class VolumeCatalog(abc.ABC):
         :raises CatalogUnavailable: if the catalog can't tell.
         """
 
-    def delete(self, volume_id: str, server_id: str | None = None) -> None:
+    def delete(self, *, volume_id: str, server_id: str | None = None) -> None:
         """Delete a volume, for its ``delete_on_termination``. Optional: see ``can_delete``.
 
         :param server_id: of the server that is gone, attached to which the volume may still be known.

@@ -51,7 +51,7 @@ class SQLCatalog(VolumeCatalog):
             raise VolumeNotFound(volume_id)
         return Volume(*row)
 
-    def list(self, project_id: str | None = None) -> Sequence[Volume]:
+    def list_volumes(self, project_id: str | None = None) -> Sequence[Volume]:
         """Return all volumes, or those of a project, oldest first."""
         statement = select(*_columns).order_by(volumes.c.created_at, volumes.c.id)
         if project_id is not None:
@@ -70,7 +70,7 @@ class SQLCatalog(VolumeCatalog):
             raise VolumeExists(f"Volume {volume.id} exists already.") from error
 
     @retry_on_deadlock
-    def delete(self, volume_id: str, server_id: str | None = None) -> None:
+    def delete(self, *, volume_id: str, server_id: str | None = None) -> None:
         """Take a volume out of the catalog.
 
         :param server_id: of the server whose attachment does not count.

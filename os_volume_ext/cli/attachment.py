@@ -8,7 +8,6 @@ from cliff.lister import Lister
 from cliff.show import ShowOne
 
 from ..assembly import Assembly
-from ..attachments.adopt import adopt
 from ..errors import NotAdopted
 from ..models import STATES, Attachment
 from . import config
@@ -68,7 +67,7 @@ class Show(config.FilterCommand, ShowOne):  # type: ignore[misc]
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         assembly = config.assembly(parsed_args)
         server_id, volume_id = _ids(parsed_args, assembly)
-        found = assembly.registry.get(volume_id, server_id)
+        found = assembly.registry.get(server_id, volume_id)
         if found is None:
             raise LookupError(f"Volume {volume_id} is not attached to server {server_id}.")
         return DETAILS, _row(found, DETAILS)
@@ -86,8 +85,14 @@ class Adopt(config.FilterCommand, ShowOne):  # type: ignore[misc]
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         assembly = config.assembly(parsed_args)
         server_id, volume_id = _ids(parsed_args, assembly)
-        adopt(assembly, server_id, volume_id, parsed_args.device, parsed_args.root, parsed_args.project)
-        found = assembly.registry.get(volume_id, server_id)
+        assembly.adopter().adopt(
+            server_id,
+            volume_id,
+            device=parsed_args.device,
+            root=parsed_args.root,
+            project_id=parsed_args.project,
+        )
+        found = assembly.registry.get(server_id, volume_id)
         if found is None:
             raise NotAdopted("the row was removed at once by another operation")
         return DETAILS, _row(found, DETAILS)

@@ -6,7 +6,6 @@ The database is left as it is; a backend does what it does when the server start
 import argparse
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import wait
 from typing import Any
 
 from cliff.lister import Lister
@@ -18,7 +17,7 @@ from ..policy import Policy
 from ..registry import schema
 from ..registry.database import Database
 from ..settings import Settings, warn_of_hidden
-from ..threadpool import DaemonThreadPool
+from ..threadpool import DaemonThreadPool, is_done_within
 from . import config
 from .pipeline import Filter, Pipeline, Place, Section
 
@@ -106,7 +105,7 @@ def _row(name: str, what: str, seconds: float, check: Callable[[Any], str], subj
 
 def _within(seconds: float, check: Callable[[Any], str], subject: Any) -> str:
     outcome = DaemonThreadPool().submit("os-volume-ext-check", check, subject)
-    if wait([outcome], seconds).not_done:
+    if not is_done_within(outcome, seconds):
         raise ConfigurationError(f"no answer within {seconds} seconds")
     return outcome.result()
 

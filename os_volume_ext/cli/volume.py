@@ -69,7 +69,7 @@ class List(config.FilterCommand, Lister):  # type: ignore[misc]
         parser.add_argument("--project", help="only those of this project")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        return COLUMNS, map(_row, SQLCatalogCommand(parsed_args).catalog.list(parsed_args.project))
+        return COLUMNS, map(_row, SQLCatalogCommand(parsed_args).catalog.list_volumes(parsed_args.project))
 
 
 class Show(config.FilterCommand, ShowOne):  # type: ignore[misc]
@@ -93,4 +93,4 @@ class Delete(config.FilterCommand, Command):  # type: ignore[misc]
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         filled = SQLCatalogCommand(parsed_args)
-        filled.catalog.delete(filled.volume_id(parsed_args.id))
+        filled.catalog.delete(volume_id=filled.volume_id(parsed_args.id))

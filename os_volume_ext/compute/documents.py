@@ -12,6 +12,10 @@ MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 def parse_server(body: bytes, server_id: str) -> Server:
+    """Read the response to ``GET /servers/{server_id}``.
+
+    :raises ComputeUnavailable: if it is not a server, or another one.
+    """
     try:
         server = read_server(json.loads(body)["server"])
     except MALFORMED as error:
@@ -22,6 +26,7 @@ def parse_server(body: bytes, server_id: str) -> Server:
 
 
 def read_server(document: Mapping[str, Any]) -> Server:
+    """Read a server's representation; the exceptions are ``MALFORMED``."""
     project_id, status = document["tenant_id"], document["status"]
     if not (isinstance(project_id, str) and isinstance(status, str)):
         raise TypeError("a server's tenant_id and status must be strings")

@@ -14,7 +14,7 @@ TIMEOUT = 30  # seconds for one request
 class RemoteComputeAPI:
     """The compute API at ``compute.url``, asked as one who sees every project."""
 
-    def __init__(self, url: str, token: Callable[[], str], headers: Mapping[str, str]) -> None:
+    def __init__(self, *, url: str, token: Callable[[], str], headers: Mapping[str, str]) -> None:
         """Say whom to ask.
 
         :param url: such as ``http://controller:8774/v2.1``.

@@ -43,6 +43,7 @@ class ComputeAPI:
 
     def __init__(
         self,
+        *,
         app: wsgi.WSGIApp,
         headers: Mapping[str, str],
         read_path: str | None = None,

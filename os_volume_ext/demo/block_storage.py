@@ -77,7 +77,7 @@ class BlockStorageApplication(Application):
         caller.refuse_path_of(project_id)
         everywhere = caller.admin and request.GET.get("all_tenants", "0").lower() in options.TRUE
         # No volume of the catalog has a name.
-        volumes = [] if request.GET.get("name") else self._catalog.list(None if everywhere else project_id)
+        volumes = [] if request.GET.get("name") else self._catalog.list_volumes(None if everywhere else project_id)
         found, links = page(request, volumes)
         rows = self._registry.find(project_id=None if everywhere else project_id)
         return _documents(request, found, rows), {"volumes_links": links} if links else {}

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from ..assembly import Assembly, assemble_current
-from ..attachments.adopt import adopt
 from ..catalog.sql import SQLCatalog
 from ..errors import ConfigurationError, NotAdopted, VolumeExists
 from ..models import Server, Volume
@@ -38,8 +37,9 @@ def _fill_catalog(assembly: Assembly) -> None:
 
 
 def _attach_root_volumes(assembly: Assembly) -> None:
+    adopter = assembly.adopter()
     for root in ROOT_VOLUMES[assembly.settings.dialect.name]:
         server = Server(root.server_id, root.project_id, "ACTIVE")
         assembly.backend.attach(server, Volume(root.volume_id, root.project_id), root.device)
         with suppress(NotAdopted):
-            adopt(assembly, root.server_id, root.volume_id, root.device, True, root.project_id)
+            adopter.adopt(root.server_id, root.volume_id, device=root.device, root=True, project_id=root.project_id)

@@ -1,13 +1,13 @@
-"""The rows of ``attachments``: what is asked of them, and the compare-and-set changes that are made to them.
+"""The rows of ``attachments``: queries, and compare-and-set changes.
 
-A row is always changed by who has seen it: every change names the state and the request id that the
-row had, and does nothing where it has others by now. That is the claim of design rule 1.
+Every change names the state and the request id that the row had when it was read, and does nothing if they have
+changed since (docs/protocol.rst, R1).
 """
 
 import datetime
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, update
@@ -21,26 +21,9 @@ from .tables import utc_now
 
 LOG = logging.getLogger(__name__)
 
-_columns = (
-    table.c.volume_id,
-    table.c.server_id,
-    table.c.project_id,
-    table.c.exclusive_volume_id,
-    table.c.device,
-    table.c.root,
-    table.c.state,
-    table.c.request_id,
-    table.c.host,
-    table.c.instance_name,
-    table.c.source,
-    table.c.format,
-    table.c.tag,
-    table.c.delete_on_termination,
-    table.c.id,
-    table.c.created_at,
-    table.c.updated_at,
-    utc_now().label("now"),
-)
+# One column for each field, but for the two that are computed: see _attachment.
+_names = [each.name for each in fields(Attachment) if each.name not in ("exclusive", "age")]
+_columns = [*(table.c[name] for name in _names), table.c.exclusive_volume_id, utc_now().label("now")]
 _rows = select(*_columns)
 _one = _rows.where(table.c.volume_id == bindparam("volume_id"), table.c.server_id == bindparam("server_id"))
 _of_volume = _rows.where(table.c.volume_id == bindparam("volume_id"))
@@ -57,18 +40,24 @@ _page = (
 )
 _pending_page = _page.where(table.c.state != ATTACHED)
 
-_shown = {
-    form: select(*[table.c[name] for name in form._fields]).where(
+_visible = {
+    projection: select(*[table.c[name] for name in projection._fields]).where(
         table.c.server_id == bindparam("server_id"), table.c.state != ATTACHING
     )
-    for form in (AttachmentSummary, AttachmentDetail)
+    for projection in (AttachmentSummary, AttachmentDetail)
 }
-_one_shown = {form: shown.where(table.c.volume_id == bindparam("volume_id")) for form, shown in _shown.items()}
+_one_visible = {
+    projection: visible.where(table.c.volume_id == bindparam("volume_id")) for projection, visible in _visible.items()
+}
 _list = {
-    form: shown.order_by(table.c.created_at, table.c.volume_id).limit(bindparam("limit")).offset(bindparam("offset"))
-    for form, shown in _shown.items()
+    projection: visible.order_by(table.c.created_at, table.c.volume_id)
+    .limit(bindparam("limit"))
+    .offset(bindparam("offset"))
+    for projection, visible in _visible.items()
 }
-_list_since = {form: listed.where(table.c.created_at >= bindparam("since")) for form, listed in _list.items()}
+_list_since = {
+    projection: listed.where(table.c.created_at >= bindparam("since")) for projection, listed in _list.items()
+}
 
 _locked = select(table.c.volume_id).where(table.c.server_id == bindparam("server_id")).with_for_update()
 _lock_server = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("server_id"), 0)))
@@ -107,52 +96,60 @@ _remove = delete(table).where(_seen)
 
 
 class Registry:
-    """Who is attached to what. Every method raises RegistryUnavailable when the database does not answer."""
+    """Which volumes are attached to which servers.
+
+    Every method raises RegistryUnavailable when the database does not respond.
+    """
 
     def __init__(self, database: Database) -> None:
-        """:param database: where the rows are."""
         self._database = database
 
-    def list(
+    def list_visible(
         self,
         server_id: str,
+        *,
         since: datetime.datetime | None = None,
         limit: int = 1000,
         offset: int = 0,
-        form: Projection = AttachmentSummary,
+        projection: Projection = AttachmentSummary,
     ) -> Sequence[Any]:
-        """Return the attachments of a server that callers get to see, oldest first.
+        """Return the attachments of a server that callers see, oldest first.
 
-        :param since: only those made at that time or later.
-        :param form: what is returned of each.
+        :param since: only those created at that time or later.
+        :param projection: which columns are read.
         """
         parameters: dict[str, Any] = {"server_id": server_id, "limit": limit, "offset": offset}
         if since is not None:
             parameters["since"] = since
         with self._database.autocommit() as connection:
-            # Rows have the form's fields by name and by place; to copy them would cost half of a long list.
-            return connection.execute((_list if since is None else _list_since)[form], parameters).all()
+            # The database's rows have the projection's fields by name and by index; copying them would take half of
+            # the time of a long list.
+            return connection.execute((_list if since is None else _list_since)[projection], parameters).all()
 
-    def show(self, volume_id: str, server_id: str, form: Projection = AttachmentSummary) -> Any:
-        """Return what a list shows of a volume on a server, None if there is nothing."""
-        with self._database.autocommit() as connection:
-            return connection.execute(_one_shown[form], {"volume_id": volume_id, "server_id": server_id}).first()
+    def get_visible(self, server_id: str, volume_id: str, projection: Projection = AttachmentSummary) -> Any:
+        """Return one attachment as callers see it, or None.
 
-    def get(self, volume_id: str, server_id: str) -> Attachment | None:
-        """Return the row of a volume on a server, whatever its state."""
+        :param projection: which columns are read.
+        """
         with self._database.autocommit() as connection:
-            row = connection.execute(_one, {"volume_id": volume_id, "server_id": server_id}).first()
-        return row and _attachment(row)
+            parameters = {"server_id": server_id, "volume_id": volume_id}
+            return connection.execute(_one_visible[projection], parameters).first()
 
-    def find_conflicting(self, wanted: Attachment) -> Attachment | None:
-        """Return the row because of which ``wanted`` could not be reserved, if it is still there."""
+    def get(self, server_id: str, volume_id: str) -> Attachment | None:
+        """Return the row of a volume on a server in whatever state, or None."""
         with self._database.autocommit() as connection:
-            rows = [_attachment(row) for row in connection.execute(_of_volume, {"volume_id": wanted.volume_id})]
-            if wanted.device is not None:
-                at_device = {"server_id": wanted.server_id, "device": wanted.device}
+            row = connection.execute(_one, {"server_id": server_id, "volume_id": volume_id}).first()
+        return None if row is None else _attachment(row)
+
+    def find_conflicting(self, new: Attachment) -> Attachment | None:
+        """Return the row because of which ``new`` could not be reserved, or None if it is gone."""
+        with self._database.autocommit() as connection:
+            rows = [_attachment(row) for row in connection.execute(_of_volume, {"volume_id": new.volume_id})]
+            if new.device is not None:
+                at_device = {"server_id": new.server_id, "device": new.device}
                 rows += [_attachment(row) for row in connection.execute(_at_device, at_device)]
-        here = [row for row in rows if row.server_id == wanted.server_id]
-        elsewhere = [row for row in rows if row.exclusive and wanted.exclusive]
+        here = [row for row in rows if row.server_id == new.server_id]
+        elsewhere = [row for row in rows if row.exclusive and new.exclusive]
         return next(iter(here + elsewhere), None)
 
     def of_volume(self, volume_id: str) -> Sequence[Attachment]:
@@ -160,19 +157,33 @@ class Registry:
         with self._database.autocommit() as connection:
             return [_attachment(row) for row in connection.execute(_of_volume, {"volume_id": volume_id})]
 
-    def find(self, **wanted: str | None) -> Sequence[Attachment]:
-        """Return the rows whose columns have the values given (None: any), by server and volume."""
+    def find(
+        self,
+        *,
+        server_id: str | None = None,
+        volume_id: str | None = None,
+        project_id: str | None = None,
+        state: str | None = None,
+    ) -> Sequence[Attachment]:
+        """Return the rows that have all of the given values (None: any), by server and creation time."""
         statement = _rows.order_by(table.c.server_id, table.c.created_at, table.c.volume_id)
-        for column, value in wanted.items():
+        values = {
+            table.c.server_id: server_id,
+            table.c.volume_id: volume_id,
+            table.c.project_id: project_id,
+            table.c.state: state,
+        }
+        for column, value in values.items():
             if value is not None:
-                statement = statement.where(table.c[column] == value)
+                statement = statement.where(column == value)
         with self._database.autocommit() as connection:
             return [_attachment(row) for row in connection.execute(statement)]
 
-    def count(self, server_id: str | None = None, pending: bool = False) -> int:
-        """Say how many rows there are.
+    def count(self, server_id: str | None = None, *, pending: bool = False) -> int:
+        """Return the number of rows.
 
-        :param server_id: only those of that server. :param pending: only those that are not ``attached``.
+        :param server_id: only those of that server.
+        :param pending: only those that are not ``attached``.
         """
         statement = select(func.count()).select_from(table)
         if server_id is not None:
@@ -182,8 +193,8 @@ class Registry:
         with self._database.autocommit() as connection:
             return connection.execute(statement).scalar_one()
 
-    def walk(self, pending: bool = False) -> Iterator[Attachment]:
-        """Yield the rows by server and volume, each as it is about when it is yielded.
+    def walk(self, *, pending: bool = False) -> Iterator[Attachment]:
+        """Yield the rows by server and volume, read a page at a time.
 
         :param pending: only those that are not ``attached``.
         """
@@ -198,29 +209,32 @@ class Registry:
 
     @retry_on_deadlock
     def reserve(self, row: Attachment, limit: int | None = None) -> None:
-        """Insert a row; when this returns, it is the only one of that volume (design rule 1: a claim).
+        """Insert a row. When this returns, no conflicting row exists (docs/protocol.rst, R1).
 
-        :param limit: how many rows the server may have then.
-        :raises AlreadyReserved: if another row stands in the way.
-        :raises AttachmentLimitReached: if the server has so many already.
+        :param limit: how many rows the server may have.
+        :raises AlreadyReserved: if another row has the exclusive volume or the device.
+        :raises AttachmentLimitReached: if the server has ``limit`` rows.
         """
         try:
-            # One statement commits by itself, which saves two more.
+            # A single statement commits by itself, which saves two more.
             with self._database.autocommit() if limit is None else self._database.transaction() as connection:
                 self._insert(connection, row, limit)
         except IntegrityError as error:
             raise AlreadyReserved from error
         except TransactionAborted as error:
-            # On MariaDB, of many who wait to insert the same, mostly all but one give way; to insist makes it worse.
+            # MariaDB aborts all but one of many concurrent inserts of the same row; retrying makes it worse.
             if self.find_conflicting(row) is not None:
                 raise AlreadyReserved from error
             raise
 
     @retry_on_deadlock
-    def move(self, seen: Attachment, row: Attachment, limit: int | None = None) -> bool:
-        """Put ``row`` in the place of the claim ``seen``, in one step. Say whether the claim was still there.
+    def transfer(self, seen: Attachment, row: Attachment, limit: int | None = None) -> bool:
+        """Replace the claimed row ``seen`` by ``row`` in one transaction.
 
-        :raises AlreadyReserved, AttachmentLimitReached: as ``reserve``; the claim stays as it was.
+        :param limit: how many rows the server of ``row`` may have.
+        :returns: False if the claim is lost.
+        :raises AlreadyReserved: as ``reserve``; the claim stays.
+        :raises AttachmentLimitReached: as ``reserve``; the claim stays.
         """
         try:
             with self._database.transaction() as connection:
@@ -232,46 +246,58 @@ class Registry:
             raise AlreadyReserved from error
 
     def claim(self, seen: Attachment, state: str, request_id: str) -> bool:
-        """Make a row one's own in a state, if it is still as seen. Say whether it was."""
+        """Set the state and the request id of a row.
+
+        :returns: False if the row is no longer as it was seen.
+        """
         return self._change(_claim, seen, new_state=state, new_request_id=request_id)
 
     def confirm(self, seen: Attachment, device: str | None) -> bool:
-        """Mark a row as attached where the backend has its disk, if it is still as seen. Say whether it was.
+        """Mark a row as attached at a device.
 
-        :param device: another row of the server that has it is left without one: its disk has left, or never came.
+        :param device: as the backend reported it. Another row of the server that has it loses it: its disk has left
+            the device, or never had it.
+        :returns: False if the row is no longer as it was seen.
         """
         try:
             return self._change(_set_device, seen, new_state=ATTACHED, new_device=device)
         except IntegrityError:
-            return self._confirm_in_place_of_another(seen, device)
+            return self._take_device_and_confirm(seen, device)
 
-    def put_back(self, seen: Attachment) -> bool:
-        """Mark a row as attached, at the device that it has, if it is still as seen. Say whether it was."""
+    def restore(self, seen: Attachment) -> bool:
+        """Mark a row as attached again, at the device that it has.
+
+        :returns: False if the row is no longer as it was seen.
+        """
         return self._change(_claim, seen, new_state=ATTACHED, new_request_id=seen.request_id)
 
     def describe(self, seen: Attachment, request_id: str, tag: str | None, delete_on_termination: bool) -> bool:
-        """Change what callers say of a row, if it is still as seen. Say whether it was.
+        """Change what the caller specified about an attachment.
 
-        :param request_id: of who does that: it is not as others have seen it any more.
+        :param request_id: of the change; a row that others have read is no longer as they saw it.
+        :returns: False if the row is no longer as it was seen.
         """
         new = {"new_tag": tag, "new_delete_on_termination": delete_on_termination}
         return self._change(_describe, seen, new_request_id=request_id, **new)
 
     def remove(self, seen: Attachment) -> bool:
-        """Remove a row, if it is still as seen. Say whether it was."""
+        """Remove a row.
+
+        :returns: False if the row is no longer as it was seen.
+        """
         return self._change(_remove, seen)
 
     def _insert(self, connection: Connection, row: Attachment, limit: int | None) -> None:
         if limit is not None:
-            # Two at once: the second waits for the first, and then counts its row too.
-            if connection.dialect.name == "postgresql":  # whose locked rows do not keep others out, as MariaDB's do
+            # Of two at once the second waits for the first and then counts its row too.
+            if connection.dialect.name == "postgresql":  # locked rows do not block inserts there, as they do on MariaDB
                 connection.execute(_lock_server, {"server_id": row.server_id})
             if len(connection.execute(_locked, {"server_id": row.server_id}).all()) >= limit:
                 raise AttachmentLimitReached(limit)
         connection.execute(_insert, _values(row))
 
     @retry_on_deadlock
-    def _confirm_in_place_of_another(self, seen: Attachment, device: str | None) -> bool:
+    def _take_device_and_confirm(self, seen: Attachment, device: str | None) -> bool:
         at_device = {"new_state": ATTACHED, "new_device": device}
         try:
             with self._database.transaction() as connection:
@@ -279,10 +305,10 @@ class Registry:
                     return False
                 connection.execute(_vacate, {"of_server_id": seen.server_id, "old_device": device})
                 connection.execute(_set_device, _as_seen(replace(seen, state=ATTACHED)) | at_device)
-        except IntegrityError as error:  # somebody has just reserved it
+        except IntegrityError as error:  # another worker has just reserved it
             raise TransactionAborted(f"{device} of server {seen.server_id} is reserved again and again") from error
         LOG.info(
-            "%s volume %s has %s of server %s, which another row had",
+            "%s volume %s took device %s of server %s from another row",
             seen.request_id, seen.volume_id, device, seen.server_id,
         )  # fmt: skip
         return True
@@ -294,11 +320,12 @@ class Registry:
 
 
 def _attachment(row: Any) -> Attachment:
-    values: list[Any]
-    *values, now = row
-    values[3] = values[3] is not None  # exclusive_volume_id is that id, or NULL
-    values.append((now - row.updated_at).total_seconds())
-    return Attachment(*values)
+    *values, exclusive_volume_id, now = row
+    return Attachment(
+        **dict(zip(_names, values, strict=True)),
+        exclusive=exclusive_volume_id is not None,
+        age=(now - row.updated_at).total_seconds(),
+    )
 
 
 def _as_seen(row: Attachment) -> dict[str, str]:
@@ -311,20 +338,6 @@ def _as_seen(row: Attachment) -> dict[str, str]:
 
 
 def _values(row: Attachment) -> dict[str, Any]:
-    return {
-        "volume_id": row.volume_id,
-        "server_id": row.server_id,
-        "project_id": row.project_id,
-        "exclusive_volume_id": row.volume_id if row.exclusive else None,
-        "device": row.device,
-        "root": row.root,
-        "state": row.state,
-        "request_id": row.request_id,
-        "host": row.host,
-        "instance_name": row.instance_name,
-        "source": row.source,
-        "format": row.format,
-        "tag": row.tag,
-        "delete_on_termination": row.delete_on_termination,
-        "id": row.id,
-    }
+    """Return the values of a new row; the statement sets its times."""
+    values = {name: getattr(row, name) for name in _names if name not in ("created_at", "updated_at")}
+    return values | {"exclusive_volume_id": row.volume_id if row.exclusive else None}

@@ -1,10 +1,10 @@
-"""Leases: of several workers that could do the same, one does it, for as long as it lives and goes on.
+"""Leases: which one of several workers does a job that all could do.
 
-A lease saves work, and no more than that: a worker that hangs loses it to another, and may yet go on beside it. So
-what is done under a lease has to be safe without one; what ``reconcile`` does is, by the claims that it makes.
+A lease only saves work: a worker that hangs loses it to another and may still continue. So whatever is done under a
+lease must be safe without it, as reconcile is because of its claims.
 """
 
-from sqlalchemy import and_, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from .database import Database, retry_on_deadlock
@@ -27,30 +27,26 @@ _take = (
 
 
 class Leases:
-    """Who may do what for how long, by the database's clock alone."""
+    """Which worker may do what for how long, by the database's clock alone."""
 
     def __init__(self, database: Database) -> None:
-        """:param database: where the leases are."""
         self._database = database
 
     @retry_on_deadlock
-    def take(self, name: str, holder: str, seconds: float) -> bool:
-        """Take a lease that nobody has, or that has run out, or renew one's own. Say whether one has it now.
+    def acquire(self, name: str, holder: str, seconds: float) -> bool:
+        """Acquire a lease that is free or expired, or renew one's own.
 
-        :param name: of what is done under it.
-        :param holder: who takes it: an id that no other worker has.
-        :param seconds: how long it lasts; all that take it say the same.
-        :raises RegistryUnavailable: if the database does not answer; one may have it then.
+        :param name: of what is done under the lease.
+        :param holder: an id that no other worker has.
+        :param seconds: how long it lasts; the same for all workers.
+        :returns: whether ``holder`` has it now.
+        :raises RegistryUnavailable: if the database does not respond; the lease may have been acquired.
         """
         with self._database.autocommit() as connection:
             seen = connection.execute(_one, {"name": name}).first()
             if seen is None:
-                try:
-                    connection.execute(_first, {"name": name, "holder": holder})
-                except IntegrityError:  # another was faster
-                    return False
-                return True
-            # One that was taken in the future, before the clock was set back, must not last until then.
+                return _insert(connection, name, holder)
+            # The absolute difference: a lease from before the clock was set back must not last until then.
             if seen.holder != holder and abs((seen.now - seen.taken_at).total_seconds()) < seconds:
                 return False
             changed = {
@@ -60,3 +56,11 @@ class Leases:
                 "new_holder": holder,
             }
             return bool(connection.execute(_take, changed).rowcount)
+
+
+def _insert(connection: Connection, name: str, holder: str) -> bool:
+    try:
+        connection.execute(_first, {"name": name, "holder": holder})
+    except IntegrityError:  # another worker was faster
+        return False
+    return True

@@ -21,7 +21,7 @@ def catalog(database):
 
 @pytest.fixture
 def broken(tmp_path):
-    return SQLCatalog({}, Database({"url": f"sqlite:///{tmp_path}/no/such/folder/registry.db"}))
+    return SQLCatalog({}, Database({"url": f"sqlite:///{tmp_path}/no/such/directory/registry.db"}))
 
 
 def attach(database, state):
@@ -56,21 +56,21 @@ def test_a_volume_is_created_once(catalog):
 def test_volumes_are_listed_oldest_first(catalog):
     for volume_id in ("9", "1", "5"):
         catalog.create(Volume(volume_id, "demo"))
-    assert [volume.id for volume in catalog.list()] == ["9", "1", "5"]
+    assert [volume.id for volume in catalog.list_volumes()] == ["9", "1", "5"]
 
 
 def test_volumes_of_one_project_are_listed(catalog):
     catalog.create(Volume("9", "demo"))
     catalog.create(Volume("10", "other"))
-    assert [volume.id for volume in catalog.list("other")] == ["10"]
-    assert catalog.list("nobody") == []
+    assert [volume.id for volume in catalog.list_volumes("other")] == ["10"]
+    assert catalog.list_volumes("nobody") == []
 
 
 def test_a_deleted_volume_is_gone(catalog):
     catalog.create(Volume("9", "demo"))
     catalog.create(Volume("10", "demo"))
     catalog.delete("9")
-    assert [volume.id for volume in catalog.list()] == ["10"]
+    assert [volume.id for volume in catalog.list_volumes()] == ["10"]
 
 
 def test_to_delete_a_volume_that_is_not_there_is_told(catalog):
@@ -93,7 +93,7 @@ def test_other_volumes_attachments_do_not_matter(catalog, database):
     catalog.create(Volume("10", "demo"))
     attach(database, ATTACHED)
     catalog.delete("10")
-    assert catalog.list() == []
+    assert catalog.list_volumes() == []
 
 
 def test_an_option_is_refused_by_name(database):
@@ -118,7 +118,7 @@ def test_a_volume_is_deleted_although_it_is_attached_to_the_server_that_is_gone(
     with pytest.raises(VolumeAttached):
         catalog.delete("9", "1135")
     catalog.delete("9", "1134")
-    assert catalog.list() == []
+    assert catalog.list_volumes() == []
 
 
 def test_a_catalog_deletes_only_if_it_says_so(catalog):

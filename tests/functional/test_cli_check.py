@@ -16,10 +16,10 @@ from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
 from tests.support.databases import behind_their_backs
 from tests.support.paths import PASTE
+from tests.support.waiting import TIMEOUT
 
 SECTIONS = ("volumes_cyclades", "volumes_openstack")
 CHECKS = ("options", "database", "catalog", "backend", "policy", "compute")
-PATIENCE = 30  # seconds after which a test gives up
 
 pytestmark = pytest.mark.only_on("sqlite")  # as in the sample's paste file
 
@@ -237,12 +237,12 @@ def test_a_config_file_is_what_the_filters_of_others_read(authtoken, check, tmp_
 
 
 @pytest.mark.parametrize("text", [None, "not a configuration\n"])
-def test_a_config_file_that_can_not_be_read_is_told(told, tmp_path, text):
+def test_a_config_file_that_can_not_be_read_is_told(error_message, tmp_path, text):
     path = tmp_path / "nova.conf"
     if text:
         path.write_text(text)
     try:
-        sentence = told("check", "--config-file", str(path))
+        sentence = error_message("check", "--config-file", str(path))
     finally:
         cfg.CONF.reset()
     assert sentence.startswith("os-volume-ext: --config-file: ")
@@ -365,7 +365,7 @@ def test_a_backend_that_does_not_answer_is_not_waited_for_longer_than_operation_
     class Hanging(Unwell):
         @property
         def error(self):
-            assert go_on.wait(PATIENCE)
+            assert go_on.wait(TIMEOUT)
             return BackendUnavailable("too late")
 
     as_backend(Hanging)
@@ -447,7 +447,7 @@ def compute(file, var):
 
         yield put
         server.shutdown()
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
 
 
 def test_a_compute_api_that_shows_the_servers_of_all_projects_is_well(compute, check):
@@ -481,26 +481,26 @@ def test_a_plugin_of_keystoneauth_that_is_not_there_is_told(file, wrong):
 # -- what can't be loaded -------------------------------------------------------------------------------
 
 
-def test_an_application_that_the_paste_file_does_not_have_is_told(told, var):
-    sentence = told("check", "--var", str(var), "--name", "nova")
+def test_an_application_that_the_paste_file_does_not_have_is_told(error_message, var):
+    sentence = error_message("check", "--var", str(var), "--name", "nova")
     assert "nova can't be loaded: LookupError: No section 'nova' " in sentence
 
 
-def test_a_pipeline_without_a_filter_of_ours_is_told_what_to_do(told, file, var):
+def test_a_pipeline_without_a_filter_of_ours_is_told_what_to_do(error_message, file, var):
     file.set_pipeline("request_id auth compute_cyclades")
-    sentence = told("check", "--var", str(var), "--name", "cyclades")
+    sentence = error_message("check", "--var", str(var), "--name", "cyclades")
     assert "--name: cyclades has no filter of ours: put the name of a section" in sentence
 
 
-def test_a_package_that_is_not_installed_is_told(told, file, var):
+def test_a_package_that_is_not_installed_is_told(error_message, file, var):
     file.set("app:compute_cyclades", "use", "egg:no-such-package#compute")
-    sentence = told("check", "--var", str(var))
+    sentence = error_message("check", "--var", str(var))
     assert "egg:no-such-package#compute can't be loaded: PackageNotFoundError: " in sentence
 
 
-def test_a_name_that_nothing_gives_is_told(told, file, var):
+def test_a_name_that_nothing_gives_is_told(error_message, file, var):
     file.set_ours("policy_file", "%(etc)s/policy.yaml")
-    sentence = told("check", "--var", str(var))
+    sentence = error_message("check", "--var", str(var))
     assert "volumes_cyclades can't be loaded: " in sentence
     assert "etc" in sentence
 
@@ -511,10 +511,10 @@ def test_set_gives_a_name(file, check, tmp_path):
     assert check("--set", f"etc={tmp_path}")[1]["volumes_cyclades", "policy"] == ("ok", f"{tmp_path}/policy.yaml")
 
 
-def test_a_file_that_is_no_paste_file_is_told(told, paste):
+def test_a_file_that_is_no_paste_file_is_told(error_message, paste):
     paste.write_text("anything but that\n")
-    assert f"--paste: {paste} is no paste file" in told("check")
+    assert f"--paste: {paste} is no paste file" in error_message("check")
 
 
-def test_a_paste_file_that_is_not_there_is_told(told, tmp_path):
-    assert f"{tmp_path}/missing.ini can't be read" in told("check", paste=tmp_path / "missing.ini")
+def test_a_paste_file_that_is_not_there_is_told(error_message, tmp_path):
+    assert f"{tmp_path}/missing.ini can't be read" in error_message("check", paste=tmp_path / "missing.ini")

@@ -200,22 +200,22 @@ class TestServers:
 
 
 class TestCreateAndDelete:
-    def test_a_server_that_is_made_has_a_folder_until_it_is_deleted(self, nova, tmp_path):
+    def test_a_server_that_is_made_has_a_directory_until_it_is_deleted(self, nova, tmp_path):
         answer = nova.post_json("/servers", {"server": {"name": "new"}}, headers=DEMO, status=202)
         server_id = answer.json["server"]["id"]
-        folder = tmp_path / "backend" / "openstack" / server_id
-        (folder / "vdb").symlink_to("../../volumes/9")
+        directory = tmp_path / "backend" / "openstack" / server_id
+        (directory / "vdb").symlink_to("../../volumes/9")
         assert answer.headers["Location"] == f"http://localhost/servers/{server_id}"
         assert nova.get(f"/servers/{server_id}", headers=DEMO).json["server"]["status"] == "ACTIVE"
         gone = nova.delete(f"/servers/{server_id}", headers=DEMO, status=204)
         assert (gone.body, "Content-Type" in gone.headers) == (b"", False)
-        assert not folder.exists()
+        assert not directory.exists()
         nova.get(f"/servers/{server_id}", headers=DEMO, status=404)
         nova.delete(f"/servers/{server_id}", headers=DEMO, status=404)
 
-    def test_the_fixed_servers_have_folders_from_the_beginning(self, cyclades, tmp_path):
-        folders = {path.name for path in (tmp_path / "backend" / "cyclades").iterdir()}
-        assert folders == {"1134", "1135", "2001", "1140", "1141"}
+    def test_the_fixed_servers_have_directories_from_the_beginning(self, cyclades, tmp_path):
+        directories = {path.name for path in (tmp_path / "backend" / "cyclades").iterdir()}
+        assert directories == {"1134", "1135", "2001", "1140", "1141"}
 
     def test_cyclades_numbers_count_up_and_never_come_twice(self, cyclades):
         def create():

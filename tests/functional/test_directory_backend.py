@@ -84,8 +84,8 @@ class TestDirectoryBackendWithSources(TestDirectoryBackend):
         return volume
 
 
-def names(folder):
-    return sorted(path.name for path in Path(folder).iterdir())
+def names(path):
+    return sorted(each.name for each in Path(path).iterdir())
 
 
 def path_of(descriptor):
@@ -109,13 +109,13 @@ def backend(root):
 
 
 @pytest.fixture
-def folder(root):
+def server_dir(root):
     return root / "servers" / SERVER.id
 
 
 @pytest.fixture
 def full_disk(monkeypatch):
-    """Let no new file be made; folders can still be opened."""
+    """Let no new file be made; directories can still be opened."""
     really = os.open
 
     def refuse_new(path, flags, *arguments, **keywords):
@@ -142,7 +142,7 @@ def failing(monkeypatch):
 # Options
 
 
-def test_making_the_backend_makes_its_folders(root):
+def test_making_the_backend_makes_its_directories(root):
     DirectoryBackend({"root": str(root)})
     assert names(root) == ["servers", "volumes"]
 
@@ -184,41 +184,41 @@ def test_an_unknown_option_is_refused_with_those_there_are(root):
 # Layout
 
 
-def test_an_attached_volume_is_a_link_named_after_its_device(backend, folder):
+def test_an_attached_volume_is_a_link_named_after_its_device(backend, server_dir):
     backend.attach(SERVER, VOLUME, None)
-    assert names(folder) == ["vdb"]
-    assert (folder / "vdb").readlink() == Path("../../volumes/9")
+    assert names(server_dir) == ["vdb"]
+    assert (server_dir / "vdb").readlink() == Path("../../volumes/9")
 
 
-def test_a_volume_without_a_source_is_an_empty_file_at_first(backend, root, folder):
+def test_a_volume_without_a_source_is_an_empty_file_at_first(backend, root, server_dir):
     backend.attach(SERVER, VOLUME, None)
     assert (root / "volumes" / "9").is_file()
-    assert (folder / "vdb").read_bytes() == b""
+    assert (server_dir / "vdb").read_bytes() == b""
 
 
-def test_a_volume_keeps_its_bytes_when_it_moves(backend, root, folder):
+def test_a_volume_keeps_its_bytes_when_it_moves(backend, root, server_dir):
     other = made(root, "1135")
     backend.attach(SERVER, VOLUME, None)
-    (folder / "vdb").write_bytes(b"precious")
+    (server_dir / "vdb").write_bytes(b"precious")
     backend.detach(SERVER, VOLUME, "/dev/vdb")
     backend.attach(other, VOLUME, "/dev/vdc")
     assert (root / "servers" / "1135" / "vdc").read_bytes() == b"precious"
 
 
-def test_a_volume_with_a_source_is_a_link_to_it(backend, root, folder, tmp_path):
+def test_a_volume_with_a_source_is_a_link_to_it(backend, root, server_dir, tmp_path):
     source = tmp_path / "disk.img"
     source.write_bytes(b"data")
     backend.attach(SERVER, Volume("9", "demo", source=str(source), format="raw"), None)
     assert (root / "volumes" / "9").readlink() == source
-    assert (folder / "vdb").read_bytes() == b"data"
+    assert (server_dir / "vdb").read_bytes() == b"data"
 
 
-def test_a_volume_follows_the_source_that_the_catalog_names_now(backend, folder, tmp_path):
+def test_a_volume_follows_the_source_that_the_catalog_names_now(backend, server_dir, tmp_path):
     for name in ("old", "new"):
         (tmp_path / name).write_text(name)
         volume = Volume("9", "demo", source=str(tmp_path / name))
         backend.attach(SERVER, volume, None)
-        assert (folder / "vdb").read_text() == name
+        assert (server_dir / "vdb").read_text() == name
         backend.detach(SERVER, volume, "/dev/vdb")
 
 
@@ -229,34 +229,34 @@ def test_no_other_file_is_left_among_the_volumes(backend, root, tmp_path):
     assert names(root / "volumes") == ["9", "99"]
 
 
-def test_the_links_are_the_truth(backend, root, folder):
-    (folder / "vda").symlink_to("../../volumes/1000")
+def test_the_links_are_the_truth(backend, root, server_dir):
+    (server_dir / "vda").symlink_to("../../volumes/1000")
     assert backend.attached(SERVER) == {"1000": "/dev/vda"}
-    (folder / "vda").unlink()
+    (server_dir / "vda").unlink()
     assert backend.attached(SERVER) == {}
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../volumes/..", "../../volumes/", "../volumes/9", "9"])
-def test_a_link_to_elsewhere_is_no_volume_but_takes_its_device(backend, folder, target):
-    (folder / "vdb").symlink_to(target)
+def test_a_link_to_elsewhere_is_no_volume_but_takes_its_device(backend, server_dir, target):
+    (server_dir / "vdb").symlink_to(target)
     assert backend.attached(SERVER) == {}
     assert backend.attach(SERVER, VOLUME, None) == "/dev/vdc"
 
 
-def test_other_files_are_no_volumes_but_take_their_devices(backend, folder):
-    (folder / "vdb").write_text("not a link")
-    (folder / "console.log").write_text("not a device")
+def test_other_files_are_no_volumes_but_take_their_devices(backend, server_dir):
+    (server_dir / "vdb").write_text("not a link")
+    (server_dir / "console.log").write_text("not a device")
     with pytest.raises(DeviceInUse):
         backend.attach(SERVER, VOLUME, "/dev/vdb")
     assert backend.attach(SERVER, VOLUME, None) == "/dev/vdc"
     assert backend.attached(SERVER) == {"9": "/dev/vdc"}
 
 
-def test_detach_removes_every_link_to_the_volume(backend, folder):
+def test_detach_removes_every_link_to_the_volume(backend, server_dir):
     for name in ("vdb", "vdc"):
-        (folder / name).symlink_to("../../volumes/9")
+        (server_dir / name).symlink_to("../../volumes/9")
     backend.detach(SERVER, VOLUME, "/dev/vdb")
-    assert names(folder) == []
+    assert names(server_dir) == []
 
 
 # Devices
@@ -269,9 +269,9 @@ def test_the_first_free_device_is_chosen(backend):
     assert backend.attach(SERVER, Volume("d", "demo"), None) == "/dev/vdc"
 
 
-def test_a_device_beyond_those_chosen_from_can_be_asked_for(backend, folder):
+def test_a_device_beyond_those_chosen_from_can_be_asked_for(backend, server_dir):
     assert backend.attach(SERVER, VOLUME, "/dev/sda1") == "/dev/sda1"
-    assert names(folder) == ["sda1"]
+    assert names(server_dir) == ["sda1"]
 
 
 def test_a_full_server_takes_no_other_device_either(backend):
@@ -301,10 +301,10 @@ def test_a_full_server_takes_no_other_device_either(backend):
     ],
     ids=ascii,
 )
-def test_a_malformed_device_is_refused(backend, folder, device):
+def test_a_malformed_device_is_refused(backend, server_dir, device):
     with pytest.raises(AttachRefused):
         backend.attach(SERVER, VOLUME, device)
-    assert names(folder) == []
+    assert names(server_dir) == []
 
 
 # Volumes that can't be
@@ -327,7 +327,7 @@ def test_a_malformed_device_is_refused(backend, folder, device):
     ],
     ids=ascii,
 )
-def test_an_unsafe_id_is_refused(backend, root, folder, name):
+def test_an_unsafe_id_is_refused(backend, root, server_dir, name):
     with pytest.raises(AttachRefused):
         backend.attach(SERVER, Volume(name, "demo"), None)
     with pytest.raises(AttachRefused):
@@ -336,12 +336,12 @@ def test_an_unsafe_id_is_refused(backend, root, folder, name):
         backend.attached(Server(name, "demo", "ACTIVE"))
     with pytest.raises(ServerNotFound):
         backend.detach(Server(name, "demo", "ACTIVE"), VOLUME, "")
-    assert names(folder) == []
+    assert names(server_dir) == []
     assert names(root / "volumes") == []
 
 
 @pytest.mark.parametrize("name", ["..", "../1135/vdb"])
-def test_detaching_an_unsafe_volume_id_touches_nothing(backend, root, folder, name):
+def test_detaching_an_unsafe_volume_id_touches_nothing(backend, root, server_dir, name):
     backend.attach(made(root, "1135"), VOLUME, None)
     backend.detach(SERVER, Volume(name, "demo"), "")
     assert names(root / "servers" / "1135") == ["vdb"]
@@ -356,16 +356,16 @@ def test_detaching_an_unsafe_volume_id_touches_nothing(backend, root, folder, na
         ("", "not an absolute path"),
     ],
 )
-def test_a_wrong_source_is_refused_with_the_reason(backend, root, folder, source, reason):
+def test_a_wrong_source_is_refused_with_the_reason(backend, root, server_dir, source, reason):
     with pytest.raises(AttachRefused, match=reason):
         backend.attach(SERVER, Volume("9", "demo", source=source), None)
-    assert names(folder) == names(root / "volumes") == []
+    assert names(server_dir) == names(root / "volumes") == []
 
 
-def test_another_format_than_raw_is_refused(backend, folder):
+def test_another_format_than_raw_is_refused(backend, server_dir):
     with pytest.raises(AttachRefused, match="qcow2"):
         backend.attach(SERVER, Volume("9", "demo", format="qcow2"), None)
-    assert names(folder) == []
+    assert names(server_dir) == []
 
 
 def test_a_volume_with_a_file_of_its_own_is_not_replaced_by_a_source(backend, root, tmp_path):
@@ -376,11 +376,11 @@ def test_a_volume_with_a_file_of_its_own_is_not_replaced_by_a_source(backend, ro
     assert (root / "volumes" / "9").read_bytes() == b"precious"
 
 
-def test_a_volume_that_lost_its_source_is_refused(backend, root, folder):
+def test_a_volume_that_lost_its_source_is_refused(backend, root, server_dir):
     (root / "volumes" / "9").symlink_to("/srv/disk.img")
     with pytest.raises(AttachRefused):
         backend.attach(SERVER, VOLUME, None)
-    assert names(folder) == []
+    assert names(server_dir) == []
 
 
 # What fails, and what is known of it
@@ -410,31 +410,33 @@ def test_a_check_fails_where_the_root_can_not_be_written_to(backend, monkeypatch
         backend.check()
 
 
-def test_a_server_that_vanishes_before_it_is_locked_is_not_found(backend, folder, monkeypatch):
+def test_a_server_that_vanishes_before_it_is_locked_is_not_found(backend, server_dir, monkeypatch):
     lock = fcntl.flock
-    monkeypatch.setattr(fcntl, "flock", lambda *arguments: (folder.exists() and folder.rmdir(), lock(*arguments)))
+    monkeypatch.setattr(
+        fcntl, "flock", lambda *arguments: (server_dir.exists() and server_dir.rmdir(), lock(*arguments))
+    )
     with pytest.raises(ServerNotFound):
         backend.attach(SERVER, VOLUME, None)
 
 
-def test_a_server_made_anew_while_waiting_for_the_old_one_is_not_found(backend, folder, monkeypatch):
+def test_a_server_made_anew_while_waiting_for_the_old_one_is_not_found(backend, server_dir, monkeypatch):
     lock = fcntl.flock
 
     def replace_and_lock(descriptor, how):
         if how & fcntl.LOCK_EX:
-            folder.rename(folder.with_name("old"))
-            folder.mkdir()
+            server_dir.rename(server_dir.with_name("old"))
+            server_dir.mkdir()
         lock(descriptor, how)
 
     monkeypatch.setattr(fcntl, "flock", replace_and_lock)
     with pytest.raises(ServerNotFound):
         backend.attach(SERVER, VOLUME, None)
-    assert names(folder) == names(folder.with_name("old")) == []
+    assert names(server_dir) == names(server_dir.with_name("old")) == []
 
 
-def test_a_server_that_vanishes_after_it_is_locked_is_not_found(backend, folder, monkeypatch):
+def test_a_server_that_vanishes_after_it_is_locked_is_not_found(backend, server_dir, monkeypatch):
     provide = backend._provide
-    monkeypatch.setattr(backend, "_provide", lambda volume: (provide(volume), folder.rmdir()))
+    monkeypatch.setattr(backend, "_provide", lambda volume: (provide(volume), server_dir.rmdir()))
     with pytest.raises(ServerNotFound):
         backend.attach(SERVER, VOLUME, None)
 
@@ -461,17 +463,17 @@ def test_a_change_that_fails_in_the_disk_may_have_happened(backend, failing):
         backend.detach(SERVER, VOLUME, "/dev/vdb")
 
 
-def test_a_volume_that_can_not_be_made_is_not_attached(backend, folder, full_disk):
+def test_a_volume_that_can_not_be_made_is_not_attached(backend, server_dir, full_disk):
     with pytest.raises(BackendUnavailable, match="the file of volume 9"):
         backend.attach(SERVER, VOLUME, None)
-    assert names(folder) == []
+    assert names(server_dir) == []
 
 
-def test_a_change_that_may_not_last_is_unknown_until_it_does(backend, folder, monkeypatch):
+def test_a_change_that_may_not_last_is_unknown_until_it_does(backend, server_dir, monkeypatch):
     sync = os.fsync
 
     def fail_for_the_server(descriptor):
-        if os.path.samestat(os.fstat(descriptor), folder.stat()):
+        if os.path.samestat(os.fstat(descriptor), server_dir.stat()):
             raise OSError(errno.EIO, "Input/output error")
         sync(descriptor)
 
@@ -489,7 +491,7 @@ def test_a_change_that_may_not_last_is_unknown_until_it_does(backend, folder, mo
     backend.detach(SERVER, VOLUME, "/dev/vdb")
 
 
-def test_the_folders_last_before_they_are_used(root, monkeypatch):
+def test_the_directories_last_before_they_are_used(root, monkeypatch):
     synced = []
     monkeypatch.setattr(directory.os, "fsync", lambda descriptor: synced.append(path_of(descriptor)))
     DirectoryBackend({"root": str(root)})
@@ -525,11 +527,11 @@ def test_no_reason_that_callers_read_tells_a_path(backend, full_disk, source):
 
 
 @pytest.mark.parametrize("change", ["symlink", "unlink"])
-def test_the_server_is_locked_while_it_is_changed(backend, folder, monkeypatch, change):
+def test_the_server_is_locked_while_it_is_changed(backend, server_dir, monkeypatch, change):
     really, tried = getattr(os, change), []
 
     def change_while_another_tries(*arguments, **keywords):
-        another = os.open(folder, os.O_RDONLY)
+        another = os.open(server_dir, os.O_RDONLY)
         try:
             with pytest.raises(BlockingIOError):
                 fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -544,7 +546,7 @@ def test_the_server_is_locked_while_it_is_changed(backend, folder, monkeypatch, 
     assert tried == [change]
 
 
-def test_the_server_is_unlocked_even_where_a_forked_process_has_its_descriptor(backend, folder, monkeypatch):
+def test_the_server_is_unlocked_even_where_a_forked_process_has_its_descriptor(backend, server_dir, monkeypatch):
     kept = []
     lock = fcntl.flock
 
@@ -555,9 +557,12 @@ def test_the_server_is_unlocked_even_where_a_forked_process_has_its_descriptor(b
 
     monkeypatch.setattr(fcntl, "flock", lock_and_keep)
     backend.attach(SERVER, VOLUME, None)
-    another = os.open(folder, os.O_RDONLY)
+    assert len(kept) == 1
+    another = os.open(server_dir, os.O_RDONLY)
     try:
-        lock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises BlockingIOError where it is still locked
+        lock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pytest.fail("the server is still locked")
     finally:
         os.close(another)
         os.close(kept[0])

@@ -15,10 +15,10 @@ from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.filter import make_filter
 from os_volume_ext.registry.database import Database
 from tests.support.inprocess import ask, collection, compute_api
+from tests.support.waiting import TIMEOUT
 
 CHILDREN, ROUNDS = 3, 8
 SERVERS = [str(number) for number in range(1134, 1134 + CHILDREN + 1)]
-PATIENCE = 60  # seconds after which a test gives up
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_a_fork_while_a_request_is_answered_does_not_stop_the_child(app, monkeyp
     def slow(*arguments):
         if os.getpid() == parent:
             attaching.set()
-            assert go_on.wait(PATIENCE)
+            assert go_on.wait(TIMEOUT)
         return attach(*arguments)
 
     monkeypatch.setattr(DirectoryBackend, "attach", slow)
@@ -208,12 +208,12 @@ def test_a_fork_while_a_request_is_answered_does_not_stop_the_child(app, monkeyp
     thread = threading.Thread(target=lambda: answers.append(attach_and_detach(app, SERVERS[0], 1)))
     thread.start()
     try:
-        assert attaching.wait(PATIENCE)
+        assert attaching.wait(TIMEOUT)
         children = Children()
         children.fork(lambda: attach_and_detach(app, SERVERS[1], 2))
         children.go()
         assert children.outcomes() == [[200] * 4]
     finally:
         go_on.set()
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     assert answers == [[200] * 4]

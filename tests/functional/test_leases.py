@@ -12,8 +12,8 @@ from os_volume_ext.registry.leases import Leases
 from os_volume_ext.registry.tables import leases as table
 from os_volume_ext.registry.tables import utc_now
 from tests.support.databases import behind_their_backs
+from tests.support.waiting import TIMEOUT
 
-PATIENCE = 60  # seconds after which a test gives up
 LASTS = 1000  # seconds that no test takes
 NAMES = [f"lease-{number}" for number in range(25)]
 LONG_AGO = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -49,66 +49,66 @@ def pass_time(database):
 
 
 def test_a_lease_that_nobody_has_is_taken_by_the_first_who_wants_it(leases, row):
-    assert leases.take("work", "a", LASTS)
+    assert leases.acquire("work", "a", LASTS)
     holder, taken_at, now = row()
     assert holder == "a"
     assert datetime.timedelta(0) <= now - taken_at < datetime.timedelta(seconds=LASTS)
 
 
 def test_nobody_else_gets_it_while_it_lasts(leases, pass_time, row):
-    leases.take("work", "a", LASTS)
+    leases.acquire("work", "a", LASTS)
     pass_time(LASTS / 2)
     before = row()[:2]
-    assert not leases.take("work", "b", LASTS)
+    assert not leases.acquire("work", "b", LASTS)
     assert row()[:2] == before
 
 
 def test_its_holder_renews_it_and_has_it_for_as_long_again(leases, pass_time):
-    leases.take("work", "a", LASTS)
+    leases.acquire("work", "a", LASTS)
     for _ in range(3):
         pass_time(LASTS * 0.7)
-        assert leases.take("work", "a", LASTS)
-    assert not leases.take("work", "b", LASTS)
+        assert leases.acquire("work", "a", LASTS)
+    assert not leases.acquire("work", "b", LASTS)
 
 
 def test_when_it_has_run_out_another_takes_it_and_the_first_has_it_no_more(leases, pass_time, row):
-    leases.take("work", "a", LASTS)
+    leases.acquire("work", "a", LASTS)
     pass_time(LASTS)
-    assert leases.take("work", "b", LASTS)
+    assert leases.acquire("work", "b", LASTS)
     assert row().holder == "b"
-    assert not leases.take("work", "a", LASTS)
+    assert not leases.acquire("work", "a", LASTS)
 
 
 def test_one_that_has_run_out_and_that_nobody_took_is_renewed(leases, pass_time):
-    leases.take("work", "a", LASTS)
+    leases.acquire("work", "a", LASTS)
     pass_time(2 * LASTS)
-    assert leases.take("work", "a", LASTS)
-    assert not leases.take("work", "b", LASTS)
+    assert leases.acquire("work", "a", LASTS)
+    assert not leases.acquire("work", "b", LASTS)
 
 
 def test_a_clock_that_is_set_back_does_not_make_it_last_until_then(leases, pass_time):
-    leases.take("work", "a", LASTS)
+    leases.acquire("work", "a", LASTS)
     pass_time(-2 * LASTS)
-    assert leases.take("work", "b", LASTS)
+    assert leases.acquire("work", "b", LASTS)
 
 
 def test_clocks_that_differ_a_little_do_not_end_it(leases, pass_time):
     """As the clocks of several database servers in one cluster do."""
-    leases.take("work", "a", LASTS)
+    leases.acquire("work", "a", LASTS)
     pass_time(-5)
-    assert not leases.take("work", "b", LASTS)
+    assert not leases.acquire("work", "b", LASTS)
 
 
 def test_leases_of_other_names_are_others(leases):
-    assert leases.take("work", "a", LASTS)
-    assert leases.take("other work", "b", LASTS)
+    assert leases.acquire("work", "a", LASTS)
+    assert leases.acquire("other work", "b", LASTS)
 
 
 def test_to_take_one_leaves_others_as_they_are_though_they_look_the_same(leases, database):
     with behind_their_backs(database) as connection:
         dead = [{"name": name, "holder": "dead", "taken_at": LONG_AGO} for name in ("work", "other work")]
         connection.execute(insert(table), dead)
-    assert leases.take("work", "a", LASTS)
+    assert leases.acquire("work", "a", LASTS)
     with behind_their_backs(database) as connection:
         other = select(table.c.holder, table.c.taken_at).where(table.c.name == "other work")
         assert connection.execute(other).one() == ("dead", LONG_AGO)
@@ -127,7 +127,7 @@ def test_who_comes_between_a_look_and_a_step_has_it(leases, database, monkeypatc
 
         def execute(self, statement, parameters):
             if statement.is_update and len(opened) == 1:
-                assert Leases(database).take("work", "b", LASTS)
+                assert Leases(database).acquire("work", "b", LASTS)
             return self.connection.execute(statement, parameters)
 
     class Single:
@@ -140,7 +140,7 @@ def test_who_comes_between_a_look_and_a_step_has_it(leases, database, monkeypatc
             return self.context.__exit__(*error)
 
     monkeypatch.setattr(database, "autocommit", Single)
-    assert not leases.take("work", "a", LASTS)
+    assert not leases.acquire("work", "a", LASTS)
 
 
 def compete(url, holder, start):
@@ -148,8 +148,8 @@ def compete(url, holder, start):
     database = Database({"url": url})
     got = []
     for name in NAMES:
-        start.wait(PATIENCE)
-        if Leases(database).take(name, holder, LASTS):
+        start.wait(TIMEOUT)
+        if Leases(database).acquire(name, holder, LASTS):
             got.append(name)
     database.dispose()
     return got
@@ -178,7 +178,7 @@ class TestAtOnce:
         for taker in takers:
             taker.start()
         for taker in takers:
-            taker.join(PATIENCE)
+            taker.join(TIMEOUT)
         assert sorted(got) == sorted(NAMES)
 
     def test_of_several_processes_exactly_one_gets_each(self, url):
@@ -189,7 +189,7 @@ class TestAtOnce:
         ]
         for taker in takers:
             taker.start()
-        got = [name for _ in takers for name in outcomes.get(timeout=PATIENCE)]
+        got = [name for _ in takers for name in outcomes.get(timeout=TIMEOUT)]
         for taker in takers:
-            taker.join(PATIENCE)
+            taker.join(TIMEOUT)
         assert sorted(got) == sorted(NAMES)

@@ -29,14 +29,14 @@ def create(client):
 
 @pytest.fixture
 def delete(client, var):
-    """Give ``delete(server)``: delete it through the compute API, see that its folder goes with it."""
+    """Give ``delete(server)``: delete it through the compute API, see that its directory goes with it."""
 
     def send(server):
-        folder = var / client.dialect.name / "servers" / server
-        assert folder.is_dir()
+        directory = var / client.dialect.name / "servers" / server
+        assert directory.is_dir()
         answer = client.app.delete(f"{client.dialect.base}/servers/{server}", headers={"X-Auth-Token": "demo-token"})
         assert answer.status_int == 204
-        assert not folder.exists()
+        assert not directory.exists()
 
     return send
 
@@ -46,8 +46,8 @@ def disks(client, var):
     """Give ``disks(server)``: the volumes that the backend really has at a server, by device."""
 
     def read(server):
-        folder = var / client.dialect.name / "servers" / server
-        return {f"/dev/{link.name}": link.readlink().name for link in folder.iterdir() if link.is_symlink()}
+        directory = var / client.dialect.name / "servers" / server
+        return {f"/dev/{link.name}": link.readlink().name for link in directory.iterdir() if link.is_symlink()}
 
     return read
 
@@ -107,11 +107,11 @@ class TestDeletedServers:
         """On the compute API's word alone no disk is given away."""
         server = create()
         client.attach(server)
-        folder = var / client.dialect.name / "servers" / server
-        folder.rename(var / "aside")
-        folder.mkdir()
+        directory = var / client.dialect.name / "servers" / server
+        directory.rename(var / "aside")
+        directory.mkdir()
         delete(server)
-        (var / "aside").rename(folder)
+        (var / "aside").rename(directory)
         assert client.attach().failure == client.dialect.in_use
         assert [row["server_id"] for row in rows()] == [server]
 
@@ -203,8 +203,8 @@ class TestReconcile:
 
     def test_names_a_disk_that_no_row_knows(self, client, var, disks, reconcile):
         client.attach(volume=client.dialect.other_volume)
-        folder = var / client.dialect.name / "servers" / client.dialect.server
-        (folder / "vdq").symlink_to(f"../../volumes/{client.dialect.volume}")
+        directory = var / client.dialect.name / "servers" / client.dialect.server
+        (directory / "vdq").symlink_to(f"../../volumes/{client.dialect.volume}")
         status, output = reconcile("--all")
         assert (status, output.err) == (1, "2 agree, 0 settled, 1 undecided\n")
         assert "/dev/vdq" in output.out
@@ -282,7 +282,7 @@ class TestRestart:
         assert again.list(server).status == 200
         assert again.list(client.dialect.other_server).status == 404
 
-    def test_an_empty_folder_is_filled(self, tmp_path, client_of, start, var):
+    def test_an_empty_directory_is_filled(self, tmp_path, client_of, start, var):
         var.rename(tmp_path / "aside")
         client = client_of(start())
         assert client.attach().attachment == client.shown()

@@ -165,4 +165,7 @@ def test_an_upgrade_waits_for_as_long_as_it_takes(new_url, behind_proxy, monkeyp
     url, _ = behind_proxy(new_url)
     wait = {"postgresql": "SELECT pg_sleep(1.5)", "mysql": "SELECT SLEEP(1.5)"}
     monkeypatch.setattr(schema, "_LOCKS", wait)
+    start = time.monotonic()
     schema.upgrade(Database({"url": url}))
+    assert time.monotonic() - start >= 1.5  # longer than read_timeout
+    assert schema.current(Database({"url": new_url})) == schema.head()

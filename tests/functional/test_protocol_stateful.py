@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import delete
 
-from os_volume_ext.attachments.reconcile import CONSISTENT
+from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.backends.base import (
     AttachRefused,
     BackendError,
@@ -352,7 +352,7 @@ class Protocol(RuleBasedStateMachine):
         before = harness.snapshot()
         calls = len(harness.backend.calls)
         harness.reconcile(everything=True)
-        differing = [each for each in harness.findings if each.outcome != CONSISTENT]
+        differing = [each for each in harness.findings if each.outcome != Outcome.CONSISTENT]
         if harness.snapshot() != before or differing:
             self.broken.append(f"I5: {before} became {harness.snapshot()}, {differing}")
         if {call[0] for call in harness.backend.calls[calls:]} - {"attached"}:

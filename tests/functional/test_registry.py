@@ -27,8 +27,7 @@ from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import BUSY_TIMEOUT, Database, retry_on_deadlock
 from os_volume_ext.registry.tables import attachments as table
 from tests.support.databases import behind_their_backs
-
-PATIENCE = 60  # seconds after which a test gives up
+from tests.support.waiting import TIMEOUT
 
 
 @pytest.fixture
@@ -90,7 +89,7 @@ def in_threads(*functions):
     outcomes = [None] * len(functions)
 
     def run(place, function):
-        start.wait(PATIENCE)
+        start.wait(TIMEOUT)
         try:
             outcomes[place] = function()
         except Exception as error:
@@ -100,7 +99,7 @@ def in_threads(*functions):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     return outcomes
 
 
@@ -112,18 +111,18 @@ def test_a_reserved_row_is_read_as_it_was_written(registry):
         device="/dev/vdc", root=True, host="node-1", instance_name="instance-1", source="/a/file", format="raw"
     )
     registry.reserve(wanted)
-    found = registry.get("9", "1134")
+    found = registry.get("1134", "9")
     assert dataclasses.replace(found, created_at=None, updated_at=None, age=0.0) == wanted
     assert found.created_at.tzinfo == datetime.UTC
 
 
 def test_a_row_that_is_not_there_is_none(registry):
-    assert registry.get("9", "1134") is None
+    assert registry.get("1134", "9") is None
 
 
 def test_a_row_knows_the_server_and_the_volume_as_they_were(registry):
     registry.reserve(attachment(host="node-1", instance_name="i-1", source="/a/file", format="raw", exclusive=False))
-    found = registry.get("9", "1134")
+    found = registry.get("1134", "9")
     assert (found.server.id, found.server.host, found.server.instance_name) == ("1134", "node-1", "i-1")
     assert (found.volume.id, found.volume.source, found.volume.format) == ("9", "/a/file", "raw")
     assert found.volume.multiattach
@@ -133,7 +132,7 @@ def test_microseconds_are_kept(registry, database):
     registry.reserve(attachment())
     moment = datetime.datetime(2026, 3, 4, 5, 6, 7, 123456, datetime.UTC)
     change(database, attachment(), created_at=moment, updated_at=moment)
-    found = registry.get("9", "1134")
+    found = registry.get("1134", "9")
     assert (found.created_at, found.updated_at) == (moment, moment)
 
 
@@ -141,12 +140,12 @@ def test_a_time_of_another_zone_is_stored_as_utc(registry, database):
     registry.reserve(attachment())
     zone = datetime.timezone(datetime.timedelta(hours=2))
     change(database, attachment(), created_at=datetime.datetime(2026, 1, 1, 1, 30, tzinfo=zone))
-    assert registry.get("9", "1134").created_at == datetime.datetime(2025, 12, 31, 23, 30, tzinfo=datetime.UTC)
+    assert registry.get("1134", "9").created_at == datetime.datetime(2025, 12, 31, 23, 30, tzinfo=datetime.UTC)
 
 
 def test_a_time_without_a_zone_is_refused(registry):
     with pytest.raises(Exception, match="has no time zone"):
-        registry.list("1134", since=datetime.datetime(2026, 1, 1))
+        registry.list_visible("1134", since=datetime.datetime(2026, 1, 1))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +155,7 @@ def test_ids_are_the_same_only_byte_by_byte(registry, one, other):
     for text in (one, other):
         registry.reserve(attachment(text, text, device=text, request_id=text))
     registry.reserve(attachment("b", one, device=other))
-    assert registry.get(one, other) is None
+    assert registry.get(other, one) is None
     assert registry.get(one, one).request_id == one
     assert [row.volume_id for row in registry.find(volume_id=other)] == [other]
     seen = registry.get(one, one)
@@ -181,7 +180,7 @@ def test_a_volume_is_reserved_once_on_a_server(registry):
     registry.reserve(attachment())
     with pytest.raises(AlreadyReserved):
         registry.reserve(attachment(request_id="req-2"))
-    assert registry.get("9", "1134").request_id == "req-1"
+    assert registry.get("1134", "9").request_id == "req-1"
 
 
 def test_a_volume_is_reserved_on_one_server(registry):
@@ -211,11 +210,13 @@ def test_a_device_of_a_server_is_reserved_once(registry):
 def test_servers_have_devices_of_the_same_name(registry):
     registry.reserve(attachment(device="/dev/vdb"))
     registry.reserve(attachment("10", "1135", device="/dev/vdb"))
+    assert [(row.server_id, row.device) for row in registry.walk()] == [("1134", "/dev/vdb"), ("1135", "/dev/vdb")]
 
 
 def test_devices_that_are_not_known_are_not_in_each_others_way(registry):
     registry.reserve(attachment())
     registry.reserve(attachment("10"))
+    assert {row.volume_id: row.device for row in registry.walk()} == {"9": None, "10": None}
 
 
 @pytest.mark.parametrize(
@@ -249,9 +250,9 @@ def test_nothing_is_in_the_way_when_the_row_is_gone(registry):
 def test_a_claim_changes_state_request_and_time(registry, database):
     registry.reserve(attachment())
     change(database, attachment(), updated_at=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
-    before = registry.get("9", "1134")
+    before = registry.get("1134", "9")
     assert registry.claim(before, DETACHING, "req-2")
-    after = registry.get("9", "1134")
+    after = registry.get("1134", "9")
     assert (after.state, after.request_id) == (DETACHING, "req-2")
     assert after.age < 1000 < before.age
     assert after.created_at == before.created_at
@@ -264,17 +265,17 @@ def test_a_claim_changes_state_request_and_time(registry, database):
         lambda registry, seen: registry.claim(seen, ATTACHED, "req-3"),
         lambda registry, seen: registry.confirm(seen, "/dev/vdb"),
         lambda registry, seen: registry.remove(seen),
-        lambda registry, seen: registry.move(seen, attachment(server_id="1135")),
+        lambda registry, seen: registry.transfer(seen, attachment(server_id="1135")),
     ],
     ids=["claim", "confirm", "remove", "move"],
 )
 def test_a_row_that_is_not_as_it_was_seen_is_not_changed(registry, database, act, other):
     registry.reserve(attachment())
-    seen = registry.get("9", "1134")
+    seen = registry.get("1134", "9")
     change(database, attachment(), **other)
-    now = registry.get("9", "1134")
+    now = registry.get("1134", "9")
     assert act(registry, seen) is False
-    assert dataclasses.replace(registry.get("9", "1134"), age=0) == dataclasses.replace(now, age=0)
+    assert dataclasses.replace(registry.get("1134", "9"), age=0) == dataclasses.replace(now, age=0)
     assert registry.count() == 1
 
 
@@ -284,7 +285,7 @@ def test_a_row_that_is_not_as_it_was_seen_is_not_changed(registry, database, act
         lambda registry, seen: registry.claim(seen, DETACHING, "req-3"),
         lambda registry, seen: registry.confirm(seen, None),
         lambda registry, seen: registry.remove(seen),
-        lambda registry, seen: registry.move(seen, attachment(server_id="1135")),
+        lambda registry, seen: registry.transfer(seen, attachment(server_id="1135")),
     ],
     ids=["claim", "confirm", "remove", "move"],
 )
@@ -299,21 +300,21 @@ def test_a_row_that_is_gone_is_not_changed(registry, act):
         lambda registry, seen: registry.claim(seen, DETACHING, "req-3"),
         lambda registry, seen: registry.confirm(seen, None),
         lambda registry, seen: registry.remove(seen),
-        lambda registry, seen: registry.move(seen, attachment(server_id="1136", exclusive=False)),
+        lambda registry, seen: registry.transfer(seen, attachment(server_id="1136", exclusive=False)),
     ],
     ids=["claim", "confirm", "remove", "move"],
 )
 def test_a_change_touches_no_other_row_of_the_volume(registry, act):
     registry.reserve(attachment(exclusive=False))
     registry.reserve(attachment(server_id="1135", exclusive=False))
-    assert act(registry, registry.get("9", "1134")) is True
-    assert registry.get("9", "1135").state == ATTACHING
+    assert act(registry, registry.get("1134", "9")) is True
+    assert registry.get("1135", "9").state == ATTACHING
 
 
 def test_a_confirmed_row_is_attached_at_its_device(registry):
     registry.reserve(attachment())
-    assert registry.confirm(registry.get("9", "1134"), "/dev/vdb")
-    found = registry.get("9", "1134")
+    assert registry.confirm(registry.get("1134", "9"), "/dev/vdb")
+    found = registry.get("1134", "9")
     assert (found.state, found.device, found.request_id) == (ATTACHED, "/dev/vdb", "req-1")
 
 
@@ -331,7 +332,7 @@ def test_a_row_that_is_confirmed_at_a_device_takes_it_from_the_row_that_had_it(r
         registry.reserve(attachment(volume_id, server_id, state=state, device=device))
     registry.reserve(attachment("12"))
     rows = {row.volume_id: unaged(row) for row in registry.find()}
-    assert registry.confirm(registry.get("12", "1134"), "/dev/vdb") is True
+    assert registry.confirm(registry.get("1134", "12"), "/dev/vdb") is True
     rows["9"] = dataclasses.replace(rows["9"], device=None)
     rows["12"] = dataclasses.replace(rows["12"], device="/dev/vdb", state=ATTACHED)
     assert {row.volume_id: unaged(row) for row in registry.find()} == rows
@@ -340,7 +341,7 @@ def test_a_row_that_is_confirmed_at_a_device_takes_it_from_the_row_that_had_it(r
 def test_a_row_that_has_changed_takes_no_device_from_another(registry):
     registry.reserve(attachment(device="/dev/vdb"))
     registry.reserve(attachment("10"))
-    seen = registry.get("10", "1134")
+    seen = registry.get("1134", "10")
     registry.claim(seen, DETACHING, "req-2")
     before = registry.find()
     assert registry.confirm(seen, "/dev/vdb") is False
@@ -359,48 +360,48 @@ def test_of_two_rows_whose_disks_changed_places_each_gets_its_device(registry):
 def test_each_row_has_an_id_of_its_own(registry):
     for volume_id in ("9", "99"):
         registry.reserve(attachment(volume_id, state=ATTACHED))
-    assert len({uuid.UUID(row.id) for row in registry.list("1134", form=AttachmentDetail)}) == 2
+    assert len({uuid.UUID(row.id) for row in registry.list_visible("1134", projection=AttachmentDetail)}) == 2
 
 
 def test_a_row_is_described_anew_if_it_is_as_seen(registry):
     row = attachment(tag="old")
     registry.reserve(row)
     assert registry.describe(row, "req-2", "new", True)
-    described = registry.get("9", "1134")
+    described = registry.get("1134", "9")
     assert (described.tag, described.delete_on_termination) == ("new", True)
     assert (described.state, described.request_id, described.id) == (row.state, "req-2", row.id)
     assert not registry.describe(row, "req-3", None, False)
-    assert registry.get("9", "1134").tag == "new"
+    assert registry.get("1134", "9").tag == "new"
 
 
 def test_a_removed_row_is_gone(registry):
     registry.reserve(attachment())
-    assert registry.remove(registry.get("9", "1134"))
-    assert registry.get("9", "1134") is None
+    assert registry.remove(registry.get("1134", "9"))
+    assert registry.get("1134", "9") is None
 
 
 def test_a_moved_row_is_on_the_other_server_only(registry):
     registry.reserve(attachment(state=DETACHING))
-    assert registry.move(registry.get("9", "1134"), attachment(server_id="1135", request_id="req-2"))
+    assert registry.transfer(registry.get("1134", "9"), attachment(server_id="1135", request_id="req-2"))
     assert [row.server_id for row in registry.of_volume("9")] == ["1135"]
 
 
 def test_a_move_to_a_taken_device_leaves_the_claim_as_it_was(registry):
     registry.reserve(attachment(state=DETACHING))
     registry.reserve(attachment("10", "1135", device="/dev/vdb"))
-    seen = registry.get("9", "1134")
+    seen = registry.get("1134", "9")
     with pytest.raises(AlreadyReserved):
-        registry.move(seen, attachment(server_id="1135", device="/dev/vdb"))
-    assert registry.get("9", "1134").request_id == seen.request_id
-    assert registry.get("9", "1135") is None
+        registry.transfer(seen, attachment(server_id="1135", device="/dev/vdb"))
+    assert registry.get("1134", "9").request_id == seen.request_id
+    assert registry.get("1135", "9") is None
 
 
 def test_a_move_to_a_full_server_leaves_the_claim_as_it_was(registry):
     registry.reserve(attachment(state=DETACHING))
     registry.reserve(attachment("10", "1135"))
     with pytest.raises(AttachmentLimitReached):
-        registry.move(registry.get("9", "1134"), attachment(server_id="1135"), limit=1)
-    assert registry.get("9", "1134").state == DETACHING
+        registry.transfer(registry.get("1134", "9"), attachment(server_id="1135"), limit=1)
+    assert registry.get("1134", "9").state == DETACHING
 
 
 # -- limits ----------------------------------------------------------------------------------------
@@ -418,6 +419,7 @@ def test_a_server_has_no_more_rows_than_its_limit(registry):
 def test_other_servers_rows_do_not_count(registry):
     registry.reserve(attachment("1", "1135"), limit=1)
     registry.reserve(attachment("2"), limit=1)
+    assert {row.volume_id: row.server_id for row in registry.walk()} == {"1": "1135", "2": "1134"}
 
 
 def test_of_two_threads_at_the_limit_one_gets_the_last_place(registry):
@@ -429,7 +431,7 @@ def test_of_two_threads_at_the_limit_one_gets_the_last_place(registry):
         )
         assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType", "AttachmentLimitReached"], attempt
         (winner,) = {row.volume_id for row in registry.find(server_id="1134")} - {"1"}
-        assert registry.remove(registry.get(winner, "1134"))
+        assert registry.remove(registry.get("1134", winner))
 
 
 def test_of_many_threads_at_an_empty_server_as_many_get_a_place_as_there_are(registry):
@@ -447,9 +449,9 @@ def test_of_many_threads_at_an_empty_server_as_many_get_a_place_as_there_are(reg
 def test_one_row_is_shown_where_a_list_shows_it(registry, state, shown):
     registry.reserve(attachment(state=state, device="/dev/vdb"))
     expected = AttachmentSummary("9", "1134", "/dev/vdb", "demo") if shown else None
-    assert registry.show("9", "1134") == expected
-    assert registry.show("9", "1135") is None
-    assert registry.show("10", "1134") is None
+    assert registry.get_visible("1134", "9") == expected
+    assert registry.get_visible("1135", "9") is None
+    assert registry.get_visible("1134", "10") is None
 
 
 # -- lists -----------------------------------------------------------------------------------------
@@ -462,7 +464,7 @@ def test_a_list_is_oldest_first_and_then_by_volume(registry, database):
     earlier = datetime.datetime(2026, 1, 1, 0, 0, 0, 1, datetime.UTC)
     for volume_id, moment in (("3", earlier), ("1", later), ("2", later), ("4", earlier)):
         change(database, attachment(volume_id), created_at=moment)
-    assert [row.volume_id for row in registry.list("1134")] == ["3", "4", "1", "2"]
+    assert [row.volume_id for row in registry.list_visible("1134")] == ["3", "4", "1", "2"]
 
 
 @pytest.mark.parametrize("form", [AttachmentSummary, AttachmentDetail])
@@ -470,22 +472,22 @@ def test_a_list_is_oldest_first_and_then_by_volume(registry, database):
 def test_a_list_has_the_fields_of_the_form(registry, form, since):
     reserved = attachment(state=ATTACHED, device="/dev/vdb", tag="mine", delete_on_termination=True)
     registry.reserve(reserved)
-    (row,) = registry.list("1134", since, form=form)
+    (row,) = registry.list_visible("1134", since, projection=form)
     expected = form(*[getattr(reserved, name) for name in form._fields])
-    assert tuple(row) == expected == registry.show("9", "1134", form)
+    assert tuple(row) == expected == registry.get_visible("9", "1134", form)
     assert tuple(getattr(row, name) for name in form._fields) == tuple(row)
 
 
 def test_a_list_hides_what_is_being_attached_and_shows_what_is_being_detached(registry):
     for volume_id, state in (("1", ATTACHING), ("2", ATTACHED), ("3", DETACHING)):
         registry.reserve(attachment(volume_id, state=state))
-    assert {row.volume_id for row in registry.list("1134")} == {"2", "3"}
+    assert {row.volume_id for row in registry.list_visible("1134")} == {"2", "3"}
 
 
 def test_a_list_is_of_one_server(registry):
     registry.reserve(attachment("1", state=ATTACHED))
     registry.reserve(attachment("2", "1135", state=ATTACHED))
-    assert [row.volume_id for row in registry.list("1134")] == ["1"]
+    assert [row.volume_id for row in registry.list_visible("1134")] == ["1"]
 
 
 def test_a_list_since_a_time_has_what_was_made_then_or_later(registry, database):
@@ -494,19 +496,19 @@ def test_a_list_since_a_time_has_what_was_made_then_or_later(registry, database)
     for volume_id, made in (("1", moment - tick), ("2", moment), ("3", moment + tick)):
         registry.reserve(attachment(volume_id, state=ATTACHED))
         change(database, attachment(volume_id), created_at=made)
-    assert [row.volume_id for row in registry.list("1134", since=moment)] == ["2", "3"]
+    assert [row.volume_id for row in registry.list_visible("1134", since=moment)] == ["2", "3"]
     elsewhere = moment.astimezone(datetime.timezone(datetime.timedelta(hours=-5)))
-    assert [row.volume_id for row in registry.list("1134", since=elsewhere)] == ["2", "3"]
+    assert [row.volume_id for row in registry.list_visible("1134", since=elsewhere)] == ["2", "3"]
 
 
 def test_a_list_has_pages(registry, database):
     fill(database, [attachment(str(number), state=ATTACHED) for number in range(1, 8)])
-    assert [row.volume_id for row in registry.list("1134", limit=3)] == ["1", "2", "3"]
-    assert [row.volume_id for row in registry.list("1134", limit=3, offset=3)] == ["4", "5", "6"]
-    assert [row.volume_id for row in registry.list("1134", limit=3, offset=6)] == ["7"]
-    assert list(registry.list("1134", limit=3, offset=7)) == []
+    assert [row.volume_id for row in registry.list_visible("1134", limit=3)] == ["1", "2", "3"]
+    assert [row.volume_id for row in registry.list_visible("1134", limit=3, offset=3)] == ["4", "5", "6"]
+    assert [row.volume_id for row in registry.list_visible("1134", limit=3, offset=6)] == ["7"]
+    assert list(registry.list_visible("1134", limit=3, offset=7)) == []
     since = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-    assert [row.volume_id for row in registry.list("1134", since, 2, 1)] == ["2", "3"]
+    assert [row.volume_id for row in registry.list_visible("1134", since, 2, 1)] == ["2", "3"]
 
 
 def test_rows_are_found_by_any_column(registry):
@@ -564,9 +566,10 @@ def test_a_walk_over_unfinished_rows_leaves_out_the_attached_ones(registry, data
 def test_a_walk_holds_no_connection_between_rows(registry, database):
     fill(database, [attachment(f"{number:05}", state=ATTACHED) for number in range(30)])
     walks = [registry.walk() for _ in range(30)]
-    for walk in walks:
-        next(walk)  # more of them than a pool has connections
+    # More of them than a pool has connections.
+    assert [next(walk).volume_id for walk in walks] == ["00000"] * 30
     registry.reserve(attachment("99999"))
+    assert registry.count() == 31
 
 
 # -- time ------------------------------------------------------------------------------------------
@@ -574,9 +577,9 @@ def test_a_walk_holds_no_connection_between_rows(registry, database):
 
 def test_a_rows_age_is_how_long_it_has_not_been_changed(registry, database):
     registry.reserve(attachment())
-    fresh = registry.get("9", "1134")
+    fresh = registry.get("1134", "9")
     change(database, attachment(), updated_at=fresh.updated_at - datetime.timedelta(seconds=5000))
-    old = registry.get("9", "1134")
+    old = registry.get("1134", "9")
     assert 0 <= fresh.age < 4000 < 5000 <= old.age < 9000
     (walked,) = registry.walk(pending=True)
     assert walked.age >= 5000
@@ -591,12 +594,12 @@ def test_times_and_ages_are_by_the_databases_clock(url, monkeypatch):
     registry = Registry(database)
     registry.reserve(attachment())
     moment = datetime.datetime(2031, 2, 3, 4, 5, 6, 123456, datetime.UTC)
-    assert (registry.get("9", "1134").created_at, registry.get("9", "1134").age) == (moment, 0)
+    assert (registry.get("1134", "9").created_at, registry.get("1134", "9").age) == (moment, 0)
     now[0] = "2031-02-03 04:06:06.623456"
-    found = registry.get("9", "1134")
+    found = registry.get("1134", "9")
     assert (found.updated_at, found.age) == (moment, 60.5)
     registry.claim(found, DETACHING, "req-2")
-    assert registry.get("9", "1134").age == 0
+    assert registry.get("1134", "9").age == 0
     database.dispose()
 
 
@@ -617,17 +620,17 @@ def test_of_sixteen_threads_that_reserve_one_volume_one_wins(registry):
 
 def test_of_sixteen_threads_that_claim_one_row_one_wins(registry):
     registry.reserve(attachment(state=ATTACHED))
-    seen = registry.get("9", "1134")
+    seen = registry.get("1134", "9")
     outcomes = in_threads(
         *[lambda number=number: registry.claim(seen, DETACHING, f"req-of-{number}") for number in range(16)]
     )
     assert sorted(outcomes) == [False] * 15 + [True]
-    assert registry.get("9", "1134").request_id == f"req-of-{outcomes.index(True)}"
+    assert registry.get("1134", "9").request_id == f"req-of-{outcomes.index(True)}"
 
 
 def reserve_in_a_process(url, server_id, start, outcomes):
     registry = Registry(Database({"url": url}))
-    start.wait(PATIENCE)
+    start.wait(TIMEOUT)
     won = 0
     for volume in range(20):
         try:
@@ -646,9 +649,9 @@ def test_of_four_processes_that_reserve_the_same_volumes_one_wins_each(url, regi
     ]
     for process in processes:
         process.start()
-    won = dict(outcomes.get(timeout=PATIENCE) for _ in processes)
+    won = dict(outcomes.get(timeout=TIMEOUT) for _ in processes)
     for process in processes:
-        process.join(PATIENCE)
+        process.join(TIMEOUT)
     assert [process.exitcode for process in processes] == [0] * 4
     assert sum(won.values()) == 20
     for server_id, number in won.items():
@@ -673,7 +676,7 @@ def test_of_two_transactions_in_each_others_way_both_are_made_in_the_end(registr
                 here = table.c.volume_id == volume_id
                 connection.execute(update(table).where(here).values(request_id=request_id))
                 if len(begun) <= 2 and volume_id == volume_ids[0]:
-                    both_have_one.wait(PATIENCE)
+                    both_have_one.wait(TIMEOUT)
 
     def first():
         claim("req-1", "1", "2")
@@ -717,7 +720,7 @@ def reserve_and_remove(url, servers, start, outcomes):
             told.append(registry.remove(row))
         return told
 
-    start.wait(PATIENCE)
+    start.wait(TIMEOUT)
     outcomes.put([told for each in in_threads(*[run] * 8) for told in each])
 
 
@@ -729,9 +732,9 @@ def test_however_many_want_one_volume_the_database_is_never_called_unavailable(u
     processes = [spawn.Process(target=reserve_and_remove, args=arguments) for _ in range(4)]
     for process in processes:
         process.start()
-    told = [each for _ in processes for each in outcomes.get(timeout=PATIENCE)]
+    told = [each for _ in processes for each in outcomes.get(timeout=TIMEOUT)]
     for process in processes:
-        process.join(PATIENCE)
+        process.join(TIMEOUT)
     assert set(told) == {True}
     assert registry.find() == []
 
@@ -739,7 +742,7 @@ def test_however_many_want_one_volume_the_database_is_never_called_unavailable(u
 @pytest.mark.only_on("postgresql")
 def test_a_change_that_can_not_be_serialized_is_made_again(url, registry):
     registry.reserve(attachment())
-    seen = registry.get("9", "1134")
+    seen = registry.get("1134", "9")
     strict = make_url(url).update_query_dict({"options": "-c default_transaction_isolation=serializable"})
     database = Database({"url": strict.render_as_string(hide_password=False)})
     claimed = []
@@ -749,9 +752,9 @@ def test_a_change_that_can_not_be_serialized_is_made_again(url, registry):
         thread.start()
         thread.join(0.3)  # it waits for us
         assert claimed == []
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     assert claimed == [False]
-    assert registry.get("9", "1134").request_id == "req-2"
+    assert registry.get("1134", "9").request_id == "req-2"
 
 
 # -- connections -----------------------------------------------------------------------------------
@@ -779,7 +782,7 @@ def test_connections_are_reused_for_reading_and_for_writing(url, database):
         for number in range(20):
             registry.reserve(attachment(str(number)))
             registry.get(str(number), "1134")
-            registry.list("1134")
+            registry.list_visible("1134")
     assert len(made) == 1
 
 
@@ -799,14 +802,14 @@ def test_a_transaction_that_fails_changes_nothing(database, registry):
 
     with pytest.raises(RuntimeError):
         fail()
-    assert registry.get("9", "1134").state == ATTACHING
+    assert registry.get("1134", "9").state == ATTACHING
 
 
 def test_a_database_that_does_not_answer_is_unavailable(tmp_path):
-    registry = Registry(Database({"url": f"sqlite:///{tmp_path}/no/such/folder/registry.db"}))
+    registry = Registry(Database({"url": f"sqlite:///{tmp_path}/no/such/directory/registry.db"}))
     for ask in (
-        lambda: registry.get("9", "1134"),
-        lambda: registry.list("1134"),
+        lambda: registry.get("1134", "9"),
+        lambda: registry.list_visible("1134"),
         lambda: registry.reserve(attachment()),
         lambda: registry.claim(attachment(), DETACHING, "req-2"),
         lambda: list(registry.walk()),
@@ -848,7 +851,7 @@ class TestSQLite:
         assert statements[0] == "BEGIN IMMEDIATE"
         assert self.transactions(statements) == ["BEGIN IMMEDIATE", "COMMIT"]
         statements.clear()
-        registry.move(attachment(), attachment(server_id="1135"))
+        registry.transfer(attachment(), attachment(server_id="1135"))
         assert statements[0] == "BEGIN IMMEDIATE"
         assert self.transactions(statements) == ["BEGIN IMMEDIATE", "COMMIT"]
 
@@ -856,9 +859,9 @@ class TestSQLite:
         registry = Registry(Database({"url": url}))
         registry.count()
         statements.clear()
-        registry.get("9", "1134")
-        registry.show("9", "1134")
-        registry.list("1134")
+        registry.get("1134", "9")
+        registry.get_visible("1134", "9")
+        registry.list_visible("1134")
         registry.find_conflicting(attachment())
         assert list(registry.walk()) == []
         assert len(statements) >= 5
@@ -868,14 +871,14 @@ class TestSQLite:
         registry = Registry(Database({"url": url}))
         registry.reserve(attachment(), limit=3)
         statements.clear()
-        registry.get("9", "1134")
+        registry.get("1134", "9")
         assert self.transactions(statements) == []
 
     def test_readers_read_while_another_writes(self, database, registry):
         with database.transaction() as connection:
             connection.execute(insert(table).values(**self.values()))
-            assert registry.get("9", "1134") is None
-        assert registry.get("9", "1134").volume_id == "9"
+            assert registry.get("1134", "9") is None
+        assert registry.get("1134", "9").volume_id == "9"
 
     def test_a_writer_that_waits_too_long_is_told_that_the_database_does_not_answer(self, url, database, monkeypatch):
         monkeypatch.setattr(database_module, "BUSY_TIMEOUT", 1)

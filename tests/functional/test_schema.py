@@ -20,8 +20,8 @@ from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import UTCDateTime, metadata, utc_now
 from tests.support.databases import behind_their_backs
+from tests.support.waiting import TIMEOUT
 
-PATIENCE = 60  # seconds after which a test gives up
 NEW_FILES = 20
 
 
@@ -145,7 +145,7 @@ def test_a_server_of_the_first_revision_is_brought_to_the_head_by_the_command_an
 @pytest.mark.usefixtures("first_rows")
 def test_a_registry_reads_what_the_first_revision_had(database):
     schema.upgrade(database)
-    row = Registry(database).get("9", "1134")
+    row = Registry(database).get("1134", "9")
     assert (row.state, row.device, row.exclusive, row.created_at) == ("attached", "/dev/vdb", True, LONG_AGO)
     database.dispose()
 
@@ -191,8 +191,8 @@ def test_upgrading_twice_changes_nothing(database):
 
 
 @sqlite
-def test_ensuring_makes_a_new_file_and_its_folder(tmp_path):
-    database = Database({"url": f"sqlite:///{tmp_path}/a/new/folder/registry.db"})
+def test_ensuring_makes_a_new_file_and_its_directory(tmp_path):
+    database = Database({"url": f"sqlite:///{tmp_path}/a/new/directory/registry.db"})
     schema.ensure(database)
     assert schema.current(database) == schema.head()
     assert compare(database) == []
@@ -290,18 +290,18 @@ def test_a_file_that_is_no_database_is_refused(database, path):
 
 @sqlite
 @pytest.mark.parametrize("start", [schema.check, schema.ensure, schema.upgrade], ids=["check", "ensure", "upgrade"])
-def test_a_folder_that_can_not_be_made_is_refused(tmp_path, start):
+def test_a_directory_that_can_not_be_made_is_refused(tmp_path, start):
     (tmp_path / "file").touch()
     database = Database({"url": f"sqlite:///{tmp_path}/file/registry.db"})
     with pytest.raises(ConfigurationError, match=r"^database\.url: "):
         start(database)
 
 
-def start_on_new_files(folder, start, outcomes):
+def start_on_new_files(directory, start, outcomes):
     found = []
     for number in range(NEW_FILES):
-        database = Database({"url": f"sqlite:///{folder}/{number}/registry.db"})
-        start.wait(PATIENCE)
+        database = Database({"url": f"sqlite:///{directory}/{number}/registry.db"})
+        start.wait(TIMEOUT)
         try:
             schema.ensure(database)
             found.append(schema.current(database))
@@ -320,9 +320,9 @@ def test_several_processes_may_start_on_the_same_new_file_at_once(tmp_path):
     processes = [spawn.Process(target=start_on_new_files, args=(tmp_path, start, outcomes)) for _ in range(4)]
     for process in processes:
         process.start()
-    found = [outcomes.get(timeout=PATIENCE) for _ in processes]
+    found = [outcomes.get(timeout=TIMEOUT) for _ in processes]
     for process in processes:
-        process.join(PATIENCE)
+        process.join(TIMEOUT)
     assert found == [[schema.head()] * NEW_FILES] * 4
     for number in range(NEW_FILES):
         assert compare(Database({"url": f"sqlite:///{tmp_path}/{number}/registry.db"})) == []

@@ -18,7 +18,7 @@ from os_volume_ext.compute.remote import RemoteComputeAPI
 from os_volume_ext.registry.tables import attachments, leases, utc_now
 from tests.support.waiting import wait_until
 
-PATIENCE = 30  # seconds for what happens at once
+TIMEOUT = 30  # seconds for what happens at once
 
 LONG_AGO = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
@@ -46,7 +46,7 @@ def hanging(backend):
 
     def hang(self, server, volume, device):
         go_on.begun.set()
-        assert go_on.wait(PATIENCE)
+        assert go_on.wait(TIMEOUT)
         return attach(self, server, volume, device)
 
     backend.attach = hang
@@ -109,10 +109,10 @@ def test_more_operations_than_max_operations_are_503_and_reads_go_on(hanging, st
 def test_callers_who_find_no_place_are_503_while_others_wait_yet_and_leave_no_row(
     hanging, start, paste_file, client_of, rows
 ):
-    client = client_of(start(paste_file(operation_timeout=str(PATIENCE), stale_after="100", max_operations="1")))
+    client = client_of(start(paste_file(operation_timeout=str(TIMEOUT), stale_after="100", max_operations="1")))
     with ThreadPoolExecutor(1) as callers:
         waiting = callers.submit(client.attach)
-        assert hanging.begun.wait(PATIENCE)
+        assert hanging.begun.wait(TIMEOUT)
         answers = [client.attach(volume=client.dialect.other_volume) for _ in range(3)]
         assert {answer.failure for answer in answers} == {("serviceUnavailable", 503)}
         assert all(answer.headers["Retry-After"] for answer in answers)

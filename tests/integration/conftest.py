@@ -30,7 +30,7 @@ def _environment(**more: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def run_command() -> Callable[..., str]:
-    """Give ``run_command(*command, cwd=FOLDER, **environment)``: what it printed; the test fails if it does."""
+    """Give ``run_command(*command, cwd=DIRECTORY, **environment)``: what it printed; the test fails if it does."""
 
     def run(*command: str | Path, cwd: Path, **environment: str) -> str:
         done = subprocess.run(
@@ -70,16 +70,16 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> No
 
 
 @contextlib.contextmanager
-def _ending_servers(folder: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def _ending_servers(directory: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*command: str | Path, port: int) -> subprocess.Popen[bytes]:
-        log = folder / f"server-{port}.log"
+        log = directory / f"server-{port}.log"
         with log.open("wb") as output:
             # Under a shell's "&" the tests, and so what they start, would ignore SIGINT.
             process = subprocess.Popen(
                 ["env", "--default-signal=INT", *command],
-                cwd=folder,
+                cwd=directory,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -14,6 +14,7 @@ from os_volume_ext.attachments.claims import Claims
 from os_volume_ext.attachments.executor import BackendExecutor
 from os_volume_ext.attachments.manager import AttachmentManager
 from os_volume_ext.attachments.reconcile import Reconciler
+from os_volume_ext.attachments.reservations import Reservations
 from os_volume_ext.backends.base import OutcomeUnknown, Server, Volume
 from os_volume_ext.context import RequestContext
 from os_volume_ext.errors import ComputeUnavailable, Overloaded
@@ -58,12 +59,14 @@ class Harness:
         self.catalog = ScriptedCatalog()
         self.now = 1000.0
         monkeypatch.setattr(claims_module, "time", SimpleNamespace(monotonic=lambda: self.now))
-        self.claims = Claims(self.registry, self.backend, OPERATION_TIMEOUT, STALE_AFTER)
+        self.claims = Claims(registry=self.registry, operation_timeout=OPERATION_TIMEOUT, stale_after=STALE_AFTER)
         self.listener = Listener()
         self.observers = Observers(self.listener)
-        self.operations = BackendExecutor(timeout, max_concurrent, self.observers)
+        self.executor = BackendExecutor(
+            backend=self.backend, timeout=timeout, max_concurrent=max_concurrent, observers=self.observers
+        )
         self.requests = itertools.count(1)
-        self.rules = Constraints(STATES, PASSING_STATES, multiattach=True)
+        self.constraints = Constraints(STATES, PASSING_STATES, multiattach=True)
         self.manager = self.make_manager()
         self.reconciler = self.make_reconciler(self.compute.remote)
         for server_id, project_id in (("1134", "demo"), ("1135", "demo"), ("2001", "other")):
@@ -77,28 +80,32 @@ class Harness:
         )
 
     def make_manager(self, max_attachments=None):
+        reservations = Reservations(
+            compute=self.compute,
+            registry=self.registry,
+            claims=self.claims,
+            max_attachments=max_attachments,
+            observers=self.observers,
+        )
         return AttachmentManager(
-            self.compute,
-            self.catalog,
-            self.registry,
-            self.backend,
-            self.claims,
-            self.operations,
-            max_attachments,
-            self.observers,
+            compute=self.compute,
+            catalog=self.catalog,
+            registry=self.registry,
+            claims=self.claims,
+            reservations=reservations,
+            executor=self.executor,
+            observers=self.observers,
         )
 
-    def make_reconciler(self, compute, dry_run=False):
+    def make_reconciler(self, compute):
         return Reconciler(
-            self.registry,
-            self.backend,
-            self.catalog,
-            self.claims,
-            self.operations,
-            compute,
-            STATES,
-            dry_run,
-            self.observers,
+            registry=self.registry,
+            catalog=self.catalog,
+            claims=self.claims,
+            executor=self.executor,
+            compute=compute,
+            server_states=STATES,
+            observers=self.observers,
         )
 
     def caller(self, project_id="demo", enforce=member, is_admin=False):
@@ -108,25 +115,27 @@ class Harness:
     # -- requests and commands -----------------------------------------------------------------
 
     def attach(self, volume_id="9", server_id="1134", device=None, tag=None, delete_on_termination=False, **caller):
-        wanted = AttachRequest(volume_id, device, tag, delete_on_termination)
-        return self.manager.attach(self.caller(**caller), self.rules, server_id, wanted)
+        request = AttachRequest(volume_id, device, tag, delete_on_termination)
+        return self.manager.attach(self.caller(**caller), self.constraints, server_id, request)
 
-    def update(self, volume_id="9", server_id="1134", **members):
-        return self.manager.update(self.caller(), server_id, volume_id, members)
+    def update(self, volume_id="9", server_id="1134", *, delete_on_termination):
+        context = self.caller()
+        row = self.manager.find_for_update(context, server_id, volume_id)
+        return self.manager.set_delete_on_termination(context, row, delete_on_termination)
 
     def detach(self, volume_id="9", server_id="1134", **caller):
-        return self.manager.detach(self.caller(**caller), self.rules, server_id, volume_id)
+        return self.manager.detach(self.caller(**caller), self.constraints, server_id, volume_id)
 
     def get(self, volume_id="9", server_id="1134", **caller):
         return self.manager.get(self.caller(**caller), server_id, volume_id)
 
     def list(self, server_id="1134", **caller):
-        return self.manager.list(self.caller(**caller), server_id, None, 1000, 0)
+        return self.manager.list_attachments(self.caller(**caller), server_id, since=None, limit=1000, offset=0)
 
-    def reconcile(self, everything=False):
+    def reconcile(self, everything=False, dry_run=False):
         """Return ``[(server, volume, outcome), ...]``, and remember the findings."""
-        reconciler = self.reconciler
-        self.findings = list(reconciler.reconcile_all() if everything else reconciler.reconcile_stale())
+        reconcile = self.reconciler.reconcile_all if everything else self.reconciler.reconcile_stale
+        self.findings = list(reconcile(dry_run=dry_run))
         return [(each.server_id, each.volume_id, each.outcome) for each in self.findings]
 
     def overload(self):

@@ -14,13 +14,13 @@ CONF = """
 [DEFAULT]
 use_stderr = true
 [database]
-connection = sqlite:///{folder}/keystone.db
+connection = sqlite:///{directory}/keystone.db
 [fernet_tokens]
-key_repository = {folder}/fernet
+key_repository = {directory}/fernet
 [fernet_receipts]
-key_repository = {folder}/receipts
+key_repository = {directory}/receipts
 [credential]
-key_repository = {folder}/credential
+key_repository = {directory}/credential
 [cache]
 enabled = false
 [identity]
@@ -41,8 +41,8 @@ class Keystone(WSGIService):
     expiration: int = 3600
 
     def __post_init__(self) -> None:
-        self._conf = self.folder / f"keystone-{self.port}.conf"
-        self._conf.write_text(CONF.format(folder=self.folder, expiration=self.expiration))
+        self._conf = self.directory / f"keystone-{self.port}.conf"
+        self._conf.write_text(CONF.format(directory=self.directory, expiration=self.expiration))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -51,7 +51,7 @@ class Keystone(WSGIService):
     def bootstrap(self) -> None:
         """Make its database, keys and administrator."""
         for name in ("fernet", "receipts", "credential"):
-            (self.folder / name).mkdir(mode=0o700)
+            (self.directory / name).mkdir(mode=0o700)
         self._manage("db_sync")
         self._manage("fernet_setup", "--keystone-user", str(os.getuid()), "--keystone-group", str(os.getgid()))
         # authtoken asks at the internal endpoint.

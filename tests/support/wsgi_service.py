@@ -1,4 +1,4 @@
-"""Services of OpenStack as processes of their own, each in its virtualenv and its folder."""
+"""Services of OpenStack as processes of their own, each in its virtualenv and its directory."""
 
 import contextlib
 import os
@@ -53,13 +53,13 @@ def free_port() -> int:
 
 @dataclass
 class WSGIService:
-    """A module's ``application``, served by a process of its own; several may share one folder.
+    """A module's ``application``, served by a process of its own; several may share one directory.
 
-    ``folder`` is the process's working directory; ``ready`` the path that answers 200 once it serves.
+    ``directory`` is the process's working directory; ``ready`` the path that answers 200 once it serves.
     """
 
     venv: Path
-    folder: Path
+    directory: Path
     port: int = field(default_factory=free_port)
     module: str = ""
     ready: str = "/"
@@ -77,13 +77,13 @@ class WSGIService:
 
     @property
     def _log(self) -> Path:
-        return self.folder / f"{self.module}-{self.port}.log"
+        return self.directory / f"{self.module}-{self.port}.log"
 
     def run(self, command: str, *arguments: str | Path, input: str | None = None) -> str:
         """Run a command of the virtualenv; return what it printed."""
         done = subprocess.run(
             [self.venv / "bin" / command, *arguments],
-            cwd=self.folder,
+            cwd=self.directory,
             env=os.environ | self.environment,
             input=input or "",
             capture_output=True,
@@ -98,7 +98,7 @@ class WSGIService:
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
                 [self.venv / "bin/python", "-c", SERVE, self.module, str(self.port)],
-                cwd=self.folder,
+                cwd=self.directory,
                 env=os.environ | self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -10,10 +10,9 @@ import pytest
 
 from os_volume_ext.attachments import periodic as module
 from os_volume_ext.attachments.periodic import PeriodicReconciler
-from os_volume_ext.attachments.reconcile import REPAIRED, Finding
 from os_volume_ext.errors import RegistryUnavailable
+from tests.support.waiting import TIMEOUT
 
-PATIENCE = 10  # seconds after which a test gives up
 INTERVAL = 300
 
 
@@ -34,7 +33,7 @@ class World:
         self.taken.append((name, holder, seconds))
         return self.answers.pop(0) if self.answers else True
 
-    def reconcile_stale(self):
+    def unfinished(self):
         error = self.trouble.pop(0) if self.trouble else None
         if error:
             raise error
@@ -42,7 +41,7 @@ class World:
             self.now += self.takes
             self.settled.append(number)
             self.after_each()
-            yield Finding("1134", str(number), "attaching", REPAIRED, "marked attached")
+            yield Finding("1134", str(number), "attaching", Outcome.REPAIRED, "marked attached")
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def background(world, caplog):
 def stop(background):
     stopping = threading.Thread(target=background.stop, daemon=True)
     stopping.start()
-    stopping.join(PATIENCE)
+    stopping.join(TIMEOUT)
     assert not stopping.is_alive()
 
 
@@ -163,7 +162,7 @@ def test_it_goes_on_after_trouble_and_ends_when_it_is_stopped(world):
     world.after_each = done.set
     background = PeriodicReconciler(world, world, 0.001)
     background.start()
-    assert done.wait(PATIENCE)
+    assert done.wait(TIMEOUT)
     stop(background)
     assert module.THREAD not in [thread.name for thread in threading.enumerate()]
 
@@ -178,9 +177,9 @@ def test_one_that_pauses_is_stopped_at_once_and_has_done_nothing(world):
 def test_one_that_is_stopped_within_a_round_leaves_the_rest_to_others(world):
     world.findings, started = 1000, threading.Event()
     background = PeriodicReconciler(world, world, 0.001)
-    world.after_each = lambda: (started.set(), background._stopped.wait(PATIENCE))
+    world.after_each = lambda: (started.set(), background._stopped.wait(TIMEOUT))
     background.start()
-    assert started.wait(PATIENCE)
+    assert started.wait(TIMEOUT)
     stop(background)
     assert world.settled == [0]
 

@@ -124,7 +124,7 @@ def reserved(claims, registry):
 
 
 def taken(claims, registry, state, before=ATTACHED, age=0.0):
-    claim = claims.take(attachment(before, "req-0", age), state, "req-1")
+    claim = claims.acquire(attachment(before, "req-0", age), state, "req-1")
     registry.calls.clear()
     return claim
 
@@ -174,7 +174,7 @@ def test_a_claims_deadline_counts_from_before_it_was_sent(claims, registry, cloc
     registry.reserve = registry.claim = slow
     assert claims.reserve(attachment(), None).deadline == started + 60
     started = clock.now
-    assert claims.take(attachment(ATTACHED), DETACHING, "req-2").deadline == started + 60
+    assert claims.acquire(attachment(ATTACHED), DETACHING, "req-2").deadline == started + 60
 
 
 @pytest.mark.parametrize("error", [AlreadyReserved(), AttachmentLimitReached(1)])
@@ -186,19 +186,19 @@ def test_what_stands_in_the_way_of_a_reservation_is_told(claims, registry, error
 
 def test_a_claim_on_an_attached_row_goes_back_to_attached(claims, registry):
     seen = attachment(ATTACHED, "req-0")
-    claim = claims.take(seen, DETACHING, "req-1")
+    claim = claims.acquire(seen, DETACHING, "req-1")
     assert registry.calls == [("claim", seen, DETACHING, "req-1")]
     assert (claim.row.state, claim.row.request_id, claim.before) == (DETACHING, "req-1", ATTACHED)
 
 
 @pytest.mark.parametrize("state", [ATTACHING, DETACHING])
 def test_a_claim_on_an_unfinished_row_has_no_way_back(claims, state):
-    assert claims.take(attachment(state, "req-0", 200), DETACHING, "req-1").before == UNFINISHED
+    assert claims.acquire(attachment(state, "req-0", 200), DETACHING, "req-1").before == UNFINISHED
 
 
 def test_a_row_that_has_changed_is_not_taken(claims, registry):
     registry.answers["claim"] = False
-    assert claims.take(attachment(ATTACHED), DETACHING, "req-1") is None
+    assert claims.acquire(attachment(ATTACHED), DETACHING, "req-1") is None
 
 
 # -- attaching -------------------------------------------------------------------------------------
@@ -291,14 +291,14 @@ def test_no_detach_starts_after_the_deadline(claims, registry, backend, clock):
 def test_a_moved_claim_keeps_its_deadline(claims, registry, clock):
     claim = taken(claims, registry, DETACHING)
     clock.now += 30
-    assert claims.move(claim, attachment(server_id="1135"), None).deadline == claim.deadline
+    assert claims.transfer(claim, attachment(server_id="1135"), None).deadline == claim.deadline
 
 
 # -- detaching -------------------------------------------------------------------------------------
 
 
 def test_detaching_calls_the_backend_and_removes_the_row(claims, registry, backend):
-    claim = claims.take(attachment(ATTACHED, "req-0", device="/dev/vdb"), DETACHING, "req-1")
+    claim = claims.acquire(attachment(ATTACHED, "req-0", device="/dev/vdb"), DETACHING, "req-1")
     registry.calls.clear()
     claims.detach(claim, SLOT, SERVER, must_not_be_asked)
     assert backend.calls == [("detach", SERVER, VOLUME, "/dev/vdb")]
@@ -312,7 +312,7 @@ def test_detaching_gives_the_backend_an_empty_device_where_it_is_not_known(claim
 
 @pytest.mark.parametrize("error", [BackendUnavailable("down"), AttachRefused("no")], ids=lambda e: type(e).__name__)
 def test_a_detach_that_failed_for_certain_puts_the_row_back(claims, registry, backend, error):
-    claim = claims.take(attachment(ATTACHED, "req-0", device="/dev/vdb"), DETACHING, "req-1")
+    claim = claims.acquire(attachment(ATTACHED, "req-0", device="/dev/vdb"), DETACHING, "req-1")
     registry.calls.clear()
     backend.error = error
     with pytest.raises(type(error)):
@@ -340,6 +340,8 @@ def test_a_detach_that_finds_its_row_gone_is_done(claims, registry):
     claim = taken(claims, registry, DETACHING)
     registry.answers.update(remove=False, get=None)
     claims.detach(claim, SLOT, SERVER, must_not_be_asked)
+    assert [name for name, *_ in registry.calls] == ["remove", "get"]
+    assert registry.calls[0] == ("remove", claim.row)
 
 
 def test_a_detach_that_finds_its_row_changed_is_unfinished(claims, registry):
@@ -370,7 +372,7 @@ def test_a_server_that_only_the_backend_does_not_have_leaves_the_row(claims, reg
 def test_a_moved_claim_is_first_hand(claims, registry):
     claim = taken(claims, registry, DETACHING, ATTACHING, 200)
     row = attachment(server_id="1135")
-    moved = claims.move(claim, row, 5)
+    moved = claims.transfer(claim, row, 5)
     assert registry.calls == [("move", claim.row, row, 5)]
     assert (moved.row, moved.before) == (row, NOTHING)
 
@@ -379,7 +381,7 @@ def test_a_claim_that_is_gone_is_not_moved(claims, registry):
     claim = taken(claims, registry, DETACHING)
     registry.answers["move"] = False
     with pytest.raises(OperationIncomplete):
-        claims.move(claim, attachment(server_id="1135"), None)
+        claims.transfer(claim, attachment(server_id="1135"), None)
     assert [call[0] for call in registry.calls] == ["move"]
 
 
@@ -390,5 +392,5 @@ def test_a_claim_that_can_not_be_moved_is_removed_all_the_same(claims, registry,
     claim = taken(claims, registry, DETACHING)
     registry.answers["move"] = error
     with pytest.raises(type(error)):
-        claims.move(claim, attachment(server_id="1135"), None)
+        claims.transfer(claim, attachment(server_id="1135"), None)
     assert registry.calls[-1] == ("remove", claim.row)

@@ -273,13 +273,13 @@ def test_what_default_holds_is_the_hosts_but_what_it_hides_of_ours_is_warned_of(
 
 
 def test_one_application_can_be_wrapped_twice(monkeypatch, host):
-    houses = [FakeAssembly(), FakeAssembly()]
-    rest = iter(houses)
+    assemblies = [FakeAssembly(), FakeAssembly()]
+    rest = iter(assemblies)
     monkeypatch.setattr(filter_module, "assemble_current", lambda settings: next(rest).assemble(settings))
     wrap = filter_factory({}, **OPTIONS)
     for filtered in (wrap(host), wrap(host)):
         filtered({"REQUEST_METHOD": "GET", "PATH_INFO": LIST}, lambda *_: None)
-    assert [len(assembly.requests) for assembly in houses] == [1, 1]
+    assert [len(assembly.requests) for assembly in assemblies] == [1, 1]
 
 
 def test_nothing_but_the_path_is_asked_of_what_is_not_ours(filtered, host):

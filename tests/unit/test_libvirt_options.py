@@ -55,3 +55,7 @@ def test_a_wrong_option_is_refused_with_what_it_may_be(options, reason):
 def test_the_time_limits_follow_the_operations():
     LibvirtBackend({"operation_timeout": "6"})
     LibvirtBackend({"operation_timeout": "600", "detach_timeout": "400", "connect_timeout": "100"})
+    with pytest.raises(ConfigurationError, match=r"connect_timeout \(1\) and backend\.detach_timeout \(5\).*\(6\)"):
+        LibvirtBackend({"operation_timeout": "6", "detach_timeout": "5"})
+    with pytest.raises(ConfigurationError, match=r"connect_timeout \(400\) and backend\.detach_timeout \(200\)"):
+        LibvirtBackend({"operation_timeout": "600", "connect_timeout": "400"})

@@ -17,8 +17,7 @@ from os_volume_ext.backends.base import (
     TooManyAttachments,
 )
 from os_volume_ext.errors import Overloaded
-
-PATIENCE = 30  # seconds after which a test gives up
+from tests.support.waiting import TIMEOUT
 
 
 class Died(BaseException):
@@ -34,7 +33,7 @@ class Hung:
 
     def __call__(self):
         self.begun.set()
-        assert self.go_on.wait(PATIENCE)
+        assert self.go_on.wait(TIMEOUT)
         return "late"
 
 
@@ -47,7 +46,7 @@ def hung():
 
 @pytest.fixture
 def operations():
-    return BackendExecutor(PATIENCE, 2)
+    return BackendExecutor(TIMEOUT, 2)
 
 
 @pytest.fixture
@@ -121,7 +120,7 @@ def test_how_a_call_ended_that_was_given_up_is_logged(impatient, caplog, ending)
     go_on, logged = threading.Event(), threading.Event()
 
     def call():
-        assert go_on.wait(PATIENCE)
+        assert go_on.wait(TIMEOUT)
         if ending == "late":
             return ending
         raise BackendUnavailable(ending)
@@ -130,7 +129,7 @@ def test_how_a_call_ended_that_was_given_up_is_logged(impatient, caplog, ending)
         slot.call(call)
     slot.when_idle(logged.set)
     go_on.set()
-    assert logged.wait(PATIENCE)
+    assert logged.wait(TIMEOUT)
     assert "req-1" in caplog.text
     assert f"given up and has ended now: {ending!r}" in caplog.text or f"BackendUnavailable({ending!r})" in caplog.text
 
@@ -148,7 +147,7 @@ def test_more_calls_than_may_be_are_refused_at_once(operations):
 def test_a_place_is_free_again_when_its_work_is_done(operations):
     for _ in range(5):
         with operations.slot("req-1") as slot:
-            slot.call(str)
+            assert slot.call(str) == ""
 
 
 def test_a_place_is_free_again_when_its_work_failed(operations):
@@ -169,7 +168,7 @@ def test_a_call_that_nobody_waits_for_any_more_keeps_its_place_until_it_ends(hun
         pytest.fail("its place is taken")
     assert not free.is_set()
     hung.go_on.set()
-    assert free.wait(PATIENCE)
+    assert free.wait(TIMEOUT)
     with operations.slot("req-1") as slot:
         assert slot.call(str) == ""
 
@@ -181,7 +180,7 @@ def test_a_place_is_given_back_once_after_a_call_that_was_given_up(hung):
     free = threading.Event()
     slot.when_idle(free.set)
     hung.go_on.set()
-    assert free.wait(PATIENCE)
+    assert free.wait(TIMEOUT)
     # One place, not two: BoundedSemaphore would have raised, and a second one would be given here.
     with operations.slot("req-1"), pytest.raises(Overloaded), operations.slot("req-1"):
         pytest.fail("there is one place")
@@ -192,19 +191,19 @@ def test_calls_in_different_places_are_made_at_once(operations):
 
     def work():
         with operations.slot("req-1") as slot:
-            slot.call(both.wait, PATIENCE)
+            slot.call(both.wait, TIMEOUT)
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     assert not both.broken
 
 
 def test_no_thread_is_started_before_a_call_is_made():
     before = threading.active_count()
-    operations = BackendExecutor(PATIENCE, 4)
+    operations = BackendExecutor(TIMEOUT, 4)
     with operations.slot("req-1"):
         assert threading.active_count() == before
 
@@ -233,7 +232,7 @@ def test_a_process_ends_while_a_call_hangs():
     program = """if True:
         import threading
         from os_volume_ext.backends.base import OutcomeUnknown
-        from os_volume_ext.attachments.executor import BackendExecutor
+        from os_volume_ext.operations import BackendExecutor
 
         with BackendExecutor(0.02, 1).slot("req-1") as slot:
             try:
@@ -241,5 +240,5 @@ def test_a_process_ends_while_a_call_hangs():
             except OutcomeUnknown:
                 print("given up")
     """
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=TIMEOUT)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "given up\n", "")

@@ -196,7 +196,7 @@ def test_a_missing_file_stops_start_up(tmp_path):
     assert path in str(caught.value)
 
 
-def test_a_folder_stops_start_up(tmp_path):
+def test_a_directory_stops_start_up(tmp_path):
     with pytest.raises(ConfigurationError, match="can't be read"):
         Policy(str(tmp_path))
 

@@ -25,7 +25,11 @@ def refused(query):
 @pytest.mark.parametrize("known", [COMMON_PARAMS, LIST_PARAMS])
 def test_the_parameters_that_there_are_are_not_refused(known):
     refuse_unknown([], known)
-    refuse_unknown([(name, "x") for name in sorted(known)] * 2, known)
+    query = [(name, "x") for name in sorted(known)] * 2
+    refuse_unknown(query, known)
+    with pytest.raises(BadRequest) as caught:  # so it looks at each, and only the last is unknown
+        refuse_unknown([*query, ("other", "x")], known)
+    assert "'other'" in caught.value.message
 
 
 def test_what_is_not_among_them_is_named():

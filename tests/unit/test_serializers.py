@@ -358,7 +358,8 @@ NEARLY_XML = put_together(XML_PARTS)
 @example(b"9" * 5000)
 @example(b"[" * 70_000)
 def test_any_bytes_are_a_value_in_json_or_malformed(body):
-    value_or_malformed(read_json, body)
+    value = value_or_malformed(read_json, body)
+    assert json.loads(json.dumps(value)) == value
 
 
 @given(st.binary() | NEARLY_XML | NEARLY_JSON)

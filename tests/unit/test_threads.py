@@ -7,9 +7,7 @@ import pytest
 
 from os_volume_ext import threadpool as module
 from os_volume_ext.threadpool import DaemonThreadPool
-from tests.support.waiting import wait_until
-
-IDLE_TIMEOUT = 60  # seconds after which a test gives up
+from tests.support.waiting import TIMEOUT, wait_until
 
 
 @pytest.fixture
@@ -29,14 +27,14 @@ def test_a_call_answers_or_raises_what_the_function_does(threads):
     def fail():
         raise ZeroDivisionError
 
-    assert threads.submit("one", divmod, 7, 2).result(IDLE_TIMEOUT) == (3, 1)
+    assert threads.submit("one", divmod, 7, 2).result(TIMEOUT) == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        threads.submit("two", fail).result(IDLE_TIMEOUT)
+        threads.submit("two", fail).result(TIMEOUT)
 
 
 def test_a_thread_is_called_as_the_call_that_it_makes(threads):
     for name in ("one", "two"):
-        assert threads.submit(name, lambda: threading.current_thread().name).result(IDLE_TIMEOUT) == name
+        assert threads.submit(name, lambda: threading.current_thread().name).result(TIMEOUT) == name
 
 
 def test_a_thread_is_called_free_when_all_who_waited_for_its_call_have_heard(threads):
@@ -47,27 +45,27 @@ def test_a_thread_is_called_free_when_all_who_waited_for_its_call_have_heard(thr
         heard.set()
 
     def wait():
-        assert go_on.wait(IDLE_TIMEOUT)
+        assert go_on.wait(TIMEOUT)
         return threading.current_thread()
 
     call = threads.submit("one", wait)
     call.add_done_callback(hear)
     go_on.set()
-    assert heard.wait(IDLE_TIMEOUT)
+    assert heard.wait(TIMEOUT)
     assert names == ["one"]
     assert wait_until(lambda: call.result().name == module.IDLE)
 
 
 @pytest.mark.parametrize("function", [threading.get_ident, lambda: 1 / 0], ids=["answers", "raises"])
 def test_a_thread_that_is_free_makes_the_next_call(threads, function):
-    first = threads.submit("one", threading.get_ident).result(IDLE_TIMEOUT)
-    threads.submit("two", function).exception(IDLE_TIMEOUT)
-    assert threads.submit("three", threading.get_ident).result(IDLE_TIMEOUT) == first
+    first = threads.submit("one", threading.get_ident).result(TIMEOUT)
+    threads.submit("two", function).exception(TIMEOUT)
+    assert threads.submit("three", threading.get_ident).result(TIMEOUT) == first
 
 
 def test_a_call_that_hangs_keeps_no_other_from_being_made(threads, hang):
     hung = [threads.submit("hung", hang) for _ in range(3)]
-    assert threads.submit("other", lambda: "made").result(IDLE_TIMEOUT) == "made"
+    assert threads.submit("other", lambda: "made").result(TIMEOUT) == "made"
     assert not any(call.done() for call in hung)
 
 
@@ -75,24 +73,24 @@ def test_a_thread_that_hung_makes_the_next_call_when_it_is_free(threads):
     free = threading.Event()
 
     def hang():
-        free.wait(IDLE_TIMEOUT)
+        free.wait(TIMEOUT)
         return threading.get_ident()
 
     hung = threads.submit("hung", hang)
     free.set()
-    was = hung.result(IDLE_TIMEOUT)
-    assert threads.submit("next", threading.get_ident).result(IDLE_TIMEOUT) == was
+    was = hung.result(TIMEOUT)
+    assert threads.submit("next", threading.get_ident).result(TIMEOUT) == was
 
 
 def test_calls_at_once_have_a_thread_each(threads):
     together = threading.Barrier(8)
 
     def meet():
-        together.wait(IDLE_TIMEOUT)
+        together.wait(TIMEOUT)
         return threading.get_ident()
 
     calls = [threads.submit("meet", meet) for _ in range(8)]
-    assert len({call.result(IDLE_TIMEOUT) for call in calls}) == 8
+    assert len({call.result(TIMEOUT) for call in calls}) == 8
 
 
 def test_a_thread_that_is_free_keeps_nothing_of_its_last_call(threads):
@@ -101,35 +99,35 @@ def test_a_thread_that_is_free_keeps_nothing_of_its_last_call(threads):
 
     argument = Argument()
     gone = weakref.ref(argument)
-    threads.submit("one", id, argument).result(IDLE_TIMEOUT)
+    threads.submit("one", id, argument).result(TIMEOUT)
     del argument
-    threads.submit("two", int).result(IDLE_TIMEOUT)  # the thread has come back from the first
+    threads.submit("two", int).result(TIMEOUT)  # the thread has come back from the first
     gc.collect()
     assert gone() is None
 
 
 def test_a_thread_that_is_free_for_long_ends(threads, monkeypatch):
     monkeypatch.setattr(module, "IDLE_TIMEOUT", 0.01)
-    first = threads.submit("one", threading.current_thread).result(IDLE_TIMEOUT)
-    first.join(IDLE_TIMEOUT)
+    first = threads.submit("one", threading.current_thread).result(TIMEOUT)
+    first.join(TIMEOUT)
     assert not first.is_alive()
-    assert threads.submit("two", threading.current_thread).result(IDLE_TIMEOUT) is not first
+    assert threads.submit("two", threading.current_thread).result(TIMEOUT) is not first
 
 
 def test_a_call_that_comes_when_a_thread_is_about_to_end_is_made(threads, monkeypatch):
     monkeypatch.setattr(module, "IDLE_TIMEOUT", 0.0002)
     for number in range(500):
-        assert threads.submit("call", abs, -number).result(IDLE_TIMEOUT) == number
+        assert threads.submit("call", abs, -number).result(TIMEOUT) == number
         time.sleep(0.0002)
 
 
 def test_a_thread_that_was_taken_when_it_was_about_to_end_does_not(threads, monkeypatch):
     monkeypatch.setattr(module, "IDLE_TIMEOUT", 0.01)
-    first = threads.submit("one", threading.current_thread).result(IDLE_TIMEOUT)
+    first = threads.submit("one", threading.current_thread).result(TIMEOUT)
     [calls] = threads._free
     threads._free.clear()  # as ``submit`` does before it hands over the call
     first.join(0.1)
     threads._free.append(calls)
     assert first.is_alive()
-    first.join(IDLE_TIMEOUT)
+    first.join(TIMEOUT)
     assert not first.is_alive()

@@ -36,4 +36,4 @@ def hung(small):
     yield hang_next
     resume.set()
     for _ in range(SLOTS):  # the calls that hold them have ended then
-        assert small.operations._places().acquire(timeout=TIMEOUT)
+        assert small.executor._slots().acquire(timeout=TIMEOUT)

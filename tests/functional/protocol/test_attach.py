@@ -2,7 +2,7 @@
 
 import pytest
 
-from os_volume_ext.attachments.reconcile import CONSISTENT
+from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.backends.base import BackendUnavailable
 from os_volume_ext.errors import AttachmentMissing, Conflict
 from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
@@ -130,7 +130,7 @@ def test_reconcile_settles_two_disks_that_changed_places(harness):
     disks["9"], disks["99"] = disks["99"], disks["9"]
     harness.reconcile(everything=True)
     assert {volume: harness.row(volume).device for volume in disks} == disks
-    assert harness.reconcile(everything=True) == [("1134", "9", CONSISTENT), ("1134", "99", CONSISTENT)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.CONSISTENT), ("1134", "99", Outcome.CONSISTENT)]
 
 
 def test_a_disk_gets_the_device_of_one_that_has_left_while_that_ones_row_is_still_there(harness):

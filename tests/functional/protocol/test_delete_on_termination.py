@@ -2,7 +2,7 @@
 
 import pytest
 
-from os_volume_ext.attachments.reconcile import REPAIRED, UNRESOLVED
+from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.backends.base import Server
 from os_volume_ext.catalog.base import CatalogUnavailable, VolumeAttached
 from os_volume_ext.errors import Unsupported
@@ -14,7 +14,7 @@ from tests.support.harness import STALE_AFTER
 def test_a_volume_goes_with_a_server_that_is_gone_if_that_was_asked_for(harness, asked, deleted):
     harness.attach(delete_on_termination=asked)
     harness.delete_server()
-    assert harness.reconcile(everything=True) == [("1134", "9", REPAIRED)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.REPAIRED)]
     assert (harness.row(), harness.catalog.deleted) == (None, deleted)
     assert ("9" in harness.catalog.known) is not asked
 
@@ -22,7 +22,7 @@ def test_a_volume_goes_with_a_server_that_is_gone_if_that_was_asked_for(harness,
 def test_a_volume_stays_while_only_one_of_the_two_says_that_the_server_is_gone(harness):
     harness.attach(delete_on_termination=True)
     harness.compute.delete("1134")
-    assert harness.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
     harness.compute.add(Server("1134", "demo", "ACTIVE"))
     harness.backend.disks.pop("1134")
     harness.reconcile(everything=True)
@@ -49,8 +49,8 @@ def test_a_volume_stays_that_was_taken_elsewhere_first(harness):
 def test_a_dry_run_says_that_a_volume_is_to_be_deleted_and_deletes_none(harness):
     harness.attach(delete_on_termination=True)
     harness.delete_server()
-    [finding] = harness.make_reconciler(harness.compute.remote, dry_run=True).reconcile_all()
-    assert finding.what == "the server is gone, and the volume is to be deleted"
+    [finding] = harness.make_reconciler(harness.compute.remote).reconcile_all(dry_run=True)
+    assert finding.detail == "the server is deleted; the volume is to be deleted"
     assert (harness.row().state, harness.catalog.deleted) == (ATTACHED, [])
 
 
@@ -59,13 +59,13 @@ def test_reconcile_that_ended_before_the_volume_was_deleted_is_taken_up(harness,
     harness.attach(delete_on_termination=True)
     harness.delete_server()
     harness.catalog.fail = CatalogUnavailable("down")
-    assert harness.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
     assert (harness.row().state, harness.catalog.deleted) == (DETACHING, [])
     harness.catalog.fail = None
     if deleted_already:
         harness.catalog.delete("9", "1134")
     harness.pass_time(STALE_AFTER + 1)
-    assert harness.reconcile() == [("1134", "9", REPAIRED)]
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert (harness.row(), harness.catalog.deleted) == (None, [("9", "1134")])
 
 
@@ -82,14 +82,14 @@ def test_a_volume_that_is_attached_elsewhere_too_stays_and_its_row_goes(harness)
 def test_a_stale_detach_whose_disk_is_still_there_deletes_no_volume(harness):
     harness.put(DETACHING, disk=True, stale=True, delete_on_termination=True)
     harness.compute.delete("1134")
-    assert harness.reconcile() == [("1134", "9", REPAIRED)]
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert (harness.row(), harness.catalog.deleted) == (None, [])
 
 
 def test_an_attach_that_was_never_finished_deletes_no_volume(harness):
     harness.put(ATTACHING, stale=True, delete_on_termination=True)
     harness.delete_server()
-    assert harness.reconcile() == [("1134", "9", REPAIRED)]
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert harness.catalog.deleted == []
 
 
@@ -97,7 +97,7 @@ def test_a_volume_that_is_to_stay_after_all_is_not_deleted_by_a_reconcile_that_s
     harness.attach(delete_on_termination=True)
     seen = harness.row()
     harness.update(delete_on_termination=False)
-    assert harness.claims.take(seen, DETACHING, "req-of-reconcile") is None
+    assert harness.claims.acquire(seen, DETACHING, "req-of-reconcile") is None
     harness.delete_server()
     harness.reconcile(everything=True)
     assert (harness.row(), harness.catalog.deleted) == (None, [])
@@ -124,7 +124,7 @@ def test_a_stale_row_of_a_server_that_only_the_backend_does_not_have_is_undecide
     harness.put(state)
     del harness.backend.disks["1134"]
     harness.pass_time(STALE_AFTER + 1)
-    assert harness.reconcile() == [("1134", "9", UNRESOLVED)]
+    assert harness.reconcile() == [("1134", "9", Outcome.UNRESOLVED)]
     assert harness.row().state == state
 
 
@@ -137,5 +137,5 @@ def test_unfinished_leaves_attached_rows_alone(harness):
 def test_a_stale_row_is_settled_though_the_servers_state_forbids_attaching(harness):
     harness.put(ATTACHING, disk=True, stale=True)
     harness.set_server(status="ERROR", locked=True)
-    assert harness.reconcile() == [("1134", "9", REPAIRED)]
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert harness.state() == (ATTACHED, True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from os_volume_ext.attachments.reconcile import REPAIRED, UNRESOLVED
+from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.backends.base import AttachRefused, BackendUnavailable, OutcomeUnknown, Volume
 from os_volume_ext.errors import Overloaded, RegistryUnavailable
 from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
@@ -49,7 +49,7 @@ def test_an_attach_of_unknown_outcome_keeps_its_row_until_reconcile_finds_out(ha
         harness.attach()
     assert harness.state() == (ATTACHING, happened)
     harness.pass_time(STALE_AFTER + 1)
-    assert harness.reconcile() == [("1134", "9", REPAIRED)]
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert harness.state() == ((ATTACHED, True) if happened else NOWHERE)
 
 
@@ -62,7 +62,7 @@ def test_a_detach_of_unknown_outcome_keeps_its_row_until_reconcile_finds_out(har
         harness.detach()
     assert harness.state() == (DETACHING, not happened)
     harness.pass_time(STALE_AFTER + 1)
-    assert harness.reconcile() == [("1134", "9", REPAIRED)]
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert harness.state() == NOWHERE
 
 
@@ -148,7 +148,7 @@ def test_a_hung_call_keeps_its_place_until_it_ends(small, hung):
     with pytest.raises(Overloaded):
         small.attach("77")
     hung.resume.set()
-    places = small.operations._places()
+    places = small.executor._slots()
     # Both places come free when the calls have ended; to take them is to wait for that.
     for _ in range(2):
         assert places.acquire(timeout=TIMEOUT)
@@ -164,5 +164,5 @@ def test_reconcile_that_finds_no_place_leaves_the_row_undecided(small, hung):
         hung("attach")
         with pytest.raises(OutcomeUnknown):
             small.attach(volume_id)
-    assert ("1134", "77", UNRESOLVED) in small.reconcile()
+    assert ("1134", "77", Outcome.UNRESOLVED) in small.reconcile()
     assert small.row("77").request_id == "req-of-the-dead"

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from os_volume_ext.attachments.reconcile import CONSISTENT, REPAIRED, UNRESOLVED
+from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.backends.base import Server, Volume
 from os_volume_ext.errors import Conflict
 from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
@@ -17,7 +17,7 @@ from tests.support.harness import STALE_AFTER, member
 @pytest.mark.parametrize("disk", [False, True])
 def test_a_stale_attach_is_attached_if_the_disk_is_there_and_goes_if_not(harness, disk):
     harness.put(ATTACHING, disk=disk, stale=True)
-    assert harness.reconcile() == [("1134", "9", REPAIRED)]
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert harness.state() == ((ATTACHED, True) if disk else NOWHERE)
     # By a call of its own, whatever it read: the dead worker's may have come later.
     assert harness.backend.made("attach" if disk else "detach") == [("1134", "9")]
@@ -26,7 +26,7 @@ def test_a_stale_attach_is_attached_if_the_disk_is_there_and_goes_if_not(harness
 @pytest.mark.parametrize("disk", [False, True])
 def test_a_stale_detach_is_detached_and_goes(harness, disk):
     harness.put(DETACHING, disk=disk, stale=True)
-    assert harness.reconcile() == [("1134", "9", REPAIRED)]
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert harness.state() == NOWHERE
     assert harness.backend.made("detach") == [("1134", "9")]
 
@@ -54,7 +54,7 @@ def test_reconcile_claims_a_row_before_it_looks(harness):
 def test_reconcile_that_comes_second_leaves_the_row(harness):
     harness.put(ATTACHING, stale=True)
     harness.at("before claim", harness.take_over)
-    assert harness.reconcile() == [("1134", "9", CONSISTENT)]
+    assert harness.reconcile() == [("1134", "9", Outcome.CONSISTENT)]
     assert harness.backend.calls == []
 
 
@@ -63,7 +63,7 @@ def test_a_stale_row_of_a_deleted_server_goes(harness, state):
     harness.put(state)
     harness.delete_server()
     harness.pass_time(STALE_AFTER + 1)
-    assert harness.reconcile() == [("1134", "9", REPAIRED)]
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert harness.row() is None
 
 
@@ -79,7 +79,7 @@ def alone(harness):
 @pytest.mark.parametrize(("state", "disk"), [(ATTACHING, True), (ATTACHING, False), (DETACHING, True)])
 def test_without_a_compute_api_stale_rows_are_settled_by_the_backends_word(alone, state, disk):
     alone.put(state, disk=disk, stale=True)
-    assert alone.reconcile() == [("1134", "9", REPAIRED)]
+    assert alone.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert alone.is_consistent()
 
 
@@ -87,20 +87,20 @@ def test_without_a_compute_api_a_server_that_the_backend_does_not_have_is_undeci
     alone.put(DETACHING)
     alone.delete_server()
     alone.pass_time(STALE_AFTER + 1)
-    assert alone.reconcile() == [("1134", "9", UNRESOLVED)]
+    assert alone.reconcile() == [("1134", "9", Outcome.UNRESOLVED)]
     assert alone.row().state == DETACHING
 
 
 def test_without_a_compute_api_an_attached_row_without_a_disk_is_undecided(alone):
     alone.put(ATTACHED)
-    assert alone.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
+    assert alone.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
     assert alone.state() == (ATTACHED, False)
 
 
 def test_without_a_compute_api_disks_that_no_row_knows_are_named_on_servers_that_rows_know(alone):
     alone.attach()
     alone.backend.disks["1134"]["4711"] = "/dev/vdx"
-    assert alone.reconcile(everything=True) == [("1134", "9", CONSISTENT), ("1134", "4711", UNRESOLVED)]
+    assert alone.reconcile(everything=True) == [("1134", "9", Outcome.CONSISTENT), ("1134", "4711", Outcome.UNRESOLVED)]
 
 
 # -- twice, and side by side -------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def test_reconcile_twice_changes_nothing(harness):
     assert harness.is_consistent()
     before = harness.snapshot()
     calls = len(harness.backend.calls)
-    assert {outcome for _, _, outcome in harness.reconcile(everything=True)} == {CONSISTENT}
+    assert {outcome for _, _, outcome in harness.reconcile(everything=True)} == {Outcome.CONSISTENT}
     assert harness.snapshot() == before
     assert {call[0] for call in harness.backend.calls[calls:]} == {"attached"}
 
@@ -177,7 +177,7 @@ def test_findings_tell_what_was_done(harness, caplog):
     harness.put(DETACHING, disk=True, stale=True)
     harness.reconcile()
     (finding,) = harness.findings
-    assert dataclasses.astuple(finding) == ("1134", "9", DETACHING, REPAIRED, "detached, the row removed")
+    assert dataclasses.astuple(finding) == ("1134", "9", DETACHING, Outcome.REPAIRED, "detached, the row removed")
 
 
 def test_a_caller_may_do_all_in_its_own_project_only(harness):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from os_volume_ext.attachments.reconcile import CONSISTENT, REPAIRED, UNRESOLVED
+from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.backends.base import BackendUnavailable
 from os_volume_ext.errors import Conflict
 from os_volume_ext.models import ATTACHED, DETACHING, REATTACHING
@@ -16,14 +16,17 @@ def test_what_agrees_is_left_alone(harness):
     harness.attach("77", "1135")
     harness.backend.calls.clear()
     before = harness.snapshot()
-    assert sorted(harness.reconcile(everything=True)) == [("1134", "9", CONSISTENT), ("1135", "77", CONSISTENT)]
+    assert sorted(harness.reconcile(everything=True)) == [
+        ("1134", "9", Outcome.CONSISTENT),
+        ("1135", "77", Outcome.CONSISTENT),
+    ]
     assert harness.snapshot() == before
     assert harness.backend.made("attach") == harness.backend.made("detach") == []
 
 
 def test_an_attached_row_without_a_disk_is_attached_again(harness):
     harness.put(ATTACHED, device="/dev/vdq")
-    assert harness.reconcile(everything=True) == [("1134", "9", REPAIRED)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.REPAIRED)]
     assert harness.state() == (ATTACHED, True)
     assert harness.backend.disks["1134"] == {"9": "/dev/vdq"}
 
@@ -41,8 +44,8 @@ def test_an_attached_row_is_claimed_before_it_is_attached_again(harness):
 def test_an_attached_row_without_a_disk_is_named_when_the_servers_state_forbids(harness):
     harness.put(ATTACHED)
     harness.set_server(status="ERROR")
-    assert harness.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
-    assert "state ERROR" in harness.findings[0].what
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
+    assert "status ERROR" in harness.findings[0].detail
     assert harness.state() == (ATTACHED, False)
     assert harness.backend.made("attach") == []
 
@@ -51,7 +54,7 @@ def test_an_attached_row_whose_device_another_disk_took_is_attached_elsewhere(ha
     harness.put(ATTACHED, device="/dev/vdb")
     harness.put(ATTACHED, "99", disk=True)
     assert harness.backend.disks["1134"] == {"99": "/dev/vdb"}
-    assert harness.reconcile(everything=True) == [("1134", "9", REPAIRED), ("1134", "99", REPAIRED)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.REPAIRED), ("1134", "99", Outcome.REPAIRED)]
     assert harness.backend.disks["1134"] == {"99": "/dev/vdb", "9": "/dev/vdc"}
     assert (harness.row("9").device, harness.row("99").device) == ("/dev/vdc", "/dev/vdb")
 
@@ -76,11 +79,11 @@ def test_what_was_attached_stays_so_whenever_reconcile_dies_while_it_attaches_it
 def test_what_was_attached_stays_so_though_no_one_knows_whether_it_was_attached_again(harness, error, happened):
     harness.put(ATTACHED)
     harness.backend.fail("attach", succeed_and_raise(error) if happened else refuse(error))
-    assert harness.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
     assert harness.state() == (REATTACHING, happened)
     assert harness.get().volume_id == "9"
     harness.pass_time(STALE_AFTER + 1)
-    assert harness.reconcile() == [("1134", "9", REPAIRED)]
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert harness.state() == (ATTACHED, True)
 
 
@@ -88,7 +91,7 @@ def test_what_was_attached_stays_so_though_no_one_knows_whether_it_was_attached_
 def test_what_was_being_attached_again_and_can_not_be_is_attached_still(harness, error, answer):
     harness.put(REATTACHING, stale=True)
     harness.backend.fail("attach", refuse(error))
-    assert harness.reconcile() == [("1134", "9", UNRESOLVED)]
+    assert harness.reconcile() == [("1134", "9", Outcome.UNRESOLVED)]
     assert harness.state() == (ATTACHED, False)
 
 
@@ -100,7 +103,7 @@ def test_what_is_being_attached_again_is_neither_attached_nor_detached_by_others
     with pytest.raises(Conflict, match="9 is being attached again to server 1134") as raised:
         harness.detach()
     assert raised.value.retryable
-    assert harness.reconcile(everything=True) == [("1134", "9", CONSISTENT)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.CONSISTENT)]
     assert harness.backend.made("attach") == harness.backend.made("detach") == []
 
 
@@ -116,7 +119,7 @@ def test_what_was_being_attached_again_long_ago_can_be_detached_but_not_attached
 def test_what_was_being_attached_again_goes_with_its_server(harness):
     harness.put(REATTACHING, stale=True)
     harness.delete_server()
-    assert harness.reconcile() == [("1134", "9", REPAIRED)]
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert harness.row() is None
 
 
@@ -131,9 +134,8 @@ def test_what_was_being_attached_again_to_a_deleted_server_can_be_attached_elsew
 def test_a_dry_run_tells_of_what_was_being_attached_again_and_leaves_it(harness):
     harness.put(REATTACHING, stale=True, disk=True)
     harness.put(REATTACHING, "99", "1135", stale=True)
-    harness.reconciler = harness.make_reconciler(harness.compute.remote, dry_run=True)
-    harness.reconcile()
-    assert [each.what for each in harness.findings] == ["left unfinished", "the disk is not there"]
+    harness.reconcile(dry_run=True)
+    assert [each.detail for each in harness.findings] == ["an operation did not complete", "the disk is missing"]
     assert (harness.state()[0], harness.state("99", "1135")[0]) == (REATTACHING, REATTACHING)
     assert harness.backend.made("attach") == []
 
@@ -142,36 +144,36 @@ def test_a_dry_run_tells_of_what_was_being_attached_again_and_leaves_it(harness)
 def test_an_attached_row_that_can_not_be_attached_again_is_attached_still(harness, error, answer):
     harness.put(ATTACHED)
     harness.backend.fail("attach", refuse(error))
-    assert harness.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
     assert harness.state() == (ATTACHED, False)
-    assert str(error) in harness.findings[0].what
+    assert str(error) in harness.findings[0].detail
 
 
 def test_an_attached_row_of_a_deleted_server_goes(harness):
     harness.put(ATTACHED, root=True)
     harness.delete_server()
-    assert harness.reconcile(everything=True) == [("1134", "9", REPAIRED)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.REPAIRED)]
     assert harness.row() is None
 
 
 def test_an_attached_row_of_a_deleted_server_whose_disk_is_there_stays_and_is_named(harness):
     harness.attach()
     harness.compute.delete("1134")
-    assert harness.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
     assert harness.state() == (ATTACHED, True)
 
 
 def test_an_attached_row_of_a_server_that_only_the_backend_does_not_have_stays(harness):
     harness.put(ATTACHED)
     del harness.backend.disks["1134"]
-    assert harness.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
     assert harness.row().state == ATTACHED
 
 
 def test_a_device_that_differs_is_put_right(harness):
     harness.put(ATTACHED, device="/dev/vdb")
     harness.backend.disks["1134"]["9"] = "/dev/vdc"
-    assert harness.reconcile(everything=True) == [("1134", "9", REPAIRED)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.REPAIRED)]
     assert harness.row().device == "/dev/vdc"
     assert harness.row().state == ATTACHED
 
@@ -180,14 +182,14 @@ def test_two_disks_at_one_device_are_undecided(harness):
     harness.put(ATTACHED, device="/dev/vdb")
     harness.put(ATTACHED, "99", device="/dev/vdc")
     harness.backend.disks["1134"] = {"9": "/dev/vdc", "99": "/dev/vdc"}
-    assert harness.reconcile(everything=True) == [("1134", "9", UNRESOLVED), ("1134", "99", CONSISTENT)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED), ("1134", "99", Outcome.CONSISTENT)]
     assert harness.row().device == "/dev/vdb"
 
 
 def test_a_disk_that_no_row_knows_is_named_and_left(harness):
     harness.backend.disks["1135"]["4711"] = "/dev/vdx"
-    assert harness.reconcile(everything=True) == [("1135", "4711", UNRESOLVED)]
-    assert "/dev/vdx" in harness.findings[0].what
+    assert harness.reconcile(everything=True) == [("1135", "4711", Outcome.UNRESOLVED)]
+    assert "/dev/vdx" in harness.findings[0].detail
     assert harness.backend.disks["1135"] == {"4711": "/dev/vdx"}
 
 
@@ -195,7 +197,7 @@ def test_a_disk_of_a_server_that_only_rows_know_is_named_too(harness):
     harness.put(ATTACHED, disk=True)
     harness.backend.disks["1134"]["4711"] = ""
     harness.compute.delete("1134")
-    assert ("1134", "4711", UNRESOLVED) in harness.reconcile(everything=True)
+    assert ("1134", "4711", Outcome.UNRESOLVED) in harness.reconcile(everything=True)
 
 
 def test_a_disk_whose_row_is_being_removed_just_now_is_not_named(harness):
@@ -211,21 +213,21 @@ def test_a_disk_whose_row_is_being_removed_just_now_is_not_named(harness):
 
 def test_a_disk_with_a_row_in_whatever_state_is_known(harness):
     harness.put(DETACHING, disk=True)
-    assert harness.reconcile(everything=True) == [("1134", "9", CONSISTENT)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.CONSISTENT)]
 
 
 def test_servers_that_can_not_be_listed_are_told_of(harness):
     harness.attach()
     harness.compute_is_down()
-    assert harness.reconcile(everything=True) == [("1134", "9", UNRESOLVED), ("", "", UNRESOLVED)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED), ("", "", Outcome.UNRESOLVED)]
     assert harness.state() == (ATTACHED, True)
 
 
 def test_a_backend_that_does_not_answer_leaves_all_undecided(harness):
     harness.attach()
     harness.backend.fail("attached", refuse(BackendUnavailable("down")))
-    assert harness.reconcile(everything=True) == [("1134", "9", UNRESOLVED)]
-    assert harness.findings[0].what == "down"
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
+    assert harness.findings[0].detail == "down"
     assert harness.state() == (ATTACHED, True)
 
 
@@ -233,19 +235,23 @@ def test_a_server_whose_disks_can_not_be_seen_is_not_passed_over_in_silence(harn
     harness.backend.disks["1135"]["4711"] = "/dev/vdx"
     harness.backend.fail("attached", *[refuse(BackendUnavailable("down"))] * 3)
     found = harness.reconcile(everything=True)
-    assert found == [("1134", "", UNRESOLVED), ("1135", "", UNRESOLVED), ("2001", "", UNRESOLVED)]
-    assert harness.reconcile(everything=True) == [("1135", "4711", UNRESOLVED)]
+    assert found == [
+        ("1134", "", Outcome.UNRESOLVED),
+        ("1135", "", Outcome.UNRESOLVED),
+        ("2001", "", Outcome.UNRESOLVED),
+    ]
+    assert harness.reconcile(everything=True) == [("1135", "4711", Outcome.UNRESOLVED)]
 
 
 def test_one_rows_trouble_does_not_keep_reconcile_from_the_others(harness):
     harness.put(DETACHING, "9", disk=True)
     harness.put(DETACHING, "99", disk=True, device="/dev/vdc", stale=True)
     harness.backend.fail("detach", refuse(BackendUnavailable("down")))
-    assert harness.reconcile() == [("1134", "9", UNRESOLVED), ("1134", "99", REPAIRED)]
+    assert harness.reconcile() == [("1134", "9", Outcome.UNRESOLVED), ("1134", "99", Outcome.REPAIRED)]
 
 
 def test_a_difference_is_looked_at_again_before_it_is_told(harness):
     harness.put(ATTACHED)
     harness.set_server(status="ERROR")
     harness.at("after backend attached", harness.take_over)
-    assert harness.reconcile(everything=True) == [("1134", "9", CONSISTENT)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.CONSISTENT)]

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from os_volume_ext.attachments.reconcile import CONSISTENT, REPAIRED, UNRESOLVED
+from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.backends.base import BackendUnavailable
 from os_volume_ext.errors import AttachmentMissing, Conflict, OperationIncomplete, VolumeInUse
 from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING, AttachRequest
@@ -28,8 +28,8 @@ def test_what_is_under_way_is_a_conflict_that_passes(harness, state, age):
             ask()
         assert raised.value.retryable
         assert not isinstance(raised.value, VolumeInUse)
-    assert harness.reconcile() == [("1134", "9", CONSISTENT)]
-    assert harness.reconcile(everything=True) == [("1134", "9", CONSISTENT)]
+    assert harness.reconcile() == [("1134", "9", Outcome.CONSISTENT)]
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.CONSISTENT)]
     assert harness.snapshot() == before
     assert harness.backend.made("attach") == harness.backend.made("detach") == []
 
@@ -99,10 +99,10 @@ def test_a_certain_failure_after_a_repeated_detach_keeps_the_row(harness, state)
 def test_a_certain_failure_of_reconcile_keeps_the_row(harness, state):
     harness.put(state, disk=True, stale=True)
     harness.backend.fail("attach" if state == ATTACHING else "detach", refuse(BackendUnavailable("down")))
-    assert harness.reconcile() == [("1134", "9", UNRESOLVED)]
+    assert harness.reconcile() == [("1134", "9", Outcome.UNRESOLVED)]
     assert harness.state() == (state, True)
     harness.pass_time(STALE_AFTER + 1)
-    assert harness.reconcile() == [("1134", "9", REPAIRED)]
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert harness.is_consistent()
 
 

@@ -19,12 +19,12 @@ SAMPLE = "http://127.0.0.1:8774"  # where the examples have it
 @pytest.fixture
 def run(url, environment, venv, tmp_path):
     """Give ``run(name)``: the lines that a script prints, which leaves nothing attached."""
-    folder = shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    openrc = folder / "openrc"
+    directory = shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    openrc = directory / "openrc"
     openrc.write_text(openrc.read_text().replace(SAMPLE, url))
 
     def script(name):
-        usage = re.search(r"usage: (.*)", (folder / name).read_text())[1]
+        usage = re.search(r"usage: (.*)", (directory / name).read_text())[1]
         for word, value in {SAMPLE: url, "SERVER_ID": WEB, "SERVER": "web", "VOLUME_ID": VOLUME}.items():
             usage = usage.replace(word, value)
         done = subprocess.run(

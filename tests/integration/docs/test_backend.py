@@ -14,13 +14,13 @@ PLUGIN = DOCS / "backend"
 
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder of one's own with the files that the page shows."""
+    """Give a directory of one's own with the files that the page shows."""
     return Path(shutil.copytree(PLUGIN, tmp_path_factory.mktemp("marks"), dirs_exist_ok=True))
 
 
 @pytest.fixture(scope="module")
 def site(plugin: Path, run_command: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder that it is installed into; this environment stays as it is."""
+    """Give a directory that it is installed into; this environment stays as it is."""
     site = tmp_path_factory.mktemp("site")
     run_command(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, plugin, cwd=plugin)
     return site
@@ -38,7 +38,7 @@ def test_its_paste_file_chooses_it_by_its_name(
     mark.parent.mkdir(parents=True)
     mark.touch()
     command = ("attachment", "adopt", "1134", "9", "--project", "demo", "-c", "state", "-f", "value")
-    # stevedore remembers entry points in a folder below the cache's.
+    # stevedore remembers entry points in a directory below the cache's.
     environment = {"PYTHONPATH": str(site), "XDG_CACHE_HOME": str(tmp_path)}
     paste = ("--paste", plugin / "api-paste.ini")
     printed = run_command(sys.executable, "-m", "os_volume_ext.cli.main", *command, *paste, cwd=tmp_path, **environment)

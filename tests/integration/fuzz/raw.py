@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.fuzz import hostile
-from tests.integration.fuzz.served import PATIENCE, Sample
+from tests.integration.fuzz.served import RESPONSE_TIMEOUT, Sample
 from tests.support import openapi
 
 DOCUMENT = openapi.Document()
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 def send(port: int, *pieces: bytes) -> bytes | None:
     """Send bytes in one connection; return all that comes back until its end, None if that was a reset."""
     received = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=RESPONSE_TIMEOUT) as connection:
         with contextlib.suppress(ConnectionError):  # what it has refused it need not read
             for piece in pieces:
                 connection.sendall(piece)
@@ -55,7 +55,7 @@ def send(port: int, *pieces: bytes) -> bytes | None:
 
 def abort(port: int, raw: bytes) -> None:
     """Send bytes and go away."""
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=RESPONSE_TIMEOUT) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # with a reset
         with contextlib.suppress(ConnectionError):
             connection.sendall(raw)

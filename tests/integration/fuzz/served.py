@@ -10,10 +10,10 @@ from subprocess import Popen
 
 import requests
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "20"))  # for all of this folder
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "20"))  # for all of this directory
 # An ordinary run of the tests asks the same each time; ``make fuzz`` looks for what is new.
 SEED = int(os.environ.get("FUZZ_SEED", random.randrange(10**6) if "FUZZ_SECONDS" in os.environ else 1))
-PATIENCE = 30  # seconds that an answer may take
+RESPONSE_TIMEOUT = 30  # seconds that an answer may take
 # What nobody sends while fuzzing: the token, the server and the volume of the project "other".
 GOOD = (
     ("/compute/v2.0/servers/2001/os-volume_attachments", 200),
@@ -55,7 +55,7 @@ class Sample:
     def _exercise(self, path: str, volume: int | str) -> None:
         def ask(method: str, path: str, document: object = None) -> requests.Response:
             headers = {"X-Auth-Token": "other-token"}
-            return requests.request(method, self.url + path, json=document, headers=headers, timeout=PATIENCE)
+            return requests.request(method, self.url + path, json=document, headers=headers, timeout=RESPONSE_TIMEOUT)
 
         attached = ask("POST", path, {"volumeAttachment": {"volumeId": volume}})
         assert attached.status_code == 200, attached.text

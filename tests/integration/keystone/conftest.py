@@ -12,7 +12,7 @@ from webtest import TestApp
 
 from os_volume_ext import assembly
 from os_volume_ext.registry.database import Database
-from tests.integration.keystone.sample import CLI, DIALECTS, PASTE, Client, Dialect, State
+from tests.integration.keystone.sample import CLI, DIALECTS, PASTE, Client, DialectCase, State
 from tests.support.real_keystone import Keystone, People
 
 
@@ -22,7 +22,7 @@ def second_keystone(keystone: Keystone) -> Iterator[Callable[..., Keystone]]:
     started: list[Keystone] = []
 
     def start(**options: Any) -> Keystone:
-        server = Keystone(keystone.venv, keystone.folder, **options)
+        server = Keystone(keystone.venv, keystone.directory, **options)
         started.append(server)
         server.start()
         return server
@@ -59,10 +59,10 @@ def _first_state(
     run_command: Callable[..., str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> State:
-    folder = tmp_path_factory.mktemp("state") / "var"
+    directory = tmp_path_factory.mktemp("state") / "var"
     servers: dict[str, dict[str, str]] = {}
     with _closing_databases():
-        app = _load(folder, keystone)
+        app = _load(directory, keystone)
         for dialect in DIALECTS.values():
             servers[dialect.name] = {}
             for where, user in (("here", "member"), ("there", "outsider")):
@@ -71,16 +71,16 @@ def _first_state(
                 servers[dialect.name][where] = str(made.json["server"]["id"])
     for dialect in DIALECTS.values():
         for where, volume in dialect.volumes.items():
-            options = ("--paste", PASTE, "--var", folder, "--set", f"keystone={keystone.url}")
+            options = ("--paste", PASTE, "--var", directory, "--set", f"keystone={keystone.url}")
             which = ("--project", people.projects[where], "--filter", f"volumes_{dialect.name}")
-            run_command(*CLI, "volume", "create", volume, *which, *options, cwd=folder)
-    return State(folder, servers)
+            run_command(*CLI, "volume", "create", volume, *which, *options, cwd=directory)
+    return State(directory, servers)
 
 
 @pytest.fixture
 def state(_first_state: State, tmp_path: Path) -> State:
     """Give a state of one's own."""
-    return State(Path(shutil.copytree(_first_state.folder, tmp_path / "var", symlinks=True)), _first_state.servers)
+    return State(Path(shutil.copytree(_first_state.directory, tmp_path / "var", symlinks=True)), _first_state.servers)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def paste_file(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(params=list(DIALECTS))
-def dialect(request: pytest.FixtureRequest) -> Dialect:
+def dialect(request: pytest.FixtureRequest) -> DialectCase:
     """Give one dialect after the other."""
     return DIALECTS[request.param]
 
@@ -110,11 +110,11 @@ def format(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def serve(keystone: Keystone, state: State, dialect: Dialect, format: str) -> Iterator[Callable[..., Client]]:
+def serve(keystone: Keystone, state: State, dialect: DialectCase, format: str) -> Iterator[Callable[..., Client]]:
     """Give ``serve(paste=PASTE)``: a client of the sample, which is loaded into this process."""
     with _closing_databases():
         yield lambda paste=PASTE: Client(
-            _load(state.folder, keystone, paste), dialect, format, state.servers[dialect.name]
+            _load(state.directory, keystone, paste), dialect, format, state.servers[dialect.name]
         )
 
 

@@ -19,7 +19,7 @@ CLI = (sys.executable, "-m", "os_volume_ext.cli.main")
 
 
 @dataclass(frozen=True)
-class Dialect:
+class DialectCase:
     """Where a dialect is, and what it says of what the tests look at."""
 
     name: str
@@ -31,8 +31,8 @@ class Dialect:
 
 
 DIALECTS = {
-    "cyclades": Dialect("cyclades", "/compute/v2.0", int, {"here": "501", "there": "502"}, "", 200),
-    "openstack": Dialect(
+    "cyclades": DialectCase("cyclades", "/compute/v2.0", int, {"here": "501", "there": "502"}, "", 200),
+    "openstack": DialectCase(
         "openstack",
         "/v2.1",
         str,
@@ -45,9 +45,9 @@ DIALECTS = {
 
 @dataclass(frozen=True)
 class State:
-    """The sample's folder with a server and a volume in each project, of each dialect."""
+    """The sample's directory with a server and a volume in each project, of each dialect."""
 
-    folder: Path
+    directory: Path
     servers: Mapping[str, Mapping[str, str]]
 
 
@@ -56,7 +56,7 @@ class Client:
     """Sends requests in one dialect and one format."""
 
     app: TestApp
-    dialect: Dialect
+    dialect: DialectCase
     format: str
     servers: Mapping[str, str]
 

@@ -1,6 +1,6 @@
 """The files of the pages *Install ...*, each served as the page says, with a real Keystone to ask.
 
-The operator's folders and addresses in them are replaced by those that are here, and nothing else.
+The operator's directories and addresses in them are replaced by those that are here, and nothing else.
 """
 
 import json

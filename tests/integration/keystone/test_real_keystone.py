@@ -210,7 +210,7 @@ class TestOutsideARequest:
         self, start_server, free_port, run_command, keystone, people, state, dialect, paste_file, tmp_path, format
     ):
         paste = paste_file("127.0.0.1:8774", f"127.0.0.1:{free_port}")
-        options = ("--paste", paste, "--var", state.folder, "--set", f"keystone={keystone.url}")
+        options = ("--paste", paste, "--var", state.directory, "--set", f"keystone={keystone.url}")
         start_server(*CLI, "serve", *options, "--port", str(free_port), port=free_port)
         server, volume = state.servers[dialect.name]["here"], dialect.volumes["here"]
         answer = requests.post(
@@ -220,7 +220,7 @@ class TestOutsideARequest:
             timeout=TIMEOUT,
         )
         assert answer.status_code == 200, answer.text
-        disk = state.folder / dialect.name / "servers" / server / "vdb"
+        disk = state.directory / dialect.name / "servers" / server / "vdb"
         disk.unlink()
         command = (*CLI, "reconcile", "--all", "--filter", f"volumes_{dialect.name}", *options)
         assert "the disk was not there: attached again" in run_command(*command, cwd=tmp_path)

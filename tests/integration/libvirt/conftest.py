@@ -25,10 +25,10 @@ def libvirtd() -> Iterator[Libvirtd]:
 
 @pytest.fixture(scope="session")
 def guest(libvirtd: Libvirtd) -> Path:
-    """Give the folder with a small Linux, where the daemon's user can read it."""
+    """Give the directory with a small Linux, where the daemon's user can read it."""
     done = subprocess.run([ROOT / "tools" / "make-guest"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     require_service(done.returncode == 0, f"no guest to test with: tools/make-guest failed: {done.stderr}")
-    return libvirtd.give(Path(shutil.copytree(done.stdout.strip(), libvirtd.folder / "guest")))
+    return libvirtd.give(Path(shutil.copytree(done.stdout.strip(), libvirtd.directory / "guest")))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A real libvirtd with QEMU, of our own: a user session's, with all its state in one folder; and virtual machines."""
+"""A real libvirtd with QEMU, of our own: a session daemon with all its state in one directory; and virtual machines."""
 
 import os
 import pwd
@@ -18,9 +18,9 @@ from lxml import etree
 
 from os_volume_ext.backends.base import Backend, Server, Volume
 from tests.support.services import require_service
+from tests.support.waiting import TIMEOUT
 
 COMMANDS = ("libvirtd", "virsh", "qemu-system-x86_64", "qemu-img")
-PATIENCE = 60  # seconds for what should take less than one
 
 # As root, libvirtd would be the system's. QEMU is then nobody's too, and must reach its files.
 USER = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
@@ -58,11 +58,11 @@ def backend_class() -> type[Backend]:
     return LibvirtBackend
 
 
-def wait_for(what: str, condition, patience: float = PATIENCE):
+def wait_for(what: str, condition, timeout: float = TIMEOUT):
     """Wait until something is true, and return it."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen within {patience} seconds"
+        assert time.monotonic() < deadline, f"{what} did not happen within {timeout} seconds"
         time.sleep(0.02)
     return found
 
@@ -71,15 +71,15 @@ class Libvirtd:
     """The daemon. Its virtual machines outlive it until ``remove``."""
 
     def __init__(self) -> None:
-        # Not in pytest's folder: the path of a socket may have 107 letters, and its owner is another user.
-        self.folder = Path(tempfile.mkdtemp(prefix="os-volume-ext-"))
+        # Not in pytest's directory: the path of a socket may have 107 letters, and its owner is another user.
+        self.directory = Path(tempfile.mkdtemp(prefix="os-volume-ext-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._machines: list[Machine] = []
-        config = self.folder / "config" / "libvirt"
+        config = self.directory / "config" / "libvirt"
         config.mkdir(parents=True)
-        (self.folder / "run").mkdir()
+        (self.directory / "run").mkdir()
         (config / "qemu.conf").write_text('stdio_handler = "file"\n')  # without virtlogd
-        self.give(self.folder)
+        self.give(self.directory)
 
     def give(self, path: Path) -> Path:
         """Let the daemon's user have what is there."""
@@ -95,18 +95,18 @@ class Libvirtd:
 
     @property
     def _socket(self) -> Path:
-        return self.folder / "run" / "libvirt" / "libvirt-sock"
+        return self.directory / "run" / "libvirt" / "libvirt-sock"
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         names = {"RUNTIME_DIR": "run", "CONFIG_HOME": "config", "CACHE_HOME": "cache", "DATA_HOME": "data"}
-        folders = {f"XDG_{name}": str(self.folder / folder) for name, folder in names.items()}
+        directories = {f"XDG_{name}": str(self.directory / directory) for name, directory in names.items()}
         user = {"user": USER.pw_uid, "group": USER.pw_gid, "extra_groups": []} if USER else {}
-        with (self.folder / "libvirtd.log").open("ab") as log:
+        with (self.directory / "libvirtd.log").open("ab") as log:
             self._process = subprocess.Popen(
                 ["libvirtd"],
-                cwd=self.folder,
-                env={"PATH": os.environ["PATH"], "HOME": str(self.folder), **folders},
+                cwd=self.directory,
+                env={"PATH": os.environ["PATH"], "HOME": str(self.directory), **directories},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -115,7 +115,7 @@ class Libvirtd:
         wait_for("libvirtd's socket", self._answers)
 
     def _answers(self) -> bool:
-        assert self.runs(), (self.folder / "libvirtd.log").read_text()
+        assert self.runs(), (self.directory / "libvirtd.log").read_text()
         try:
             with closing(socket.socket(socket.AF_UNIX)) as connection:
                 connection.connect(str(self._socket))
@@ -143,13 +143,13 @@ class Libvirtd:
     def virsh(self, *arguments: str, succeed: bool = True) -> str:
         """Run virsh and return what it printed."""
         command = ["virsh", "--quiet", "--connect", self.uri, *arguments]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT)
         assert not succeed or done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout.strip()
 
     def image(self, file_format: str = "raw", size: str = "4M") -> Path:
         """Make an empty image."""
-        path = self.folder / f"{uuid.uuid4()}.img"
+        path = self.directory / f"{uuid.uuid4()}.img"
         subprocess.run(["qemu-img", "create", "-q", "-f", file_format, path, size], check=True)
         return self.give(path)
 
@@ -163,12 +163,12 @@ class Libvirtd:
         return self._machines[-1]
 
     def remove(self) -> None:
-        """End the daemon and the virtual machines, and remove the folder."""
+        """End the daemon and the virtual machines, and remove the directory."""
         self.kill()
         for machine in self._machines:
             machine.hang_up()
             machine.kill()
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.directory)
 
 
 class Machine:
@@ -192,7 +192,7 @@ class Machine:
         self.id = server_id or str(uuid.uuid4())
         self.name = IDS.get(self.id, f"snf-{self.id[:8]}")
         self.console: Console | None = None
-        self._socket = libvirtd.folder / f"{self.id[:8]}.sock"
+        self._socket = libvirtd.directory / f"{self.id[:8]}.sock"
         self._has_guest = guest is not None
         # The firmware of a crowded one would be busy for long.
         self._start = ("start", self.name, *(["--paused"] if crowded else []))
@@ -219,7 +219,7 @@ class Machine:
                 <memballoon model='none'/>
               </devices>
             </domain>"""
-        path = libvirtd.folder / f"{self.id}.xml"
+        path = libvirtd.directory / f"{self.id}.xml"
         path.write_text(document)
         libvirtd.virsh("define", str(path))
 
@@ -243,7 +243,7 @@ class Machine:
 
     def kill(self) -> None:
         """End its QEMU, whoever sees it."""
-        pid = self.libvirtd.folder / "run" / "libvirt" / "qemu" / "run" / f"{self.name}.pid"
+        pid = self.libvirtd.directory / "run" / "libvirt" / "qemu" / "run" / f"{self.name}.pid"
         with suppress(FileNotFoundError, ProcessLookupError):
             os.kill(int(pid.read_text()), signal.SIGKILL)
 

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from tests.integration.libvirt.real_libvirt import PATIENCE, backend_class
+from tests.integration.libvirt.real_libvirt import backend_class
+from tests.support.waiting import TIMEOUT
 
 backend_class()  # or these tests are skipped
 
@@ -33,11 +34,11 @@ class Handler:
         time.sleep(self.seconds)
         self.busy = False
 
-    def wait(self):
-        """Return when it has begun once more."""
+    def runs_again(self):
+        """Wait until it has started once more."""
         while self.begun.acquire(blocking=False):
             pass
-        assert self.begun.acquire(timeout=PATIENCE)
+        return self.begun.acquire(timeout=TIMEOUT)
 
 
 @pytest.fixture
@@ -60,14 +61,14 @@ def busy_in_a_child(handler):
 def test_a_fork_waits_for_what_the_loop_is_doing(handler):
     handler.seconds = 0.2
     for _ in range(3):
-        handler.wait()
+        assert handler.runs_again()
         assert not busy_in_a_child(handler)
 
 
 def test_the_loop_goes_on_after_a_fork(handler):
     for _ in range(100):
         busy_in_a_child(handler)
-        handler.wait()
+        assert handler.runs_again()
 
 
 def test_the_loop_goes_on_after_forks_of_several_threads(handler):
@@ -75,17 +76,17 @@ def test_the_loop_goes_on_after_forks_of_several_threads(handler):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
-    handler.wait()
+        thread.join(TIMEOUT)
+    assert handler.runs_again()
 
 
 def test_a_fork_does_not_wait_for_a_loop_that_hangs(handler, monkeypatch, caplog):
     monkeypatch.setattr(events._Loop, "PATIENCE", 0.1)
     handler.seconds = 2
-    handler.wait()
+    assert handler.runs_again()
     assert busy_in_a_child(handler)
     handler.seconds = 0
-    handler.wait()
+    assert handler.runs_again()
     assert not busy_in_a_child(handler)
     (record,) = [record for record in caplog.records if record.name == events.__name__]
     assert "may be unable to connect" in record.getMessage()
@@ -115,13 +116,13 @@ def test_a_child_that_is_forked_while_threads_end_opens_a_connection():
             used.wait()
             child = os.fork()
             if child == 0:
-                signal.alarm(PATIENCE)
+                signal.alarm(TIMEOUT)
                 use()
                 os._exit(0)
             assert os.waitpid(child, 0)[1] == 0, "the child hung"
             for thread in threads:
                 thread.join()
-    """.replace("PATIENCE", str(PATIENCE))
+    """.replace("TIMEOUT", str(TIMEOUT))
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -23,8 +23,8 @@ PASTE = ROOT / "etc" / "api-paste-libvirt.ini"
 
 
 @dataclass(frozen=True)
-class Dialect:
-    """What differs: ``servers`` are the two machines, ``nowhere`` is a server that is none."""
+class DialectCase:
+    """What differs between dialects: ``servers`` are the two machines, ``nowhere`` is a server without one."""
 
     name: str
     base: str
@@ -38,7 +38,7 @@ class Dialect:
 
 
 DIALECTS = {
-    "cyclades": Dialect(
+    "cyclades": DialectCase(
         name="cyclades",
         base="/compute/v2.0",
         servers=("1134", "1135"),
@@ -49,7 +49,7 @@ DIALECTS = {
         conflict=(400, "badRequest"),
         full=(400, "badRequest"),
     ),
-    "openstack": Dialect(
+    "openstack": DialectCase(
         name="openstack",
         base="/v2.1",
         servers=tuple(IDS),
@@ -81,7 +81,7 @@ def machines(two_guests):
 
 @pytest.fixture
 def paste(tmp_path):
-    """Give the sample without ``compute.url``, where no one listens here, and with less patience."""
+    """Give the sample without ``compute.url``, where no one listens here, and with shorter timeouts."""
     parser = configparser.RawConfigParser()
     parser.read(PASTE)
     for name in DIALECTS:

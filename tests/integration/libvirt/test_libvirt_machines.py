@@ -18,7 +18,8 @@ from os_volume_ext.backends.base import (
     TooManyAttachments,
     Volume,
 )
-from tests.integration.libvirt.real_libvirt import PATIENCE, ROOM, backend_class, wait_for
+from tests.integration.libvirt.real_libvirt import ROOM, backend_class, wait_for
+from tests.support.waiting import TIMEOUT
 
 LibvirtBackend = backend_class()
 
@@ -322,7 +323,7 @@ def test_other_disks_come_while_a_guest_does_not_let_go(new_backend, libvirtd, s
         backend.attach(stubborn.server, coming, None)
         assert not detached.done()
         with pytest.raises(OutcomeUnknown):
-            detached.result(PATIENCE)
+            detached.result(TIMEOUT)
     assert set(stubborn.disks()) == {going.id, coming.id}
 
 
@@ -337,7 +338,7 @@ def test_a_forked_process_detaches_though_no_event_reaches_it(new_backend, libvi
     threading.Timer(6, lambda: libvirtd.virsh("resume", there.name)).start()
     child = multiprocessing.get_context("fork").Process(target=backend.detach, args=(there.server, volume, ""))
     child.start()
-    child.join(PATIENCE)
+    child.join(TIMEOUT)
     assert child.exitcode == 0
     assert backend.attached(there.server) == {}
 

@@ -1,6 +1,6 @@
 """A process with our filter before a compute API that knows every server; run, it attaches and detaches.
 
-``python compute.py FOLDER URL TOPIC COUNT`` attaches and detaches a volume so often, and prints the statuses and the
+``python compute.py DIRECTORY URL TOPIC COUNT`` attaches and detaches a volume so often, and prints the statuses and the
 seconds that the slowest request took.
 """
 
@@ -22,13 +22,13 @@ VOLUME = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
 IDENTITY = {"X-Identity-Status": "Confirmed", "X-User-Id": "alice", "X-Project-Id": "demo", "X-Roles": "member"}
 
 
-def options(folder, url, topic):
+def options(directory, url, topic):
     """Return the filter's options."""
     return {
         "dialect": "openstack",
-        "database.url": f"sqlite:///{folder}/volumes.db",
+        "database.url": f"sqlite:///{directory}/volumes.db",
         "backend": "directory",
-        "backend.root": str(folder),
+        "backend.root": str(directory),
         "notifications.transport_url": url,
         "notifications.topics": topic,
     }
@@ -40,11 +40,11 @@ def show(environ, start_response):
     return webob.Response(json_body={"server": server})(environ, start_response)
 
 
-def serve(folder, url, topic):
+def serve(directory, url, topic):
     """Return the application; its one volume can be attached to its one server."""
-    application = make_filter(show, **options(folder, url, topic))
-    (folder / "servers" / SERVER).mkdir(exist_ok=True)
-    database = Database({"url": f"sqlite:///{folder}/volumes.db"})
+    application = make_filter(show, **options(directory, url, topic))
+    (directory / "servers" / SERVER).mkdir(exist_ok=True)
+    database = Database({"url": f"sqlite:///{directory}/volumes.db"})
     SQLCatalog({}, database).create(Volume(VOLUME, "demo"))
     database.dispose()
     return application
@@ -69,8 +69,8 @@ def detach(application):
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(name)s %(message)s")
-    folder, url, topic, count = sys.argv[1:]
-    application = serve(Path(folder), url, topic)
+    directory, url, topic, count = sys.argv[1:]
+    application = serve(Path(directory), url, topic)
     statuses, slowest = set(), 0.0
     for _ in range(int(count)):
         for operation in (attach, detach):

@@ -31,10 +31,10 @@ from os_volume_ext.registry.tables import attachments
 from tests.integration.notifications import compute
 from tests.integration.notifications.compute import SERVER, VOLUME
 from tests.support.services import require_service
+from tests.support.waiting import TIMEOUT
 
 BROKER = ("127.0.0.1", 5672)
 URL = "rabbit://guest:guest@{}:{}/?rabbit_retry_interval=1&rabbit_retry_backoff=0"
-PATIENCE = 30  # seconds until a notification counts as lost
 LONG_AGO = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 PROMPT = 2  # seconds in which an operation is done whose commits take milliseconds
 
@@ -52,7 +52,7 @@ class Heard:
         self._notifications.put(("error", publisher_id, event_type, payload))
 
     def next(self) -> tuple[str, str, str, dict[str, Any]]:
-        return self._notifications.get(timeout=PATIENCE)
+        return self._notifications.get(timeout=TIMEOUT)
 
     def event_types(self, count: int) -> list[str]:
         return [self.next()[2] for _ in range(count)]
@@ -268,7 +268,7 @@ def forward(listener: socket.socket) -> None:
             back = threading.Thread(target=copy, args=(broker, client))
             back.start()
             copy(client, broker)
-            back.join(PATIENCE)
+            back.join(TIMEOUT)
 
     threading.Thread(target=pass_on).start()
 

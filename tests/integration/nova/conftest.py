@@ -52,7 +52,7 @@ def nova(installed: Nova, surroundings: Surroundings) -> Iterator[Nova]:
 @pytest.fixture(scope="session")
 def plain(installed: Nova, surroundings: Surroundings) -> Iterator[Nova]:
     """Serve the same Nova, of the same databases, with its paste file as it came."""
-    plain = Nova(installed.venv, installed.folder, paste=PLAIN)
+    plain = Nova(installed.venv, installed.directory, paste=PLAIN)
     with plain.serving():
         yield plain
 
@@ -72,7 +72,9 @@ def made(installed: Nova, people: People) -> tuple[Iterator[str], dict[str, str]
     }
     made = installed.make_servers(*kinds.values(), *[spec()] * POOL)
     for server_id in made:
-        (installed.folder / "volumes/servers" / server_id).mkdir(parents=True)  # what the directory backend attaches to
+        (installed.directory / "volumes/servers" / server_id).mkdir(
+            parents=True
+        )  # what the directory backend attaches to
     return iter(made[len(kinds) :]), dict(zip(kinds, made, strict=False))
 
 
@@ -97,7 +99,7 @@ def server(new_server: Callable[[], str]) -> str:
 @pytest.fixture
 def new_volume(nova: Nova, people: People) -> Iterator[Callable[..., str]]:
     """Give ``new_volume(project="here")``: the id of a volume."""
-    database = Database({"url": f"sqlite:///{nova.folder}/volumes/attachments.db"})
+    database = Database({"url": f"sqlite:///{nova.directory}/volumes/attachments.db"})
     catalog = SQLCatalog({}, database)
 
     def make(project: str = "here", volume_id: str | None = None) -> str:

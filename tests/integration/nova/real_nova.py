@@ -17,9 +17,9 @@ from tests.support.wsgi_service import WSGIService, free_port
 
 DIFF = ROOT / "docs" / "nova" / "api-paste.diff"
 MAKE_SERVERS = Path(__file__).parent / "make_servers.py"
-PLAIN, OURS = "nova-api-paste.ini", "api-paste.ini"  # in Nova's folder: the file as it came, and with the filter
+PLAIN, OURS = "nova-api-paste.ini", "api-paste.ini"  # in Nova's directory: the file as it came, and with the filter
 
-# The paths of databases are relative to the folder, so that it can be copied.
+# The paths of databases are relative to the directory, so that it can be copied.
 CONF = """
 [DEFAULT]
 transport_url = fake://
@@ -46,7 +46,7 @@ SECTIONS = ("keystone_authtoken", "keystone", "neutron", "placement")  # where N
 
 @dataclass
 class Nova(WSGIService):
-    """A Nova API with a paste file of its folder."""
+    """A Nova API with a paste file of its directory."""
 
     module: str = "nova.wsgi.osapi_compute"
     paste: str = OURS
@@ -54,18 +54,18 @@ class Nova(WSGIService):
     @property
     def environment(self) -> dict[str, str]:
         return {
-            "OS_NOVA_CONFIG_DIR": str(self.folder),
+            "OS_NOVA_CONFIG_DIR": str(self.directory),
             "OS_NOVA_CONFIG_FILES": f"{self.paste};nova.conf",
             "OS_NOVA_DISABLE_EVENTLET_PATCHING": "true",
             "PYTHONPATH": str(ROOT),  # the checkout and its metadata, as if installed: all that it needs Nova has
         }
 
     def set_up(self, keystone: Keystone) -> None:
-        """Make Nova's databases and its configuration, in an empty folder."""
+        """Make Nova's databases and its configuration, in an empty directory."""
         credentials = (CREDENTIALS.format(section=section, keystone=keystone.url) for section in SECTIONS)
-        (self.folder / "nova.conf").write_text("".join([CONF, *credentials]))
-        shutil.copy(self.venv / "etc/nova/api-paste.ini", self.folder / PLAIN)
-        (self.folder / "policy.yaml").write_text("{}\n")
+        (self.directory / "nova.conf").write_text("".join([CONF, *credentials]))
+        shutil.copy(self.venv / "etc/nova/api-paste.ini", self.directory / PLAIN)
+        (self.directory / "policy.yaml").write_text("{}\n")
         for command in (
             ("api_db", "sync"),
             ("cell_v2", "map_cell0", "--database_connection", "sqlite:///cell0.db"),
@@ -75,14 +75,14 @@ class Nova(WSGIService):
             self.run("nova-manage", "--config-file", "nova.conf", *command)
 
     def plug_in(self, keystone: Keystone) -> None:
-        """Put the filter into Nova's paste file, and let the names in it be this folder's and these servers'."""
-        path = self.folder / OURS
-        shutil.copy(self.folder / PLAIN, path)
-        subprocess.run(["git", "apply", "-p0", DIFF], cwd=self.folder, check=True)
+        """Put the filter into Nova's paste file, and let the names in it be this directory's and these servers'."""
+        path = self.directory / OURS
+        shutil.copy(self.directory / PLAIN, path)
+        subprocess.run(["git", "apply", "-p0", DIFF], cwd=self.directory, check=True)
         text = path.read_text()
         for documented, here in (
-            ("/var/lib/os-volume-ext", str(self.folder / "volumes")),
-            ("/etc/nova", str(self.folder)),
+            ("/var/lib/os-volume-ext", str(self.directory / "volumes")),
+            ("/etc/nova", str(self.directory)),
             ("http://controller:8774", self.url),
             ("http://controller:5000", keystone.url),
         ):
@@ -96,7 +96,7 @@ class Nova(WSGIService):
 
     def command(self, *arguments: str) -> str:
         """Run ``os-volume-ext`` as Nova's operator does; return what it printed."""
-        return self.run("python", "-m", "os_volume_ext.cli.main", *arguments, "--paste", str(self.folder / OURS))
+        return self.run("python", "-m", "os_volume_ext.cli.main", *arguments, "--paste", str(self.directory / OURS))
 
 
 # -- what is around Nova ------------------------------------------------------------------------------

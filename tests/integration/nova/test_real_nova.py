@@ -50,7 +50,7 @@ class TestVolumeAttachments:
         shown = {"device": "/dev/vdb", "serverId": server, "id": volume, "volumeId": volume}
         attached = ask("POST", path_of(server, base=base), json=wanted(volume))
         assert (attached.status_code, attached.json()) == (200, {"volumeAttachment": shown})
-        assert (nova.folder / "volumes/servers" / server / "vdb").is_symlink()
+        assert (nova.directory / "volumes/servers" / server / "vdb").is_symlink()
         assert ask("GET", path_of(server, base=base)).json() == {"volumeAttachments": [shown]}
         assert ask("GET", path_of(server, volume, base)).json() == {"volumeAttachment": shown}
         in_xml = ask("GET", path_of(server, volume, base), Accept="application/xml")
@@ -76,8 +76,8 @@ class TestVolumeAttachments:
         [volume] = listed(server, of=plain)
         assert listed(server) == []
         new_volume(volume_id=volume)
-        (nova.folder / "volumes/volumes" / volume).touch()
-        (nova.folder / "volumes/servers" / server / "vdb").symlink_to(f"../../volumes/{volume}")
+        (nova.directory / "volumes/volumes" / volume).touch()
+        (nova.directory / "volumes/servers" / server / "vdb").symlink_to(f"../../volumes/{volume}")
         nova.command("attachment", "adopt", server, volume, "--device", "/dev/vdb")
         assert listed(server) == [volume]
 
@@ -139,7 +139,7 @@ class TestDeletedServers:
         answer = ask("DELETE", f"/v2.1/servers/{server}")
         assert answer.status_code == 204, answer.text
         assert ask("GET", f"/v2.1/servers/{server}").status_code == 404
-        shutil.rmtree(nova.folder / "volumes/servers" / server)
+        shutil.rmtree(nova.directory / "volumes/servers" / server)
         return server
 
     def test_their_volumes_can_be_attached_elsewhere(self, ask, attach, listed, deleted, new_server, volume):
@@ -161,7 +161,7 @@ class TestDeletedServers:
         answer = attach(elsewhere, volume)
         assert fault(answer) == (400, "badRequest")
         assert "another server" in answer.text
-        shutil.rmtree(nova.folder / "volumes/servers" / server)
+        shutil.rmtree(nova.directory / "volumes/servers" / server)
         assert attach(elsewhere, volume).status_code == 200
 
     def test_reconcile_mends_the_row_if_no_one_tries(self, deleted, volume, nova):
@@ -178,7 +178,7 @@ class TestPolicy:
     @pytest.fixture
     def policy(self, nova):
         """Give ``policy(TEXT)``: write Nova's policy.yaml, which is empty again afterwards."""
-        path = nova.folder / "policy.yaml"
+        path = nova.directory / "policy.yaml"
         before = path.read_text()
         yield path.write_text
         path.write_text(before)

@@ -24,9 +24,9 @@ def twins(installed, keystone, surroundings, made, tmp_path_factory):
     """Serve two Novas of the same state, each with databases of its own: as it came, and with the filter."""
     novas = []
     for paste in (PLAIN, installed.paste):
-        folder = tmp_path_factory.mktemp("twin") / "nova"
-        shutil.copytree(installed.folder, folder, symlinks=True)
-        novas.append(Nova(installed.venv, folder, paste=paste))
+        directory = tmp_path_factory.mktemp("twin") / "nova"
+        shutil.copytree(installed.directory, directory, symlinks=True)
+        novas.append(Nova(installed.venv, directory, paste=paste))
     without, with_ours = novas
     with_ours.plug_in(keystone)
     with without.serving(), with_ours.serving():

@@ -100,7 +100,7 @@ VOLUME = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
 
 @pytest.fixture
 def installed(run_command: Callable[..., str], tmp_path: Path) -> Path:
-    """Install the distribution into a folder of its own; this environment stays as it is."""
+    """Install the distribution into a directory of its own; this environment stays as it is."""
     source, target = tmp_path / "acme-volumes", tmp_path / "site"
     source.mkdir()
     for name, text in DISTRIBUTION.items():

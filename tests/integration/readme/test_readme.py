@@ -102,7 +102,7 @@ def curl() -> str:
 def shell(
     curl: str, start_server: Callable[..., subprocess.Popen[bytes]], free_port: int, tmp_path: Path
 ) -> Callable[[str], str]:
-    """Give ``shell(command)``: what it printed, in a folder where the sample is served with its state in ``var``."""
+    """Give ``shell(command)``: what it printed, in a directory where the sample is served with its state in ``var``."""
     address = f"127.0.0.1:{free_port}"
     paste = tmp_path / "etc" / "api-paste.ini"
     paste.parent.mkdir()

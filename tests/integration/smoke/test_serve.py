@@ -250,7 +250,7 @@ class TestRefusals:
         assert "database.url" in said
         assert "%(here)s" in said
 
-    def test_a_state_folder_that_can_not_be_made(self, refuse, tmp_path):
+    def test_a_state_directory_that_can_not_be_made(self, refuse, tmp_path):
         (tmp_path / "file").touch()
         said = refuse(var=tmp_path / "file" / "var")
         assert "state and folders" in said  # the demo compute API's, which is made before the filter
@@ -274,7 +274,7 @@ class TestRefusals:
         assert "no-such.yaml" in said
 
     def test_a_policy_file_that_can_not_be_read(self, refuse, tmp_path):
-        """chmod does not keep root out; a folder does."""
+        """chmod does not keep root out; a directory does."""
         (tmp_path / "policy.yaml").mkdir()
         assert "policy_file" in refuse(policy_file=tmp_path / "policy.yaml")
 

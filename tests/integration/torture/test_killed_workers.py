@@ -33,7 +33,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, delete, select, text, update
 
-from os_volume_ext.attachments.reconcile import CONSISTENT, UNRESOLVED
+from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.backends.base import Volume
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.models import ATTACHED, REATTACHING
@@ -41,8 +41,9 @@ from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments as table
 from os_volume_ext.registry.tables import volumes as catalog
 from tests.integration.torture import worker_app
-from tests.integration.torture.zygote import PATIENCE, Server, Worker, Zygote, compute_api
+from tests.integration.torture.zygote import Server, Worker, Zygote, compute_api
 from tests.support.inprocess import collection
+from tests.support.waiting import TIMEOUT
 
 DEATHS = 1000  # on each kind of database, in all
 AT_ANY_MOMENT = 400  # of these, at least
@@ -74,7 +75,7 @@ def ask(
     if die_at is not None:
         headers["X-Die-At"] = die_at
     body = document and json.dumps({"volumeAttachment": document})
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     try:
         connection.request(method, f"{collection(server)}{volume and '/'}{volume}", body, headers)
         response = connection.getresponse()
@@ -87,7 +88,7 @@ def ask(
 
 
 class House:
-    """A database, the backend's folder, who works on them, and what callers were told.
+    """A database, the backend's directory, who works on them, and what callers were told.
 
     ``told`` has what a caller was told and has asked nothing against since: whether a volume is attached to a server.
     ``lost`` has the disks that the backend has lost, and may lack until reconcile has run; callers see no difference.
@@ -95,10 +96,12 @@ class House:
     ``steps`` are those of the operation that was last asked to write them down.
     """
 
-    def __init__(self, folder: Path, url: str, servers: tuple[str, ...], deaths: Counter[str], **options: str) -> None:
+    def __init__(
+        self, directory: Path, url: str, servers: tuple[str, ...], deaths: Counter[str], **options: str
+    ) -> None:
         """Make it. :param options: of the filter. :param deaths: where they are counted, by what died at which step."""
-        worker_app.prepare(folder, url, servers, VOLUMES)
-        self.folder = folder
+        worker_app.prepare(directory, url, servers, VOLUMES)
+        self.directory = directory
         self.servers = servers
         self.deaths = deaths
         self.told: dict[tuple[str, str], bool] = {}
@@ -108,16 +111,16 @@ class House:
         self.steps: list[str] = []
         self._database = Database({"url": url})
         self._engine = self._database.connect()
-        self._witness = worker_app.Witness(folder)
+        self._witness = worker_app.Witness(directory)
         listening = socket.create_server(("127.0.0.1", 0))
-        self._compute = Server(listening, compute_api(folder))
+        self._compute = Server(listening, compute_api(directory))
         threading.Thread(target=self._compute.serve_forever, daemon=True).start()
         own = {
             "dialect": "openstack",
             "compute.url": f"http://127.0.0.1:{listening.getsockname()[1]}",
             "compute.token": "token",
         }
-        self.zygote = Zygote(folder, **{**worker_app.options(folder, url), **own, **options})
+        self.zygote = Zygote(directory, **{**worker_app.options(directory, url), **own, **options})
 
     def end(self) -> None:
         self.zygote.end()
@@ -174,7 +177,7 @@ class House:
     # -- what happens ----------------------------------------------------------------------------------------
 
     def delete_server(self, server: str = HERE) -> None:
-        shutil.rmtree(self.folder / "backend" / "servers" / server)
+        shutil.rmtree(self.directory / "backend" / "servers" / server)
         self._forget(server)
 
     def lose_disk(self, volume: str = VOLUME, server: str = HERE) -> None:
@@ -209,10 +212,10 @@ class House:
         """Let it be as it was when it was made; nothing is under way."""
         self.told.clear()
         self.lost.clear()
-        servers = self.folder / "backend" / "servers"
-        for folder in (self.folder / "witness", *(servers / server for server in self.servers)):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
+        servers = self.directory / "backend" / "servers"
+        for directory in (self.directory / "witness", *(servers / server for server in self.servers)):
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
         with self.connection() as connection:
             connection.execute(delete(table))
             known = set(connection.execute(select(catalog.c.id)).scalars())
@@ -229,7 +232,7 @@ class House:
 
     def _forget(self, server: str) -> None:
         self.told = {(volume, each): there for (volume, each), there in self.told.items() if each != server}
-        for mark in (self.folder / "witness").iterdir():
+        for mark in (self.directory / "witness").iterdir():
             if mark.is_symlink() and mark.readlink().name == server:
                 mark.unlink()
 
@@ -249,7 +252,7 @@ class House:
 
     def disks(self) -> set[tuple[str, str]]:
         """Return each disk's volume and server."""
-        return worker_app.disks(self.folder)
+        return worker_app.disks(self.directory)
 
     def has_disk(self, volume: str, server: str) -> bool:
         """Say whether there is such a disk, while others come and go."""
@@ -260,7 +263,7 @@ class House:
         return False
 
     def _links(self, server: str) -> list[Path]:
-        return list((self.folder / "backend" / "servers" / server).glob("vd*"))
+        return list((self.directory / "backend" / "servers" / server).glob("vd*"))
 
     def is_known(self, volume: str = VOLUME) -> bool:
         with self.connection() as connection:
@@ -269,7 +272,7 @@ class House:
     def wait_for_sessions(self) -> None:
         """Wait until the database server has done with all who are dead."""
         theirs = OTHERS_SESSIONS.get(self._engine.name)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while theirs:
             with self.connection() as connection:
                 if not connection.execute(text(f"SELECT count(*) {theirs}")).scalar_one():
@@ -280,7 +283,7 @@ class House:
     def _written(self, worker: Worker) -> Any:
         """Return what a worker wrote down."""
         path = self.zygote.told(worker)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not path.exists():
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.002)
@@ -289,7 +292,7 @@ class House:
         return written
 
     def log(self) -> str:
-        return (self.folder / "log").read_text()[-5000:]
+        return (self.directory / "log").read_text()[-5000:]
 
     # -- what has to be so -----------------------------------------------------------------------------------
 
@@ -308,8 +311,8 @@ class House:
         self.worker = self.zygote.fork("serve", limited=self.limited, reconciled=True)
         written = self._written(self.worker)
         first, second = written["findings"]
-        assert not [finding for finding in first if finding[0] == UNRESOLVED]
-        assert not [finding for finding in second if finding[0] != CONSISTENT]
+        assert not [finding for finding in first if finding[0] == Outcome.UNRESOLVED]
+        assert not [finding for finding in second if finding[0] != Outcome.CONSISTENT]
         assert {re.fullmatch(r"(?:before|after) (.+?)(?: \d+)?", step)[1] for step in written["steps"]} <= READS
         self.lost.clear()
         self.look()
@@ -324,7 +327,7 @@ class House:
             self.detach(volume, server)
             assert self.told[volume, server] is False
         if self.is_known():
-            server = next(each for each in self.servers if (self.folder / "backend" / "servers" / each).is_dir())
+            server = next(each for each in self.servers if (self.directory / "backend" / "servers" / each).is_dir())
             self.attach(server=server)
             assert self.told[VOLUME, server]
             self.detach(server=server)
@@ -333,9 +336,11 @@ class House:
 
 
 @contextlib.contextmanager
-def living(place: Any, folder: Path, servers: tuple[str, ...], deaths: Counter[str], **options: str) -> Iterator[House]:
-    with place.new(folder / "registry.db") as url:
-        house = House(folder, url, servers, deaths, **options)
+def living(
+    place: Any, directory: Path, servers: tuple[str, ...], deaths: Counter[str], **options: str
+) -> Iterator[House]:
+    with place.new(directory / "registry.db") as url:
+        house = House(directory, url, servers, deaths, **options)
         try:
             yield house
         finally:

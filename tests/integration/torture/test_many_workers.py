@@ -14,12 +14,13 @@ from itertools import chain
 from sqlalchemy.engine import make_url
 
 from os_volume_ext.assembly import assemble
-from os_volume_ext.attachments.reconcile import CONSISTENT
+from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.models import ATTACHED
 from os_volume_ext.settings import Settings
 from tests.integration.torture import worker_app
 from tests.integration.torture.history import KINDS, Request, refusal
 from tests.support import inprocess
+from tests.support.waiting import TIMEOUT
 
 REQUESTS = 20_000
 PROCESSES = 4
@@ -28,25 +29,24 @@ THREADS = 8
 # after BUSY_TIMEOUT, which is ten, the answer is a 503. Fewer are as much of a crowd before that one lock.
 THREADS_ON_SQLITE = 3
 OPERATIONS = {"attach": ("POST", 40), "detach": ("DELETE", 40), "show": ("GET", 12), "list": ("GET", 8)}
-PATIENCE = 60  # seconds in which all processes have to be ready
 
 
-def work(folder, url, number, threads, requests, ready):
+def work(directory, url, number, threads, requests, ready):
     """Be one of the processes: ask in some threads, so often in each, and leave a file of what was told."""
     sys.setswitchinterval(0.0002)  # seconds; the longer a thread has its turn, the fewer are the orders of events
-    logging.basicConfig(filename=folder / "log", level=logging.WARNING)  # nothing here is worth one
-    worker_app.Witness(folder).watch()
-    app = worker_app.make_app(worker_app.options(folder, url))
+    logging.basicConfig(filename=directory / "log", level=logging.WARNING)  # nothing here is worth one
+    worker_app.Witness(directory).watch()
+    app = worker_app.make_app(worker_app.options(directory, url))
     chances = [random.Random(f"{number} {thread}") for thread in range(threads)]
-    ready.wait(PATIENCE)
+    ready.wait(TIMEOUT)
     with ThreadPoolExecutor(threads) as pool:
         told = list(pool.map(lambda chance: [ask(app, chance) for _ in range(requests)], chances))
-    told_by(folder, number).write_bytes(pickle.dumps(list(chain.from_iterable(told))))
+    told_by(directory, number).write_bytes(pickle.dumps(list(chain.from_iterable(told))))
 
 
-def told_by(folder, number):
+def told_by(directory, number):
     """Return the file that a process leaves."""
-    return folder / f"told-{number}"
+    return directory / f"told-{number}"
 
 
 def ask(app, chance):
@@ -68,21 +68,21 @@ def ask(app, chance):
     return Request(start, end, operation, volume, server, status)
 
 
-def hammer(folder, url, requests):
+def hammer(directory, url, requests):
     """Let all processes ask at once, so often in all; return what they were told."""
     threads = THREADS_ON_SQLITE if make_url(url).get_backend_name() == "sqlite" else THREADS
     each = -(-requests // (PROCESSES * threads))
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(PROCESSES)
     processes = [
-        context.Process(target=work, args=(folder, url, number, threads, each, ready)) for number in range(PROCESSES)
+        context.Process(target=work, args=(directory, url, number, threads, each, ready)) for number in range(PROCESSES)
     ]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * PROCESSES
-    return [told for number in range(PROCESSES) for told in pickle.loads(told_by(folder, number).read_bytes())]
+    return [told for number in range(PROCESSES) for told in pickle.loads(told_by(directory, number).read_bytes())]
 
 
 def unaged(row):
@@ -104,13 +104,13 @@ def test_all_that_many_workers_are_told_is_true_in_one_order_of_events(place, tm
         assert_agreement(tmp_path, url)
 
 
-def assert_agreement(folder, url):
+def assert_agreement(directory, url):
     """Registry and backend say the same, and reconcile leaves all as it is."""
-    assembly = assemble(Settings.parse(worker_app.options(folder, url)))
+    assembly = assemble(Settings.parse(worker_app.options(directory, url)))
     rows = assembly.registry.find()
     assert {row.state for row in rows} <= {ATTACHED}
-    assert {(row.volume_id, row.server_id) for row in rows} == worker_app.disks(folder)
+    assert {(row.volume_id, row.server_id) for row in rows} == worker_app.disks(directory)
     findings = list(assembly.reconciler().reconcile_all())
-    assert [(each.outcome, each.what) for each in findings] == [(CONSISTENT, "attached")] * len(rows)
+    assert [(each.outcome, each.detail) for each in findings] == [(Outcome.CONSISTENT, "attached")] * len(rows)
     assert list(map(unaged, assembly.registry.find())) == list(map(unaged, rows))
     assembly.database.dispose()

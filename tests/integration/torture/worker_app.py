@@ -1,6 +1,6 @@
 """What is tortured: the filter in front of a small compute API, with few servers and volumes, and a witness.
 
-The directory backend's folders say where each disk is, but not whether it was in two servers for a moment. So
+The directory backend's directories say where each disk is, but not whether it was in two servers for a moment. So
 in the processes that attach, the witness puts a mark beside each volume before it goes into a server, and takes
 it away after it has come out; a mark that is there already, of another server, is what must never be.
 """
@@ -21,27 +21,27 @@ SERVERS = ("1134", "1135", "1136")
 VOLUMES = tuple(str(number) for number in range(1, 9))
 
 
-def options(folder: Path, url: str) -> dict[str, str]:
-    """Return the filter's options for a database and a backend below a folder."""
+def options(directory: Path, url: str) -> dict[str, str]:
+    """Return the filter's options for a database and a backend below a directory."""
     return {
         "dialect": "cyclades",
         "database.url": url,
         "backend": "directory",
-        "backend.root": str(folder / "backend"),
+        "backend.root": str(directory / "backend"),
     }
 
 
-def prepare(folder: Path, url: str, servers: Iterable[str] = SERVERS, volumes: Iterable[str] = VOLUMES) -> None:
-    """Make the tables, the volumes and the servers' folders."""
+def prepare(directory: Path, url: str, servers: Iterable[str] = SERVERS, volumes: Iterable[str] = VOLUMES) -> None:
+    """Make the tables, the volumes and the servers' directories."""
     database = Database({"url": url})
     schema.upgrade(database)
     for volume_id in volumes:
         SQLCatalog({}, database).create(Volume(volume_id, "demo"))
     database.dispose()
-    (folder / "backend" / "volumes").mkdir(parents=True)
-    (folder / "witness").mkdir()
+    (directory / "backend" / "volumes").mkdir(parents=True)
+    (directory / "witness").mkdir()
     for server_id in servers:
-        (folder / "backend" / "servers" / server_id).mkdir(parents=True)
+        (directory / "backend" / "servers" / server_id).mkdir(parents=True)
 
 
 def make_app(options: Mapping[str, str]) -> WSGIApp:
@@ -49,23 +49,23 @@ def make_app(options: Mapping[str, str]) -> WSGIApp:
     return make_filter(compute_api(SERVERS), **options)
 
 
-def disks(folder: Path) -> set[tuple[str, str]]:
+def disks(directory: Path) -> set[tuple[str, str]]:
     """Return ``(volume, server)`` of each disk that is in a server."""
-    links = (folder / "backend" / "servers").glob("*/vd*")
+    links = (directory / "backend" / "servers").glob("*/vd*")
     return {(link.readlink().name, link.parent.name) for link in links}
 
 
 class Witness:
-    """Sees in which server each disk is, over all processes that ``watch`` in the same folder."""
+    """Sees in which server each disk is, over all processes that ``watch`` in the same directory."""
 
-    def __init__(self, folder: Path) -> None:
-        """:param folder: the one that was prepared."""
-        self._folder = folder / "witness"
+    def __init__(self, directory: Path) -> None:
+        """:param directory: the one that was prepared."""
+        self._directory = directory / "witness"
 
     @property
     def seen(self) -> list[str]:
         """What must never be, and was."""
-        log = self._folder / "seen"
+        log = self._directory / "seen"
         return log.read_text().splitlines() if log.exists() else []
 
     def watch(self) -> None:
@@ -91,7 +91,7 @@ class Witness:
 
     def _mark(self, volume_id: str, server_id: str) -> None:
         try:
-            (self._folder / volume_id).symlink_to(server_id)
+            (self._directory / volume_id).symlink_to(server_id)
         except FileExistsError:
             elsewhere = self._marked(volume_id)
             if elsewhere not in (server_id, None):
@@ -99,14 +99,14 @@ class Witness:
 
     def _unmark(self, volume_id: str, server_id: str) -> None:
         if self._marked(volume_id) == server_id:
-            (self._folder / volume_id).unlink(missing_ok=True)
+            (self._directory / volume_id).unlink(missing_ok=True)
 
     def _marked(self, volume_id: str) -> str | None:
         try:
-            return str((self._folder / volume_id).readlink())
+            return str((self._directory / volume_id).readlink())
         except FileNotFoundError:
             return None
 
     def _tell(self, what: str) -> None:
-        with (self._folder / "seen").open("a") as log:
+        with (self._directory / "seen").open("a") as log:
             log.write(f"{what}\n")

@@ -32,8 +32,8 @@ from os_volume_ext.wsgi import WSGIApp
 from tests.integration.torture import worker_app
 from tests.support import failpoints
 from tests.support.inprocess import IDENTITY
+from tests.support.waiting import TIMEOUT
 
-PATIENCE = 60  # seconds after which a process counts as hung
 MODULE = "tests.integration.torture.zygote"  # run as a script, this module has another __name__
 MAX_ATTACHMENTS = 20  # of a worker that has a limit: its reserve is a transaction of several statements
 
@@ -59,12 +59,12 @@ class Handler(WSGIRequestHandler):
         pass
 
 
-def compute_api(folder: Path) -> WSGIApp:
-    """Return a compute API that has the servers that the directory backend has a folder of."""
+def compute_api(directory: Path) -> WSGIApp:
+    """Return a compute API that has the servers that the directory backend has a directory of."""
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         name = environ["PATH_INFO"].rpartition("/")[2]
-        servers = {each.name: _server(each.name) for each in (folder / "backend" / "servers").iterdir()}
+        servers = {each.name: _server(each.name) for each in (directory / "backend" / "servers").iterdir()}
         if name == "detail":
             status, document = "200 OK", {"servers": list(servers.values())}
         elif name in servers:
@@ -96,7 +96,7 @@ class Worker:
         """Wait for its end. :return: the exit status, or below zero the signal's number."""
         end = os.pidfd_open(self.pid)
         try:
-            assert select.select([end], [], [], PATIENCE)[0], f"worker {self.pid} does not end"
+            assert select.select([end], [], [], TIMEOUT)[0], f"worker {self.pid} does not end"
         finally:
             os.close(end)
         return self._zygote.ask("bury", self.pid)
@@ -105,19 +105,19 @@ class Worker:
 class Zygote:
     """What workers are forked from."""
 
-    def __init__(self, folder: Path, **options: str) -> None:
-        """Start it. :param folder: one that ``worker_app`` has prepared. :param options: the filter's."""
-        self.folder = folder
+    def __init__(self, directory: Path, **options: str) -> None:
+        """Start it. :param directory: one that ``worker_app`` has prepared. :param options: the filter's."""
+        self.directory = directory
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self._listening.getsockname()[1]
         descriptor = self._listening.fileno()
-        with (folder / "log").open("a") as log:
+        with (directory / "log").open("a") as log:
             self._process = subprocess.Popen(
                 [
                     sys.executable,
                     "-m",
                     MODULE,
-                    str(folder),
+                    str(directory),
                     str(descriptor),
                     json.dumps(options),
                 ],
@@ -135,13 +135,13 @@ class Zygote:
 
     def told(self, worker: Worker) -> Path:
         """Return where a worker writes down what it has done."""
-        return told(self.folder, worker.pid)
+        return told(self.directory, worker.pid)
 
     def ask(self, *command: Any) -> int:
         self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
-        assert answer, (self.folder / "log").read_text()[-5000:]
+        assert answer, (self.directory / "log").read_text()[-5000:]
         return int(answer)
 
     def end(self) -> None:
@@ -150,21 +150,21 @@ class Zygote:
         self._listening.close()
 
 
-def told(folder: Path, pid: int) -> Path:
-    return folder / f"{pid}.json"
+def told(directory: Path, pid: int) -> Path:
+    return directory / f"{pid}.json"
 
 
 class Zygotic:
     """What the zygote has, and what its workers do."""
 
-    def __init__(self, folder: Path, listening: socket.socket, options: dict[str, str]) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path, listening: socket.socket, options: dict[str, str]) -> None:
+        self._directory = directory
         self._listening = listening
         self._points = failpoints.Failpoints()
         failpoints.install(self._points.reached)
-        worker_app.Witness(folder).watch()
+        worker_app.Witness(directory).watch()
         limited = {**options, "max_attachments": str(MAX_ATTACHMENTS)}
-        self._apps = [self._watched(make_filter(compute_api(folder), **each)) for each in (options, limited)]
+        self._apps = [self._watched(make_filter(compute_api(directory), **each)) for each in (options, limited)]
         self._assembly = assemble_current(Settings.parse(options))
 
     def serve(self, limited: bool = False, reconciled: bool = False) -> None:
@@ -192,10 +192,10 @@ class Zygotic:
     def _findings(self, everything: bool) -> list[list[str]]:
         reconciler = self._assembly.reconciler()
         findings = reconciler.reconcile_all() if everything else reconciler.reconcile_stale()
-        return [[each.outcome, each.server_id, each.volume_id, each.what] for each in findings]
+        return [[each.outcome, each.server_id, each.volume_id, each.detail] for each in findings]
 
     def _write(self, **more: Any) -> None:
-        self._points.write(told(self._folder, os.getpid()), **more)
+        self._points.write(told(self._directory, os.getpid()), **more)
 
     def _watched(self, app: WSGIApp) -> WSGIApp:
         """Watch a request that has the header ``X-Die-At``; see ``Failpoints.watch``."""
@@ -228,8 +228,8 @@ def _fork(work: Callable[[], None]) -> int:
 
 
 def main() -> None:
-    folder, descriptor, options = sys.argv[1:]
-    zygotic = Zygotic(Path(folder), socket.socket(fileno=int(descriptor)), json.loads(options))
+    directory, descriptor, options = sys.argv[1:]
+    zygotic = Zygotic(Path(directory), socket.socket(fileno=int(descriptor)), json.loads(options))
     gc.freeze()  # a collection in a worker would copy all that it shares with the zygote
     living: set[int] = set()
     for line in sys.stdin:

@@ -70,14 +70,14 @@ class Nothing(Backend):
 
 
 @contextmanager
-def house(dialect: str) -> Iterator[tuple[WSGIApp, WSGIApp, Path]]:
+def harness(dialect: str) -> Iterator[tuple[WSGIApp, WSGIApp, Path]]:
     """Give the filter, the application that it wraps, and the file of its database."""
     load = assembly._plugin
     chosen = mock.patch.object(
         assembly, "_plugin", lambda option, *names: Nothing if option == "backend" else load(option, *names)
     )
-    with TemporaryDirectory(prefix="os-volume-ext-bench-") as folder, chosen:
-        path = Path(folder, "registry.db")
+    with TemporaryDirectory(prefix="os-volume-ext-bench-") as directory, chosen:
+        path = Path(directory, "registry.db")
         app = compute_app(SERVER[dialect])
         yield (
             make_filter(app, **{"dialect": dialect, "database.url": f"sqlite:///{path}", "backend": "nothing"}),
