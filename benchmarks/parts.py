@@ -21,7 +21,7 @@ from .measure import Finding, cost
 
 def where_time_goes(finding: Finding, request: dict[str, Any], app: WSGIApp, registry: Registry) -> Finding:
     """Add the table to a finding."""
-    router, policy, compute = Router(), Policy(), ComputeAPI(app, OPENSTACK.lookup_headers)
+    router, policy, compute = Router(), Policy(), ComputeAPI(app=app, headers=OPENSTACK.lookup_headers)
     match = router.match(request["PATH_INFO"])
     if match is None:
         raise RuntimeError(f"{request['PATH_INFO']} is not ours")

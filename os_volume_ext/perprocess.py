@@ -1,4 +1,4 @@
-"""Things that must not cross a fork, made on first use in each process."""
+"""Objects that must not cross a fork, made on first use in each process."""
 
 import os
 import threading
@@ -8,24 +8,27 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-_everyone: "weakref.WeakSet[PerProcess[Any]]" = weakref.WeakSet()
+_instances: "weakref.WeakSet[PerProcess[Any]]" = weakref.WeakSet()
 
-# Kept here for good, and never used: to finalize a connection in a child would end it for the parent too.
-_left_by_parent: list[Any] = []
+# Kept forever and never used: finalizing a connection in a child would close it for the parent too.
+_parents_objects: list[Any] = []
 
 
 class PerProcess(Generic[T]):
-    """A value that each process makes for itself when it first asks for it."""
+    """A value that each process makes when it first needs it."""
 
     def __init__(self, make: Callable[[], T]) -> None:
-        """:param make: called once in each process that needs the value."""
+        """Make nothing yet.
+
+        :param make: called once in each process that needs the value.
+        """
         self._make = make
         self._lock = threading.Lock()
         self._made: list[T] = []
-        _everyone.add(self)
+        _instances.add(self)
 
     def __call__(self) -> T:
-        """Return this process's value, making it if need be."""
+        """Return this process's value, made on the first call."""
         if self._made:
             return self._made[0]
         with self._lock:
@@ -38,13 +41,13 @@ class PerProcess(Generic[T]):
         return self._made[0] if self._made else None
 
     def _forget(self) -> None:
-        _left_by_parent.extend(self._made)
+        _parents_objects.extend(self._made)
         self._made = []
         self._lock = threading.Lock()
 
 
 def _after_fork() -> None:
-    for each in list(_everyone):
+    for each in list(_instances):
         each._forget()
 
 

@@ -1,4 +1,4 @@
-"""What WSGI (PEP 3333) asks of those who call an application."""
+"""What WSGI (PEP 3333) requires of the caller of an application."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -7,7 +7,7 @@ WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def read(chunks: Iterable[bytes]) -> bytes:
-    """Return the whole body of an application's answer, and close it, also where it fails on the way."""
+    """Return the whole body of a response and close it, also if reading fails."""
     try:
         return b"".join(chunks)
     finally:
@@ -15,6 +15,6 @@ def read(chunks: Iterable[bytes]) -> bytes:
 
 
 def close(chunks: Any) -> None:
-    """Close an application's answer, if it wants that."""
+    """Close a response that has ``close``."""
     if hasattr(chunks, "close"):
         chunks.close()

@@ -83,15 +83,15 @@ class Slot:
 
     def attach(self, server: Server, volume: Volume, device: str | None) -> str | None:
         """Attach a volume and return its device."""
-        return self._call(self._backend.attach, server, volume, device)
+        return self._call("attach", self._backend.attach, server, volume, device)
 
     def detach(self, server: Server, volume: Volume, device: str | None) -> None:
         """Detach a volume."""
-        self._call(self._backend.detach, server, volume, device)
+        self._call("detach", self._backend.detach, server, volume, device)
 
     def attached(self, server: Server) -> Mapping[str, str | None]:
         """Return the device of each volume that the server has."""
-        return self._call(self._backend.attached, server)
+        return self._call("attached", self._backend.attached, server)
 
     def when_idle(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` as soon as no call is in progress in this slot."""
@@ -100,27 +100,27 @@ class Slot:
         else:
             self._running.add_done_callback(lambda _: callback())
 
-    def _call(self, method: Callable[..., T], *arguments: Any) -> T:
-        with self._observers.backend_call(method.__name__):
-            return self._call_within_timeout(method, *arguments)
+    def _call(self, name: str, method: Callable[..., T], *arguments: Any) -> T:
+        with self._observers.backend_call(name):
+            return self._call_within_timeout(name, method, *arguments)
 
-    def _call_within_timeout(self, method: Callable[..., T], *arguments: Any) -> T:
+    def _call_within_timeout(self, name: str, method: Callable[..., T], *arguments: Any) -> T:
         try:
             call = self._threads.submit(f"os-volume-ext-{self.request_id}", method, *arguments)
         except RuntimeError as error:
             raise BackendUnavailable(f"no thread could be started for the call: {error}") from error
         self._running = call
         if not is_done_within(call, self._timeout):
-            call.add_done_callback(lambda late: self._log_late(method, late))
+            call.add_done_callback(lambda late: self._log_late(name, late))
             raise OutcomeUnknown(f"no response within {self._timeout:g} seconds")
         try:
             return call.result()
         except BackendError:
             raise
         except Exception as error:
-            LOG.exception("%s backend %s raised an unexpected exception", self.request_id, method.__name__)
+            LOG.exception("%s backend %s raised an unexpected exception", self.request_id, name)
             raise OutcomeUnknown("the backend failed") from error
 
-    def _log_late(self, method: Callable[..., Any], late: Future[Any]) -> None:
+    def _log_late(self, name: str, late: Future[Any]) -> None:
         result = late.exception() or late.result()
-        LOG.warning("%s timed-out backend call %s finished late: %r", self.request_id, method.__name__, result)
+        LOG.warning("%s timed-out backend call %s finished late: %r", self.request_id, name, result)

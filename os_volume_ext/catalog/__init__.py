@@ -1,1 +1,1 @@
-"""Catalogs: is there such a volume, whose is it, and where are its bytes? ``base`` says what a catalog is."""
+"""Catalogs: which volumes there are, whose they are, and where their data is. ``base`` defines a catalog."""

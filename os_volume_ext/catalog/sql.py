@@ -1,7 +1,6 @@
-"""The catalog of those who have no block-storage service: volumes in the registry's database.
+"""A catalog in the registry's database, for installations without a block-storage service.
 
-It is filled with ``os-volume-ext volume create``. Deleting a volume here takes it out of the list;
-the bytes that its source names are somebody else's.
+``os-volume-ext volume create`` fills it. Deleting a volume removes its row; the data stays where it is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,20 +30,31 @@ class SQLCatalog(VolumeCatalog):
     can_delete = True
 
     def __init__(self, options: Mapping[str, str], database: Database) -> None:
-        """Take the database; there are no options. :raises ConfigurationError: if there are any."""
+        """Take the database; there are no options.
+
+        :raises ConfigurationError: if there are any.
+        """
         if options:
             raise ConfigurationError(f"catalog.{min(options)} is not an option: the sql catalog has none")
         self._database = database
 
     def volume(self, context: RequestContext, volume_id: str) -> Volume:
-        """Return a volume. :raises VolumeNotFound: if there is none. :raises CatalogUnavailable: if no one can tell."""
+        """Return a volume.
+
+        :raises VolumeNotFound: if there is none.
+        :raises CatalogUnavailable: if the database fails.
+        """
         try:
             return self.get(volume_id)
         except RegistryUnavailable as error:
             raise CatalogUnavailable(str(error)) from error
 
     def get(self, volume_id: str) -> Volume:
-        """Return a volume. :raises VolumeNotFound: if there is none."""
+        """Return a volume.
+
+        :raises VolumeNotFound: if there is none.
+        :raises RegistryUnavailable: if the database fails.
+        """
         with self._database.autocommit() as connection:
             row = connection.execute(_one, {"volume_id": volume_id}).first()
         if row is None:
@@ -61,7 +71,10 @@ class SQLCatalog(VolumeCatalog):
 
     @retry_on_deadlock
     def create(self, volume: Volume) -> None:
-        """Add a volume. :raises VolumeExists: if there is one of that id."""
+        """Add a volume.
+
+        :raises VolumeExists: if there is one of that id.
+        """
         values = {column.name: getattr(volume, column.name) for column in _columns}
         try:
             with self._database.autocommit() as connection:
@@ -71,9 +84,9 @@ class SQLCatalog(VolumeCatalog):
 
     @retry_on_deadlock
     def delete(self, *, volume_id: str, server_id: str | None = None) -> None:
-        """Take a volume out of the catalog.
+        """Remove a volume.
 
-        :param server_id: of the server whose attachment does not count.
+        :param server_id: a server whose attachment of the volume is ignored.
         :raises VolumeNotFound: if there is none.
         :raises VolumeAttached: if it has another attachment, in whatever state.
         """
@@ -81,4 +94,4 @@ class SQLCatalog(VolumeCatalog):
             if connection.execute(_delete_detached, {"volume_id": volume_id, "server_id": server_id or ""}).rowcount:
                 return
         self.get(volume_id)
-        raise VolumeAttached(f"Volume {volume_id} is attached: detach it first.")
+        raise VolumeAttached(f"Volume {volume_id} is attached. Detach it first.")

@@ -19,9 +19,9 @@ def parse_server(body: bytes, server_id: str) -> Server:
     try:
         server = read_server(json.loads(body)["server"])
     except MALFORMED as error:
-        raise ComputeUnavailable(f"the compute API's answer for server {server_id} makes no sense") from error
+        raise ComputeUnavailable(f"the compute API's response for server {server_id} is invalid") from error
     if server.id != server_id:
-        raise ComputeUnavailable(f"the compute API answered with server {server.id!r} for {server_id}")
+        raise ComputeUnavailable(f"the compute API returned server {server.id!r} instead of {server_id}")
     return server
 
 

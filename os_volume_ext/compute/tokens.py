@@ -1,4 +1,4 @@
-"""Tokens for asking the compute API outside of a request, from any plugin of keystoneauth (extra ``[keystone]``)."""
+"""Tokens for calling the compute API outside of a request, from any keystoneauth plugin (extra ``[keystone]``)."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,11 +6,11 @@ from ..errors import ConfigurationError
 
 
 def token_source(auth_type: str, options: Mapping[str, str]) -> Callable[[], str]:
-    """Return what gives a valid token each time it is called.
+    """Return a function that returns a valid token.
 
     :param auth_type: the name of a keystoneauth plugin, such as ``v3password``.
-    :param options: the plugin's.
-    :raises ConfigurationError: if keystoneauth is not installed, or does not take these options.
+    :param options: of the plugin.
+    :raises ConfigurationError: if keystoneauth is not installed, or rejects these options.
     """
     try:
         from keystoneauth1 import exceptions, loading, session
@@ -27,5 +27,5 @@ def token_source(auth_type: str, options: Mapping[str, str]) -> Callable[[], str
     except exceptions.ClientException as error:
         raise ConfigurationError(f"compute.auth_type: {auth_type}: {error}") from error
     keystone = session.Session(auth=auth)
-    # A token near its end is replaced; keystoneauth locks.
+    # keystoneauth replaces a token that is about to expire, and locks.
     return lambda: str(keystone.get_token())

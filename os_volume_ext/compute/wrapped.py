@@ -18,7 +18,7 @@ from .remote import RemoteComputeAPI
 
 LOG = logging.getLogger(__name__)
 
-# Of the caller's request, not of ours: its body, its conditions, its microversion, and what frameworks keep.
+# Headers of the caller's request that do not apply to ours: body, conditions, microversion; and frameworks' caches.
 _DROPPED = frozenset((
     "CONTENT_TYPE",
     "HTTP_TRANSFER_ENCODING",
@@ -39,7 +39,7 @@ _DROPPED_PREFIXES = ("webob.", "routes.", "wsgiorg.")
 
 
 class ComputeAPI:
-    """The wrapped application, asked as the caller."""
+    """The wrapped application, called as the caller of the request."""
 
     def __init__(
         self,
@@ -49,12 +49,12 @@ class ComputeAPI:
         read_path: str | None = None,
         privileged: RemoteComputeAPI | None = None,
     ) -> None:
-        """Say whom to ask, and how.
+        """Take the application.
 
         :param app: the WSGI application.
-        :param headers: to send along, such as a microversion.
-        :param read_path: a cheaper way to see that a server is there, such as ``/servers/{server_id}/metadata``.
-        :param privileged: whom to ask for the host that a backend needs and the caller does not see.
+        :param headers: sent with each request, such as a microversion.
+        :param read_path: a cheaper path that shows whether a server exists, such as ``/servers/{server_id}/metadata``.
+        :param privileged: asked for the host if the backend needs it and the caller does not see it.
         """
         self._app = app
         self._headers = {"HTTP_" + name.upper().replace("-", "_"): value for name, value in headers.items()}
@@ -64,7 +64,9 @@ class ComputeAPI:
     def server(self, context: RequestContext, server_id: str) -> Server:
         """Return a server that the caller may see.
 
-        :raises ServerMissing, ComputeRefused, ComputeUnavailable: if there is none to return.
+        :raises ServerMissing: if there is none.
+        :raises ComputeRefused: if the compute API refuses to show it.
+        :raises ComputeUnavailable: if the compute API fails.
         """
         server = self._server(context, server_id)
         if self._privileged is None or server.host is not None:
@@ -73,9 +75,11 @@ class ComputeAPI:
         return replace(server, host=seen.host, instance_name=seen.instance_name)
 
     def project(self, context: RequestContext, server_id: str) -> str | None:
-        """Return the project of a server that the caller may see; None where ``read_path`` does not tell.
+        """Return the project of a server that the caller may see; None with ``read_path``, which does not show it.
 
-        :raises ServerMissing, ComputeRefused, ComputeUnavailable: if the caller may not see it.
+        :raises ServerMissing: if there is none.
+        :raises ComputeRefused: if the compute API refuses to show it.
+        :raises ComputeUnavailable: if the compute API fails.
         """
         if self._read_path is None:
             return self._server(context, server_id).project_id
@@ -90,10 +94,10 @@ class ComputeAPI:
         try:
             status, body = self._call(request)
         except Exception as error:
-            LOG.exception("%s the compute API failed at %r", context.request_id, path)
+            LOG.exception("%s compute API: GET %r failed", context.request_id, path)
             raise ComputeUnavailable(f"GET {path} failed") from error
         if status != 200:
-            LOG.info("%s the compute API answered %s to GET %r", context.request_id, status, path)
+            LOG.info("%s compute API: GET %r: %s", context.request_id, path, status)
             raise _refusal(status, body, server_id)
         return body
 
@@ -104,7 +108,7 @@ class ComputeAPI:
 
     def _environ(self, context: RequestContext, path: str) -> dict[str, Any]:
         environ = dict(context.environ)
-        # No header's key has a dot; to look for one is cheaper than for three prefixes.
+        # Header keys have no dot; looking for one is faster than comparing three prefixes.
         for key in [*_DROPPED, *(key for key in environ if "." in key and key.startswith(_DROPPED_PREFIXES))]:
             environ.pop(key, None)
         environ.update(
@@ -123,7 +127,7 @@ def _refusal(status: int, body: bytes, server_id: str) -> Exception:
     if status == 404:
         return ServerMissing(server_id)
     if status not in (400, 401, 403):
-        return ComputeUnavailable(f"the compute API answered {status}")
+        return ComputeUnavailable(f"the compute API responded with {status}")
     try:
         (fault,) = json.loads(body).values()
         return ComputeRefused(status, str(fault["message"]))

@@ -1,1 +1,1 @@
-"""Who hears of operations: the log, metrics, notifications."""
+"""Observers of operations: the log, metrics, notifications."""

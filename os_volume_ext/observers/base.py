@@ -1,7 +1,4 @@
-"""What operations tell of themselves.
-
-Who carries one out says to the observers when it begins and how it ends, and does not know who they are.
-"""
+"""Operations as observers see them. Whoever carries one out reports its start and its end, and knows no observer."""
 
 import logging
 import time
@@ -19,68 +16,76 @@ ATTACH, DETACH = "attach", "detach"
 
 @dataclass(slots=True)
 class Operation:
-    """An attach or a detach, as far as it has come.
-
-    ``caller`` is who asked for it; None where reconcile does it, or another operation that needs it done.
-    It has ``begun`` when its row is claimed. ``project_id`` is the caller's before that, the row's from then on.
-    ``error`` is what it ended in, None if it was done, and ``seconds`` how long it took.
-    """
+    """An attach or a detach in progress."""
 
     action: str
+    """``ATTACH`` or ``DETACH``."""
     request_id: str
     server_id: str
     volume_id: str
     project_id: str | None = None
+    """The caller's until the operation has started, then the row's."""
     device: str | None = None
+    """The requested device, then the one that the disk got; None where it is unknown."""
     caller: RequestContext | None = None
+    """Who requested it; None where reconcile, or another operation that needs it done, carries it out."""
     started: bool = False
+    """Whether its row has been claimed."""
     error: BaseException | None = None
+    """What it ended in; None if it succeeded."""
     seconds: float = 0.0
+    """How long it took."""
 
 
 class Observer:
-    """Hears of operations, in the thread that carries them out. What it raises is logged, and goes no further."""
+    """Called in the thread that carries out the operation. An exception is logged and has no other effect."""
 
     def started(self, operation: Operation) -> None:
-        """Hear that an operation has claimed its row and goes on to the backend."""
+        """Handle an operation that has claimed its row and is about to call the backend."""
 
     def finished(self, operation: Operation) -> None:
-        """Hear how an operation ended, whether it had begun or was refused before."""
+        """Handle the end of an operation, also of one that was refused before it started."""
 
     def backend_called(self, method: str, seconds: float, error: BaseException | None) -> None:
-        """Hear of a call of the backend. :param error: what its caller was told; None if it was done."""
+        """Handle the end of a backend call.
+
+        :param method: ``attach``, ``detach`` or ``attached``.
+        :param error: what the caller of the method got; None if it succeeded.
+        """
 
     def overloaded(self) -> None:
-        """Hear that an operation found no place among those under way."""
+        """Handle an operation that found no free slot."""
 
     def close(self) -> None:
-        """Finish what is left to do: there is no more to come."""
+        """Finish pending work; nothing follows."""
 
 
 class Observers:
-    """Those who are told."""
+    """Notifies several observers."""
 
     def __init__(self, *observers: Observer) -> None:
-        """:param observers: each is told, in this order."""
         self._observers = observers
 
     @contextmanager
     def operation(self, action: str, context: RequestContext, server_id: str, volume_id: str) -> Iterator[Operation]:
-        """Tell of what a caller asked for, until it has ended; who carries it out tells when it begins."""
+        """Observe what a caller requested, until it has finished; whoever carries it out calls ``start``."""
         operation = Operation(action, context.request_id, server_id, volume_id, context.project_id, caller=context)
-        with _timed(lambda seconds, error: self._end(operation, seconds, error)):
+        with _timed(lambda seconds, error: self._finish(operation, seconds, error)):
             yield operation
 
     @contextmanager
     def claimed(self, action: str, row: Attachment) -> Iterator[Operation]:
-        """Tell of what nobody asked for, which begins with the claim on a row."""
+        """Observe an operation that no caller requested, which starts with the claim on a row."""
         operation = Operation(action, row.request_id, row.server_id, row.volume_id)
-        with _timed(lambda seconds, error: self._end(operation, seconds, error)):
+        with _timed(lambda seconds, error: self._finish(operation, seconds, error)):
             self.start(operation, row)
             yield operation
 
     def start(self, operation: Operation, row: Attachment) -> None:
-        """Tell that an operation begins. :param row: as it claimed it."""
+        """Report that an operation has started.
+
+        :param row: as it was claimed.
+        """
         operation.started = True
         operation.project_id = row.project_id
         operation.device = row.device
@@ -88,40 +93,40 @@ class Observers:
 
     @contextmanager
     def backend_call(self, method: str) -> Iterator[None]:
-        """Tell of a call of the backend."""
+        """Observe a backend call."""
         with _timed(lambda seconds, error: self._notify(lambda each: each.backend_called(method, seconds, error))):
             yield
 
     def overloaded(self) -> None:
-        """Tell that an operation found no place."""
+        """Report that an operation found no free slot."""
         self._notify(lambda observer: observer.overloaded())
 
     def close(self) -> None:
-        """Tell that there is no more to come."""
+        """Close all observers."""
         self._notify(lambda observer: observer.close())
 
-    def _end(self, operation: Operation, seconds: float, error: BaseException | None) -> None:
+    def _finish(self, operation: Operation, seconds: float, error: BaseException | None) -> None:
         operation.seconds, operation.error = seconds, error
         self._notify(lambda observer: observer.finished(operation))
 
-    def _notify(self, what: Callable[[Observer], None]) -> None:
+    def _notify(self, call: Callable[[Observer], None]) -> None:
         for observer in self._observers:
             try:
-                what(observer)
+                call(observer)
             except Exception:
-                LOG.exception("the observer %s failed; what it observes goes on", type(observer).__name__)
+                LOG.exception("observer %s failed", type(observer).__name__)
 
 
 @contextmanager
-def _timed(then: Callable[[float, BaseException | None], None]) -> Iterator[None]:
-    """Call ``then`` with the seconds that it took, and with what it raised."""
+def _timed(callback: Callable[[float, BaseException | None], None]) -> Iterator[None]:
+    """Call ``callback`` at the end with the elapsed seconds and the exception raised, if any."""
     start = time.monotonic()
     try:
         yield
     except BaseException as error:
-        then(time.monotonic() - start, error)
+        callback(time.monotonic() - start, error)
         raise
-    then(time.monotonic() - start, None)
+    callback(time.monotonic() - start, None)
 
 
 NO_OBSERVERS = Observers()

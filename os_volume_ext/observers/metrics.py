@@ -6,21 +6,21 @@ from ..errors import OutcomeUnknown, kind_of
 from .base import Observer, Operation
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
-"""In seconds: from a commit or two to more than ``operation_timeout`` is by default."""
+"""In seconds: from one or two commits to more than the default ``operation_timeout``."""
 
-# Of the process, since that registry is.
-OPERATIONS = Counter("os_volume_ext_operations", "Attaches and detaches that have ended.", ["action", "outcome"])
+# One for each process, as the default registry is.
+OPERATIONS = Counter("os_volume_ext_operations", "Attaches and detaches that have finished.", ["action", "outcome"])
 OPERATION_SECONDS = Histogram(
-    "os_volume_ext_operation_seconds", "How long those took that were begun.", ["action"], buckets=BUCKETS
+    "os_volume_ext_operation_seconds", "Duration of the operations that were started.", ["action"], buckets=BUCKETS
 )
 BACKEND_CALL_SECONDS = Histogram(
-    "os_volume_ext_backend_call_seconds", "How long calls of the backend took.", ["method", "outcome"], buckets=BUCKETS
+    "os_volume_ext_backend_call_seconds", "Duration of backend calls.", ["method", "outcome"], buckets=BUCKETS
 )
-OVERLOADS = Counter("os_volume_ext_overloads", "BackendExecutor that found no place among those under way.")
+OVERLOADS = Counter("os_volume_ext_overloads", "Operations that found no free slot.")
 
 
 class Metrics(Observer):
-    """Counts operations and takes their time."""
+    """Counts operations and measures their duration."""
 
     def finished(self, operation: Operation) -> None:
         outcome = "done" if operation.error is None else kind_of(operation.error).value

@@ -1,6 +1,6 @@
 """OpenStack notifications, through oslo.messaging (extra ``[notifications]``).
 
-BackendExecutor never wait for the broker: a thread of each process sends what they leave in a queue.
+Operations never wait for the broker: they put notifications into a queue, which a thread of each process sends.
 """
 
 import atexit
@@ -21,8 +21,8 @@ from .base import Observer, Operation
 
 LOG = logging.getLogger(__name__)
 
-LENGTH = 1000  # notifications that wait in a process
-PATIENCE = 5  # seconds that the end of a process waits for those that do
+MAX_QUEUED = 1000  # notifications, in each process
+CLOSE_TIMEOUT = 5  # seconds that the end of a process waits for queued notifications
 
 Notification = tuple[str, str, dict[str, Any]]  # priority, event type, payload
 
@@ -31,11 +31,12 @@ class Notifications(Observer):
     """Sends ``instance.volume_attach.start``, ``.end`` and ``.error``, and those of ``instance.volume_detach``."""
 
     def __init__(self, transport_url: str, topics: str, publisher_id: str | None) -> None:
-        """Prepare to send; nothing is connected yet.
+        """Check the URL; nothing is connected yet.
 
-        :param transport_url: oslo.messaging's. :param topics: with commas.
+        :param transport_url: of oslo.messaging.
+        :param topics: separated by commas.
         :param publisher_id: None: ``os-volume-ext.`` and the host's name.
-        :raises ConfigurationError: if oslo.messaging does not take the URL.
+        :raises ConfigurationError: if oslo.messaging rejects the URL.
         """
         publisher = publisher_id or f"os-volume-ext.{socket.gethostname()}"
         names = [topic.strip() for topic in topics.split(",")]
@@ -46,12 +47,10 @@ class Notifications(Observer):
         try:
             notifier()
         except Exception as error:  # whatever its drivers raise
-            # What these two say has the URL in it, and so the password.
-            quotes_it = isinstance(error, oslo_messaging.InvalidTransportURL | ValueError)
-            reason = type(error).__name__ if quotes_it else error
-            raise ConfigurationError(
-                f"notifications.transport_url: oslo.messaging does not take it: {reason}"
-            ) from None
+            # The messages of these two contain the URL, and so the password.
+            has_url = isinstance(error, oslo_messaging.InvalidTransportURL | ValueError)
+            reason = type(error).__name__ if has_url else error
+            raise ConfigurationError(f"notifications.transport_url: oslo.messaging rejects it: {reason}") from None
         self._sender = PerProcess(lambda: Sender(notifier))
         atexit.register(self.close)
 
@@ -78,7 +77,7 @@ class Notifications(Observer):
 
 
 def payload(operation: Operation) -> dict[str, Any]:
-    """Return what a notification says of an operation; ``fault`` is added to that of an error."""
+    """Return the payload of an operation's notification; an error's also has ``fault``."""
     return {
         "request_id": operation.request_id,
         "user_id": operation.caller and operation.caller.user_id,
@@ -90,29 +89,32 @@ def payload(operation: Operation) -> dict[str, Any]:
 
 
 def _notifier(transport_url: str, topics: list[str], publisher_id: str) -> oslo_messaging.Notifier:
-    # Not the host's cfg.CONF; what oslo.messaging's drivers have as options may be in the URL's query.
+    # Not the host's cfg.CONF: options of oslo.messaging's drivers can be given in the URL's query.
     conf = cfg.ConfigOpts()
     conf(args=[], default_config_files=[], default_config_dirs=[], use_env=False)
     transport = oslo_messaging.get_notification_transport(conf, transport_url)
-    # For ever, so that what waits is sent when the broker is back; with -1, which should mean the same, oslo.messaging
-    # gives up when a first connection fails.
+    # Retry forever, so that queued notifications are sent when the broker is back. With -1, which should mean the same,
+    # oslo.messaging gives up when its first connection fails.
     return oslo_messaging.Notifier(transport, publisher_id, driver="messagingv2", topics=topics, retry=math.inf)
 
 
 class Sender:
-    """The queue, and the thread that empties it."""
+    """The queue and the thread that sends from it."""
 
     def __init__(self, notifier: Callable[[], oslo_messaging.Notifier]) -> None:
-        """Start the thread. :param notifier: makes what it sends with, which takes a while."""
+        """Start the thread.
+
+        :param notifier: makes the notifier; this takes a while.
+        """
         self._notifier = notifier
-        self._queue: queue.Queue[Notification | None] = queue.Queue(LENGTH)
+        self._queue: queue.Queue[Notification | None] = queue.Queue(MAX_QUEUED)
         self._dropped = 0
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="os-volume-ext-notifications", daemon=True)
         self._thread.start()
 
     def put(self, notification: Notification) -> None:
-        """Send it soon, or drop it if too many wait already."""
+        """Queue a notification, or drop it if the queue is full."""
         try:
             self._queue.put_nowait(notification)
         except queue.Full:
@@ -120,28 +122,28 @@ class Sender:
                 self._dropped += 1
                 first = self._dropped == 1
             if first:
-                LOG.warning("%d notifications wait for the broker: further ones are dropped", LENGTH)
+                LOG.warning("%d notifications are queued for the broker; more are dropped", MAX_QUEUED)
 
     def close(self) -> None:
-        """Wait until what is in the queue is sent, but not for long."""
+        """Wait up to ``CLOSE_TIMEOUT`` until the queue is sent."""
         try:
-            self._queue.put(None, timeout=PATIENCE)
-            self._thread.join(PATIENCE)
+            self._queue.put(None, timeout=CLOSE_TIMEOUT)
+            self._thread.join(CLOSE_TIMEOUT)
         except queue.Full:
-            self._dropped += 1  # the one at hand; else a None that is left stands for it
+            self._dropped += 1  # the one being sent; otherwise the None that is left in the queue counts for it
         self._dropped += self._queue.qsize()
-        self._tell_dropped()
+        self._log_dropped()
 
     def _run(self) -> None:
         notifier = self._notifier()
         while (notification := self._queue.get()) is not None:
             priority, event_type, content = notification
-            getattr(notifier, priority)({}, event_type, content)  # what goes wrong, it logs
-            self._tell_dropped()
+            getattr(notifier, priority)({}, event_type, content)  # logs its own errors
+            self._log_dropped()
         notifier.transport.cleanup()
 
-    def _tell_dropped(self) -> None:
+    def _log_dropped(self) -> None:
         with self._lock:
             dropped, self._dropped = self._dropped, 0
         if dropped:
-            LOG.warning("%d notifications were dropped: the broker did not take them", dropped)
+            LOG.warning("%d notifications were dropped because the broker did not accept them", dropped)

@@ -22,81 +22,83 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BUSY_TIMEOUT = 10_000  # milliseconds that SQLite waits for another writer
-TIMEOUT = 10  # seconds that a database server, and a place in the pool, is waited for
-ATTEMPTS = 10  # how often in all a transaction is begun that gives way to others
-PAUSE = 0.2  # seconds that it waits between two of them at most, so less than two in all
+TIMEOUT = 10  # seconds to wait for a database server, and for a connection of the pool
+ATTEMPTS = 10  # how often an aborted transaction is tried in all
+MAX_PAUSE = 0.2  # seconds between two attempts, so less than two seconds in all
 
-# Drivers' own names for that; what the URL says comes first. ``postgresql`` adds psycopg's read_timeout.
+# The drivers' names for TIMEOUT; values in the URL take precedence. ``postgresql`` adds psycopg's read_timeout.
 _TIMEOUTS = {
     "psycopg": ("connect_timeout", "read_timeout"),
     "pymysql": ("connect_timeout", "read_timeout", "write_timeout"),
 }
-# Whatever the server's default: ``attachments`` locks what these levels let it.
+# Whatever the server's default is: ``attachments`` relies on what these levels lock.
 _LEVELS = {"postgresql": "READ COMMITTED", "mysql": "REPEATABLE READ", "mariadb": "REPEATABLE READ"}
 # SQLSTATEs of serialization failures and deadlocks; MariaDB's numbers of a deadlock and of a changed snapshot.
-_GAVE_WAY = {"40001", "40P01", 1213, 1020}
+_ABORTED = {"40001", "40P01", 1213, 1020}
 _NOT_OPTIONS = {
     "connect_args": "the driver's options are part of the URL, as in ?connect_timeout=5",
-    "isolation_level": "each transaction has the one that it needs",
+    "isolation_level": "each transaction sets the level that it needs",
 }
-_BOOLEANS = {"true": True, "false": False}  # SQLAlchemy takes any text for true
+_BOOLEANS = {"true": True, "false": False}  # SQLAlchemy takes any string for true
 
 
 def retry_on_deadlock(method: Callable[P, T]) -> Callable[P, T]:
-    """Let a method begin again, ATTEMPTS times in all, when its one transaction gave way."""
+    """Decorate a method of one transaction: if the transaction is aborted, call it again, up to ATTEMPTS times in all."""
 
     @functools.wraps(method)
-    def attempt(*arguments: P.args, **named: P.kwargs) -> T:
+    def call(*arguments: P.args, **named: P.kwargs) -> T:
         for number in range(1, ATTEMPTS):
             try:
                 return method(*arguments, **named)
             except TransactionAborted:
-                time.sleep(random.uniform(0, min(0.01 * 2**number, PAUSE)))  # noqa: S311 - so as not to meet again
+                time.sleep(random.uniform(0, min(0.01 * 2**number, MAX_PAUSE)))  # noqa: S311 - spreads the competitors
         return method(*arguments, **named)
 
-    return attempt
+    return call
 
 
 class Database:
     """The database that a filter's section names."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        """Read the options; nothing is connected before first use.
+        """Read the options; nothing is connected before the first use.
 
-        :param options: SQLAlchemy's ``url`` and what else ``engine_from_config`` takes.
-        :raises ConfigurationError: if they are not usable.
+        :param options: those of SQLAlchemy's ``engine_from_config``, with ``url``.
+        :raises ConfigurationError: if they are invalid.
         """
         self.url: URL = _url(options)
         self._options = _engine_options(self.url, options)
         self._make_engine().dispose()
         self._engine = PerProcess(self._make_engine)
-        self._several = PerProcess(lambda: _transactional(self._engine()))
+        self._transactional = PerProcess(lambda: _transactional(self._engine()))
 
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
 
     def autocommit(self) -> AbstractContextManager[Connection]:
-        """Give a connection on which each statement stands alone, and is committed when it returns.
+        """Provide a connection on which each statement is committed when it returns.
 
-        :raises RegistryUnavailable: if the database went away, before or during a statement.
+        :raises RegistryUnavailable: if the database is or becomes unavailable.
+        :raises TransactionAborted: if a statement was aborted because of a concurrent one.
         :raises sqlalchemy.exc.IntegrityError: as the statements do.
         """
         return _connection(self._engine().connect)
 
     def transaction(self) -> AbstractContextManager[Connection]:
-        """Give a transaction that is committed at the end.
+        """Provide a connection with a transaction that is committed at the end.
 
-        :raises RegistryUnavailable: if the database went away, before or during the commit.
+        :raises RegistryUnavailable: if the database is or becomes unavailable, also during the commit.
+        :raises TransactionAborted: if the transaction was aborted because of a concurrent one.
         :raises sqlalchemy.exc.IntegrityError: as the statements do.
         """
-        return _connection(self._several().begin)
+        return _connection(self._transactional().begin)
 
-    def connect(self, patient: bool = False) -> Engine:
-        """Return an engine of one's own, for work at start-up, before the server forks; dispose of it.
+    def make_engine(self, *, read_timeout: float | None = TIMEOUT) -> Engine:
+        """Return an engine outside of the pool, for work at start-up before the server forks; the caller disposes it.
 
-        :param patient: whether it waits for the database as long as that takes.
+        :param read_timeout: seconds to wait for a response; None: forever.
         """
-        return _transactional(self._make_engine(patient))
+        return _transactional(self._make_engine(read_timeout))
 
     def dispose(self) -> None:
         """Close this process's pool."""
@@ -104,23 +106,21 @@ class Database:
         if engine is not None:
             engine.dispose()
 
-    def _make_engine(self, patient: bool = False) -> Engine:
+    def _make_engine(self, read_timeout: float | None = TIMEOUT) -> Engine:
         try:
-            engine = engine_from_config(self._options, prefix="", connect_args=_timeouts(self.url, patient))
+            engine = engine_from_config(self._options, prefix="", connect_args=_timeouts(self.url, read_timeout))
         except (ArgumentError, TypeError, ValueError) as error:
-            raise ConfigurationError(
-                f"database.*: SQLAlchemy does not take these options: {_first_line(error)}"
-            ) from error
+            raise ConfigurationError(f"database.*: SQLAlchemy rejects these options: {_first_line(error)}") from error
         except ImportError as error:
             raise ConfigurationError(f"database.url: its driver is not installed: {error}") from error
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
         if engine.dialect.driver == "psycopg":
-            from . import postgresql  # only where psycopg is
+            from . import postgresql  # imported only where psycopg is installed
 
             event.listen(engine, "do_connect", postgresql.connect)
         if engine.dialect.driver in _TIMEOUTS:
-            event.listen(engine, "checkout", _refuse_ended)
+            event.listen(engine, "checkout", _refuse_closed)
         return engine
 
 
@@ -145,16 +145,18 @@ def _engine_options(url: URL, options: Mapping[str, str]) -> dict[str, Any]:
     given = {name: _BOOLEANS.get(value.lower(), value) for name, value in options.items()}
     if url.get_backend_name() == "sqlite":
         return given
-    ours = {"pool_timeout": TIMEOUT, "isolation_level": "AUTOCOMMIT"}
+    defaults = {"pool_timeout": TIMEOUT, "isolation_level": "AUTOCOMMIT"}
     if url.get_driver_name() == "pymysql":
-        ours["skip_autocommit_rollback"] = True  # which would be one more question to the server
-    return ours | given
+        defaults["skip_autocommit_rollback"] = True  # saves one more round trip to the server
+    return defaults | given
 
 
-def _timeouts(url: URL, patient: bool) -> dict[str, int | None]:
+def _timeouts(url: URL, read_timeout: float | None) -> dict[str, float | None]:
     names = _TIMEOUTS.get(url.get_driver_name(), ())
-    ours: dict[str, int | None] = {name: TIMEOUT for name in names if name not in url.query}
-    return ours | {name: None for name in names if patient and name != "connect_timeout"}
+    defaults: dict[str, float | None] = {name: TIMEOUT for name in names if name not in url.query}
+    if read_timeout == TIMEOUT:
+        return defaults
+    return defaults | {name: read_timeout for name in names if name != "connect_timeout"}
 
 
 def _check_sqlite(url: URL) -> None:
@@ -174,14 +176,14 @@ def _connection(opened: Callable[[], AbstractContextManager[Connection]]) -> Ite
     except IntegrityError:
         raise
     except DBAPIError as error:
-        raise (TransactionAborted if _gave_way(error.orig) else RegistryUnavailable)(_first_line(error)) from error
+        raise (TransactionAborted if _is_aborted(error.orig) else RegistryUnavailable)(_first_line(error)) from error
     except PoolTimeout as error:
         raise RegistryUnavailable(_first_line(error)) from error
 
 
-def _gave_way(error: Any) -> bool:
-    # psycopg's errors have an SQLSTATE; MariaDB's drivers put the number first.
-    return not _GAVE_WAY.isdisjoint({getattr(error, "sqlstate", None), *error.args[:1]})
+def _is_aborted(error: Any) -> bool:
+    # psycopg's errors have an SQLSTATE; those of MariaDB's drivers have a number as their first argument.
+    return not _ABORTED.isdisjoint({getattr(error, "sqlstate", None), *error.args[:1]})
 
 
 def _first_line(error: Exception) -> str:
@@ -193,18 +195,18 @@ def _utc_now() -> str:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:
-    connection.isolation_level = None  # no BEGIN but ours
+    connection.isolation_level = None  # the driver must not send BEGIN itself
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.create_function("utc_now", 0, _utc_now)
 
 
-def _refuse_ended(connection: Any, record: Any, proxy: Any) -> None:
-    """See that a connection from the pool has not been ended by the server meanwhile.
+def _refuse_closed(connection: Any, record: Any, proxy: Any) -> None:
+    """Refuse a pooled connection that the server has closed meanwhile.
 
-    Nothing is to be read from one that was asked nothing, unless it has been ended. This costs some microseconds; to
-    ask the server, as ``pool_pre_ping`` does, costs as much as what the connection is wanted for.
+    An idle connection has nothing to read unless it has been closed. This check takes microseconds; a query, as with
+    ``pool_pre_ping``, would take as long as the statement that the connection is needed for.
     """
     waiting = select.poll()
     waiting.register(connection if hasattr(connection, "fileno") else connection._sock, select.POLLIN)
@@ -213,13 +215,13 @@ def _refuse_ended(connection: Any, record: Any, proxy: Any) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    # A deferred transaction that reads and then writes can't wait for another's write: it fails at once.
+    # A deferred transaction that reads and then writes fails at once, instead of waiting, if another one has written.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _transactional(engine: Engine) -> Engine:
     if engine.dialect.name != "sqlite":
         return engine.execution_options(isolation_level=_LEVELS[engine.dialect.name])
-    engine = engine.execution_options()  # the same pool, with a listener of its own
+    engine = engine.execution_options()  # the same pool, with its own listener
     event.listen(engine, "begin", _begin_immediate)
     return engine

@@ -1,7 +1,7 @@
-"""The schema's revision: what the database has, what the package needs, and how to get there.
+"""The schema's revision: which one the database has, which one the package needs, and the upgrade.
 
-An embedded SQLite file is brought up to date when the filter starts; any other database only by
-``os-volume-ext db upgrade``, since other workers, of other versions, may be at work on it.
+An SQLite file is upgraded when the filter starts; any other database only by ``os-volume-ext db upgrade``, since
+workers of other versions may be using it.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from ..errors import ConfigurationError
-from .database import Database
+from .database import TIMEOUT, Database
 
 # One upgrade at a time, until its connection is closed.
 _LOCKS = {
@@ -35,11 +35,11 @@ def head() -> str:
 
 
 def current(database: Database) -> str | None:
-    """Return the revision that the database has; None where it has no tables of ours.
+    """Return the revision of the database, or None if it has no tables of this package.
 
-    :raises ConfigurationError: if the database does not answer.
+    :raises ConfigurationError: if the database does not respond.
     """
-    # Locked too: SQLite does not let others wait while the first connection to a new file switches it to WAL.
+    # Locked too: others would fail, not wait, while the first connection to a new SQLite file switches it to WAL.
     with _one_at_a_time(database), _connection(database) as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
@@ -47,9 +47,9 @@ def current(database: Database) -> str | None:
 def upgrade(database: Database) -> None:
     """Bring the database to ``head()``, one process at a time.
 
-    :raises ConfigurationError: if the database does not answer, or is of a later version than the package.
+    :raises ConfigurationError: if the database does not respond, or is of a later version than the package.
     """
-    with _one_at_a_time(database), _connection(database, patient=True) as connection:
+    with _one_at_a_time(database), _connection(database, read_timeout=None) as connection:
         if connection.dialect.name in _LOCKS:
             connection.exec_driver_sql(_LOCKS[connection.dialect.name])
         _refuse_later(database, MigrationContext.configure(connection).get_current_revision())
@@ -60,19 +60,19 @@ def upgrade(database: Database) -> None:
 
 
 def ensure(database: Database) -> None:
-    """See that the database is at ``head()``; an SQLite file is brought there.
+    """Ensure that the database is at ``head()``; an SQLite file is upgraded.
 
-    :raises ConfigurationError: if it is not, with the command to run.
+    :raises ConfigurationError: if it is not; the message names the command to run.
     """
     if check(database) != head():
         upgrade(database)
 
 
 def check(database: Database) -> str | None:
-    """Return the revision of a database that the filter can start with: ``head()``, but for an SQLite file.
+    """Check that the filter can start with the database, and return its revision.
 
-    :return: None where there are no tables of ours.
-    :raises ConfigurationError: if the filter can't start with it, with the command to run.
+    :returns: ``head()``; for an SQLite file, which is upgraded at start, also an earlier one or None.
+    :raises ConfigurationError: if the filter can't start with it; the message names the command to run.
     """
     if _is_new_file(database):
         _refuse_read_only(Path(str(database.url.database)))
@@ -82,7 +82,7 @@ def check(database: Database) -> str | None:
     if found == head() or database.url.get_backend_name() == "sqlite":
         return found
     raise ConfigurationError(
-        f"database.url: {database} is at revision {found or 'none'} and has to be at {head()}: "
+        f"database.url: {database} is at revision {found or 'none'} but must be at {head()}: "
         "run os-volume-ext db upgrade"
     )
 
@@ -95,9 +95,9 @@ def _refuse_later(database: Database, found: str | None) -> None:
 
 
 def _refuse_read_only(path: Path) -> None:
-    folder = next(folder for folder in path.parents if folder.exists())
-    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-        raise ConfigurationError(f"database.url: {path} can't be made: {folder} is no folder that can be written to")
+    directory = next(directory for directory in path.parents if directory.exists())
+    if not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
+        raise ConfigurationError(f"database.url: {path} can't be created: {directory} is not a writable directory")
 
 
 def _is_new_file(database: Database) -> bool:
@@ -105,8 +105,8 @@ def _is_new_file(database: Database) -> bool:
 
 
 @contextmanager
-def _connection(database: Database, patient: bool = False) -> Iterator[Connection]:
-    engine = database.connect(patient)
+def _connection(database: Database, read_timeout: float | None = TIMEOUT) -> Iterator[Connection]:
+    engine = database.make_engine(read_timeout=read_timeout)
     try:
         with _connected(database, engine) as connection:
             yield connection
@@ -119,7 +119,7 @@ def _connection(database: Database, patient: bool = False) -> Iterator[Connectio
 def _connected(database: Database, engine: Engine) -> Connection:
     try:
         return engine.connect()
-    except (TypeError, ValueError) as error:  # a driver's, for options in the URL that it does not know
+    except (TypeError, ValueError) as error:  # raised by a driver for unknown options in the URL
         raise _unusable(database, error) from error
 
 

@@ -1,6 +1,6 @@
-"""The tables, and the one type and the one function that the databases spell differently.
+"""The tables, and the type and the function that differ between databases.
 
-``migrations/`` makes the same tables; a test compares the two.
+``migrations/`` creates the same tables; a test compares them.
 """
 
 import datetime
@@ -15,13 +15,16 @@ from sqlalchemy.types import TypeDecorator
 
 
 class UTCDateTime(TypeDecorator[datetime.datetime]):
-    """Aware UTC times outside, naive UTC ones inside, with microseconds on every database."""
+    """Aware UTC times in Python, naive UTC times in the database, with microseconds on every database."""
 
     impl = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
     cache_ok = True
 
     def process_bind_param(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
-        """Make an aware time naive UTC. :raises ValueError: for a naive one, which could be of any zone."""
+        """Convert an aware time to naive UTC.
+
+        :raises ValueError: for a naive time, whose zone is unknown.
+        """
         if value is None:
             return None
         if value.tzinfo is None:
@@ -29,12 +32,12 @@ class UTCDateTime(TypeDecorator[datetime.datetime]):
         return value.astimezone(datetime.UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
-        """Make a stored time aware."""
+        """Convert a stored time to an aware one."""
         return None if value is None else value.replace(tzinfo=datetime.UTC)
 
 
-class utc_now(FunctionElement[datetime.datetime]):  # noqa: N801 - written like the SQL function it is
-    """The database's own clock: the one clock that all workers share."""
+class utc_now(FunctionElement[datetime.datetime]):  # noqa: N801 - named like an SQL function
+    """The database's clock, which all workers share."""
 
     type = UTCDateTime()
     inherit_cache = True
@@ -42,7 +45,7 @@ class utc_now(FunctionElement[datetime.datetime]):  # noqa: N801 - written like 
 
 @compiles(utc_now, "sqlite")
 def _sqlite(element: utc_now, compiler: Any, **options: Any) -> str:
-    # Its own clock has milliseconds only; ``database`` gives each connection this function.
+    # SQLite's clock has milliseconds only; ``database`` gives each connection this function.
     return "utc_now()"
 
 
@@ -67,7 +70,7 @@ attachments = Table(
     metadata,
     Column("volume_id", String(36), primary_key=True),
     Column("server_id", String(36), primary_key=True),
-    # What a row is called that is not called by its volume and server: a UUID.
+    # A UUID: the attachment_id of the API from microversion 2.89.
     Column("id", String(36), nullable=False),
     # The volume's id, or NULL where the volume may be attached to several servers.
     Column("exclusive_volume_id", String(36)),
@@ -81,7 +84,7 @@ attachments = Table(
     Column("request_id", String(255), nullable=False),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
-    # What a backend needs to know of servers and volumes that are gone.
+    # What a backend needs to know of deleted servers and volumes.
     Column("host", String(255)),
     Column("instance_name", String(255)),
     Column("source", String(1024)),
@@ -105,7 +108,7 @@ volumes = Table(
 leases = Table(
     "leases",
     metadata,
-    # Of what only one worker is to do at a time.
+    # Of the job that only one worker does at a time.
     Column("name", String(36), primary_key=True),
     Column("holder", String(255), nullable=False),
     Column("taken_at", UTCDateTime, nullable=False),

@@ -467,7 +467,7 @@ def test_a_compute_api_that_does_not_answer_is_told(file, wrong):
     file.set_ours("compute.token", "admin-token")
     what, details = wrong()
     assert what == "compute"
-    assert details.endswith("can't be asked: no connection")
+    assert details.endswith("can't be reached: no connection")
 
 
 def test_a_plugin_of_keystoneauth_that_is_not_there_is_told(file, wrong):

@@ -118,7 +118,7 @@ def test_who_comes_between_a_look_and_a_step_has_it(leases, database, monkeypatc
     """Another takes a lease that has run out after one has seen that it has."""
     with behind_their_backs(database) as connection:
         connection.execute(insert(table).values(name="work", holder="dead", taken_at=LONG_AGO))
-    single = database.single
+    autocommit = database.autocommit
     opened = []
 
     class Interrupted:
@@ -132,7 +132,7 @@ def test_who_comes_between_a_look_and_a_step_has_it(leases, database, monkeypatc
 
     class Single:
         def __enter__(self):
-            self.context = single()
+            self.context = autocommit()
             opened.append(self)
             return Interrupted(self.context.__enter__())
 

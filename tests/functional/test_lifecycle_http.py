@@ -75,7 +75,7 @@ class TestDeletedServers:
             "os_volume_ext.attachments.reservations",
             "WARNING",
             f"{answer.headers['X-Openstack-Request-Id']} volume {client.dialect.volume} was attached to server "
-            f"{server}, which is gone: its row goes too",
+            f"{server}, which is deleted: its row goes too",
         ) in [(record.name, record.levelname, record.getMessage()) for record in caplog.records]
 
     def test_a_detach_on_a_deleted_server_answers_as_done(self, client, create, delete, rows):

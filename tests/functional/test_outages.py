@@ -118,7 +118,7 @@ def test_reconciling_by_itself_goes_on_when_it_is_back(url, behind_proxy, caplog
     rounds = []
     reconciler = SimpleNamespace(reconcile_stale=lambda: rounds.append("made") or ())
     database = Database({"url": url})
-    background = PeriodicReconciler(reconciler, Leases(database), 300)
+    background = PeriodicReconciler(reconciler=reconciler, leases=Leases(database), interval=300)
     caplog.set_level("INFO")
     background.run_once()
     getattr(proxy, how)()

@@ -137,13 +137,13 @@ class Protocol(RuleBasedStateMachine):
             return
         row = arguments[0]
         here = (row.volume_id, row.server_id)
-        if method in ("confirm", "put_back"):
+        if method in ("confirm", "restore"):
             # Callers will see it from now on.
             if row.server_id in self.harness.compute.known and row.server_id in self.harness.backend.disks:
                 self.promised.add(here)
         elif method == "claim" and arguments[1] == DETACHING:
             self.promised.discard(here)
-        elif method in ("remove", "move") and row.volume_id in self.harness.backend.devices(row.server_id):
+        elif method in ("remove", "transfer") and row.volume_id in self.harness.backend.devices(row.server_id):
             self.broken.append(f"I4: the row of {here} was removed, and the disk is there")
 
     def call(self, call):

@@ -267,7 +267,7 @@ def test_a_claim_changes_state_request_and_time(registry, database):
         lambda registry, seen: registry.remove(seen),
         lambda registry, seen: registry.transfer(seen, attachment(server_id="1135")),
     ],
-    ids=["claim", "confirm", "remove", "move"],
+    ids=["claim", "confirm", "remove", "transfer"],
 )
 def test_a_row_that_is_not_as_it_was_seen_is_not_changed(registry, database, act, other):
     registry.reserve(attachment())
@@ -287,7 +287,7 @@ def test_a_row_that_is_not_as_it_was_seen_is_not_changed(registry, database, act
         lambda registry, seen: registry.remove(seen),
         lambda registry, seen: registry.transfer(seen, attachment(server_id="1135")),
     ],
-    ids=["claim", "confirm", "remove", "move"],
+    ids=["claim", "confirm", "remove", "transfer"],
 )
 def test_a_row_that_is_gone_is_not_changed(registry, act):
     assert act(registry, attachment()) is False
@@ -302,7 +302,7 @@ def test_a_row_that_is_gone_is_not_changed(registry, act):
         lambda registry, seen: registry.remove(seen),
         lambda registry, seen: registry.transfer(seen, attachment(server_id="1136", exclusive=False)),
     ],
-    ids=["claim", "confirm", "remove", "move"],
+    ids=["claim", "confirm", "remove", "transfer"],
 )
 def test_a_change_touches_no_other_row_of_the_volume(registry, act):
     registry.reserve(attachment(exclusive=False))
@@ -429,7 +429,7 @@ def test_of_two_threads_at_the_limit_one_gets_the_last_place(registry):
             lambda: registry.reserve(attachment("2"), limit=2),
             lambda: registry.reserve(attachment("3"), limit=2),
         )
-        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType", "AttachmentLimitReached"], attempt
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["AttachmentLimitReached", "NoneType"], attempt
         (winner,) = {row.volume_id for row in registry.find(server_id="1134")} - {"1"}
         assert registry.remove(registry.get("1134", winner))
 
@@ -440,7 +440,7 @@ def test_of_many_threads_at_an_empty_server_as_many_get_a_place_as_there_are(reg
             *[lambda number=number: registry.reserve(attachment(str(number)), limit=3) for number in range(8)]
         )
         names = [type(outcome).__name__ for outcome in outcomes]
-        assert sorted(names) == ["NoneType"] * 3 + ["AttachmentLimitReached"] * 5, attempt
+        assert sorted(names) == ["AttachmentLimitReached"] * 5 + ["NoneType"] * 3, attempt
         for row in registry.find(server_id="1134"):
             assert registry.remove(row)
 
@@ -472,7 +472,7 @@ def test_a_list_is_oldest_first_and_then_by_volume(registry, database):
 def test_a_list_has_the_fields_of_the_form(registry, form, since):
     reserved = attachment(state=ATTACHED, device="/dev/vdb", tag="mine", delete_on_termination=True)
     registry.reserve(reserved)
-    (row,) = registry.list_visible("1134", since, projection=form)
+    (row,) = registry.list_visible("1134", since=since, projection=form)
     expected = form(*[getattr(reserved, name) for name in form._fields])
     assert tuple(row) == expected == registry.get_visible("9", "1134", form)
     assert tuple(getattr(row, name) for name in form._fields) == tuple(row)
@@ -746,7 +746,7 @@ def test_a_change_that_can_not_be_serialized_is_made_again(url, registry):
     strict = make_url(url).update_query_dict({"options": "-c default_transaction_isolation=serializable"})
     database = Database({"url": strict.render_as_string(hide_password=False)})
     claimed = []
-    with Database({"url": url}).write() as connection:
+    with Database({"url": url}).transaction() as connection:
         connection.execute(update(table).values(request_id="req-2"))
         thread = threading.Thread(target=lambda: claimed.append(Registry(database).claim(seen, DETACHING, "req-3")))
         thread.start()
@@ -825,7 +825,7 @@ class TestSQLite:
     def pragma(connection, name):
         return connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
 
-    @pytest.mark.parametrize("kind", ["autocommit", "write"])
+    @pytest.mark.parametrize("kind", ["autocommit", "transaction"])
     def test_a_commit_lasts_and_writers_wait_for_each_other(self, database, kind):
         with getattr(database, kind)() as connection:
             assert self.pragma(connection, "journal_mode") == "wal"

@@ -53,7 +53,7 @@ def host():
 
 @pytest.fixture
 def api(host):
-    return RemoteComputeAPI(host.url + "/", lambda: "t1", OPENSTACK.lookup_headers)
+    return RemoteComputeAPI(url=host.url + "/", token=lambda: "t1", headers=OPENSTACK.lookup_headers)
 
 
 def test_a_server_is_asked_for_with_the_token_and_the_microversion(host, api):
@@ -69,7 +69,7 @@ def test_a_server_is_asked_for_with_the_token_and_the_microversion(host, api):
 def test_a_token_is_asked_for_each_time(host):
     tokens = iter(["t1", "t2"])
     host.answer("/v2.1/servers/1134", {"server": shown(1134)})
-    api = RemoteComputeAPI(host.url, lambda: next(tokens), CYCLADES.lookup_headers)
+    api = RemoteComputeAPI(url=host.url, token=lambda: next(tokens), headers=CYCLADES.lookup_headers)
     assert [api.server("1134").id, api.server("1134").id] == ["1134", "1134"]
     assert [environ["HTTP_X_AUTH_TOKEN"] for environ in host.environs] == ["t1", "t2"]
     assert "HTTP_OPENSTACK_API_VERSION" not in host.environs[0]
@@ -116,8 +116,8 @@ def test_another_server_than_asked_for_is_not_available(host, api):
 
 
 def test_an_api_that_does_not_listen_is_not_available():
-    api = RemoteComputeAPI("http://127.0.0.1:1", lambda: "t1", {})
-    with pytest.raises(ComputeUnavailable, match="can't be asked") as caught:
+    api = RemoteComputeAPI(url="http://127.0.0.1:1", token=lambda: "t1", headers={})
+    with pytest.raises(ComputeUnavailable, match="can't be reached") as caught:
         api.server("s1")
     assert isinstance(caught.value.__cause__, requests.ConnectionError)
     assert "t1" not in str(caught.value)
@@ -125,8 +125,8 @@ def test_an_api_that_does_not_listen_is_not_available():
 
 @pytest.mark.parametrize("url", ["", "nova", "ftp://127.0.0.1", "http://"])
 def test_a_url_that_is_none_is_not_available(url):
-    with pytest.raises(ComputeUnavailable, match="can't be asked"):
-        RemoteComputeAPI(url, lambda: "t1", {}).server("s1")
+    with pytest.raises(ComputeUnavailable, match="failed"):
+        RemoteComputeAPI(url=url, token=lambda: "t1", headers={}).server("s1")
 
 
 def test_a_request_does_not_wait_for_ever(api, monkeypatch):

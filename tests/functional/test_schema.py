@@ -67,7 +67,7 @@ def path(database):
 
 
 def compare(database):
-    engine = database.connect()
+    engine = database.make_engine()
     try:
         with engine.connect() as connection:
             options = {"compare_type": True, "compare_server_default": True}
@@ -159,7 +159,7 @@ def test_the_comparison_sees_a_table_that_is_different(database):
 
 def test_the_constraints_are_in_the_database(database):
     schema.upgrade(database)
-    inspector = sqlalchemy.inspect(database.connect())
+    inspector = sqlalchemy.inspect(database.make_engine())
     assert inspector.get_pk_constraint("attachments")["constrained_columns"] == ["volume_id", "server_id"]
     unique = [each["column_names"] for each in inspector.get_unique_constraints("attachments")]
     assert sorted(unique) == [["exclusive_volume_id"], ["server_id", "device"]]

@@ -112,7 +112,7 @@ def place(kind):
 @contextmanager
 def behind_their_backs(database):
     """Give a connection that is nobody else's; it is committed."""
-    engine = database.connect()
+    engine = database.make_engine()
     try:
         with engine.begin() as connection:
             yield connection

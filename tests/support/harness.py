@@ -151,7 +151,7 @@ class Harness:
     # -- state and events -----------------------------------------------------------------------------------
 
     def row(self, volume_id="9", server_id="1134"):
-        return Registry(self.database).get(volume_id, server_id)
+        return Registry(self.database).get(server_id, volume_id)
 
     def state(self, volume_id="9", server_id="1134"):
         """Return the state of a row, None without one, and whether the disk is there."""

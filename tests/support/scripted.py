@@ -58,8 +58,8 @@ class ScriptedRegistry(Registry):
     def reserve(self, row, limit=None):
         return self._step("reserve", row, limit)
 
-    def move(self, seen, row, limit=None):
-        return self._step("move", seen, row, limit)
+    def transfer(self, seen, row, limit=None):
+        return self._step("transfer", seen, row, limit)
 
     def claim(self, seen, state, request_id):
         return self._step("claim", seen, state, request_id)
@@ -67,8 +67,8 @@ class ScriptedRegistry(Registry):
     def confirm(self, seen, device):
         return self._step("confirm", seen, device)
 
-    def put_back(self, seen):
-        return self._step("put_back", seen)
+    def restore(self, seen):
+        return self._step("restore", seen)
 
     def describe(self, seen, request_id, tag, delete_on_termination):
         return self._step("describe", seen, request_id, tag, delete_on_termination)
@@ -76,8 +76,8 @@ class ScriptedRegistry(Registry):
     def remove(self, seen):
         return self._step("remove", seen)
 
-    def find_conflicting(self, wanted):
-        return self._step("find_conflicting", wanted)
+    def find_conflicting(self, new):
+        return self._step("find_conflicting", new)
 
 
 class ScriptedBackend(Backend):
@@ -233,7 +233,7 @@ class ScriptedCatalog:
             raise VolumeNotFound(volume_id)
         return self.known[volume_id]
 
-    def delete(self, volume_id, server_id=None):
+    def delete(self, *, server_id=None, volume_id):
         if self.fail:
             raise self.fail
         if self.known.pop(volume_id, None) is None:

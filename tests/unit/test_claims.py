@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from os_volume_ext.attachments import claims as module
-from os_volume_ext.attachments.claims import NOTHING, UNFINISHED, Claims
+from os_volume_ext.attachments.claims import Claims, PriorState
 from os_volume_ext.backends.base import (
     AttachRefused,
     BackendUnavailable,
@@ -37,7 +37,7 @@ def attachment(state=ATTACHING, request_id="req-1", age=0.0, **more):
 
 
 class ScriptedRegistry:
-    """Says what it was asked for, and answers as told: an answer is a value or an exception."""
+    """Records its calls and returns or raises what is scripted."""
 
     def __init__(self):
         self.calls = []
@@ -56,7 +56,7 @@ class ScriptedRegistry:
 
 
 class ScriptedBackend:
-    """Records calls; raises what it is told."""
+    """A slot: records its calls and raises what is scripted."""
 
     def __init__(self):
         self.calls = []
@@ -74,16 +74,6 @@ class ScriptedBackend:
 
     def detach(self, server, volume, device):
         self._call("detach", server, volume, device)
-
-
-class Inline:
-    """A slot that calls at once."""
-
-    def call(self, method, *arguments):
-        return method(*arguments)
-
-
-SLOT = Inline()
 
 
 class Clock:
@@ -112,8 +102,8 @@ def backend():
 
 
 @pytest.fixture
-def claims(registry, backend, clock):
-    return Claims(registry, backend, operation_timeout=60, stale_after=180)
+def claims(registry, clock):
+    return Claims(registry=registry, operation_timeout=60, stale_after=180)
 
 
 @pytest.fixture
@@ -161,7 +151,7 @@ def test_a_reserved_row_goes_back_to_nothing(claims, registry):
     row = attachment()
     claim = claims.reserve(row, 7)
     assert registry.calls == [("reserve", row, 7)]
-    assert (claim.row, claim.before) == (row, NOTHING)
+    assert (claim.row, claim.prior) == (row, PriorState.NONE)
 
 
 def test_a_claims_deadline_counts_from_before_it_was_sent(claims, registry, clock):
@@ -188,12 +178,12 @@ def test_a_claim_on_an_attached_row_goes_back_to_attached(claims, registry):
     seen = attachment(ATTACHED, "req-0")
     claim = claims.acquire(seen, DETACHING, "req-1")
     assert registry.calls == [("claim", seen, DETACHING, "req-1")]
-    assert (claim.row.state, claim.row.request_id, claim.before) == (DETACHING, "req-1", ATTACHED)
+    assert (claim.row.state, claim.row.request_id, claim.prior) == (DETACHING, "req-1", PriorState.ATTACHED)
 
 
 @pytest.mark.parametrize("state", [ATTACHING, DETACHING])
 def test_a_claim_on_an_unfinished_row_has_no_way_back(claims, state):
-    assert claims.acquire(attachment(state, "req-0", 200), DETACHING, "req-1").before == UNFINISHED
+    assert claims.acquire(attachment(state, "req-0", 200), DETACHING, "req-1").prior == PriorState.PENDING
 
 
 def test_a_row_that_has_changed_is_not_taken(claims, registry):
@@ -205,14 +195,14 @@ def test_a_row_that_has_changed_is_not_taken(claims, registry):
 
 
 def test_attaching_calls_the_backend_and_confirms_the_row(claims, reserved, registry, backend):
-    assert claims.attach(reserved, SLOT, SERVER, VOLUME) == "/dev/vdb"
+    assert claims.attach(reserved, backend, SERVER, VOLUME, None) == "/dev/vdb"
     assert backend.calls == [("attach", SERVER, VOLUME, None)]
     assert registry.calls == [("confirm", reserved.row, "/dev/vdb")]
 
 
 def test_a_backend_that_can_not_say_the_device_leaves_it_unknown(claims, reserved, registry, backend):
-    backend.device = ""
-    assert claims.attach(reserved, SLOT, SERVER, VOLUME) == ""
+    backend.device = None
+    assert claims.attach(reserved, backend, SERVER, VOLUME, None) is None
     assert registry.calls == [("confirm", reserved.row, None)]
 
 
@@ -220,7 +210,7 @@ def test_a_backend_that_can_not_say_the_device_leaves_it_unknown(claims, reserve
 def test_an_attach_that_failed_for_certain_removes_a_first_hand_row(claims, reserved, registry, backend, error):
     backend.error = error
     with pytest.raises(type(error)):
-        claims.attach(reserved, SLOT, SERVER, VOLUME)
+        claims.attach(reserved, backend, SERVER, VOLUME, None)
     assert registry.calls == [("remove", reserved.row)]
 
 
@@ -228,8 +218,8 @@ def test_an_attach_that_failed_for_certain_puts_an_attached_row_back(claims, reg
     claim = taken(claims, registry, ATTACHING)
     backend.error = AttachRefused("no")
     with pytest.raises(AttachRefused):
-        claims.attach(claim, SLOT, SERVER, VOLUME)
-    assert registry.calls == [("put_back", claim.row)]
+        claims.attach(claim, backend, SERVER, VOLUME, None)
+    assert registry.calls == [("restore", claim.row)]
 
 
 @pytest.mark.parametrize("error", CERTAIN, ids=lambda error: type(error).__name__)
@@ -237,7 +227,7 @@ def test_a_certain_failure_after_a_take_over_leaves_the_row(claims, registry, ba
     claim = taken(claims, registry, ATTACHING, ATTACHING, 200)
     backend.error = error
     with pytest.raises(OperationIncomplete) as raised:
-        claims.attach(claim, SLOT, SERVER, VOLUME)
+        claims.attach(claim, backend, SERVER, VOLUME, None)
     assert raised.value.__cause__ is error
     assert registry.calls == []
 
@@ -245,14 +235,14 @@ def test_a_certain_failure_after_a_take_over_leaves_the_row(claims, registry, ba
 def test_an_unknown_outcome_leaves_the_row(claims, reserved, registry, backend):
     backend.error = OutcomeUnknown("no word")
     with pytest.raises(OutcomeUnknown):
-        claims.attach(reserved, SLOT, SERVER, VOLUME)
+        claims.attach(reserved, backend, SERVER, VOLUME, None)
     assert registry.calls == []
 
 
 def test_a_row_that_changed_before_it_was_confirmed_is_left_alone(claims, reserved, registry, backend):
     registry.answers["confirm"] = False
     with pytest.raises(OperationIncomplete):
-        claims.attach(reserved, SLOT, SERVER, VOLUME)
+        claims.attach(reserved, backend, SERVER, VOLUME, None)
     assert [call[0] for call in backend.calls] == ["attach"]
     assert [call[0] for call in registry.calls] == ["confirm"]
 
@@ -261,7 +251,7 @@ def test_a_row_that_changed_before_it_could_be_removed_is_left_alone(claims, res
     backend.error = BackendUnavailable("down")
     registry.answers["remove"] = False
     with pytest.raises(OperationIncomplete):
-        claims.attach(reserved, SLOT, SERVER, VOLUME)
+        claims.attach(reserved, backend, SERVER, VOLUME, None)
     assert len(backend.calls) == 1
 
 
@@ -272,10 +262,10 @@ def test_a_row_that_changed_before_it_could_be_removed_is_left_alone(claims, res
 def test_no_attach_starts_after_the_deadline(claims, reserved, registry, backend, clock, seconds, called):
     clock.now += seconds
     if called:
-        claims.attach(reserved, SLOT, SERVER, VOLUME)
+        claims.attach(reserved, backend, SERVER, VOLUME, None)
     else:
-        with pytest.raises(OperationIncomplete, match="too late"):
-            claims.attach(reserved, SLOT, SERVER, VOLUME)
+        with pytest.raises(OperationIncomplete, match="deadline passed"):
+            claims.attach(reserved, backend, SERVER, VOLUME, None)
         assert registry.calls == []
     assert bool(backend.calls) is called
 
@@ -283,8 +273,8 @@ def test_no_attach_starts_after_the_deadline(claims, reserved, registry, backend
 def test_no_detach_starts_after_the_deadline(claims, registry, backend, clock):
     claim = taken(claims, registry, DETACHING)
     clock.now += 60
-    with pytest.raises(OperationIncomplete, match="too late"):
-        claims.detach(claim, SLOT, SERVER, must_not_be_asked)
+    with pytest.raises(OperationIncomplete, match="deadline passed"):
+        claims.detach(claim, backend, SERVER, must_not_be_asked)
     assert backend.calls == registry.calls == []
 
 
@@ -300,14 +290,14 @@ def test_a_moved_claim_keeps_its_deadline(claims, registry, clock):
 def test_detaching_calls_the_backend_and_removes_the_row(claims, registry, backend):
     claim = claims.acquire(attachment(ATTACHED, "req-0", device="/dev/vdb"), DETACHING, "req-1")
     registry.calls.clear()
-    claims.detach(claim, SLOT, SERVER, must_not_be_asked)
+    claims.detach(claim, backend, SERVER, must_not_be_asked)
     assert backend.calls == [("detach", SERVER, VOLUME, "/dev/vdb")]
     assert registry.calls == [("remove", claim.row)]
 
 
-def test_detaching_gives_the_backend_an_empty_device_where_it_is_not_known(claims, registry, backend):
-    claims.detach(taken(claims, registry, DETACHING), SLOT, SERVER, must_not_be_asked)
-    assert backend.calls[0][3] == ""
+def test_detaching_gives_the_backend_no_device_where_it_is_not_known(claims, registry, backend):
+    claims.detach(taken(claims, registry, DETACHING), backend, SERVER, must_not_be_asked)
+    assert backend.calls[0][3] is None
 
 
 @pytest.mark.parametrize("error", [BackendUnavailable("down"), AttachRefused("no")], ids=lambda e: type(e).__name__)
@@ -316,15 +306,15 @@ def test_a_detach_that_failed_for_certain_puts_the_row_back(claims, registry, ba
     registry.calls.clear()
     backend.error = error
     with pytest.raises(type(error)):
-        claims.detach(claim, SLOT, SERVER, must_not_be_asked)
-    assert registry.calls == [("put_back", claim.row)]
+        claims.detach(claim, backend, SERVER, must_not_be_asked)
+    assert registry.calls == [("restore", claim.row)]
 
 
 def test_a_detach_that_failed_for_certain_after_a_take_over_leaves_the_row(claims, registry, backend):
     claim = taken(claims, registry, DETACHING, DETACHING, 200)
     backend.error = BackendUnavailable("down")
     with pytest.raises(OperationIncomplete):
-        claims.detach(claim, SLOT, SERVER, must_not_be_asked)
+        claims.detach(claim, backend, SERVER, must_not_be_asked)
     assert registry.calls == []
 
 
@@ -332,29 +322,29 @@ def test_a_detach_of_unknown_outcome_leaves_the_row(claims, registry, backend):
     claim = taken(claims, registry, DETACHING)
     backend.error = OutcomeUnknown("no word")
     with pytest.raises(OutcomeUnknown):
-        claims.detach(claim, SLOT, SERVER, must_not_be_asked)
+        claims.detach(claim, backend, SERVER, must_not_be_asked)
     assert registry.calls == []
 
 
-def test_a_detach_that_finds_its_row_gone_is_done(claims, registry):
+def test_a_detach_that_finds_its_row_gone_is_done(claims, registry, backend):
     claim = taken(claims, registry, DETACHING)
     registry.answers.update(remove=False, get=None)
-    claims.detach(claim, SLOT, SERVER, must_not_be_asked)
+    claims.detach(claim, backend, SERVER, must_not_be_asked)
     assert [name for name, *_ in registry.calls] == ["remove", "get"]
     assert registry.calls[0] == ("remove", claim.row)
 
 
-def test_a_detach_that_finds_its_row_changed_is_unfinished(claims, registry):
+def test_a_detach_that_finds_its_row_changed_is_incomplete(claims, registry, backend):
     claim = taken(claims, registry, DETACHING)
     registry.answers.update(remove=False, get=attachment(DETACHING, "req-2"))
     with pytest.raises(OperationIncomplete):
-        claims.detach(claim, SLOT, SERVER, must_not_be_asked)
+        claims.detach(claim, backend, SERVER, must_not_be_asked)
 
 
 def test_a_server_that_neither_backend_nor_compute_api_has_counts_as_detached(claims, registry, backend):
     claim = taken(claims, registry, DETACHING)
     backend.error = ServerNotFound("none")
-    claims.detach(claim, SLOT, SERVER, gone)
+    claims.detach(claim, backend, SERVER, gone)
     assert registry.calls == [("remove", claim.row)]
 
 
@@ -362,7 +352,7 @@ def test_a_server_that_only_the_backend_does_not_have_leaves_the_row(claims, reg
     claim = taken(claims, registry, DETACHING)
     backend.error = ServerNotFound("none")
     with pytest.raises(OperationIncomplete):
-        claims.detach(claim, SLOT, SERVER, not_gone)
+        claims.detach(claim, backend, SERVER, not_gone)
     assert registry.calls == []
 
 
@@ -373,16 +363,16 @@ def test_a_moved_claim_is_first_hand(claims, registry):
     claim = taken(claims, registry, DETACHING, ATTACHING, 200)
     row = attachment(server_id="1135")
     moved = claims.transfer(claim, row, 5)
-    assert registry.calls == [("move", claim.row, row, 5)]
-    assert (moved.row, moved.before) == (row, NOTHING)
+    assert registry.calls == [("transfer", claim.row, row, 5)]
+    assert (moved.row, moved.prior) == (row, PriorState.NONE)
 
 
 def test_a_claim_that_is_gone_is_not_moved(claims, registry):
     claim = taken(claims, registry, DETACHING)
-    registry.answers["move"] = False
+    registry.answers["transfer"] = False
     with pytest.raises(OperationIncomplete):
         claims.transfer(claim, attachment(server_id="1135"), None)
-    assert [call[0] for call in registry.calls] == ["move"]
+    assert [call[0] for call in registry.calls] == ["transfer"]
 
 
 @pytest.mark.parametrize(
@@ -390,7 +380,7 @@ def test_a_claim_that_is_gone_is_not_moved(claims, registry):
 )
 def test_a_claim_that_can_not_be_moved_is_removed_all_the_same(claims, registry, error):
     claim = taken(claims, registry, DETACHING)
-    registry.answers["move"] = error
+    registry.answers["transfer"] = error
     with pytest.raises(type(error)):
         claims.transfer(claim, attachment(server_id="1135"), None)
     assert registry.calls[-1] == ("remove", claim.row)

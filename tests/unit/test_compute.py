@@ -43,7 +43,7 @@ def context(environ=None, path_project=None):
 
 
 def server(host, server_id="1134", headers=(), **more):
-    return ComputeAPI(host, dict(headers)).server(context(**more), server_id)
+    return ComputeAPI(app=host, headers=dict(headers)).server(context(**more), server_id)
 
 
 def asked(**environ):
@@ -379,7 +379,7 @@ def test_an_order_to_stop_is_not_held_up(error):
 
 
 def project(host, read_path=None, server_id="1134", **more):
-    return ComputeAPI(host, {}, read_path).project(context(**more), server_id)
+    return ComputeAPI(app=host, headers={}, read_path=read_path).project(context(**more), server_id)
 
 
 def test_the_project_is_the_servers_own():
@@ -407,7 +407,10 @@ def test_a_cheaper_path_refuses_as_the_dear_one_does(status, error):
 
 def test_the_server_itself_is_never_asked_for_the_cheaper_way():
     host = Host()
-    assert ComputeAPI(host, {}, "/servers/{server_id}/metadata").server(context(), "1134").project_id == "demo"
+    assert (
+        ComputeAPI(app=host, headers={}, read_path="/servers/{server_id}/metadata").server(context(), "1134").project_id
+        == "demo"
+    )
     assert host.environs[0]["PATH_INFO"] == "/servers/1134"
 
 
@@ -436,7 +439,7 @@ class Privileged:
 
 def test_where_a_backend_needs_the_host_the_operators_credentials_are_asked_for_it():
     privileged = Privileged(Server("1134", "not this", "NOR THIS", True, "node1", "instance-0001"))
-    found = ComputeAPI(Host(), {}, None, privileged).server(context(), "1134")
+    found = ComputeAPI(app=Host(), headers={}, privileged=privileged).server(context(), "1134")
     assert found == Server("1134", "demo", "ACTIVE", False, "node1", "instance-0001")
     assert privileged.asked == ["1134"]
 
@@ -444,27 +447,30 @@ def test_where_a_backend_needs_the_host_the_operators_credentials_are_asked_for_
 def test_where_the_caller_sees_the_host_nobody_else_is_asked():
     privileged = Privileged(AssertionError("asked"))
     shown = {**FOUND["server"], "OS-EXT-SRV-ATTR:host": "node2"}
-    assert ComputeAPI(Host({"server": shown}), {}, None, privileged).server(context(), "1134").host == "node2"
+    assert (
+        ComputeAPI(app=Host({"server": shown}), headers={}, privileged=privileged).server(context(), "1134").host
+        == "node2"
+    )
     assert privileged.asked == []
 
 
 def test_what_the_caller_may_not_see_is_not_asked_for_with_more_rights():
     privileged = Privileged(AssertionError("asked"))
     with pytest.raises(ServerMissing):
-        ComputeAPI(Host(status="404 x"), {}, None, privileged).server(context(), "1134")
+        ComputeAPI(app=Host(status="404 x"), headers={}, privileged=privileged).server(context(), "1134")
     assert privileged.asked == []
 
 
 def test_the_project_alone_is_not_asked_for_with_more_rights():
     privileged = Privileged(AssertionError("asked"))
-    assert ComputeAPI(Host(), {}, None, privileged).project(context(), "1134") == "demo"
+    assert ComputeAPI(app=Host(), headers={}, privileged=privileged).project(context(), "1134") == "demo"
     assert privileged.asked == []
 
 
 @pytest.mark.parametrize("error", [ServerMissing("1134"), ComputeUnavailable("gone")])
 def test_a_host_that_can_not_be_had_is_an_error(error):
     with pytest.raises(type(error)):
-        ComputeAPI(Host(), {}, None, Privileged(error)).server(context(), "1134")
+        ComputeAPI(app=Host(), headers={}, privileged=Privileged(error)).server(context(), "1134")
 
 
 # From outside, over HTTP: test_remote_compute; what needs no server is here.
@@ -475,12 +481,12 @@ def test_a_token_that_can_not_be_had_is_not_available_and_not_a_word_of_it_is_lo
         raise RuntimeError("keystone is down")
 
     with pytest.raises(ComputeUnavailable, match="keystone is down"):
-        RemoteComputeAPI("http://127.0.0.1:9", no_token, {}).server("1134")
+        RemoteComputeAPI(url="http://127.0.0.1:9", token=no_token, headers={}).server("1134")
 
 
 def test_an_input_of_ones_own_is_given_each_time():
     host = Host()
-    api = ComputeAPI(host, {})
+    api = ComputeAPI(app=host, headers={})
     for _ in range(2):
         api.server(context({"wsgi.input": Unread()}), "1134")
     first, second = (environ["wsgi.input"] for environ in host.environs)

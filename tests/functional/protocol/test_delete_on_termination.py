@@ -105,7 +105,7 @@ def test_a_volume_that_is_to_stay_after_all_is_not_deleted_by_a_reconcile_that_s
 
 def test_a_catalog_that_can_not_delete_is_not_asked_to(harness):
     harness.catalog.can_delete = False
-    with pytest.raises(Unsupported, match="can't be deleted"):
+    with pytest.raises(Unsupported, match="can't delete volumes"):
         harness.attach(delete_on_termination=True)
     assert harness.row() is None
     harness.attach()

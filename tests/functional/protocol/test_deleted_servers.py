@@ -43,7 +43,7 @@ def test_what_was_taken_from_a_deleted_server_is_detached_there_first(harness, c
         ("detach", "1134"),
         ("attach", "1135"),
     ]
-    assert "was attached to server 1134, which is gone" in caplog.text
+    assert "was attached to server 1134, which is deleted" in caplog.text
 
 
 @pytest.mark.parametrize("state", [ATTACHING, DETACHING])
@@ -135,7 +135,7 @@ def test_an_attach_that_fails_for_certain_after_it_freed_the_volume_leaves_nothi
 def test_a_move_that_meets_a_taken_device_is_a_conflict_and_frees_the_volume(harness):
     harness.put(ATTACHED)
     harness.delete_server()
-    harness.at("before move", lambda: harness.attach("99", "1135", device="/dev/vdb"))
+    harness.at("before transfer", lambda: harness.attach("99", "1135", device="/dev/vdb"))
     with pytest.raises(Conflict, match=r"Device /dev/vdb of server 1135 is in use"):
         harness.attach("9", "1135", device="/dev/vdb")
     assert harness.row("9") is None
@@ -146,7 +146,7 @@ def test_a_move_to_a_server_that_is_full_frees_the_volume(harness):
     harness.manager = harness.make_manager(max_attachments=1)
     harness.put(ATTACHED)
     harness.delete_server()
-    harness.at("before move", lambda: harness.put(ATTACHED, "99", "1135", disk=True, device="/dev/vdb"))
+    harness.at("before transfer", lambda: harness.put(ATTACHED, "99", "1135", disk=True, device="/dev/vdb"))
     with pytest.raises(AttachmentLimitReached):
         harness.attach("9", "1135")
     assert (harness.row("9"), harness.row("9", "1135")) == (None, None)
@@ -156,7 +156,7 @@ def test_a_move_to_a_server_that_is_full_frees_the_volume(harness):
 def test_a_claim_on_a_deleted_servers_row_that_was_lost_is_not_moved(harness):
     harness.put(ATTACHED)
     harness.delete_server()
-    harness.at("before move", harness.take_over)
+    harness.at("before transfer", harness.take_over)
     with pytest.raises(OperationIncomplete):
         harness.attach(server_id="1135")
     assert harness.row().request_id == "req-of-another"

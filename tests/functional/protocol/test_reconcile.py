@@ -177,7 +177,7 @@ def test_findings_tell_what_was_done(harness, caplog):
     harness.put(DETACHING, disk=True, stale=True)
     harness.reconcile()
     (finding,) = harness.findings
-    assert dataclasses.astuple(finding) == ("1134", "9", DETACHING, Outcome.REPAIRED, "detached, the row removed")
+    assert dataclasses.astuple(finding) == ("1134", "9", DETACHING, Outcome.REPAIRED, "detached, row removed")
 
 
 def test_a_caller_may_do_all_in_its_own_project_only(harness):

@@ -126,14 +126,14 @@ def test_a_server_in_another_state_is_a_conflict_that_names_it(harness, state, p
     harness.attach("99")
     harness.set_server(status=state)
     for ask in (lambda: harness.attach("9"), lambda: harness.detach("99")):
-        with pytest.raises(Conflict, match=f"Server 1134 is in the state {state}") as raised:
+        with pytest.raises(Conflict, match=f"server 1134 while it is in status {state}") as raised:
             ask()
         assert raised.value.retryable is passes
     assert (harness.state("9"), harness.state("99")) == (NOWHERE, (ATTACHED, True))
 
 
 def test_an_option_says_which_states_take_disks(harness):
-    harness.rules = dataclasses.replace(harness.rules, server_states=frozenset(("ERROR",)))
+    harness.constraints = dataclasses.replace(harness.constraints, server_states=frozenset(("ERROR",)))
     with pytest.raises(Conflict):
         harness.attach()
     harness.set_server(status="ERROR")
@@ -145,7 +145,7 @@ def test_a_locked_server_is_a_conflict_but_not_for_administrators(harness):
     harness.attach("99")
     harness.set_server(locked=True)
     for ask in (lambda: harness.attach("9"), lambda: harness.detach("99")):
-        with pytest.raises(Conflict, match="Server 1134 is locked") as raised:
+        with pytest.raises(Conflict, match="server 1134 while it is locked") as raised:
             ask()
         assert not raised.value.retryable
     harness.attach("9", is_admin=True)

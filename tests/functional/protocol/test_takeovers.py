@@ -1,4 +1,4 @@
-"""BackendExecutor that take over stale rows, and workers whose row was changed concurrently."""
+"""Operations that take over stale rows, and workers whose row was changed concurrently."""
 
 import threading
 
@@ -146,7 +146,7 @@ def test_a_worker_whose_claim_took_long_is_late_though_the_row_is_young(harness)
 def test_a_worker_that_freed_a_volume_of_a_deleted_server_too_slowly_starts_no_attach(harness):
     harness.put(ATTACHED)
     harness.delete_server()
-    harness.at("after move", lambda: harness.pass_time(OPERATION_TIMEOUT))
+    harness.at("after transfer", lambda: harness.pass_time(OPERATION_TIMEOUT))
     with pytest.raises(OperationIncomplete):
         harness.attach(server_id="1135")
     assert harness.backend.made("attach") == []
@@ -197,7 +197,7 @@ def test_a_detach_that_finds_its_row_gone_is_done(harness):
 def test_a_detach_that_failed_and_finds_its_row_changed_leaves_it(harness):
     harness.attach()
     harness.backend.fail("detach", refuse(BackendUnavailable("down")))
-    harness.at("before put_back", harness.take_over)
+    harness.at("before restore", harness.take_over)
     with pytest.raises(OperationIncomplete):
         harness.detach()
     assert (harness.row().state, harness.row().request_id) == (DETACHING, "req-of-another")
@@ -226,7 +226,7 @@ def test_a_detach_whose_row_keeps_changing_is_a_conflict_that_passes(harness):
     harness.attach()
     for number in range(3):
         harness.at("before claim", lambda number=number: take_over_as(harness, f"req-of-{number}"))
-    with pytest.raises(Conflict, match="Other operations on volume 9 are under way") as raised:
+    with pytest.raises(Conflict, match="Other operations on volume 9 are in progress") as raised:
         harness.detach()
     assert raised.value.retryable
     assert harness.backend.made("detach") == []
@@ -253,7 +253,7 @@ def test_an_attach_whose_obstacles_come_and_go_is_a_conflict_that_passes(harness
 
     harness.at("before reserve", come, come, come)
     harness.at("before find_conflicting", go, go, go)
-    with pytest.raises(Conflict, match="Other operations on volume 9 are under way") as raised:
+    with pytest.raises(Conflict, match="Other operations on volume 9 are in progress") as raised:
         harness.attach()
     assert raised.value.retryable
     assert harness.snapshot() == (set(), {"1134": {}, "1135": {}, "2001": {}})
@@ -275,7 +275,9 @@ def test_of_many_threads_that_attach_one_volume_one_wins(harness):
     def attach(number):
         start.wait(TIMEOUT)
         try:
-            harness.manager.attach(callers[number], harness.rules, ("1134", "1135")[number % 2], AttachRequest("9"))
+            harness.manager.attach(
+                callers[number], harness.constraints, ("1134", "1135")[number % 2], AttachRequest("9")
+            )
             outcomes.append("done")
         except (Conflict, OperationIncomplete) as error:
             outcomes.append(type(error).__name__)

@@ -79,7 +79,7 @@ class TestEachClient:
         assert f"Volume {VOLUME} is not attached to server {WEB}." in refused(404, "detach", WEB, VOLUME)
 
     def test_it_is_told_that_the_servers_state_forbids_it(self, refused):
-        assert "is in the state BUILD" in refused(409, "attach", BUILDING, VOLUME)
+        assert "while it is in status BUILD" in refused(409, "attach", BUILDING, VOLUME)
 
 
 def test_openstackclient_takes_names_for_servers_and_a_device(command_line):

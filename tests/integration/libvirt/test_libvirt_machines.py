@@ -233,7 +233,8 @@ def test_a_full_bus_is_told_with_its_number(new_backend, libvirtd, stubborn):
     for _ in range(ROOM):
         backend.attach(stubborn.server, libvirtd.volume(), None)
     assert (
-        refuses(backend, stubborn, libvirtd.volume(), TooManyAttachments) == f"A server takes {ROOM} volumes at most."
+        refuses(backend, stubborn, libvirtd.volume(), TooManyAttachments)
+        == f"A server can have at most {ROOM} attached volumes."
     )
 
 

@@ -56,7 +56,7 @@ class Operation:
 
 
 class Configuration(NamedTuple):
-    """A row, and how many steps each operation has done of those that are under way."""
+    """A row, and how many steps each operation has done of those that are in progress. Retry later."""
 
     row: Row
     done: frozenset[tuple[int, int]]
@@ -206,7 +206,7 @@ def _is_shown(row: Row, server: str) -> bool:
 
 
 def _is_giving_up(request: Request, volume: str) -> bool:
-    return request.saw == f"Other operations on volume {volume} are under way."
+    return request.saw == f"Other operations on volume {volume} are in progress. Retry later."
 
 
 def _held(request: Request, volume: str) -> Row | None:

@@ -29,7 +29,7 @@ def conflict(start, end, operation, where, server="1"):
 
 
 def gave_up(start, end, operation):
-    return told(start, end, operation, 400, "Other operations on volume 9 are under way.")
+    return told(start, end, operation, 400, "Other operations on volume 9 are in progress. Retry later.")
 
 
 def missing(start, end, operation, server="1"):
@@ -169,7 +169,7 @@ def test_the_stretch_begins_before_the_changes_that_were_under_way():
     "request_",
     [
         told(0, 1, "attach", 503, "The volume backend is not available."),
-        told(0, 1, "attach", 400, "Server 1 is locked."),
+        told(0, 1, "attach", 400, "Cannot attach a volume to server 1 while it is locked."),
         told(0, 1, "attach", 404, "Volume 9 could not be found."),
         told(0, 1, "detach", 404, "Server 1 could not be found."),
         told(0, 1, "show", 404, "Server 1 could not be found."),

@@ -124,10 +124,10 @@ def test_a_call_that_comes_when_a_thread_is_about_to_end_is_made(threads, monkey
 def test_a_thread_that_was_taken_when_it_was_about_to_end_does_not(threads, monkeypatch):
     monkeypatch.setattr(module, "IDLE_TIMEOUT", 0.01)
     first = threads.submit("one", threading.current_thread).result(TIMEOUT)
-    [calls] = threads._free
-    threads._free.clear()  # as ``submit`` does before it hands over the call
+    [calls] = threads._idle
+    threads._idle.clear()  # as ``submit`` does before it hands over the call
     first.join(0.1)
-    threads._free.append(calls)
+    threads._idle.append(calls)
     assert first.is_alive()
     first.join(TIMEOUT)
     assert not first.is_alive()

@@ -10,6 +10,7 @@ import pytest
 
 from os_volume_ext.attachments import periodic as module
 from os_volume_ext.attachments.periodic import PeriodicReconciler
+from os_volume_ext.attachments.reconcile import Finding, Outcome
 from os_volume_ext.errors import RegistryUnavailable
 from tests.support.waiting import TIMEOUT
 
@@ -29,11 +30,11 @@ class World:
         self.trouble = []  # what the next rounds raise, None for nothing
         self.after_each = lambda: None
 
-    def take(self, name, holder, seconds):
+    def acquire(self, name, holder, seconds):
         self.taken.append((name, holder, seconds))
         return self.answers.pop(0) if self.answers else True
 
-    def unfinished(self):
+    def reconcile_stale(self):
         error = self.trouble.pop(0) if self.trouble else None
         if error:
             raise error
@@ -54,7 +55,7 @@ def world(monkeypatch):
 @pytest.fixture
 def background(world, caplog):
     caplog.set_level(logging.INFO)
-    return PeriodicReconciler(world, world, INTERVAL)
+    return PeriodicReconciler(reconciler=world, leases=world, interval=INTERVAL)
 
 
 def stop(background):
@@ -72,7 +73,7 @@ def test_who_has_the_lease_settles_all_and_logs_what_was_found(world, background
     background.run_once()
     assert world.settled == [0, 1, 2]
     assert world.taken == [("reconcile", background.holder, INTERVAL)]
-    settled = [message for _, message, _ in messages(caplog) if "settled: marked attached" in message]
+    settled = [message for _, message, _ in messages(caplog) if "repaired: marked attached" in message]
     assert len(settled) == 3
 
 
@@ -97,7 +98,7 @@ def test_who_has_lost_it_stops(world, background, caplog):
     world.answers = [True, True, False]
     background.run_once()
     assert world.settled == [0, 1]
-    assert "has lost the lease to another worker" in caplog.text
+    assert "lost the reconcile lease to another worker" in caplog.text
 
 
 def test_a_round_after_a_lost_lease_begins_anew(world, background):
@@ -112,12 +113,12 @@ def test_who_reconciles_is_said_once(world, background, caplog):
     world.findings, world.answers = 0, [False, True, False, True]
     for _ in range(4):
         background.run_once()
-    said = f"{background.holder} reconciles; of all workers one at a time does, every 300 seconds"
+    said = f"{background.holder} acquired the reconcile lease; the interval is 300 seconds"
     assert messages(caplog) == [("INFO", said, False)]
 
 
 def test_a_holder_is_called_by_host_and_process_and_yet_differs_from_others_there(world):
-    holders = {PeriodicReconciler(world, world, INTERVAL).holder for _ in range(10)}
+    holders = {PeriodicReconciler(reconciler=world, leases=world, interval=INTERVAL).holder for _ in range(10)}
     assert len(holders) == 10
     assert all(holder.startswith(f"{socket.gethostname()}-{os.getpid()}-") for holder in holders)
     assert all(len(holder) <= 255 for holder in holders)
@@ -132,10 +133,10 @@ def test_trouble_is_said_when_it_begins_changes_and_ends(world, background, capl
     for _ in range(8):
         background.run_once()
     assert messages(caplog) == [
-        ("WARNING", "reconcile failed: connection refused; it is tried again every 300 seconds", False),
-        ("ERROR", "reconcile failed; it is tried again every 300 seconds", True),
+        ("WARNING", "reconcile failed: connection refused; it is retried every 300 seconds", False),
+        ("ERROR", "reconcile failed; it is retried every 300 seconds", True),
         ("INFO", "reconcile works again", False),
-        ("WARNING", "reconcile failed: connection refused; it is tried again every 300 seconds", False),
+        ("WARNING", "reconcile failed: connection refused; it is retried every 300 seconds", False),
     ]
 
 
@@ -160,7 +161,7 @@ def test_it_goes_on_after_trouble_and_ends_when_it_is_stopped(world):
     world.findings, world.trouble = 1, [RuntimeError("first"), RegistryUnavailable("second")]
     done = threading.Event()
     world.after_each = done.set
-    background = PeriodicReconciler(world, world, 0.001)
+    background = PeriodicReconciler(reconciler=world, leases=world, interval=0.001)
     background.start()
     assert done.wait(TIMEOUT)
     stop(background)
@@ -168,7 +169,7 @@ def test_it_goes_on_after_trouble_and_ends_when_it_is_stopped(world):
 
 
 def test_one_that_pauses_is_stopped_at_once_and_has_done_nothing(world):
-    background = PeriodicReconciler(world, world, 10**6)
+    background = PeriodicReconciler(reconciler=world, leases=world, interval=10**6)
     background.start()
     stop(background)
     assert (world.taken, world.settled) == ([], [])
@@ -176,7 +177,7 @@ def test_one_that_pauses_is_stopped_at_once_and_has_done_nothing(world):
 
 def test_one_that_is_stopped_within_a_round_leaves_the_rest_to_others(world):
     world.findings, started = 1000, threading.Event()
-    background = PeriodicReconciler(world, world, 0.001)
+    background = PeriodicReconciler(reconciler=world, leases=world, interval=0.001)
     world.after_each = lambda: (started.set(), background._stopped.wait(TIMEOUT))
     background.start()
     assert started.wait(TIMEOUT)
@@ -192,7 +193,7 @@ def test_nobody_comes_round_before_the_lease_can_have_run_out_and_not_all_come_a
         return len(pauses) > 20
 
     background._stopped = SimpleNamespace(wait=wait, is_set=lambda: False)
-    background._come_round()
+    background._run()
     assert all(INTERVAL <= pause <= 1.2 * INTERVAL for pause in pauses)
     assert len(set(pauses)) > 1
     assert len(world.taken) == 20

@@ -1,0 +1,283 @@
+"""Backend calls: their time limit, their slots, and what their exceptions become."""
+
+import logging
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from os_volume_ext.attachments.executor import BackendExecutor
+from os_volume_ext.backends.base import (
+    AttachRefused,
+    BackendUnavailable,
+    DeviceInUse,
+    OutcomeUnknown,
+    Server,
+    ServerNotFound,
+    TooManyAttachments,
+)
+from os_volume_ext.errors import Overloaded
+from tests.support.waiting import TIMEOUT
+
+SERVER = Server("1134", "demo", "ACTIVE")
+
+
+class ScriptedBackend:
+    """A backend whose ``attached`` does what it is given."""
+
+    def __init__(self):
+        self.function = dict
+
+    def attached(self, server):
+        return self.function()
+
+
+def make_executor(timeout, max_concurrent):
+    return BackendExecutor(backend=ScriptedBackend(), timeout=timeout, max_concurrent=max_concurrent)
+
+
+def call(executor, slot, function):
+    """Have the backend call a function in a slot."""
+    executor._backend.function = function
+    return slot.attached(SERVER)
+
+
+class Died(BaseException):
+    """The thread was told to end."""
+
+
+class Hung:
+    """A call that ends when it is told to."""
+
+    def __init__(self):
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self):
+        self.begun.set()
+        assert self.go_on.wait(TIMEOUT)
+        return "late"
+
+
+@pytest.fixture
+def hung():
+    call = Hung()
+    yield call
+    call.go_on.set()
+
+
+@pytest.fixture
+def executor():
+    return make_executor(TIMEOUT, 2)
+
+
+@pytest.fixture
+def impatient():
+    return make_executor(0.02, 2)
+
+
+def raising(error):
+    def call():
+        raise error
+
+    return call
+
+
+def test_a_call_returns_what_the_backend_returns(executor):
+    with executor.slot("req-1") as slot:
+        assert call(executor, slot, lambda: {"9": "/dev/vdb"}) == {"9": "/dev/vdb"}
+
+
+@pytest.mark.parametrize("method", ["attach", "detach"])
+def test_attach_and_detach_are_called_with_their_arguments(method):
+    calls = []
+    backend = SimpleNamespace(**{method: lambda *arguments: calls.append(arguments)})
+    with BackendExecutor(backend=backend, timeout=TIMEOUT, max_concurrent=1).slot("req-1") as slot:
+        getattr(slot, method)(SERVER, "a volume", "/dev/vdb")
+    assert calls == [(SERVER, "a volume", "/dev/vdb")]
+
+
+def test_calls_in_one_slot_are_made_one_after_the_other(executor):
+    with executor.slot("req-1") as slot:
+        assert [call(executor, slot, lambda: {number: None}) for number in range(3)] == [{n: None} for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BackendUnavailable("down"),
+        OutcomeUnknown("no word"),
+        ServerNotFound("no server"),
+        DeviceInUse("taken"),
+        TooManyAttachments(3),
+        AttachRefused("no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_a_backend_may_raise_arrives_unchanged(executor, error):
+    with executor.slot("req-1") as slot, pytest.raises(type(error)) as raised:
+        call(executor, slot, raising(error))
+    assert raised.value is error
+
+
+def test_anything_else_is_an_unknown_outcome(executor):
+    with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
+        call(executor, slot, raising(RuntimeError("a bug")))
+
+
+def test_a_time_out_of_the_backends_own_is_an_unknown_outcome_that_it_has_told(executor, caplog):
+    with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match="the backend failed"):
+        call(executor, slot, raising(TimeoutError("its socket")))
+    assert "its socket" in caplog.text
+    assert "req-1" in caplog.text
+
+
+def test_anything_else_is_logged_with_its_traceback_and_the_methods_name(executor, caplog):
+    with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
+        call(executor, slot, raising(RuntimeError("a bug")))
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.getMessage() == "req-1 backend attached raised an unexpected exception"
+    assert "RuntimeError: a bug" in caplog.text
+
+
+def test_a_call_that_takes_too_long_is_an_unknown_outcome_that_names_the_limit(impatient, hung):
+    with impatient.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match=r"no response within 0\.02 seconds"):
+        call(impatient, slot, hung)
+
+
+@pytest.mark.parametrize("ending", ["late", "a late failure"])
+def test_how_a_call_ended_that_was_timed_out_is_logged(impatient, caplog, ending):
+    go_on, logged = threading.Event(), threading.Event()
+
+    def late():
+        assert go_on.wait(TIMEOUT)
+        if ending == "late":
+            return ending
+        raise BackendUnavailable(ending)
+
+    with impatient.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
+        call(impatient, slot, late)
+    slot.when_idle(logged.set)
+    go_on.set()
+    assert logged.wait(TIMEOUT)
+    assert "req-1" in caplog.text
+    assert (
+        f"timed-out backend call attached finished late: {ending!r}" in caplog.text
+        or f"BackendUnavailable({ending!r})" in caplog.text
+    )
+
+
+def test_what_tells_a_thread_to_end_is_passed_on(executor):
+    with pytest.raises(Died), executor.slot("req-1") as slot:
+        call(executor, slot, raising(Died()))
+
+
+def test_more_calls_than_may_be_are_refused_at_once(executor):
+    with executor.slot("req-1"), executor.slot("req-1"), pytest.raises(Overloaded), executor.slot("req-1"):
+        pytest.fail("there are two slots")
+
+
+def test_a_slot_is_free_again_when_its_work_is_done(executor):
+    for _ in range(5):
+        with executor.slot("req-1") as slot:
+            assert call(executor, slot, dict) == {}
+
+
+def test_a_slot_is_free_again_when_its_work_failed(executor):
+    for _ in range(5):
+        with pytest.raises(Died), executor.slot("req-1"):
+            raise Died
+    with executor.slot("req-1"), executor.slot("req-1"):
+        pass
+
+
+def test_a_call_that_timed_out_keeps_its_slot_until_it_ends(hung):
+    executor = make_executor(0.02, 1)
+    with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
+        call(executor, slot, hung)
+    free = threading.Event()
+    slot.when_idle(free.set)
+    with pytest.raises(Overloaded), executor.slot("req-1"):
+        pytest.fail("its slot is taken")
+    assert not free.is_set()
+    hung.go_on.set()
+    assert free.wait(TIMEOUT)
+    with executor.slot("req-1") as slot:
+        assert call(executor, slot, dict) == {}
+
+
+def test_a_slot_is_given_back_once_after_a_call_that_was_timed_out(hung):
+    executor = make_executor(0.02, 1)
+    with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
+        call(executor, slot, hung)
+    free = threading.Event()
+    slot.when_idle(free.set)
+    hung.go_on.set()
+    assert free.wait(TIMEOUT)
+    # One slot, not two: BoundedSemaphore would have raised, and a second one would be given here.
+    with executor.slot("req-1"), pytest.raises(Overloaded), executor.slot("req-1"):
+        pytest.fail("there is one slot")
+
+
+def test_calls_in_different_slots_are_made_at_once(executor):
+    both = threading.Barrier(2)
+    executor._backend.function = lambda: both.wait(TIMEOUT)
+
+    def work():
+        with executor.slot("req-1") as slot:
+            slot.attached(SERVER)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TIMEOUT)
+    assert not both.broken
+
+
+def test_no_thread_is_started_before_a_call_is_made():
+    before = threading.active_count()
+    executor = make_executor(TIMEOUT, 4)
+    with executor.slot("req-1"):
+        assert threading.active_count() == before
+
+
+def test_a_call_is_made_in_a_thread_that_is_called_by_the_request(executor):
+    with executor.slot("req-1") as slot:
+        assert call(executor, slot, lambda: threading.current_thread().name) == "os-volume-ext-req-1"
+
+
+def test_where_there_can_be_no_more_threads_nothing_happened_and_nothing_happens_later(executor, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    called = []
+    with executor.slot("req-1") as slot:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(BackendUnavailable, match="no thread"):
+                call(executor, slot, lambda: called.append("refused"))
+        call(executor, slot, lambda: called.append("made"))
+    assert called == ["made"]
+
+
+def test_a_process_ends_while_a_call_hangs():
+    """As long as the call hung, the process would hang too."""
+    program = """if True:
+        import threading
+        from types import SimpleNamespace
+        from os_volume_ext.attachments.executor import BackendExecutor
+        from os_volume_ext.backends.base import OutcomeUnknown
+
+        backend = SimpleNamespace(attached=lambda server: threading.Event().wait())
+        with BackendExecutor(backend=backend, timeout=0.02, max_concurrent=1).slot("req-1") as slot:
+            try:
+                slot.attached(None)
+            except OutcomeUnknown:
+                print("timed out")
+    """
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=TIMEOUT)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "timed out\n", "")
