@@ -69,30 +69,30 @@ def test_volumes_of_one_project_are_listed(catalog):
 def test_a_deleted_volume_is_gone(catalog):
     catalog.create(Volume("9", "demo"))
     catalog.create(Volume("10", "demo"))
-    catalog.delete("9")
+    catalog.delete(volume_id="9")
     assert [volume.id for volume in catalog.list_volumes()] == ["10"]
 
 
 def test_to_delete_a_volume_that_is_not_there_is_told(catalog):
     with pytest.raises(VolumeNotFound):
-        catalog.delete("9")
+        catalog.delete(volume_id="9")
 
 
 @pytest.mark.parametrize("state", [ATTACHING, ATTACHED, DETACHING])
 def test_a_volume_with_an_attachment_in_whatever_state_is_not_deleted(catalog, database, state):
     catalog.create(Volume("9", "demo"))
     row = attach(database, state)
-    with pytest.raises(VolumeAttached, match="Volume 9 is attached: detach it first"):
-        catalog.delete("9")
+    with pytest.raises(VolumeAttached, match="Volume 9 is attached. Detach it first"):
+        catalog.delete(volume_id="9")
     assert catalog.get("9").id == "9"
     Registry(database).remove(row)
-    catalog.delete("9")
+    catalog.delete(volume_id="9")
 
 
 def test_other_volumes_attachments_do_not_matter(catalog, database):
     catalog.create(Volume("10", "demo"))
     attach(database, ATTACHED)
-    catalog.delete("10")
+    catalog.delete(volume_id="10")
     assert catalog.list_volumes() == []
 
 
@@ -107,7 +107,7 @@ def test_a_database_that_does_not_answer_is_a_catalog_that_can_not_be_asked(brok
 
 
 def test_the_commands_are_told_that_the_database_does_not_answer(broken):
-    for ask in (broken.list, lambda: broken.create(Volume("9", "demo")), lambda: broken.delete("9")):
+    for ask in (broken.list_volumes, lambda: broken.create(Volume("9", "demo")), lambda: broken.delete(volume_id="9")):
         with pytest.raises(RegistryUnavailable):
             ask()
 
@@ -116,8 +116,8 @@ def test_a_volume_is_deleted_although_it_is_attached_to_the_server_that_is_gone(
     catalog.create(Volume("9", "demo", multiattach=True))
     attach(database, DETACHING)
     with pytest.raises(VolumeAttached):
-        catalog.delete("9", "1135")
-    catalog.delete("9", "1134")
+        catalog.delete(server_id="1135", volume_id="9")
+    catalog.delete(server_id="1134", volume_id="9")
     assert catalog.list_volumes() == []
 
 
@@ -127,4 +127,4 @@ def test_a_catalog_deletes_only_if_it_says_so(catalog):
 
     assert (catalog.can_delete, Another.can_delete) == (True, False)
     with pytest.raises(NotImplementedError):
-        VolumeCatalog.delete(catalog, "9")
+        VolumeCatalog.delete(catalog, volume_id="9")

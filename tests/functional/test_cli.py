@@ -253,7 +253,7 @@ def test_a_volume_needs_a_project(run):
 def test_a_volume_that_is_attached_is_not_deleted(ok, error_message, put, state):
     ok("volume", "create", "9", "--project", "demo")
     put(state)
-    assert "Volume 9 is attached: detach it first" in error_message("volume", "delete", "9")
+    assert "Volume 9 is attached. Detach it first" in error_message("volume", "delete", "9")
     assert json.loads(ok("volume", "show", "9", "-f", "json"))["servers"] == "1134"
 
 
@@ -369,9 +369,7 @@ def test_a_device_given_by_the_operator_is_kept(ok, backend, registry):
 
 
 def test_a_disk_that_is_not_there_is_not_adopted(error_message, backend, registry):
-    assert "server 1134 has no disk 9: nothing to adopt" in error_message(
-        "attachment", "adopt", "1134", "9", "--project", "demo"
-    )
+    assert "server 1134 has no disk 9" in error_message("attachment", "adopt", "1134", "9", "--project", "demo")
     assert registry.count() == 0
 
 
@@ -418,7 +416,7 @@ def test_a_server_that_the_compute_api_does_not_have_is_not_adopted_from(error_m
 
 
 def test_reconcile_with_nothing_to_do_exits_0(run, database):
-    assert run("reconcile", "-f", "json") == (0, "[]\n", "0 agree, 0 settled, 0 undecided\n")
+    assert run("reconcile", "-f", "json") == (0, "[]\n", "0 consistent, 0 repaired, 0 unresolved\n")
 
 
 def test_reconcile_settles_stale_rows_in_a_table(run, put, registry):
@@ -426,8 +424,8 @@ def test_reconcile_settles_stale_rows_in_a_table(run, put, registry):
     put(DETACHING, "10", disk=True, stale=True)
     put(ATTACHING, "11", "1135")
     status, out, err = run("reconcile")
-    assert (status, err) == (0, "1 agree, 2 settled, 0 undecided\n")
-    assert out.splitlines()[1].replace("|", " ").split() == ["server_id", "volume_id", "state", "outcome", "what"]
+    assert (status, err) == (0, "1 consistent, 2 repaired, 0 unresolved\n")
+    assert out.splitlines()[1].replace("|", " ").split() == ["server_id", "volume_id", "state", "outcome", "detail"]
     assert "the disk is there: marked attached" in out
     assert "detached, row removed" in out
     assert "11" not in [line.split("|")[2].strip() for line in out.splitlines() if line.startswith("|")]
@@ -442,23 +440,23 @@ def test_reconciles_output_can_be_parsed_and_its_summary_is_apart(run, put):
         "server_id": "1134",
         "volume_id": "9",
         "state": "detaching",
-        "outcome": "settled",
-        "what": "detached, row removed",
+        "outcome": "repaired",
+        "detail": "detached, row removed",
     }
-    assert (status, err) == (0, "0 agree, 1 settled, 0 undecided\n")
+    assert (status, err) == (0, "0 consistent, 1 repaired, 0 unresolved\n")
 
 
 def test_reconcile_leaves_attached_rows_alone_unless_all_are_asked_for(run, put):
     put(ATTACHED)
     assert run("reconcile", "-f", "json")[:2] == (0, "[]\n")
     status, out, err = run("reconcile", "--all", "-f", "json")
-    assert (status, err) == (1, "0 agree, 0 settled, 1 undecided\n")
-    assert json.loads(out)[0]["outcome"] == "undecided"
+    assert (status, err) == (1, "0 consistent, 0 repaired, 1 unresolved\n")
+    assert json.loads(out)[0]["outcome"] == "unresolved"
 
 
 def test_reconcile_of_all_says_nothing_of_what_agrees(run, put):
     put(ATTACHED, disk=True)
-    assert run("reconcile", "--all", "-f", "json") == (0, "[]\n", "1 agree, 0 settled, 0 undecided\n")
+    assert run("reconcile", "--all", "-f", "json") == (0, "[]\n", "1 consistent, 0 repaired, 0 unresolved\n")
 
 
 def test_reconcile_of_all_names_disks_that_no_row_knows(run, put, backend, compute):
@@ -467,10 +465,10 @@ def test_reconcile_of_all_names_disks_that_no_row_knows(run, put, backend, compu
     put(ATTACHED, disk=True)
     backend.attach(server("1135"), Volume("4711", "demo"), None)
     status, out, err = run("reconcile", "--all", "-f", "json")
-    assert (status, err) == (1, "1 agree, 0 settled, 1 undecided\n")
+    assert (status, err) == (1, "1 consistent, 0 repaired, 1 unresolved\n")
     (finding,) = json.loads(out)
     assert (finding["server_id"], finding["volume_id"]) == ("1135", "4711")
-    assert "attachment adopt" in finding["what"]
+    assert "attachment adopt" in finding["detail"]
 
 
 def test_reconcile_of_all_attaches_again_and_removes_what_deleted_servers_left(run, put, registry, backend, compute):
@@ -480,7 +478,7 @@ def test_reconcile_of_all_attaches_again_and_removes_what_deleted_servers_left(r
     assert run("reconcile", "--all")[0] == 0
     assert backend.attached(server("1134")) == {"9": "/dev/vdb"}
     assert [(row.volume_id, row.state) for row in registry.walk()] == [("9", ATTACHED)]
-    assert run("reconcile", "--all", "-f", "json") == (0, "[]\n", "1 agree, 0 settled, 0 undecided\n")
+    assert run("reconcile", "--all", "-f", "json") == (0, "[]\n", "1 consistent, 0 repaired, 0 unresolved\n")
 
 
 def test_a_dry_run_of_reconcile_says_what_is_to_be_done_and_does_nothing(run, put, registry, backend, compute):
@@ -492,12 +490,12 @@ def test_a_dry_run_of_reconcile_says_what_is_to_be_done_and_does_nothing(run, pu
     backend.attach(server("1134"), Volume("11", "demo"), None)
     before = list(registry.walk())
     status, out, err = run("reconcile", "--all", "--dry-run", "-f", "json")
-    assert (status, err) == (1, "0 agree, 4 unsettled, 0 undecided\n")
-    assert {finding["volume_id"]: finding["what"] for finding in json.loads(out)} == {
-        "8": "left unfinished",
-        "9": "the disk is not there",
-        "10": "the server is gone",
-        "11": "the disk is at /dev/vdc, the row said /dev/vdz",
+    assert (status, err) == (1, "0 consistent, 4 needs repair, 0 unresolved\n")
+    assert {finding["volume_id"]: finding["detail"] for finding in json.loads(out)} == {
+        "8": "an operation did not complete",
+        "9": "the disk is missing",
+        "10": "the server is deleted",
+        "11": "the disk is at /dev/vdc, the row had /dev/vdz",
     }
     assert [(row.volume_id, row.state, row.device, row.request_id) for row in registry.walk()] == [
         (row.volume_id, row.state, row.device, row.request_id) for row in before
@@ -507,7 +505,11 @@ def test_a_dry_run_of_reconcile_says_what_is_to_be_done_and_does_nothing(run, pu
 
 def test_a_dry_run_of_what_agrees_exits_0(run, put):
     put(ATTACHED, disk=True)
-    assert run("reconcile", "--all", "--dry-run", "-f", "json") == (0, "[]\n", "1 agree, 0 unsettled, 0 undecided\n")
+    assert run("reconcile", "--all", "--dry-run", "-f", "json") == (
+        0,
+        "[]\n",
+        "1 consistent, 0 needs repair, 0 unresolved\n",
+    )
 
 
 def test_reconcile_of_one_server_leaves_the_others_alone(run, put, registry, backend, compute):
@@ -519,7 +521,7 @@ def test_reconcile_of_one_server_leaves_the_others_alone(run, put, registry, bac
     put(ATTACHING, "18", "1135", stale=True)
     put(ATTACHED, "19", "1135")
     status, out, err = run("reconcile", "--all", "--server", "1135", "-f", "json")
-    assert (status, err) == (1, "0 agree, 2 settled, 1 undecided\n")
+    assert (status, err) == (1, "0 consistent, 2 repaired, 1 unresolved\n")
     assert {(finding["server_id"], finding["volume_id"]) for finding in json.loads(out)} == {
         ("1135", "18"),
         ("1135", "19"),
@@ -536,7 +538,7 @@ def test_reconcile_of_one_server_without_all_looks_at_its_unfinished_rows(run, p
     put(ATTACHED, "9")
     put(DETACHING, "8", stale=True)
     put(DETACHING, "18", "1135", stale=True)
-    assert run("reconcile", "--server", "1134")[::2] == (0, "0 agree, 1 settled, 0 undecided\n")
+    assert run("reconcile", "--server", "1134")[::2] == (0, "0 consistent, 1 repaired, 0 unresolved\n")
     assert [row.volume_id for row in registry.walk()] == ["9", "18"]
 
 
@@ -549,7 +551,7 @@ def test_reconcile_without_the_right_token_is_undecided(run, put, compute, paste
     put(DETACHING, stale=True)
     status, out, _ = run("reconcile", "-f", "json")
     assert status == 1
-    assert "answered 401" in json.loads(out)[0]["what"]
+    assert "responded with 401" in json.loads(out)[0]["detail"]
 
 
 # -- which paste file, which section -------------------------------------------------------------------

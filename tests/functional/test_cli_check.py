@@ -317,7 +317,7 @@ def test_a_database_that_can_not_be_made_is_told(file, wrong, tmp_path):
     path = tmp_path / "file"
     assert wrong() == (
         "database",
-        f"database.url: {path}/registry.db can't be made: {path} is no folder that can be written to",
+        f"database.url: {path}/registry.db can't be created: {path} is not a writable directory",
     )
 
 
@@ -459,7 +459,7 @@ def test_a_compute_api_that_shows_the_servers_of_all_projects_is_well(compute, c
 @pytest.mark.parametrize(("token", "status"), [("demo-token", 403), ("nobodys-token", 401)])
 def test_credentials_that_do_not_see_all_servers_are_told(compute, wrong, token, status):
     url = compute(token)
-    assert wrong() == ("compute", f"{url}/servers/detail?all_tenants=1&limit=1 answered {status}")
+    assert wrong() == ("compute", f"{url}/servers/detail?all_tenants=1&limit=1 responded with {status}")
 
 
 def test_a_compute_api_that_does_not_answer_is_told(file, wrong):

@@ -75,7 +75,7 @@ class TestDeletedServers:
             "os_volume_ext.attachments.reservations",
             "WARNING",
             f"{answer.headers['X-Openstack-Request-Id']} volume {client.dialect.volume} was attached to server "
-            f"{server}, which is deleted: its row goes too",
+            f"{server}, which is deleted: attachment removed",
         ) in [(record.name, record.levelname, record.getMessage()) for record in caplog.records]
 
     def test_a_detach_on_a_deleted_server_answers_as_done(self, client, create, delete, rows):
@@ -162,8 +162,11 @@ class TestReconcile:
         client.attach(volume=client.dialect.other_volume)
         delete(server)
         status, output = reconcile("--all")
-        assert (status, output.err) == (0, "2 agree, 1 settled, 0 undecided\n")  # the root volume's is the second
-        assert "the server is gone: the row removed" in output.out
+        assert (status, output.err) == (
+            0,
+            "2 consistent, 1 repaired, 0 unresolved\n",
+        )  # the root volume's is the second
+        assert "the server is deleted: row removed" in output.out
         assert [row["server_id"] for row in rows()] == [client.dialect.server]
 
     @only_openstack
@@ -174,7 +177,7 @@ class TestReconcile:
         delete(server)
         status, output = reconcile("--all")
         assert status == 0
-        assert "the server is gone: the row removed, the volume deleted, as was asked for" in output.out
+        assert "the server is deleted: row removed, volume deleted (delete_on_termination)" in output.out
         assert client.attach().failure == ("itemNotFound", 404)
         assert client.attach(volume=client.dialect.other_volume).status == 200
 
@@ -185,19 +188,19 @@ class TestReconcile:
         client.attach(server)
         delete(server)
         status, output = reconcile()
-        assert (status, output.err) == (0, "0 agree, 0 settled, 0 undecided\n")
+        assert (status, output.err) == (0, "0 consistent, 0 repaired, 0 unresolved\n")
         assert [row["server_id"] for row in rows()] == [server]
 
     def test_finds_that_all_agree(self, client, reconcile):
         client.attach()
         status, output = reconcile("--all")
-        assert (status, output.err) == (0, "2 agree, 0 settled, 0 undecided\n")
+        assert (status, output.err) == (0, "2 consistent, 0 repaired, 0 unresolved\n")
 
     def test_attaches_again_what_is_not_there(self, client, var, rows, disks, reconcile):
         client.attach()
         (var / client.dialect.name / "servers" / client.dialect.server / "vdb").unlink()
         status, output = reconcile("--all")
-        assert (status, output.err) == (0, "1 agree, 1 settled, 0 undecided\n")
+        assert (status, output.err) == (0, "1 consistent, 1 repaired, 0 unresolved\n")
         assert disks(client.dialect.server) == {"/dev/vdb": client.dialect.volume}
         assert [row["state"] for row in rows()] == ["attached"]
 
@@ -206,7 +209,7 @@ class TestReconcile:
         directory = var / client.dialect.name / "servers" / client.dialect.server
         (directory / "vdq").symlink_to(f"../../volumes/{client.dialect.volume}")
         status, output = reconcile("--all")
-        assert (status, output.err) == (1, "2 agree, 0 settled, 1 undecided\n")
+        assert (status, output.err) == (1, "2 consistent, 0 repaired, 1 unresolved\n")
         assert "/dev/vdq" in output.out
         assert disks(client.dialect.server)["/dev/vdq"] == client.dialect.volume
 
@@ -219,7 +222,7 @@ class TestReconcile:
         paste = paste_file(**{"compute.url": "http://127.0.0.1:1{base}"})
         status, output = command("reconcile", "--all", paste=paste)
         assert status == 1
-        assert "undecided" in output.out
+        assert "unresolved" in output.out
         assert [row["server_id"] for row in rows()] == [server]
 
 
@@ -253,7 +256,7 @@ class TestCommandsBesideTheFilter:
         client.attach()
         status, output = command("volume", "delete", client.dialect.volume)
         assert status == 1
-        assert f"Volume {client.dialect.volume} is attached: detach it first." in output.err
+        assert f"Volume {client.dialect.volume} is attached. Detach it first." in output.err
         client.detach()
         assert command("volume", "delete", client.dialect.volume)[0] == 0
         assert client.attach().failure == ("itemNotFound", 404)

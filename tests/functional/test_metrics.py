@@ -127,6 +127,6 @@ def test_a_transport_url_that_oslo_messaging_does_not_take_is_refused_and_not_to
     with pytest.raises(ConfigurationError) as caught:
         make_observers(Settings.parse({**LEAST, "notifications.transport_url": url}))
     message = str(caught.value)
-    assert message.startswith("notifications.transport_url: oslo.messaging does not take it: ")
+    assert message.startswith("notifications.transport_url: oslo.messaging rejects it: ")
     assert reason in message
     assert "hu" not in message.replace("rabbit", "")

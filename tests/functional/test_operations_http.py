@@ -238,17 +238,22 @@ class TestRequestId:
                 record.getMessage(),
             )
 
-    def test_the_log_has_one_line_for_an_attach_that_failed(self, client, caplog):
+    def test_an_attach_that_failed_is_logged_as_an_operation_and_as_a_request(self, client, caplog):
         client.attach()
         caplog.set_level(logging.INFO, "os_volume_ext")
-        answer = client.attach(client.dialect.other_server)
-        (record,) = caplog.records
-        assert (record.name, record.levelname) == ("os_volume_ext.observers.log", "INFO")
+        response = client.attach(client.dialect.other_server)
+        request_id = response.headers["X-Openstack-Request-Id"]
+        operation, request = caplog.records
+        assert (operation.name, operation.levelname) == ("os_volume_ext.observers.log", "INFO")
         assert re.fullmatch(
-            f"{answer.headers['X-Openstack-Request-Id']} attach: volume {client.dialect.volume}, "
-            rf"server {client.dialect.other_server}, project demo, device '', \d+ ms: volume_in_use: "
-            f"'Volume {client.dialect.volume} is attached to server {client.dialect.server}.'",
-            record.getMessage(),
+            f"{request_id} attach: volume {client.dialect.volume}, server {client.dialect.other_server}, "
+            r"project demo, device None, \d+ ms: volume_in_use",
+            operation.getMessage(),
+        )
+        assert (request.name, request.levelname) == ("os_volume_ext.api.resource", "INFO")
+        assert request.getMessage() == (
+            f"{request_id} 'POST' {client.dialect.collection(client.dialect.other_server).removeprefix(base)!r}: 400: "
+            f"volume_in_use: 'Volume {client.dialect.volume} is attached to server {client.dialect.server}.'"
         )
 
     def test_the_log_has_one_line_for_an_attach_whose_body_makes_no_sense(self, client, caplog):

@@ -474,7 +474,7 @@ def test_a_list_has_the_fields_of_the_form(registry, form, since):
     registry.reserve(reserved)
     (row,) = registry.list_visible("1134", since=since, projection=form)
     expected = form(*[getattr(reserved, name) for name in form._fields])
-    assert tuple(row) == expected == registry.get_visible("9", "1134", form)
+    assert tuple(row) == expected == registry.get_visible("1134", "9", form)
     assert tuple(getattr(row, name) for name in form._fields) == tuple(row)
 
 
@@ -508,7 +508,7 @@ def test_a_list_has_pages(registry, database):
     assert [row.volume_id for row in registry.list_visible("1134", limit=3, offset=6)] == ["7"]
     assert list(registry.list_visible("1134", limit=3, offset=7)) == []
     since = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-    assert [row.volume_id for row in registry.list_visible("1134", since, 2, 1)] == ["2", "3"]
+    assert [row.volume_id for row in registry.list_visible("1134", since=since, limit=2, offset=1)] == ["2", "3"]
 
 
 def test_rows_are_found_by_any_column(registry):

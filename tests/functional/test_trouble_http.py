@@ -183,7 +183,7 @@ def test_what_nobody_expected_is_500_and_only_the_log_tells_it(sample, client, m
     def fail(self, *arguments):
         raise RuntimeError("secret of the inside")
 
-    monkeypatch.setattr(AttachmentManager, "list", fail)
+    monkeypatch.setattr(AttachmentManager, "list_attachments", fail)
     answer = client.list()
     assert answer.failure == (
         {"cyclades": "internalServerError", "openstack": "computeFault"}[client.dialect.name],
@@ -233,8 +233,8 @@ def test_with_reconcile_interval_the_filter_settles_by_itself_what_a_crash_left(
     leave()
     by_itself.run_once()
     assert rows() == []
-    assert "settled: detached, the row removed" in caplog.text
-    assert f"{by_itself.holder} reconciles; of all workers one at a time does, every 7 seconds" in caplog.text
+    assert "repaired: detached, row removed" in caplog.text
+    assert f"{by_itself.holder} acquired the reconcile lease; the interval is 7 seconds" in caplog.text
 
 
 def test_while_another_worker_has_the_lease_the_filter_settles_nothing_by_itself(by_itself, leave, rows, tables):

@@ -33,7 +33,7 @@ def connecting(monkeypatch):
 
     def connect(url):
         with pytest.raises(DBAPIError):
-            Database({"url": url}).connect().connect()
+            Database({"url": url}).make_engine().connect()
         (options,) = told
         return {name: value for name, value in options.items() if name not in ("context", "client_flag")}
 
@@ -113,14 +113,14 @@ def test_what_sqlalchemy_keeps_for_the_next_connection_stays_as_it_was(monkeypat
 @pytest.mark.parametrize("url", ["postgresql+psycopg://u@h/d", "mysql+pymysql://u@h/d", "sqlite:////nowhere/x.db"])
 def test_the_pool_gets_what_the_options_say(url):
     pool = {"pool_size": "3", "max_overflow": "2", "pool_timeout": "4", "pool_recycle": "60", "pool_pre_ping": "True"}
-    made = Database({"url": url, **pool}).connect().pool
+    made = Database({"url": url, **pool}).make_engine().pool
     assert (made.size(), made._max_overflow, made._timeout, made._recycle, made._pre_ping) == (3, 2, 4, 60, True)
-    assert Database({"url": url, "pool_pre_ping": "false"}).connect().pool._pre_ping is False
+    assert Database({"url": url, "pool_pre_ping": "false"}).make_engine().pool._pre_ping is False
 
 
 @pytest.mark.parametrize("url", ["postgresql+psycopg://u@h/d", "mysql+pymysql://u@h/d"])
 def test_a_place_in_the_pool_is_not_waited_for_without_end(url):
-    assert Database({"url": url}).connect().pool._timeout == TIMEOUT
+    assert Database({"url": url}).make_engine().pool._timeout == TIMEOUT
 
 
 @pytest.mark.parametrize(
@@ -133,15 +133,15 @@ def test_a_place_in_the_pool_is_not_waited_for_without_end(url):
         ),
         ({"url": "postgresql+psychopg://h/d"}, "database.url is not an URL"),
         ({"url": "mysql+oursql://h/d"}, "database.url is not an URL"),
-        ({"pool_size": "many"}, "database.*: SQLAlchemy does not take these options"),
-        ({"pool_sise": "3"}, "database.*: SQLAlchemy does not take these options"),
+        ({"pool_size": "many"}, "database.*: SQLAlchemy rejects these options"),
+        ({"pool_sise": "3"}, "database.*: SQLAlchemy rejects these options"),
         (
             {"connect_args": "sslmode=require"},
             "database.connect_args is not an option: the driver's options are part of",
         ),
         (
             {"isolation_level": "SERIALIZABLE"},
-            "database.isolation_level is not an option: each transaction has the one",
+            "database.isolation_level is not an option: each transaction sets the level",
         ),
     ],
 )

@@ -106,7 +106,7 @@ def test_a_device_that_the_backend_gives_again_after_its_disk_was_lost_is_that_o
     harness.attach("99", device="/dev/vdb")
     harness.backend.disks["1134"].pop("99")
     assert harness.attach("9").device == "/dev/vdb"
-    assert "volume 9 has /dev/vdb of server 1134, which another row had" in caplog.text
+    assert "volume 9 took device /dev/vdb of server 1134 from another row" in caplog.text
     assert (harness.row("9").device, harness.row("99").device) == ("/dev/vdb", None)
     harness.reconcile(everything=True)
     assert (harness.row("9").device, harness.row("99").device) == ("/dev/vdb", harness.backend.devices("1134")["99"])
@@ -142,6 +142,6 @@ def test_a_disk_gets_the_device_of_one_that_has_left_while_that_ones_row_is_stil
 
 
 def test_a_backend_that_can_not_say_the_device_leaves_it_unknown(harness):
-    harness.backend.fail("attach", lambda effect: effect() and "")
-    assert harness.attach().device == ""
+    harness.backend.fail("attach", lambda effect: effect() and None)
+    assert harness.attach().device is None
     assert (harness.row().state, harness.row().device) == (ATTACHED, None)

@@ -63,7 +63,7 @@ def test_reconcile_that_ended_before_the_volume_was_deleted_is_taken_up(harness,
     assert (harness.row().state, harness.catalog.deleted) == (DETACHING, [])
     harness.catalog.fail = None
     if deleted_already:
-        harness.catalog.delete("9", "1134")
+        harness.catalog.delete(server_id="1134", volume_id="9")
     harness.pass_time(STALE_AFTER + 1)
     assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert (harness.row(), harness.catalog.deleted) == (None, [("9", "1134")])

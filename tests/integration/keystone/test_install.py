@@ -157,8 +157,8 @@ class TestPaste:
         assert Attachments(root, make_server(root, member), member, "json").attach(self.VOLUME).ok
         unfinished, everything = re.findall(r"\* compute (.*)", (DOCS / "paste" / "crontab").read_text())
         assert shell(unfinished) == ""
-        assert (tmp_path / "reconcile.log").read_text() == "0 agree, 0 settled, 0 undecided\n\n"
-        assert shell(f"{everything} 2>&1") == "1 agree, 0 settled, 0 undecided\n\n"
+        assert (tmp_path / "reconcile.log").read_text() == "0 consistent, 0 repaired, 0 unresolved\n\n"
+        assert shell(f"{everything} 2>&1") == "1 consistent, 0 repaired, 0 unresolved\n\n"
 
 
 class TestDjango:
@@ -186,4 +186,4 @@ class TestDjango:
         root, member = f"{install('django')}/compute/v2.0", people.tokens["member"]
         assert Attachments(root, make_server(root, member), member, "json").attach(self.VOLUME).ok
         reconcile = "os-volume-ext reconcile --all --paste /etc/compute/volumes.ini"
-        assert shell(f"{reconcile} 2>&1") == "1 agree, 0 settled, 0 undecided\n\n"
+        assert shell(f"{reconcile} 2>&1") == "1 consistent, 0 repaired, 0 unresolved\n\n"

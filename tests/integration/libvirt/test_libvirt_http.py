@@ -276,7 +276,7 @@ def test_a_guest_that_does_not_let_go_is_a_503_and_a_later_reconcile_settles_it(
     assert (rows(), list(machines[0].disks())) == (["detaching"], [volume])
     libvirtd.virsh("resume", machines[0].name)
     rows(aged=True)
-    assert command("reconcile", "-f", "value", "-c", "outcome") == ["settled"]
+    assert command("reconcile", "-f", "value", "-c", "outcome") == ["repaired"]
     assert (rows(), disks(machines)) == ([], [{}, {}])
 
 
@@ -319,7 +319,7 @@ def test_reconcile_settles_an_attach_during_which_libvirtd_died(
     libvirtd.start()
     assert rows(aged=True) == ["attaching"]
     assert bool(machines[0].disks()) == there
-    assert command("reconcile", "-f", "value", "-c", "outcome") == ["settled"]
+    assert command("reconcile", "-f", "value", "-c", "outcome") == ["repaired"]
     assert rows() == (["attached"] if there else [])
     assert list(machines[0].disks()) == list(machines[0].disks(inactive=True)) == [volume] * there
 
@@ -341,7 +341,7 @@ def test_reconcile_settles_a_detach_during_which_libvirtd_died(
     if there:
         assert answer.failure == (503, "serviceUnavailable")
         assert rows(aged=True) == ["detaching"]
-        assert command("reconcile", "-f", "value", "-c", "outcome") == ["settled"]
+        assert command("reconcile", "-f", "value", "-c", "outcome") == ["repaired"]
     else:
         assert answer.status == dialect.detached
     assert rows() == []
@@ -361,5 +361,5 @@ def test_reconcile_settles_a_detach_during_whose_wait_libvirtd_died(
     libvirtd.start()
     libvirtd.virsh("resume", machines[0].name)
     assert rows(aged=True) == ["detaching"]
-    assert command("reconcile", "-f", "value", "-c", "outcome") == ["settled"]
+    assert command("reconcile", "-f", "value", "-c", "outcome") == ["repaired"]
     assert (rows(), disks(machines)) == ([], [{}, {}])

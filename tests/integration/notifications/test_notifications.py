@@ -224,7 +224,7 @@ def test_reconcile_has_sent_what_it_did_before_it_ends(
     database.dispose()
     command = Path(sys.executable).with_name("os-volume-ext")
     printed = run_command(command, "reconcile", "--paste", tmp_path / "api-paste.ini", cwd=tmp_path)
-    assert "settled" in printed
+    assert "repaired" in printed
     assert heard.event_types(2) == ["instance.volume_detach.start", "instance.volume_detach.end"]
 
 

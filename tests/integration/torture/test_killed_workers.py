@@ -110,7 +110,7 @@ class House:
         self.limited = False
         self.steps: list[str] = []
         self._database = Database({"url": url})
-        self._engine = self._database.connect()
+        self._engine = self._database.make_engine()
         self._witness = worker_app.Witness(directory)
         listening = socket.create_server(("127.0.0.1", 0))
         self._compute = Server(listening, compute_api(directory))

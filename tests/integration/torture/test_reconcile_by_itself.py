@@ -77,7 +77,7 @@ class Workers:
     def settled(self):
         """Return ``[(pid, volume), ...]``, in the order in which they were settled."""
         lines = self._log.read_text().splitlines() if self._log.exists() else []
-        return [(int(line.split()[0]), line.split()[2].rstrip(",")) for line in lines if "settled: detached" in line]
+        return [(int(line.split()[0]), line.split()[2].rstrip(",")) for line in lines if "repaired: detached" in line]
 
 
 @pytest.fixture
