@@ -1,4 +1,4 @@
-"""What all tests have."""
+"""Fixtures and hooks of all tests."""
 
 # First of all: what is imported only within a run of pytester's is forgotten after it, but not by all who have it.
 import multiprocessing.connection  # noqa: F401
@@ -25,13 +25,13 @@ CALLS = "os-volume-ext-req-"  # what the name of a thread begins with while it c
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name our markers."""
-    config.addinivalue_line("markers", "changes_nothing: the sample is as before when the test has passed")
-    config.addinivalue_line("markers", "only_on(*kinds): the kinds of database that the test is about")
+    """Register our markers."""
+    config.addinivalue_line("markers", "changes_nothing: the test leaves the sample as it was")
+    config.addinivalue_line("markers", "only_on(*kinds): run the test on these kinds of database only")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what needs a database on one kind after the other."""
+    """Run tests that need a database on each kind."""
     if "place" not in metafunc.fixturenames:
         return
     marker = metafunc.definition.get_closest_marker("only_on")
@@ -50,6 +50,6 @@ def _no_call_outlives_its_test() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def place(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Give where the databases of a test are made; see ``databases``."""
+    """Give what makes the databases of a test; see ``databases``."""
     with databases.place(request.param) as place:
         yield place

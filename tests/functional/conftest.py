@@ -143,7 +143,7 @@ def client_of(dialect: DialectCase, format: Any) -> Callable[[TestApp], Client]:
 @pytest.fixture
 def tables(_state: State, dialect: DialectCase) -> Callable[[], AbstractContextManager[Connection]]:
     """Give ``tables()``: a connection to the database of the sample's dialect, behind its back."""
-    return lambda: databases.behind_their_backs(Database({"url": _state.urls[dialect.name]}))
+    return lambda: databases.direct_connection(Database({"url": _state.urls[dialect.name]}))
 
 
 @pytest.fixture

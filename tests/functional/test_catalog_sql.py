@@ -73,7 +73,7 @@ def test_a_deleted_volume_is_gone(catalog):
     assert [volume.id for volume in catalog.list_volumes()] == ["10"]
 
 
-def test_to_delete_a_volume_that_is_not_there_is_told(catalog):
+def test_to_delete_a_volume_that_is_not_there_is_reported(catalog):
     with pytest.raises(VolumeNotFound):
         catalog.delete(volume_id="9")
 

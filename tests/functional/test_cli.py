@@ -20,7 +20,7 @@ from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments as table
-from tests.support.databases import behind_their_backs
+from tests.support.databases import direct_connection
 
 PASTE = """\
 [DEFAULT]
@@ -228,7 +228,7 @@ def test_an_id_is_made_canonical(ok):
 
 
 @pytest.mark.parametrize("volume_id", ["x", "9.5", UUID, "1" * 19, "", "٩"])
-def test_an_id_of_the_wrong_form_is_told(error_message, volume_id):
+def test_an_id_of_the_wrong_form_is_reported(error_message, volume_id):
     sentence = error_message("volume", "create", volume_id, "--project", "demo")
     assert f"{volume_id!r} is not the id of a volume: it must be an integer of up to 18 digits" in sentence
 
@@ -239,7 +239,7 @@ def test_a_volume_is_created_once(ok, error_message):
 
 
 @pytest.mark.parametrize("command", ["show", "delete"])
-def test_a_volume_that_is_not_there_is_told(error_message, command):
+def test_a_volume_that_is_not_there_is_reported(error_message, command):
     assert "Volume 9 could not be found" in error_message("volume", command, "9")
 
 
@@ -278,9 +278,9 @@ def test_upgrading_twice_is_fine(ok):
     assert ok("db", "upgrade") == ok("db", "upgrade")
 
 
-def test_a_database_of_a_later_version_is_told(ok, error_message, new_database):
+def test_a_database_of_a_later_version_is_reported(ok, error_message, new_database):
     ok("db", "upgrade")
-    with behind_their_backs(Database({"url": new_database})) as connection:
+    with direct_connection(Database({"url": new_database})) as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     for command in (["db", "upgrade"], ["volume", "list"], ["reconcile"]):
         assert "is at revision 9999, which this version of os-volume-ext does not know" in error_message(*command)
@@ -335,13 +335,13 @@ def test_an_attachment_is_shown_with_all_that_is_known(ok, put):
     assert shown["root"] is False
 
 
-def test_an_attachment_that_is_not_there_is_told(error_message, database):
+def test_an_attachment_that_is_not_there_is_reported(error_message, database):
     assert "Volume 9 is not attached to server 1134" in error_message("attachment", "show", "1134", "9")
 
 
 @pytest.mark.parametrize(("arguments", "what"), [(("x", "9"), "server"), (("1134", "x"), "volume")])
 @pytest.mark.parametrize("command", ["show", "adopt"])
-def test_attachments_ids_of_the_wrong_form_are_told(error_message, command, arguments, what):
+def test_attachments_ids_of_the_wrong_form_are_reported(error_message, command, arguments, what):
     assert f"'x' is not the id of a {what}" in error_message("attachment", command, *arguments)
 
 
@@ -542,7 +542,7 @@ def test_reconcile_of_one_server_without_all_looks_at_its_unfinished_rows(run, p
     assert [row.volume_id for row in registry.walk()] == ["9", "18"]
 
 
-def test_a_server_to_reconcile_that_is_none_is_told(error_message):
+def test_a_server_to_reconcile_that_is_none_is_reported(error_message):
     assert "is not the id of a server" in error_message("reconcile", "--server", "x")
 
 
@@ -573,7 +573,7 @@ def test_without_a_paste_file_it_is_told_how_to_give_one(error_message):
     assert "OS_VOLUME_EXT_PASTE" in sentence
 
 
-def test_a_paste_file_that_is_not_there_is_told(error_message, tmp_path):
+def test_a_paste_file_that_is_not_there_is_reported(error_message, tmp_path):
     assert f"--paste: {tmp_path}/missing.ini can't be read" in error_message(
         "volume", "list", paste=tmp_path / "missing.ini"
     )
@@ -583,12 +583,12 @@ def test_a_directory_is_no_paste_file(error_message, tmp_path):
     assert "can't be read" in error_message("volume", "list", paste=tmp_path)
 
 
-def test_a_file_that_is_no_paste_file_is_told(error_message, paste):
+def test_a_file_that_is_no_paste_file_is_reported(error_message, paste):
     paste.write_text("anything but that\n")
     assert f"--paste: {paste} is no paste file" in error_message("volume", "list")
 
 
-def test_a_paste_file_without_a_section_of_ours_is_told(error_message, paste):
+def test_a_paste_file_without_a_section_of_ours_is_reported(error_message, paste):
     paste.write_text("[filter:other]\nuse = egg:os-volume-ext#demo_tokens\n")
     assert "one of: none" in error_message("volume", "list")
 
@@ -647,18 +647,18 @@ def test_a_misspelled_option_is_told_with_the_one_that_was_meant(error_message, 
         ("database.pool_size = many", "database.*: "),
     ],
 )
-def test_an_option_that_is_wrong_is_told_by_its_name(error_message, option, line, sentence):
+def test_an_option_that_is_wrong_is_reported_by_its_name(error_message, option, line, sentence):
     option(line)
     assert sentence in error_message("volume", "list")
 
 
-def test_an_option_that_is_missing_is_told_by_its_name(error_message, paste):
+def test_an_option_that_is_missing_is_reported_by_its_name(error_message, paste):
     paste.write_text(paste.read_text().replace("backend = directory", ""))
     assert "backend is missing" in error_message("volume", "list")
 
 
 @pytest.mark.only_on("sqlite")
-def test_a_database_that_is_none_is_told(error_message, paste, tmp_path):
+def test_a_database_that_is_none_is_reported(error_message, paste, tmp_path):
     (tmp_path / "registry.db").write_text("a text that is long enough not to be taken for an empty one" * 100)
     for command in (["volume", "list"], ["db", "current"], ["db", "upgrade"], ["attachment", "list"]):
         assert "database.url: " in error_message(*command)
@@ -709,7 +709,7 @@ def test_set_says_what_a_name_in_the_paste_file_is(ok, paste, tmp_path):
     assert ok("volume", "list", "--set", f"where={tmp_path}", "-f", "value", "-c", "id").split() == ["7"]
 
 
-def test_a_name_in_the_paste_file_that_nothing_gives_is_told(error_message, option):
+def test_a_name_in_the_paste_file_that_nothing_gives_is_reported(error_message, option):
     option("policy_file = %(where)s/policy.yaml")
     sentence = error_message("volume", "list")
     assert "[filter:volumes] refers to what neither the file nor --set gives" in sentence

@@ -14,7 +14,7 @@ from os_volume_ext.backends.base import BackendUnavailable
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
-from tests.support.databases import behind_their_backs
+from tests.support.databases import direct_connection
 from tests.support.paths import PASTE
 from tests.support.waiting import TIMEOUT
 
@@ -183,7 +183,7 @@ def test_an_auth_filter_before_a_composite_application_counts(file, check):
     assert found["volumes_cyclades", "place"][1] == "auth authenticates: auth volumes_cyclades compute_cyclades"
 
 
-def test_each_place_of_a_filter_is_told(run, file, var):
+def test_each_place_of_a_filter_is_reported(run, file, var):
     file.set("pipeline:openstack", "pipeline", "request_id volumes_cyclades compute_openstack")
     status, out, _ = run("check", "--var", str(var), "-f", "json")
     rows = [(row["filter"], row["what"], row["result"]) for row in json.loads(out)]
@@ -237,7 +237,7 @@ def test_a_config_file_is_what_the_filters_of_others_read(authtoken, check, tmp_
 
 
 @pytest.mark.parametrize("text", [None, "not a configuration\n"])
-def test_a_config_file_that_can_not_be_read_is_told(error_message, tmp_path, text):
+def test_a_config_file_that_can_not_be_read_is_reported(error_message, tmp_path, text):
     path = tmp_path / "nova.conf"
     if text:
         path.write_text(text)
@@ -264,7 +264,7 @@ def test_a_wrong_option_is_told_beside_its_place_and_what_is_right_of_others(fil
     assert {found["volumes_openstack", what][0] for what in CHECKS} == {"ok"}
 
 
-def test_all_that_is_wrong_is_told_at_once(file, check, tmp_path):
+def test_all_that_is_wrong_is_reported_at_once(file, check, tmp_path):
     (tmp_path / "file").touch()
     file.set_pipeline("volumes_cyclades compute_cyclades")
     file.set_ours("database.url", f"sqlite:///{tmp_path}/file/registry.db")
@@ -278,7 +278,7 @@ def test_all_that_is_wrong_is_told_at_once(file, check, tmp_path):
     assert {what for (_, what), (result, _) in found.items() if result == "ok"} == {"options"}
 
 
-def test_an_option_that_default_hides_is_told(file, run, var, caplog):
+def test_an_option_that_default_hides_is_reported(file, run, var, caplog):
     file.parser["DEFAULT"]["policy_file"] = "/etc/nova/policy.yaml"
     file.write()
     assert run("check", "--var", str(var), "--name", "cyclades")[0] == 0
@@ -287,7 +287,7 @@ def test_an_option_that_default_hides_is_told(file, run, var, caplog):
 
 def test_a_database_of_a_later_version_is_told_and_left_as_it_is(wrong, var):
     database = Database({"url": f"sqlite:///{var}/cyclades.db"})
-    with behind_their_backs(database) as connection:
+    with direct_connection(database) as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     what, details = wrong()
     assert what == "database"
@@ -304,14 +304,14 @@ def test_a_database_server_that_is_behind_is_told_with_the_command_to_run(wrong,
     assert details.endswith(f"is at revision none and has to be at {schema.head()}: run os-volume-ext db upgrade")
 
 
-def test_a_database_that_is_none_is_told(wrong, var):
+def test_a_database_that_is_none_is_reported(wrong, var):
     (var / "cyclades.db").write_text("a text that is long enough not to be taken for an empty one" * 100)
     what, details = wrong()
     assert what == "database"
     assert "can't be used: file is not a database" in details
 
 
-def test_a_database_that_can_not_be_made_is_told(file, wrong, tmp_path):
+def test_a_database_that_can_not_be_made_is_reported(file, wrong, tmp_path):
     (tmp_path / "file").touch()
     file.set_ours("database.url", f"sqlite:///{tmp_path}/file/registry.db")
     path = tmp_path / "file"
@@ -321,12 +321,12 @@ def test_a_database_that_can_not_be_made_is_told(file, wrong, tmp_path):
     )
 
 
-def test_a_catalog_that_is_not_installed_is_told(file, wrong):
+def test_a_catalog_that_is_not_installed_is_reported(file, wrong):
     file.set_ours("catalog", "cindr")
     assert wrong() == ("catalog", "catalog is 'cindr': installed are sql")
 
 
-def test_a_backend_that_can_not_be_made_is_told(file, wrong, tmp_path):
+def test_a_backend_that_can_not_be_made_is_reported(file, wrong, tmp_path):
     (tmp_path / "file").touch()
     file.set_ours("backend.root", f"{tmp_path}/file")
     what, details = wrong()
@@ -348,18 +348,18 @@ class Unwell(DirectoryBackend):
             raise self.error
 
 
-def test_a_backend_that_says_that_it_can_not_work_is_told_in_its_words(as_backend, wrong):
+def test_a_backend_that_says_that_it_can_not_work_is_reported_in_its_words(as_backend, wrong):
     as_backend(Unwell)
     assert wrong() == ("backend", "the hypervisor is gone")
 
 
-def test_a_backend_that_fails_as_it_should_not_is_told_all_the_same(as_backend, wrong, monkeypatch):
+def test_a_backend_that_fails_as_it_should_not_is_reported_all_the_same(as_backend, wrong, monkeypatch):
     as_backend(Unwell)
     monkeypatch.setattr(Unwell, "error", KeyError("hypervisor"))
     assert wrong() == ("backend", "KeyError: 'hypervisor'")
 
 
-def test_a_backend_that_does_not_answer_is_not_waited_for_longer_than_operation_timeout(file, as_backend, wrong):
+def test_a_backend_is_not_waited_for_longer_than_operation_timeout(file, as_backend, wrong):
     go_on = threading.Event()
 
     class Hanging(Unwell):
@@ -396,7 +396,7 @@ def test_a_backend_that_needs_the_host_wants_compute_url(as_backend, wrong, file
         ('"os_compute_api:os-volumes-attachments:show": "colour:green or x"', "Failed to understand rule x"),
     ],
 )
-def test_a_policy_file_that_can_not_be_read_or_understood_is_told(file, wrong, tmp_path, caplog, text, reason):
+def test_a_policy_file_that_can_not_be_read_or_understood_is_reported(file, wrong, tmp_path, caplog, text, reason):
     path = tmp_path / "policy.yaml"
     if text:
         path.write_text(text)
@@ -457,12 +457,12 @@ def test_a_compute_api_that_shows_the_servers_of_all_projects_is_well(compute, c
 
 
 @pytest.mark.parametrize(("token", "status"), [("demo-token", 403), ("nobodys-token", 401)])
-def test_credentials_that_do_not_see_all_servers_are_told(compute, wrong, token, status):
+def test_credentials_that_do_not_see_all_servers_are_reported(compute, wrong, token, status):
     url = compute(token)
     assert wrong() == ("compute", f"{url}/servers/detail?all_tenants=1&limit=1 responded with {status}")
 
 
-def test_a_compute_api_that_does_not_answer_is_told(file, wrong):
+def test_a_compute_api_that_does_not_answer_is_reported(file, wrong):
     file.set_ours("compute.url", "http://127.0.0.1:9")
     file.set_ours("compute.token", "admin-token")
     what, details = wrong()
@@ -470,7 +470,7 @@ def test_a_compute_api_that_does_not_answer_is_told(file, wrong):
     assert details.endswith("can't be reached: no connection")
 
 
-def test_a_plugin_of_keystoneauth_that_is_not_there_is_told(file, wrong):
+def test_a_plugin_of_keystoneauth_that_is_not_there_is_reported(file, wrong):
     file.set_ours("compute.url", "http://127.0.0.1:9")
     file.set_ours("compute.auth_type", "v9password")
     what, details = wrong()
@@ -481,7 +481,7 @@ def test_a_plugin_of_keystoneauth_that_is_not_there_is_told(file, wrong):
 # -- what can't be loaded -------------------------------------------------------------------------------
 
 
-def test_an_application_that_the_paste_file_does_not_have_is_told(error_message, var):
+def test_an_application_that_the_paste_file_does_not_have_is_reported(error_message, var):
     sentence = error_message("check", "--var", str(var), "--name", "nova")
     assert "nova can't be loaded: LookupError: No section 'nova' " in sentence
 
@@ -492,13 +492,13 @@ def test_a_pipeline_without_a_filter_of_ours_is_told_what_to_do(error_message, f
     assert "--name: cyclades has no filter of ours: put the name of a section" in sentence
 
 
-def test_a_package_that_is_not_installed_is_told(error_message, file, var):
+def test_a_package_that_is_not_installed_is_reported(error_message, file, var):
     file.set("app:compute_cyclades", "use", "egg:no-such-package#compute")
     sentence = error_message("check", "--var", str(var))
     assert "egg:no-such-package#compute can't be loaded: PackageNotFoundError: " in sentence
 
 
-def test_a_name_that_nothing_gives_is_told(error_message, file, var):
+def test_a_name_that_nothing_gives_is_reported(error_message, file, var):
     file.set_ours("policy_file", "%(etc)s/policy.yaml")
     sentence = error_message("check", "--var", str(var))
     assert "volumes_cyclades can't be loaded: " in sentence
@@ -511,10 +511,10 @@ def test_set_gives_a_name(file, check, tmp_path):
     assert check("--set", f"etc={tmp_path}")[1]["volumes_cyclades", "policy"] == ("ok", f"{tmp_path}/policy.yaml")
 
 
-def test_a_file_that_is_no_paste_file_is_told(error_message, paste):
+def test_a_file_that_is_no_paste_file_is_reported(error_message, paste):
     paste.write_text("anything but that\n")
     assert f"--paste: {paste} is no paste file" in error_message("check")
 
 
-def test_a_paste_file_that_is_not_there_is_told(error_message, tmp_path):
+def test_a_paste_file_that_is_not_there_is_reported(error_message, tmp_path):
     assert f"{tmp_path}/missing.ini can't be read" in error_message("check", paste=tmp_path / "missing.ini")

@@ -11,7 +11,7 @@ from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.leases import Leases
 from os_volume_ext.registry.tables import leases as table
 from os_volume_ext.registry.tables import utc_now
-from tests.support.databases import behind_their_backs
+from tests.support.databases import direct_connection
 from tests.support.waiting import TIMEOUT
 
 LASTS = 1000  # seconds that no test takes
@@ -105,18 +105,18 @@ def test_leases_of_other_names_are_others(leases):
 
 
 def test_to_take_one_leaves_others_as_they_are_though_they_look_the_same(leases, database):
-    with behind_their_backs(database) as connection:
+    with direct_connection(database) as connection:
         dead = [{"name": name, "holder": "dead", "taken_at": LONG_AGO} for name in ("work", "other work")]
         connection.execute(insert(table), dead)
     assert leases.acquire("work", "a", LASTS)
-    with behind_their_backs(database) as connection:
+    with direct_connection(database) as connection:
         other = select(table.c.holder, table.c.taken_at).where(table.c.name == "other work")
         assert connection.execute(other).one() == ("dead", LONG_AGO)
 
 
 def test_who_comes_between_a_look_and_a_step_has_it(leases, database, monkeypatch):
     """Another takes a lease that has run out after one has seen that it has."""
-    with behind_their_backs(database) as connection:
+    with direct_connection(database) as connection:
         connection.execute(insert(table).values(name="work", holder="dead", taken_at=LONG_AGO))
     autocommit = database.autocommit
     opened = []
@@ -163,7 +163,7 @@ def compete_in_process(url, holder, start, outcomes):
 def wanted(request, database):
     """Have the leases not yet be there, or have run out."""
     if request.param == "run out":
-        with behind_their_backs(database) as connection:
+        with direct_connection(database) as connection:
             dead = [{"name": name, "holder": "dead", "taken_at": LONG_AGO} for name in NAMES]
             connection.execute(insert(table), dead)
 

@@ -123,7 +123,7 @@ def test_what_is_not_installed_is_named_with_its_extra(monkeypatch, extra):
         ("rabbit://a:hush@b/?coo=1", "no such option coo in group"),
     ],
 )
-def test_a_transport_url_that_oslo_messaging_does_not_take_is_refused_and_not_told(url, reason):
+def test_a_transport_url_that_oslo_messaging_rejects_is_refused_and_not_printed(url, reason):
     with pytest.raises(ConfigurationError) as caught:
         make_observers(Settings.parse({**LEAST, "notifications.transport_url": url}))
     message = str(caught.value)

@@ -108,7 +108,7 @@ def test_a_volume_that_is_taken_from_a_deleted_server_is_a_detach_within_the_att
         (ATTACHED, False, "attach"),
     ],
 )
-def test_what_reconcile_attaches_and_detaches_is_told(harness, heard, state, disk, action):
+def test_what_reconcile_attaches_and_detaches_is_reported(harness, heard, state, disk, action):
     harness.put(state, disk=disk, stale=True, device="/dev/vdb")
     harness.reconcile(everything=True)
     assert heard == [(what, action, "9", "1134", "/dev/vdb") for what in ("begun", "done")]
@@ -116,7 +116,7 @@ def test_what_reconcile_attaches_and_detaches_is_told(harness, heard, state, dis
     assert (operation.caller, operation.project_id) == (None, "demo")
 
 
-def test_what_agrees_with_the_backend_is_not_told(harness, heard):
+def test_what_agrees_with_the_backend_is_not_reported(harness, heard):
     harness.put(ATTACHED, disk=True, device="/dev/vdb")
     harness.reconcile(everything=True)
     assert heard == []

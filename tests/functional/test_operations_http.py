@@ -862,8 +862,8 @@ class TestAuthentication:
     @pytest.mark.parametrize("user", [None, "nobody", "demo-token x", "DEMO"])
     def test_no_token_and_a_wrong_one_are_401(self, client, user):
         client.attach()
-        stranger = client.by(user)
-        for operation in (stranger.list, stranger.show, stranger.attach, stranger.detach):
+        unauthenticated = client.by(user)
+        for operation in (unauthenticated.list, unauthenticated.show, unauthenticated.attach, unauthenticated.detach):
             self.refused(operation())
         assert is_attached(client)
 

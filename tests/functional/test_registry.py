@@ -26,7 +26,7 @@ from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import BUSY_TIMEOUT, Database, retry_on_deadlock
 from os_volume_ext.registry.tables import attachments as table
-from tests.support.databases import behind_their_backs
+from tests.support.databases import direct_connection
 from tests.support.waiting import TIMEOUT
 
 
@@ -56,13 +56,13 @@ def attachment(volume_id="9", server_id="1134", **more):
 def change(database, row, **values):
     """Change a row behind everybody's back."""
     here = (table.c.volume_id == row.volume_id) & (table.c.server_id == row.server_id)
-    with behind_their_backs(database) as connection:
+    with direct_connection(database) as connection:
         assert connection.execute(update(table).where(here).values(**values)).rowcount == 1
 
 
 def fill(database, rows):
     made = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-    with behind_their_backs(database) as connection:
+    with direct_connection(database) as connection:
         connection.execute(
             insert(table),
             [
@@ -689,7 +689,7 @@ def test_of_two_transactions_in_each_others_way_both_are_made_in_the_end(registr
     assert {row.request_id for row in registry.find()} == {begun[-1]}
 
 
-def test_who_gave_way_to_another_that_has_the_volume_by_then_is_told_at_once(registry, monkeypatch):
+def test_who_gave_way_to_another_that_has_the_volume_by_then_is_reported_at_once(registry, monkeypatch):
     registry.reserve(attachment(server_id="1135"))
     begun = []
 

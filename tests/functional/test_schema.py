@@ -19,7 +19,7 @@ from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import UTCDateTime, metadata, utc_now
-from tests.support.databases import behind_their_backs
+from tests.support.databases import direct_connection
 from tests.support.waiting import TIMEOUT
 
 NEW_FILES = 20
@@ -79,7 +79,7 @@ def compare(database):
 def be_at(database, revision):
     """Make a database say that it is at a revision."""
     schema.upgrade(database)
-    with behind_their_backs(database) as connection:
+    with direct_connection(database) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
 
 
@@ -90,7 +90,7 @@ def test_the_migrations_make_the_tables_of_the_package(database):
 
 def upgrade_to(database, revision):
     config = schema._config()
-    with behind_their_backs(database) as config.attributes["connection"]:
+    with direct_connection(database) as config.attributes["connection"]:
         command.upgrade(config, revision)
     assert schema.current(database) == revision
 
@@ -107,14 +107,14 @@ def test_every_revision_can_be_upgraded(database, revision):
 def first_rows(database):
     """Give ``first_rows()``: what is in the tables of a database that was filled at the first revision."""
     upgrade_to(database, "0001")
-    with behind_their_backs(database) as connection:
+    with direct_connection(database) as connection:
         for table, row in FIRST_ROWS.items():
             names = ", ".join(row)
             values = ", ".join(f":{name}" for name in row)
             connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})"), row)
 
     def read():
-        with behind_their_backs(database) as connection:
+        with direct_connection(database) as connection:
             found = {table: connection.execute(text(f"SELECT * FROM {table}")).mappings().all() for table in FIRST_ROWS}
         return {table: [dict(row) for row in rows] for table, rows in found.items()}
 
@@ -122,7 +122,7 @@ def first_rows(database):
 
 
 @sqlite
-def test_a_file_of_the_first_revision_is_brought_to_the_head_by_the_start_and_keeps_its_rows(database, first_rows):
+def test_a_start_upgrades_a_file_of_the_first_revision_and_keeps_its_rows(database, first_rows):
     before = first_rows()
     assert schema.check(database) == "0001"
     schema.ensure(database)
@@ -132,7 +132,7 @@ def test_a_file_of_the_first_revision_is_brought_to_the_head_by_the_start_and_ke
 
 
 @servers
-def test_a_server_of_the_first_revision_is_brought_to_the_head_by_the_command_and_keeps_its_rows(database, first_rows):
+def test_the_command_upgrades_a_server_of_the_first_revision_and_keeps_its_rows(database, first_rows):
     before = first_rows()
     with pytest.raises(ConfigurationError, match=r"is at revision 0001 and has to be at .*: run os-volume-ext db upgr"):
         schema.ensure(database)
@@ -152,7 +152,7 @@ def test_a_registry_reads_what_the_first_revision_had(database):
 
 def test_the_comparison_sees_a_table_that_is_different(database):
     schema.upgrade(database)
-    with behind_their_backs(database) as connection:
+    with direct_connection(database) as connection:
         connection.execute(text("ALTER TABLE volumes ADD COLUMN colour VARCHAR(8)"))
     assert [difference[0] for difference in compare(database)] == ["remove_column"]
 
@@ -179,14 +179,14 @@ def test_an_upgraded_database_is_at_the_head(database):
 
 def test_upgrading_twice_changes_nothing(database):
     schema.upgrade(database)
-    with behind_their_backs(database) as connection:
+    with direct_connection(database) as connection:
         connection.execute(
             insert(metadata.tables["volumes"]).values(
                 id="9", project_id="demo", multiattach=False, created_at=utc_now()
             )
         )
     schema.upgrade(database)
-    with behind_their_backs(database) as connection:
+    with direct_connection(database) as connection:
         assert connection.execute(text("SELECT id FROM volumes")).scalar_one() == "9"
 
 
@@ -259,7 +259,7 @@ def test_mariadb_keeps_transactions_and_compares_text_byte_by_byte(database):
     made = text(
         "SELECT table_name, engine, table_collation FROM information_schema.tables WHERE table_schema = DATABASE()"
     )
-    with behind_their_backs(database) as connection:
+    with direct_connection(database) as connection:
         found = {name: how for name, *how in connection.execute(made)}
     assert all(found[name] == ["InnoDB", "utf8mb4_nopad_bin"] for name in metadata.tables)
 
@@ -271,7 +271,7 @@ def test_mariadb_keeps_microseconds(database):
         "SELECT table_name, column_name, datetime_precision FROM information_schema.columns "
         "WHERE table_schema = DATABASE() AND data_type = 'datetime'"
     )
-    with behind_their_backs(database) as connection:
+    with direct_connection(database) as connection:
         found = {(table, column): precision for table, column, precision in connection.execute(made)}
     times = {(table.name, each.name) for table in metadata.tables.values() for each in table.c if is_time(each)}
     assert found == dict.fromkeys(times, 6)

@@ -165,7 +165,7 @@ def test_a_backend_that_is_dead_refuses_changes_at_once_and_leaves_all_as_it_was
     assert (client.attach(volume=other).status, client.detach().status) == (200, client.dialect.detach_status)
 
 
-def test_a_database_that_fails_is_503_and_nothing_of_it_is_told(start, tables, client_of):
+def test_a_database_that_fails_is_503_and_nothing_of_it_is_reported(start, tables, client_of):
     client = client_of(start())
     assert client.list().status == 200
     with tables() as connection:
@@ -249,9 +249,7 @@ def test_while_another_worker_has_the_lease_the_filter_settles_nothing_by_itself
     assert rows() == []
 
 
-def test_without_its_table_reconciling_by_itself_is_tried_again_and_that_is_told_once(
-    by_itself, leave, rows, tables, caplog
-):
+def test_without_its_table_periodic_reconcile_retries_and_reports_that_once(by_itself, leave, rows, tables, caplog):
     leave()
     with tables() as connection:
         connection.exec_driver_sql("ALTER TABLE leases RENAME TO elsewhere")

@@ -23,7 +23,7 @@ KINDS = ("sqlite", *SERVERS)
 
 
 class Files:
-    """Where SQLite's databases are made."""
+    """Makes SQLite databases."""
 
     @contextmanager
     def new(self, path):
@@ -37,7 +37,7 @@ class Files:
 
 
 class Server:
-    """Where databases are made on a server, under names that are nobody else's; the same two methods."""
+    """Makes databases on a server, under unique names."""
 
     def __init__(self, url, stack):
         self._url = make_url(url)
@@ -97,7 +97,7 @@ class Server:
 
 @contextmanager
 def place(kind):
-    """Give where databases of a kind are made; without such a server the test is skipped, and with CI=true fails."""
+    """Give what makes databases of a kind; skip the test without such a server, fail in CI."""
     if kind == "sqlite":
         yield Files()
         return
@@ -110,8 +110,8 @@ def place(kind):
 
 
 @contextmanager
-def behind_their_backs(database):
-    """Give a connection that is nobody else's; it is committed."""
+def direct_connection(database):
+    """Give a connection of its own, which commits at the end."""
     engine = database.make_engine()
     try:
         with engine.begin() as connection:

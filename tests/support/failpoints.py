@@ -1,4 +1,4 @@
-"""The steps of attach, detach and reconcile, each with a name at which tests have something happen.
+"""Failpoints: named steps of attach, detach and reconcile, at which a test can inject an action.
 
 There is nothing of this in the code itself, so it costs nothing there. A test that runs the protocol over a scripted
 backend names its steps here; a process that is to be killed is wrapped at all of its seams: each question to and
@@ -41,40 +41,40 @@ def step(reached: Reached, name: str) -> Iterator[None]:
 
 
 class Failpoints:
-    """Notes each step of this process while it is watched, and kills it at one.
+    """Records the steps of this process while it is watched, and kills it at one.
 
-    A step that is come to again has a number: ``before fsync``, ``before fsync 2``.
+    A step that is reached again has a number: ``before fsync``, ``before fsync 2``.
     """
 
     def __init__(self) -> None:
-        self._deadly: str | None = None
+        self._die_at: str | None = None
         self._times: Counter[str] = Counter()
         self.seen: list[str] = []
 
-    def watch(self, deadly: str) -> None:
-        """Note from now on. :param deadly: the step at which to die, "" for none."""
+    def watch(self, die_at: str) -> None:
+        """Start to record steps. :param die_at: the step at which to die, "" for none."""
         self._times.clear()
         self.seen.clear()
-        self._deadly = deadly
+        self._die_at = die_at
 
     def reached(self, step: str) -> None:
-        if self._deadly is None:
+        if self._die_at is None:
             return
         self._times[step] += 1
         point = step if self._times[step] == 1 else f"{step} {self._times[step]}"
         self.seen.append(point)
-        if point == self._deadly:
+        if point == self._die_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def write(self, path: Path, **more: Any) -> None:
-        """Write down what was seen, and more: the file is there when all of it is."""
-        unfinished = path.with_suffix(".part")
-        unfinished.write_text(json.dumps({"steps": self.seen, **more}))
-        unfinished.rename(path)
+        """Write the steps seen, and more values; the file appears when it is complete."""
+        partial = path.with_suffix(".part")
+        partial.write_text(json.dumps({"steps": self.seen, **more}))
+        partial.rename(path)
 
 
 def install(reached: Reached) -> None:
-    """Have ``reached`` called at every step of this process but the answer, and of those forked from it."""
+    """Call ``reached`` at every step but the response, in this process and those forked from it."""
     for owner, prefix in SEAMS.items():
         for name, method in inspect.getmembers(owner, inspect.isfunction):
             if not name.startswith("_"):
@@ -95,18 +95,18 @@ def install(reached: Reached) -> None:
         reached("before COMMIT")  # what comes after it is the step of the whole change
 
 
-def answering(app: WSGIApp, reached: Reached) -> WSGIApp:
-    """Make steps of the answer too: before it begins, and after all of it has been given to the server."""
+def with_response_steps(app: WSGIApp, reached: Reached) -> WSGIApp:
+    """Make steps of the response too: before it starts, and after the server has all of it."""
 
-    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+    def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
         def start(*arguments: Any) -> Any:
-            reached("before answer")
+            reached("before response")
             return start_response(*arguments)
 
         yield from app(environ, start)
-        reached("after answer")
+        reached("after response")
 
-    return answer
+    return respond
 
 
 def _stepping(function: Callable[..., Any], name: str, reached: Reached) -> Callable[..., Any]:

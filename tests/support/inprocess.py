@@ -1,4 +1,4 @@
-"""A compute API and its callers within one process: a WSGI environ each and no more, so also in forked children."""
+"""A compute API and a client within one process; works in forked children too."""
 
 import json
 from collections.abc import Callable, Collection, Iterable
@@ -38,7 +38,7 @@ def collection(server_id: str) -> str:
 
 
 def ask(app: WSGIApp, method: str, path: str, document: Any = None) -> tuple[int, Any]:
-    """Ask as a member of the project demo; return the status and the document of the answer."""
+    """Send a request as a member of the project demo; return the status and the document of the response."""
     body = json.dumps(document).encode() if document else b""
     environ = {
         "REQUEST_METHOD": method,
@@ -60,5 +60,5 @@ def ask(app: WSGIApp, method: str, path: str, document: Any = None) -> tuple[int
         "wsgi.run_once": False,
     }
     statuses: list[str] = []
-    answer = b"".join(app(environ, lambda status, headers, exc_info=None: statuses.append(status)))
-    return int(statuses[0].split()[0]), json.loads(answer) if answer else None
+    body = b"".join(app(environ, lambda status, headers, exc_info=None: statuses.append(status)))
+    return int(statuses[0].split()[0]), json.loads(body) if body else None

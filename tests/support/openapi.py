@@ -1,4 +1,4 @@
-"""The description of the API, ``docs/openapi.yaml``, as what an answer can be held against."""
+"""The description of the API, ``docs/openapi.yaml``, to validate responses against."""
 
 import functools
 import json
@@ -14,7 +14,7 @@ from tests.support.paths import DOCS
 
 PATH = DOCS / "openapi.yaml"
 METHODS = ("get", "head", "post", "put", "delete")
-# Every answer may have these; where they matter they are looked at by themselves.
+# Every response may have these; other tests check them where they matter.
 OF_HTTP = {"content-length", "content-type", "connection", "date", "server", "via"}
 
 
@@ -24,7 +24,7 @@ def pointer(*keys: str) -> str:
 
 
 class Document:
-    """The document, and what it says of an answer."""
+    """The document, and the validation of responses."""
 
     def __init__(self) -> None:
         """Read it."""
@@ -53,9 +53,10 @@ class Document:
         return next((template for expression, template in self._paths if expression.fullmatch(path)), None)
 
     def check(self, method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> str | None:
-        """See that an answer is one that the document has. :raises AssertionError: if not.
+        """Check that a response is one that the document describes.
 
-        :return: the operation's id; None for a method that the path does not have.
+        :returns: the operation's id; None for a method that the path does not have.
+        :raises AssertionError: if it is not.
         """
         template = self.template(path)
         assert template, f"{path!r} is not described"
@@ -176,7 +177,7 @@ def _tag(schema: Mapping[str, Any], name: str | None = None) -> str:
 
 
 def _scalar(text: str, schema: Mapping[str, Any]) -> Any:
-    """Read a text as what its schema's type says; as it is if it is nothing of the kind."""
+    """Convert a string to the type in its schema; return it unchanged if it is not of that type."""
     if schema.get("type") == "integer" and re.fullmatch(r"-?[0-9]+", text, re.ASCII):
         return int(text)
     if schema.get("type") == "boolean":

@@ -1,4 +1,4 @@
-"""A TCP proxy that stands before a database server, and goes away as one does: it ends, refuses, or says nothing."""
+"""A TCP proxy in front of a database server, which can cut connections, refuse them, or hang."""
 
 import contextlib
 import select
@@ -8,7 +8,7 @@ import threading
 
 
 class Proxy:
-    """Passes on what comes to its ``port``; ``sent`` is how often clients sent something."""
+    """Forwards connections to its ``port``; ``sent`` counts what clients sent."""
 
     def __init__(self, host, port):
         self.target = host, port
@@ -19,7 +19,7 @@ class Proxy:
         self.come_back()
 
     def come_back(self):
-        """Listen, and pass on what comes from now on."""
+        """Listen, and forward."""
         self.silent = False
         self.cut()
         if self._server is None:
@@ -29,13 +29,13 @@ class Proxy:
             threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def cut(self):
-        """End the connections that there are."""
+        """Close all connections."""
         for each in list(self.sockets):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
     def refuse(self):
-        """End the connections, and take no new ones."""
+        """Close all connections, and accept none."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -43,7 +43,7 @@ class Proxy:
         self.cut()
 
     def hang(self):
-        """Take connections and what they bring, and say nothing."""
+        """Accept connections and what they send, and respond nothing."""
         self.silent = True
 
 

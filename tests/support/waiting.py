@@ -1,14 +1,14 @@
-"""Waiting for what another thread or process is about to do."""
+"""Waiting for other threads and processes."""
 
 import time
 from collections.abc import Callable
 
-TIMEOUT = 60  # seconds for a start, a request, or whatever else is waited for
+TIMEOUT = 60  # seconds, far more than anything should take
 
 
-def wait_until(true: Callable[[], bool]) -> bool:
-    """Ask again and again, for ``TIMEOUT`` seconds at most; return the last answer."""
+def wait_until(condition: Callable[[], bool]) -> bool:
+    """Poll a condition for ``TIMEOUT`` seconds at most; return its last value."""
     deadline = time.monotonic() + TIMEOUT
-    while not (answer := true()) and time.monotonic() < deadline:
+    while not (value := condition()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return answer
+    return value

@@ -1,4 +1,4 @@
-"""Services of OpenStack as processes of their own, each in its virtualenv and its directory."""
+"""OpenStack services as processes, each in its virtualenv and directory."""
 
 import contextlib
 import os
@@ -104,11 +104,11 @@ class WSGIService:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        if not wait_until(self._answers):
+        if not wait_until(self._is_ready):
             self.stop()
-            pytest.fail(f"{self.module} does not answer\n{self._log.read_text()}")
+            pytest.fail(f"{self.module} does not respond\n{self._log.read_text()}")
 
-    def _answers(self) -> bool:
+    def _is_ready(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self._log.read_text()
         try:

@@ -468,7 +468,7 @@ def test_a_device_that_is_no_text_is_refused_in_the_openstack_dialect(device):
     "media_type",
     [None, "", "text/plain", "application/x-www-form-urlencoded", "json", "application/json+x", "application/*", "*/*"],
 )
-def test_another_content_type_is_refused_with_those_that_are_taken_and_the_body_unread(media_type):
+def test_another_content_type_is_refused_with_those_accepted_and_the_body_unread(media_type):
     environ = environ_of(b"{}", media_type, wsgi_input=Unread())
     assert refused(environ) == (
         "Content-Type must be one of application/json, application/vnd.openstack.compute+json, "
@@ -495,7 +495,7 @@ def test_another_charset_is_refused_and_the_body_unread(media_type, charset):
         {"wsgi_input_terminated": True},
     ],
 )
-def test_a_missing_content_length_is_refused_unless_the_body_is_chunked_and_its_end_is_known(length, more):
+def test_a_missing_content_length_is_refused_unless_a_chunked_bodys_end_is_known(length, more):
     assert (
         refused(environ_of(b"{}", CONTENT_LENGTH=length, wsgi_input=Unread(), **more)) == "Content-Length is missing."
     )

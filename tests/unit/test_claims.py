@@ -168,7 +168,7 @@ def test_a_claims_deadline_counts_from_before_it_was_sent(claims, registry, cloc
 
 
 @pytest.mark.parametrize("error", [AlreadyReserved(), AttachmentLimitReached(1)])
-def test_what_stands_in_the_way_of_a_reservation_is_told(claims, registry, error):
+def test_what_stands_in_the_way_of_a_reservation_is_reported(claims, registry, error):
     registry.answers["reserve"] = error
     with pytest.raises(type(error)):
         claims.reserve(attachment(), 1)

@@ -1,4 +1,4 @@
-"""Who asks."""
+"""The request context."""
 
 import pytest
 

@@ -145,7 +145,7 @@ def test_a_place_in_the_pool_is_not_waited_for_without_end(url):
         ),
     ],
 )
-def test_what_can_not_be_used_is_told(options, sentence):
+def test_what_can_not_be_used_is_reported(options, sentence):
     if options and "url" not in options:
         options = {"url": "postgresql+psycopg://u@h/d", **options}
     with pytest.raises(ConfigurationError) as raised:

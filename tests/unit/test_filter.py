@@ -132,9 +132,7 @@ OTHERS = [
 
 @pytest.mark.parametrize("path", OTHERS)
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "BREW"])
-def test_what_is_not_ours_passes_with_the_same_environ_and_start_response_and_its_answer_untouched(
-    filtered, host, assembly, path, method
-):
+def test_other_requests_pass_with_the_same_environ_and_an_untouched_response(filtered, host, assembly, path, method):
     environ = Environ(REQUEST_METHOD=method, PATH_INFO=path, SCRIPT_NAME="/v2.1")
     assert filtered(environ, unused) is host.chunks
     ((seen, start_response),) = host.calls

@@ -97,7 +97,7 @@ def test_2_85_updates():
     assert set(CHANGES[85].members["update"]) == {"device", "tag", "delete_on_termination", "id", "serverId"}
 
 
-def test_2_89_shows_ids_of_the_attachment_and_not_the_volumes_but_not_when_it_was_attached():
+def test_2_89_shows_ids_of_the_attachment_and_not_the_volumes_but_not_on_attach():
     assert list(changed(89)) == ["show"]
     before = PLAIN | {"tag": None, "delete_on_termination": False}
     after = {name: value for name, value in before.items() if name != "id"} | {"attachment_id": "c", "bdm_uuid": "c"}

@@ -185,7 +185,7 @@ def test_one_that_is_stopped_within_a_round_leaves_the_rest_to_others(world):
     assert world.settled == [0]
 
 
-def test_nobody_comes_round_before_the_lease_can_have_run_out_and_not_all_come_at_once(world, background):
+def test_workers_try_only_after_the_lease_can_have_expired_and_not_all_at_once(world, background):
     pauses = []
 
     def wait(seconds):

@@ -61,7 +61,7 @@ def default(request, defaults, write):
         (["service"], []),
     ],
 )
-def test_a_reader_lists_and_shows_and_a_member_attaches_and_detaches_in_their_project(default, roles, may):
+def test_in_their_project_readers_list_and_show_and_members_attach_and_detach(default, roles, may):
     assert allowed(default, roles) == may
 
 

@@ -92,7 +92,7 @@ def test_what_is_given_twice_is_refused(name, values):
         ("2011-01-24T00:30+01:00", "2011-01-23T23:30:00"),
     ],
 )
-def test_a_time_is_iso_8601_and_utc_where_it_does_not_say_and_a_space_is_a_lost_plus(text, utc):
+def test_a_time_is_iso_8601_with_utc_by_default_and_a_space_for_a_lost_plus(text, utc):
     moment = changes_since(text)
     assert moment == datetime.datetime.fromisoformat(utc).replace(tzinfo=UTC)
     assert moment.utcoffset() == datetime.timedelta(0)

@@ -65,7 +65,7 @@ def test_a_missing_option_is_named():
 
 
 @pytest.mark.parametrize("module", ["keystoneauth1", "keystoneauth1.loading", "keystoneauth1.session"])
-def test_without_keystoneauth_the_command_that_installs_it_is_told(monkeypatch, module):
+def test_without_keystoneauth_the_command_that_installs_it_is_reported(monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
     if module != "keystoneauth1":
         monkeypatch.delattr(sys.modules["keystoneauth1"], module.rpartition(".")[2])

@@ -101,7 +101,7 @@ def test_who_asks_for_a_device_that_another_disk_gets_meanwhile_is_refused(harne
     assert harness.state("99") == NOWHERE
 
 
-def test_a_device_that_the_backend_gives_again_after_its_disk_was_lost_is_that_of_the_disk_that_got_it(harness, caplog):
+def test_the_device_of_a_lost_disk_belongs_to_the_disk_that_gets_it_next(harness, caplog):
     caplog.set_level("INFO")
     harness.attach("99", device="/dev/vdb")
     harness.backend.disks["1134"].pop("99")
@@ -133,7 +133,7 @@ def test_reconcile_settles_two_disks_that_changed_places(harness):
     assert harness.reconcile(everything=True) == [("1134", "9", Outcome.CONSISTENT), ("1134", "99", Outcome.CONSISTENT)]
 
 
-def test_a_disk_gets_the_device_of_one_that_has_left_while_that_ones_row_is_still_there(harness):
+def test_a_disk_gets_the_device_of_a_detached_one_whose_row_is_still_there(harness):
     harness.attach("9")
     harness.at("before remove", lambda: harness.attach("99"))
     harness.detach("9")

@@ -93,7 +93,7 @@ def test_an_attach_that_was_never_finished_deletes_no_volume(harness):
     assert harness.catalog.deleted == []
 
 
-def test_a_volume_that_is_to_stay_after_all_is_not_deleted_by_a_reconcile_that_saw_it_before(harness):
+def test_reconcile_does_not_delete_a_volume_whose_flag_was_cleared_concurrently(harness):
     harness.attach(delete_on_termination=True)
     seen = harness.row()
     harness.update(delete_on_termination=False)

@@ -110,7 +110,7 @@ def test_a_deleted_servers_row_stays_when_its_detach_does_not_succeed(harness, e
     assert harness.is_consistent()
 
 
-def test_a_detach_refused_on_a_deleted_server_is_no_answer_about_the_server_asked_for(harness):
+def test_a_refused_detach_from_a_deleted_server_is_no_refusal_of_the_new_server(harness):
     # Rule 6: the claim took over a row of somebody else's; its certain failure is 503, not a conflict here.
     harness.put(ATTACHED)
     harness.compute.delete("1134")
@@ -204,7 +204,7 @@ def test_a_detach_of_what_a_deleted_server_did_not_have_is_missing(harness):
         harness.detach()
 
 
-def test_a_server_that_only_the_backend_does_not_have_is_not_believed_gone_by_a_detach(harness):
+def test_a_detach_does_not_take_a_server_for_gone_by_the_backends_word_alone(harness):
     harness.attach()
     del harness.backend.disks["1134"]
     with pytest.raises(OperationIncomplete):

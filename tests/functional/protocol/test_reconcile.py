@@ -97,7 +97,7 @@ def test_without_a_compute_api_an_attached_row_without_a_disk_is_undecided(alone
     assert alone.state() == (ATTACHED, False)
 
 
-def test_without_a_compute_api_disks_that_no_row_knows_are_named_on_servers_that_rows_know(alone):
+def test_without_a_compute_api_unmanaged_disks_are_found_on_servers_with_rows(alone):
     alone.attach()
     alone.backend.disks["1134"]["4711"] = "/dev/vdx"
     assert alone.reconcile(everything=True) == [("1134", "9", Outcome.CONSISTENT), ("1134", "4711", Outcome.UNRESOLVED)]

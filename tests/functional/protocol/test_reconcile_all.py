@@ -62,7 +62,7 @@ def test_an_attached_row_whose_device_another_disk_took_is_attached_elsewhere(ha
 @pytest.mark.parametrize(
     "step", ["after claim", "before backend attach", "after backend attach", "before confirm", "after confirm"]
 )
-def test_what_was_attached_stays_so_whenever_reconcile_dies_while_it_attaches_it_again(harness, step):
+def test_an_attachment_stays_attached_if_reconcile_dies_while_reattaching_it(harness, step):
     harness.put(ATTACHED)
     harness.at(step, die)
     with pytest.raises(Died):
@@ -76,7 +76,7 @@ def test_what_was_attached_stays_so_whenever_reconcile_dies_while_it_attaches_it
 
 @unknown
 @pytest.mark.parametrize("happened", [False, True])
-def test_what_was_attached_stays_so_though_no_one_knows_whether_it_was_attached_again(harness, error, happened):
+def test_an_attachment_stays_attached_if_the_outcome_of_reattaching_is_unknown(harness, error, happened):
     harness.put(ATTACHED)
     harness.backend.fail("attach", succeed_and_raise(error) if happened else refuse(error))
     assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
@@ -123,7 +123,7 @@ def test_what_was_being_attached_again_goes_with_its_server(harness):
     assert harness.row() is None
 
 
-def test_what_was_being_attached_again_to_a_deleted_server_can_be_attached_elsewhere(harness):
+def test_a_volume_reattaching_to_a_deleted_server_can_be_attached_elsewhere(harness):
     harness.put(REATTACHING, stale=True)
     harness.delete_server()
     harness.attach(server_id="1135")
@@ -250,7 +250,7 @@ def test_one_rows_trouble_does_not_keep_reconcile_from_the_others(harness):
     assert harness.reconcile() == [("1134", "9", Outcome.UNRESOLVED), ("1134", "99", Outcome.REPAIRED)]
 
 
-def test_a_difference_is_looked_at_again_before_it_is_told(harness):
+def test_a_difference_is_looked_at_again_before_it_is_reported(harness):
     harness.put(ATTACHED)
     harness.set_server(status="ERROR")
     harness.at("after backend attached", harness.take_over)

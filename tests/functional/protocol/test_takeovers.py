@@ -143,7 +143,7 @@ def test_a_worker_whose_claim_took_long_is_late_though_the_row_is_young(harness)
     assert harness.backend.calls == []
 
 
-def test_a_worker_that_freed_a_volume_of_a_deleted_server_too_slowly_starts_no_attach(harness):
+def test_a_worker_that_detached_from_a_deleted_server_too_late_starts_no_attach(harness):
     harness.put(ATTACHED)
     harness.delete_server()
     harness.at("after transfer", lambda: harness.pass_time(OPERATION_TIMEOUT))

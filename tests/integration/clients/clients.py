@@ -1,4 +1,4 @@
-"""How the tests speak through a client: through its Python API in a process of its own, or by its commands."""
+"""Clients under test: their Python APIs, each in a process of its own, or their commands."""
 
 import json
 import subprocess
@@ -11,15 +11,15 @@ TIMEOUT = 60  # seconds that a command may take
 
 
 class Refused(Exception):
-    """What a client raised: ``name`` is the exception's; its text is what the client made of the answer."""
+    """What a client raised: ``name`` is the exception's, the text is the client's message."""
 
-    def __init__(self, name: str, said: str) -> None:
-        super().__init__(said)
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
         self.name = name
 
 
 class PythonClient:
-    """A client with a Python API, which the module ``with_NAME`` knows; without a version it takes its own."""
+    """A client with a Python API, wrapped by the module ``with_NAME``; without a version it uses its default."""
 
     def __init__(self, name: str, version: str | None, venv: Path, url: str, environment: Mapping[str, str]) -> None:
         words = [f"with_{name}", url, *([version] if version else [])]
@@ -35,10 +35,10 @@ class PythonClient:
         """Return what a method of the module's ``Client`` returns. :raises Refused: what it raises."""
         self._process.stdin.write(json.dumps([user, method, arguments, named]) + "\n")
         self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
-        if "raised" in answer:
-            raise Refused(answer["raised"], answer["said"])
-        return answer["returned"]
+        response = json.loads(self._process.stdout.readline())
+        if "raised" in response:
+            raise Refused(response["raised"], response["message"])
+        return response["returned"]
 
     def close(self) -> None:
         """End its process."""

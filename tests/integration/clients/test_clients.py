@@ -101,7 +101,7 @@ def test_openstackclient_lists_and_shows_servers(command_line):
     assert (server["id"], server["status"], server["project_id"]) == (WEB, "ACTIVE", "demo")
 
 
-def test_openstacksdk_waits_until_a_volume_is_in_use_and_until_it_is_available_again(python_client):
+def test_openstacksdk_waits_until_a_volume_is_in_use_and_until_it_is_available(python_client):
     sdk = python_client("openstacksdk")
     assert sdk.ask("attach_and_wait", WEB, VOLUME) == "in-use"
     assert sdk.ask("detach_and_wait", WEB, VOLUME) == "available"

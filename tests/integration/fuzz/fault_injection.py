@@ -12,31 +12,31 @@ KEPT = []
 
 
 def filter_factory(global_conf: Mapping[str, str], how: str) -> Callable[[Any], Any]:
-    """Make the filter. :param how: ``fail``, ``talk``, ``log`` or ``leak``."""
+    """Make the filter. :param how: ``fail``, ``add_member``, ``log`` or ``leak``."""
 
     @wsgify.middleware
     def inject(request: Request, app: Any) -> Response:
         response = request.get_response(app)
         if request.method == "DELETE":
-            {"fail": fail, "talk": talk, "log": log, "leak": leak}[how](response)
+            {"fail": fail, "add_member": add_member, "log": log, "leak": leak}[how](response)
         return response
 
     return inject
 
 
 def fail(response: Response) -> None:
-    """Raise what nobody catches."""
+    """Raise an exception that nothing catches."""
     raise ZeroDivisionError
 
 
-def talk(response: Response) -> None:
-    """Say more than the document has."""
+def add_member(response: Response) -> None:
+    """Add a member that the API does not describe."""
     if response.status_int == 404 and response.content_type == "application/json":
         response.body = json.dumps({**response.json_body, "more": {}}).encode()
 
 
 def log(response: Response) -> None:
-    """Log an exception, and go on."""
+    """Log an exception, and return the response."""
     try:
         fail(response)
     except ZeroDivisionError:

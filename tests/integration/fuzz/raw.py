@@ -1,4 +1,4 @@
-"""Sends bytes over TCP, and judges what comes back: no 500, and no answer that the API does not have."""
+"""Sends bytes over TCP, and checks what comes back: no 500, and no response that the API does not describe."""
 
 import contextlib
 import errno
@@ -87,7 +87,7 @@ def is_size_limits(answer: Answer) -> bool:
 
 
 def check(answer: Answer, method: str, path: str | None) -> str:
-    """See that an answer may be; say whose it is. :param path: None if that is not known for sure."""
+    """Check a response; return who made it. :param path: None if it is uncertain."""
     if is_servers_own(answer):
         assert answer.status < 500 or answer.status == 501, answer  # 501: a transfer coding that it does not know
         return "waitress"
@@ -168,7 +168,7 @@ class Fuzzer:
 
 
 def fuzz(sample: Sample, seconds: float, seed: int, phases: Sequence[Phase] = tuple(Phase)) -> None:
-    """Send requests for so long, and see that all is well. :param seed: of the first batch; the next has the next."""
+    """Send requests for some seconds, and check the sample. :param seed: of the first batch; incremented for each."""
     fuzzer = Fuzzer(sample, phases)
     for request in hostile.heavy():
         fuzzer.structured(request, 0)

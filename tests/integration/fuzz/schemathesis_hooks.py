@@ -1,4 +1,4 @@
-"""What Schemathesis has to be told: how XML is read, and what OpenAPI can't say of a request."""
+"""Hooks for Schemathesis: a reader of XML, and a filter of requests that OpenAPI can't describe."""
 
 import re
 from datetime import UTC, datetime

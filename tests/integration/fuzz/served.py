@@ -1,4 +1,4 @@
-"""The sample that is fuzzed, and what has to be so of it meanwhile and afterwards."""
+"""The served sample that is fuzzed, and its checks."""
 
 import os
 import random
@@ -40,12 +40,12 @@ class Sample:
         return f"http://127.0.0.1:{self.port}"
 
     def measure(self) -> None:
-        """See how much memory it has."""
+        """Record its resident memory."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         self.memory.append(int(re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)[1]))
 
     def check(self) -> None:
-        """See that it lives, that it has never been in trouble, and that it does what it is there for."""
+        """Check that the process is alive, has logged no traceback, and attaches and detaches."""
         assert self.process.poll() is None
         log = self.log.read_text(errors="backslashreplace")
         assert "Traceback" not in log, log[log.index("Traceback") - 1000 :][:5000]
@@ -67,7 +67,7 @@ class Sample:
         assert ask("GET", path).json() == {"volumeAttachments": []}
 
     def check_memory(self) -> None:
-        """See that its memory is flat: in the last quarter of the time it has hardly more than in the second."""
+        """Check that memory does not grow from the second quarter of the run to the last."""
         quarter = len(self.memory) // 4
         early = statistics.median(self.memory[quarter : 2 * quarter])
         late = statistics.median(self.memory[-quarter:])

@@ -303,7 +303,7 @@ def test_a_detach_ends_when_the_guest_lets_go_late(new_backend, libvirtd, two_gu
     assert slow.disks() == {}
 
 
-def test_a_guest_that_refuses_to_let_go_is_told_at_once(new_backend, libvirtd, stubborn):
+def test_a_guest_that_refuses_to_let_go_is_reported_at_once(new_backend, libvirtd, stubborn):
     backend, volume = new_backend("virtio", detach_timeout="30"), libvirtd.volume()
     backend.attach(stubborn.server, volume, None)
     # No guest can be made to refuse on this machine type: so it is libvirt's event alone that is not real.

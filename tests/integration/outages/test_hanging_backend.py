@@ -141,9 +141,7 @@ def test_a_backend_that_hangs_takes_some_threads_and_not_the_api(serve, ask, att
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_process_whose_backend_hangs_ends_when_it_is_told_to_and_the_next_settles_it(
-    serve, attach, lock, states, number
-):
+def test_a_process_whose_backend_hangs_ends_on_a_signal_and_the_next_repairs_it(serve, attach, lock, states, number):
     process = serve()
     with ThreadPoolExecutor(1) as callers, lock():
         caller = callers.submit(attach, 9)

@@ -1,4 +1,4 @@
-"""Can all be true that many callers were told about a volume? If not: the shortest stretch of answers that can't.
+"""Checks that the responses about a volume are linearizable; if not, finds the shortest stretch that is not.
 
 A request is a chain of steps, each of which happens at one moment between the request's start and its end. A step
 either looks at the volume's row or changes it; the answer tells which steps there were. A history is linearizable if
@@ -291,9 +291,9 @@ def _words(volume: str, refused: Refused, events: Sequence[Event], operations: M
         start, end, operation, _, server, status, saw = operations[number].request
         times = f"{_milliseconds(start - zero)} to {_milliseconds(end - zero)}"
         begun = ", begun by then" if number in since.pending else ""
-        told = [f"{operation}, server {server}: {status}", saw if isinstance(saw, str) else f"volumes {sorted(saw)}"]
+        parts = [f"{operation}, server {server}: {status}", saw if isinstance(saw, str) else f"volumes {sorted(saw)}"]
         mark = "<-- not this one" if number == last else ""
-        lines.append(" ".join(filter(None, [f"{times}: request {number}{begun}:", *told, mark])))
+        lines.append(" ".join(filter(None, [f"{times}: request {number}{begun}:", *parts, mark])))
     return "\n".join(lines)
 
 

@@ -10,38 +10,38 @@ MS = 1_000_000
 STATES = ("attached to", "being attached to", "being detached from")
 
 
-def told(start, end, operation, status, saw="", server="1"):
+def request(start, end, operation, status, saw="", server="1"):
     """Return a request that began and ended at some milliseconds."""
     volume = "" if operation == "list" else "9"
     return Request(start * MS, end * MS, operation, volume, server, status, saw)
 
 
 def attach(start, end, server="1"):
-    return told(start, end, "attach", 200, server=server)
+    return request(start, end, "attach", 200, server=server)
 
 
 def detach(start, end, server="1"):
-    return told(start, end, "detach", 200, server=server)
+    return request(start, end, "detach", 200, server=server)
 
 
 def conflict(start, end, operation, where, server="1"):
-    return told(start, end, operation, 400, f"Volume 9 is {where}.", server)
+    return request(start, end, operation, 400, f"Volume 9 is {where}.", server)
 
 
 def gave_up(start, end, operation):
-    return told(start, end, operation, 400, "Other operations on volume 9 are in progress. Retry later.")
+    return request(start, end, operation, 400, "Other operations on volume 9 are in progress. Retry later.")
 
 
 def missing(start, end, operation, server="1"):
-    return told(start, end, operation, 404, f"Volume 9 is not attached to server {server}.", server)
+    return request(start, end, operation, 404, f"Volume 9 is not attached to server {server}.", server)
 
 
 def show(start, end, server="1"):
-    return told(start, end, "show", 200, server=server)
+    return request(start, end, "show", 200, server=server)
 
 
 def listed(start, end, *volumes, server="1"):
-    return told(start, end, "list", 200, frozenset(volumes), server)
+    return request(start, end, "list", 200, frozenset(volumes), server)
 
 
 TRUE = {
@@ -168,12 +168,12 @@ def test_the_stretch_begins_before_the_changes_that_were_under_way():
 @pytest.mark.parametrize(
     "request_",
     [
-        told(0, 1, "attach", 503, "The volume backend is not available."),
-        told(0, 1, "attach", 400, "Cannot attach a volume to server 1 while it is locked."),
-        told(0, 1, "attach", 404, "Volume 9 could not be found."),
-        told(0, 1, "detach", 404, "Server 1 could not be found."),
-        told(0, 1, "show", 404, "Server 1 could not be found."),
-        told(0, 1, "attach", 400, "Volume 8 is attached to server 1."),
+        request(0, 1, "attach", 503, "The volume backend is not available."),
+        request(0, 1, "attach", 400, "Cannot attach a volume to server 1 while it is locked."),
+        request(0, 1, "attach", 404, "Volume 9 could not be found."),
+        request(0, 1, "detach", 404, "Server 1 could not be found."),
+        request(0, 1, "show", 404, "Server 1 could not be found."),
+        request(0, 1, "attach", 400, "Volume 8 is attached to server 1."),
         conflict(0, 1, "detach", "attached to server 1"),
         conflict(0, 1, "detach", "being detached from server 2"),
     ],
@@ -228,7 +228,7 @@ def histories(draw):
         server = draw(st.sampled_from("112"))
         if isinstance(saw, str) and operation != "attach":
             saw = saw.replace("server 1", f"server {server}")
-        found.append(told(start, start + draw(st.integers(1, 8)), operation, status, saw, server))
+        found.append(request(start, start + draw(st.integers(1, 8)), operation, status, saw, server))
     return found
 
 

@@ -1,13 +1,13 @@
 """Workers and reconcile are killed, at each of their steps and at any moment, and nothing is lost.
 
 - no volume is ever in two servers;
-- no attachment that a caller was told of is lost, and none comes back that a caller was told is gone;
+- no attachment that was acknowledged to a caller is lost, and no detach that was acknowledged is undone;
 - after reconcile registry and backend agree, and nothing is under way; reconcile once more changes nothing;
-- reconcile beside live traffic breaks nothing, and nobody is locked out for ever.
+- reconcile beside live traffic breaks nothing, and no volume stays locked.
 
-The steps are those of ``failpoints``: a first run of each story tells which ones it has, and then somebody dies at each
-of them. In the stories time passes by making rows older in the database, while nobody is alive, so that no promise of
-timing is broken; under the traffic it is real time that passes.
+The steps are those of ``failpoints``: a first run of each story records them, and then a worker dies at each of
+them. In the stories time passes by making rows older in the database while no worker is alive, so that no deadline is
+missed; under the traffic real time passes.
 """
 
 import contextlib
@@ -67,9 +67,10 @@ OTHERS_SESSIONS = {
 def ask(
     port: int, method: str, server: str, volume: str = "", document: Any = None, die_at: str | None = None
 ) -> tuple[int, Any] | None:
-    """Send a request for a server's attachments, or one of them; return status and document, or None for no answer.
+    """Send a request for a server's attachments, or one of them.
 
-    :param die_at: the step at which who answers is to die; "": no step, but the steps are written down.
+    :param die_at: the step at which the worker dies; "" for none, but the steps are recorded.
+    :returns: status and document, or None without a response.
     """
     headers = {"OpenStack-API-Version": "compute 2.85", "Content-Type": "application/json"}
     if die_at is not None:
@@ -87,24 +88,28 @@ def ask(
     return response.status, json.loads(answer) if answer else None
 
 
-class House:
-    """A database, the backend's directory, who works on them, and what callers were told.
+class Harness:
+    """A database, the backend's directory, a worker, and what was acknowledged to callers.
 
-    ``told`` has what a caller was told and has asked nothing against since: whether a volume is attached to a server.
-    ``lost`` has the disks that the backend has lost, and may lack until reconcile has run; callers see no difference.
-    ``worker`` is who answers; where there is none one is started, with ``max_attachments`` if the house is ``limited``.
-    ``steps`` are those of the operation that was last asked to write them down.
+    ``acknowledged`` maps (volume, server) to whether it is attached, from the last successful request.
+    ``lost`` has the disks that the backend has lost, which are missing until reconcile has run.
+    ``worker`` serves requests; one is started when needed, with ``max_attachments`` if the harness is ``limited``.
+    ``steps`` are those of the last operation that recorded them.
     """
 
     def __init__(
         self, directory: Path, url: str, servers: tuple[str, ...], deaths: Counter[str], **options: str
     ) -> None:
-        """Make it. :param options: of the filter. :param deaths: where they are counted, by what died at which step."""
+        """Prepare the directory and start the zygote.
+
+        :param deaths: counts the deaths, by operation and step.
+        :param options: of the filter.
+        """
         worker_app.prepare(directory, url, servers, VOLUMES)
         self.directory = directory
         self.servers = servers
         self.deaths = deaths
-        self.told: dict[tuple[str, str], bool] = {}
+        self.acknowledged: dict[tuple[str, str], bool] = {}
         self.lost: set[tuple[str, str]] = set()
         self.worker: Worker | None = None
         self.limited = False
@@ -129,18 +134,18 @@ class House:
         self._engine.dispose()
         self._database.dispose()
 
-    # -- what callers and operators do -----------------------------------------------------------------------
+    # -- requests and commands -----------------------------------------------------------------------
 
     def attach(self, volume: str = VOLUME, server: str = HERE, die_at: str | None = None, **more: Any) -> None:
-        self.told.pop((volume, server), None)
+        self.acknowledged.pop((volume, server), None)
         document = {"volumeId": volume, **more}
         if self._request("attach", "POST", server, "", document, die_at) == 200:
-            self.told[volume, server] = True
+            self.acknowledged[volume, server] = True
 
     def detach(self, volume: str = VOLUME, server: str = HERE, die_at: str | None = None) -> None:
-        self.told.pop((volume, server), None)
+        self.acknowledged.pop((volume, server), None)
         if self._request("detach", "DELETE", server, volume, None, die_at) == 202:
-            self.told[volume, server] = False
+            self.acknowledged[volume, server] = False
 
     def update(self, volume: str = VOLUME, server: str = HERE, die_at: str | None = None) -> None:
         document = {"volumeId": volume, "delete_on_termination": True}
@@ -150,9 +155,9 @@ class House:
         return self._request("show", "GET", server, volume)
 
     def reconcile(self, die_at: str, everything: bool = True) -> None:
-        worker = self.zygote.fork("reconcile", everything=everything, deadly=die_at)
+        worker = self.zygote.fork("reconcile", everything=everything, die_at=die_at)
         if die_at:
-            self._bury(worker, f"{'reconcile --all' if everything else 'reconcile'}: {die_at}")
+            self._reap(worker, f"{'reconcile --all' if everything else 'reconcile'}: {die_at}")
             return
         assert worker.wait() == 0, self.log()
         self.steps = self._written(worker)["steps"]
@@ -165,34 +170,34 @@ class House:
         answer = ask(self.zygote.port, method, server, volume, document, die_at)
         if die_at:
             worker, self.worker = self.worker, None
-            self._bury(worker, f"{what}: {die_at}")
+            self._reap(worker, f"{what}: {die_at}")
         elif die_at is not None:
             self.steps = self._written(self.worker)["steps"]
         return answer and answer[0]
 
-    def _bury(self, worker: Worker, what: str) -> None:
+    def _reap(self, worker: Worker, what: str) -> None:
         assert worker.wait() == KILLED, self.log()
         self.deaths[what] += 1
 
-    # -- what happens ----------------------------------------------------------------------------------------
+    # -- events ----------------------------------------------------------------------------------------
 
     def delete_server(self, server: str = HERE) -> None:
         shutil.rmtree(self.directory / "backend" / "servers" / server)
         self._forget(server)
 
     def lose_disk(self, volume: str = VOLUME, server: str = HERE) -> None:
-        """Take a disk away behind everyone's back."""
+        """Remove a disk from the backend only."""
         (link,) = (link for link in self._links(server) if link.readlink().name == volume)
         link.unlink()
         self.lost.add((volume, server))
 
     def move_disk(self, server: str = HERE) -> None:
-        """Give a disk another device behind everyone's back."""
+        """Change the device of a disk in the backend only."""
         (link,) = self._links(server)
         link.rename(link.with_name("vdz"))
 
     def swap_disks(self, server: str = HERE) -> None:
-        """Have two disks change places behind everyone's back."""
+        """Swap the devices of two disks in the backend only."""
         one, other = self._links(server)
         volumes = one.readlink(), other.readlink()
         for link, volume in zip((other, one), volumes, strict=True):
@@ -200,7 +205,7 @@ class House:
             link.symlink_to(volume)
 
     def pass_time(self) -> None:
-        """Make every row stale that is under way; nobody is alive."""
+        """Make every pending row stale, after the idle worker is killed."""
         self.kill_idle()
         self.wait_for_sessions()
         with self.connection() as connection:
@@ -209,8 +214,8 @@ class House:
                 connection.execute(update(table).where(here).values(updated_at=row.updated_at - LONG))
 
     def reset(self) -> None:
-        """Let it be as it was when it was made; nothing is under way."""
-        self.told.clear()
+        """Restore the initial state; no operation may be running."""
+        self.acknowledged.clear()
         self.lost.clear()
         servers = self.directory / "backend" / "servers"
         for directory in (self.directory / "witness", *(servers / server for server in self.servers)):
@@ -221,22 +226,24 @@ class House:
             known = set(connection.execute(select(catalog.c.id)).scalars())
         for volume in {VOLUME, OTHER_VOLUME} - known:
             SQLCatalog({}, self._database).create(Volume(volume, "demo"))
-        self._database.dispose()  # it is no session of ours that is waited for
+        self._database.dispose()  # wait_for_sessions would wait for its own
 
     def kill_idle(self) -> None:
-        """Have nobody alive."""
+        """Kill the worker, if there is one."""
         worker, self.worker = self.worker, None
         if worker:
             worker.kill()
-            self._bury(worker, "idle")
+            self._reap(worker, "idle")
 
     def _forget(self, server: str) -> None:
-        self.told = {(volume, each): there for (volume, each), there in self.told.items() if each != server}
+        self.acknowledged = {
+            (volume, each): there for (volume, each), there in self.acknowledged.items() if each != server
+        }
         for mark in (self.directory / "witness").iterdir():
             if mark.is_symlink() and mark.readlink().name == server:
                 mark.unlink()
 
-    # -- what is seen ----------------------------------------------------------------------------------------
+    # -- state ----------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -255,7 +262,7 @@ class House:
         return worker_app.disks(self.directory)
 
     def has_disk(self, volume: str, server: str) -> bool:
-        """Say whether there is such a disk, while others come and go."""
+        """Return whether there is such a disk; others may come and go meanwhile."""
         for link in self._links(server):
             with contextlib.suppress(FileNotFoundError):
                 if link.readlink().name == volume:
@@ -270,7 +277,7 @@ class House:
             return bool(connection.execute(select(catalog.c.id).where(catalog.c.id == volume)).all())
 
     def wait_for_sessions(self) -> None:
-        """Wait until the database server has done with all who are dead."""
+        """Wait until the database server has ended the sessions of killed workers."""
         theirs = OTHERS_SESSIONS.get(self._engine.name)
         deadline = time.monotonic() + TIMEOUT
         while theirs:
@@ -282,7 +289,7 @@ class House:
 
     def _written(self, worker: Worker) -> Any:
         """Return what a worker wrote down."""
-        path = self.zygote.told(worker)
+        path = self.zygote.report(worker)
         deadline = time.monotonic() + TIMEOUT
         while not path.exists():
             assert time.monotonic() < deadline, self.log()
@@ -294,20 +301,20 @@ class House:
     def log(self) -> str:
         return (self.directory / "log").read_text()[-5000:]
 
-    # -- what has to be so -----------------------------------------------------------------------------------
+    # -- checks -----------------------------------------------------------------------------------
 
-    def look(self) -> None:
-        """See that all is as callers were told, at any moment."""
+    def check(self) -> None:
+        """Check that rows and disks match what was acknowledged; holds at any moment."""
         assert self._witness.seen == []
         rows, disks = self.rows(), self.disks()
         assert len({volume for volume, _ in disks}) == len(disks), disks
-        for each, there in self.told.items():
+        for each, there in self.acknowledged.items():
             assert (each in disks) == there or each in self.lost, each
             assert (each in rows) == there, each
             assert not there or rows[each].state in (ATTACHED, REATTACHING), rows[each]
 
-    def settle(self) -> None:
-        """Start a worker that reconciles; see that registry and backend agree then, and that once more is too much."""
+    def check_reconciled(self) -> None:
+        """Let a worker reconcile twice; check that registry and backend agree, that the second changed nothing."""
         self.worker = self.zygote.fork("serve", limited=self.limited, reconciled=True)
         written = self._written(self.worker)
         first, second = written["findings"]
@@ -315,36 +322,36 @@ class House:
         assert not [finding for finding in second if finding[0] != Outcome.CONSISTENT]
         assert {re.fullmatch(r"(?:before|after) (.+?)(?: \d+)?", step)[1] for step in written["steps"]} <= READS
         self.lost.clear()
-        self.look()
+        self.check()
         rows = self.rows()
         assert {row.state for row in rows.values()} <= {ATTACHED}
         assert rows.keys() == self.disks()
 
-    def go_on(self) -> None:
-        """See that nobody is locked out: what is attached is shown and can be detached, and attached again."""
+    def check_usable(self) -> None:
+        """Check that what is attached can be shown, detached and attached again."""
         for volume, server in self.rows():
             assert self.show(volume, server) == 200
             self.detach(volume, server)
-            assert self.told[volume, server] is False
+            assert self.acknowledged[volume, server] is False
         if self.is_known():
             server = next(each for each in self.servers if (self.directory / "backend" / "servers" / each).is_dir())
             self.attach(server=server)
-            assert self.told[VOLUME, server]
+            assert self.acknowledged[VOLUME, server]
             self.detach(server=server)
-            assert self.told[VOLUME, server] is False
-        self.look()
+            assert self.acknowledged[VOLUME, server] is False
+        self.check()
 
 
 @contextlib.contextmanager
-def living(
+def running(
     place: Any, directory: Path, servers: tuple[str, ...], deaths: Counter[str], **options: str
-) -> Iterator[House]:
+) -> Iterator[Harness]:
     with place.new(directory / "registry.db") as url:
-        house = House(directory, url, servers, deaths, **options)
+        harness = Harness(directory, url, servers, deaths, **options)
         try:
-            yield house
+            yield harness
         finally:
-            house.end()
+            harness.end()
 
 
 @pytest.fixture(scope="module")
@@ -356,10 +363,10 @@ def deaths(place: Any) -> Iterator[Counter[str]]:
 
 
 @pytest.fixture(scope="module")
-def house(place: Any, deaths: Counter[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """Give one house to all stories; each begins by resetting it."""
-    with living(place, tmp_path_factory.mktemp("killed"), (HERE, THERE), deaths) as house:
-        yield house
+def harness(place: Any, deaths: Counter[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
+    """Give one harness to all stories; each begins by resetting it."""
+    with running(place, tmp_path_factory.mktemp("killed"), (HERE, THERE), deaths) as harness:
+        yield harness
 
 
 # -- at each step ------------------------------------------------------------------------------------------------
@@ -374,7 +381,7 @@ class Story:
     """
 
     operation: Callable[..., Any]
-    given: tuple[Callable[[House], Any], ...] = ()
+    given: tuple[Callable[[Harness], Any], ...] = ()
     core: tuple[str, ...] = ()
     limited: bool = False
     goes: bool = False
@@ -387,67 +394,61 @@ TAKE_DEVICE = ("after UPDATE 2", "after UPDATE 3", "before COMMIT")
 CLAIM = ("before claim", "after UPDATE", "after claim")
 DETACH = ("before backend detach", "before unlink", "after unlink", "after fsync", "after backend detach")
 REMOVE = ("before remove", "before DELETE", "after DELETE", "after remove")
-ANSWER = ("before answer", "after answer")
+RESPONSE = ("before response", "after response")
 GONE = ("before catalog delete", "after catalog delete")
 
-attach, detach, reconcile = House.attach, House.detach, House.reconcile
+attach, detach, reconcile = Harness.attach, Harness.detach, Harness.reconcile
 unfinished = partial(reconcile, everything=False)
-long_ago = House.pass_time
+long_ago = Harness.pass_time
 to_be_deleted = partial(attach, delete_on_termination=True)
 
 STORIES = {
-    "attach": Story(attach, core=(*RESERVE, *ATTACH, *CONFIRM, *ANSWER)),
-    "attach at a device": Story(partial(attach, device="/dev/vdk"), core=(*RESERVE, *ATTACH, *CONFIRM, *ANSWER)),
+    "attach": Story(attach, core=(*RESERVE, *ATTACH, *CONFIRM, *RESPONSE)),
+    "attach at a device": Story(partial(attach, device="/dev/vdk"), core=(*RESERVE, *ATTACH, *CONFIRM, *RESPONSE)),
     "attach where there is a limit": Story(
         attach,
         (partial(attach, volume=OTHER_VOLUME),),
-        ("before COMMIT", *RESERVE, *ATTACH, *CONFIRM, *ANSWER),
+        ("before COMMIT", *RESERVE, *ATTACH, *CONFIRM, *RESPONSE),
         limited=True,
     ),
     "attach at the device of a disk that is gone": Story(
         attach,
-        (partial(attach, volume=OTHER_VOLUME), partial(House.lose_disk, volume=OTHER_VOLUME)),
-        (*RESERVE, *ATTACH, *CONFIRM, *TAKE_DEVICE, *ANSWER),
+        (partial(attach, volume=OTHER_VOLUME), partial(Harness.lose_disk, volume=OTHER_VOLUME)),
+        (*RESERVE, *ATTACH, *CONFIRM, *TAKE_DEVICE, *RESPONSE),
     ),
     "attach from a deleted server": Story(
         partial(attach, server=THERE),
-        (attach, House.delete_server),
-        ("after find_conflicting", "before backend attached", *CLAIM, "after move", "before COMMIT", *ATTACH, *CONFIRM),
+        (attach, Harness.delete_server),
+        ("after find_conflicting", "before backend attached", *CLAIM, "after transfer", "before COMMIT", *ATTACH, *CONFIRM),
     ),
     "attach from a deleted server where there is a limit": Story(
         partial(attach, server=THERE),
-        (partial(attach, volume=OTHER_VOLUME, server=THERE), attach, House.delete_server),
-        ("after find_conflicting", "before backend attached", *CLAIM, "after move", "before COMMIT", *ATTACH, *CONFIRM),
+        (partial(attach, volume=OTHER_VOLUME, server=THERE), attach, Harness.delete_server),
+        ("after find_conflicting", "before backend attached", *CLAIM, "after transfer", "before COMMIT", *ATTACH, *CONFIRM),
         limited=True,
     ),
     "attach from a deleted server where somebody died attaching": Story(
         partial(attach, server=THERE),
-        (partial(attach, die_at="after symlink"), House.delete_server, long_ago),
-        ("after find_conflicting", *CLAIM, "after move", *ATTACH, *CONFIRM),
+        (partial(attach, die_at="after symlink"), Harness.delete_server, long_ago),
+        ("after find_conflicting", *CLAIM, "after transfer", *ATTACH, *CONFIRM),
     ),
     "attach where somebody died attaching": Story(
         attach,
         (partial(attach, die_at="after symlink"), long_ago),
-        (
-            "after find_conflicting",
-            *CLAIM,
-            "before describe",
-            "after describe",
-            "after backend attach",
-            *CONFIRM,
-            *ANSWER,
-        ),
+        ("after find_conflicting", *CLAIM, "before describe", "after describe", "after backend attach", *CONFIRM, *RESPONSE),
     ),
-    "update": Story(House.update, (attach,), ("before describe", "after UPDATE", "after describe", *ANSWER)),
-    "detach": Story(detach, (attach,), (*CLAIM, *DETACH, *REMOVE, *ANSWER)),
+    "update": Story(Harness.update, (attach,), ("before describe", "after UPDATE", "after describe", *RESPONSE)),
+    "detach": Story(detach, (attach,), (*CLAIM, *DETACH, *REMOVE, *RESPONSE)),
     "detach where somebody died detaching": Story(
-        detach, (attach, partial(detach, die_at="before backend detach"), long_ago), (*CLAIM, *DETACH, *REMOVE, *ANSWER)
+        detach,
+        (attach, partial(detach, die_at="before backend detach"), long_ago),
+        (*CLAIM, *DETACH, *REMOVE, *RESPONSE),
     ),
     "detach where somebody died attaching": Story(
-        detach, (partial(attach, die_at="before confirm"), long_ago), (*CLAIM, *DETACH, *REMOVE, *ANSWER)
+        detach, (partial(attach, die_at="before confirm"), long_ago), (*CLAIM, *DETACH, *REMOVE, *RESPONSE)
     ),
     "detach from a deleted server": Story(
-        detach, (attach, House.delete_server), (*CLAIM, "before backend detach", *REMOVE, *ANSWER)
+        detach, (attach, Harness.delete_server), (*CLAIM, "before backend detach", *REMOVE, *RESPONSE)
     ),
     **{
         f"reconcile after a death in attach {step}": Story(
@@ -473,89 +474,91 @@ STORIES = {
     },
     "reconcile after a death in a detach from a server that was then deleted": Story(
         unfinished,
-        (to_be_deleted, partial(detach, die_at="after claim"), House.delete_server, long_ago),
+        (to_be_deleted, partial(detach, die_at="after claim"), Harness.delete_server, long_ago),
         (*CLAIM, "before backend attached", "before backend detach", *GONE, *REMOVE),
         goes=True,
     ),
     "reconcile --all where a disk is gone": Story(
         reconcile,
-        (attach, House.lose_disk),
+        (attach, Harness.lose_disk),
         (*CLAIM, "after backend attached", "before backend attach", "after symlink", *CONFIRM),
     ),
     **{
         f"reconcile after a death in reconcile --all {step}, where a disk is gone": Story(
             unfinished,
-            (attach, House.lose_disk, partial(reconcile, die_at=step), long_ago),
+            (attach, Harness.lose_disk, partial(reconcile, die_at=step), long_ago),
             (*CLAIM, "after backend attached", "before backend attach", *CONFIRM),
         )
         for step in ("after claim", "after symlink", "before confirm")
     },
     "reconcile --all where a disk is elsewhere": Story(
-        reconcile, (attach, House.move_disk), ("after backend attached", *CONFIRM)
+        reconcile, (attach, Harness.move_disk), ("after backend attached", *CONFIRM)
     ),
     "reconcile --all where two disks have changed places": Story(
         reconcile,
-        (attach, partial(attach, volume=OTHER_VOLUME), House.swap_disks),
+        (attach, partial(attach, volume=OTHER_VOLUME), Harness.swap_disks),
         ("after backend attached", *CONFIRM, *TAKE_DEVICE),
     ),
     "reconcile --all where a server is gone": Story(
-        reconcile, (attach, House.delete_server), (*CLAIM, "before backend attached", "before backend detach", *REMOVE)
+        reconcile,
+        (attach, Harness.delete_server),
+        (*CLAIM, "before backend attached", "before backend detach", *REMOVE),
     ),
     "reconcile --all where a volume goes with its server": Story(
         reconcile,
-        (to_be_deleted, House.delete_server),
+        (to_be_deleted, Harness.delete_server),
         (*CLAIM, "before backend attached", "before backend detach", *GONE, *REMOVE),
         goes=True,
     ),
 }
 
 
-def begin(house: House, story: Story) -> None:
-    house.reset()
+def begin(harness: Harness, story: Story) -> None:
+    harness.reset()
     for event in story.given:
-        event(house)
+        event(harness)
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_whoever_dies_at_whichever_step_nothing_is_lost(house: House, times: int, name: str) -> None:
+def test_whoever_dies_at_whichever_step_nothing_is_lost(harness: Harness, times: int, name: str) -> None:
     story = STORIES[name]
-    house.kill_idle()
-    house.limited = story.limited
-    begin(house, story)
-    story.operation(house, die_at="")
-    steps = house.steps
+    harness.kill_idle()
+    harness.limited = story.limited
+    begin(harness, story)
+    story.operation(harness, die_at="")
+    steps = harness.steps
     assert set(story.core) <= set(steps)
     # Between one "before" and another, and one "after" and another, nothing happens.
     moments = [list(names) for _, names in itertools.groupby(steps, lambda step: step.split()[0])]
     for number, names in itertools.product(range(times), moments):
         step = names[number % len(names)]
-        begin(house, story)
-        story.operation(house, die_at=step)
-        house.look()
-        house.pass_time()
-        house.settle()
-        assert house.is_known() != story.goes
-        house.go_on()
+        begin(harness, story)
+        story.operation(harness, die_at=step)
+        harness.check()
+        harness.pass_time()
+        harness.check_reconciled()
+        assert harness.is_known() != story.goes
+        harness.check_usable()
 
 
 # -- at any moment -----------------------------------------------------------------------------------------------
 
 
 class Caller(threading.Thread):
-    """Attaches, shows and detaches, as fast as it is answered, and remembers what it was told.
+    """Attaches, shows and detaches without pause, and remembers what was acknowledged.
 
-    ``attached`` has the server of each volume of its own that it was told is attached, and has not asked to detach;
-    ``unknown`` the servers of those of which it was told nothing. Of volumes that others use too it remembers nothing.
+    ``attached`` has the server of each of its own volumes whose attach was acknowledged; ``unknown`` the servers of
+    those whose last request got no response. Of shared volumes it remembers nothing.
     """
 
-    def __init__(self, house: House, own: tuple[str, ...], shared: tuple[str, ...]) -> None:
+    def __init__(self, harness: Harness, own: tuple[str, ...], shared: tuple[str, ...]) -> None:
         super().__init__(daemon=True)
         self.attached: dict[str, str] = {}
         self.unknown: dict[str, set[str]] = {}
         self.answers: Counter[str] = Counter()
         self.broken: list[str] = []
         self.is_over = threading.Event()
-        self._house = house
+        self._harness = harness
         self._own = own
         self._shared = shared
 
@@ -584,14 +587,14 @@ class Caller(threading.Thread):
     def _show(self, volume: str, server: str) -> None:
         status = self._ask("show", volume, server, {200, 503})
         if status == 200:
-            assert self._house.has_disk(volume, server)
+            assert self._harness.has_disk(volume, server)
 
     def _detach(self, volume: str, server: str) -> None:
         del self.attached[volume]
         if self._ask("detach", volume, server, {202, 503}) != 202:
             self.unknown[volume] = {server}
             return
-        assert not self._house.has_disk(volume, server)
+        assert not self._harness.has_disk(volume, server)
         self._ask("show", volume, server, {404, 503})
 
     def _resolve(self, volume: str, server: str) -> None:
@@ -619,7 +622,7 @@ class Caller(threading.Thread):
         self._ask("detach", volume, server, {202, 404, 409, 503})
 
     def _ask(self, what: str, volume: str, server: str, may_be: set[int]) -> int | None:
-        port = self._house.zygote.port
+        port = self._harness.zygote.port
         if what == "attach":
             answer = ask(port, "POST", server, "", {"volumeId": volume})
         else:
@@ -634,13 +637,14 @@ def test_whoever_is_killed_under_traffic_nothing_is_lost(
 ) -> None:
     hurried = {"operation_timeout": str(OPERATION_TIMEOUT), "stale_after": str(STALE_AFTER), "reconcile_interval": "1"}
     shared, own = VOLUMES[:3], VOLUMES[3:]
-    with living(place, tmp_path, SERVERS, deaths, **hurried) as house:
-        callers = [Caller(house, own[number::CALLERS], shared) for number in range(CALLERS)]
+    with running(place, tmp_path, SERVERS, deaths, **hurried) as harness:
+        callers = [Caller(harness, own[number::CALLERS], shared) for number in range(CALLERS)]
         crew = {
             **{
-                f"worker {number}": partial(house.zygote.fork, "serve", limited=number > 0) for number in range(WORKERS)
+                f"worker {number}": partial(harness.zygote.fork, "serve", limited=number > 0)
+                for number in range(WORKERS)
             },
-            "reconcile --all": partial(house.zygote.fork, "reconcile_forever"),
+            "reconcile --all": partial(harness.zygote.fork, "reconcile_forever"),
         }
         at_work = {name: start() for name, start in crew.items()}
         for caller in callers:
@@ -649,30 +653,30 @@ def test_whoever_is_killed_under_traffic_nothing_is_lost(
         while deaths.total() < most and all(caller.is_alive() for caller in callers):
             time.sleep(random.uniform(0, 0.06))
             name = random.choice(list(crew))
-            kill(house, name, at_work[name])
+            kill(harness, name, at_work[name])
             at_work[name] = crew[name]()
         for caller in callers:
             caller.is_over.set()
         for caller in callers:
             caller.join()
         for name, worker in at_work.items():
-            kill(house, name, worker)
+            kill(harness, name, worker)
         answers = sum((caller.answers for caller in callers), Counter())
         print(
             f"\n{answers.total()} answers:", *(f"{count:5} {what}" for what, count in sorted(answers.items())), sep="\n"
         )
         assert [broken for caller in callers for broken in caller.broken] == []
         assert {"attach: 200", "show: 200", "detach: 202", "attach: None", "detach: None"} <= answers.keys()
-        house.told = {each: True for caller in callers for each in caller.attached.items()}
-        house.look()
-        house.wait_for_sessions()
+        harness.acknowledged = {each: True for caller in callers for each in caller.attached.items()}
+        harness.check()
+        harness.wait_for_sessions()
         time.sleep(STALE_AFTER + 1)
-        house.settle()
-        house.go_on()
+        harness.check_reconciled()
+        harness.check_usable()
         assert deaths.total() >= DEATHS * times
 
 
-def kill(house: House, name: str, worker: Worker) -> None:
+def kill(harness: Harness, name: str, worker: Worker) -> None:
     worker.kill()
-    assert worker.wait() == KILLED, house.log()
-    house.deaths[f"{name.rstrip('0123456789 ')}: any moment"] += 1
+    assert worker.wait() == KILLED, harness.log()
+    harness.deaths[f"{name.rstrip('0123456789 ')}: any moment"] += 1

@@ -1,4 +1,4 @@
-"""Many workers on few volumes: there is one order of events in which all is true that they were told."""
+"""Many workers on few volumes: all responses are consistent with one order of events (linearizable)."""
 
 import logging
 import multiprocessing
@@ -32,7 +32,7 @@ OPERATIONS = {"attach": ("POST", 40), "detach": ("DELETE", 40), "show": ("GET", 
 
 
 def work(directory, url, number, threads, requests, ready):
-    """Be one of the processes: ask in some threads, so often in each, and leave a file of what was told."""
+    """Run one of the processes: send requests in some threads, and write the responses to a file."""
     sys.setswitchinterval(0.0002)  # seconds; the longer a thread has its turn, the fewer are the orders of events
     logging.basicConfig(filename=directory / "log", level=logging.WARNING)  # nothing here is worth one
     worker_app.Witness(directory).watch()
@@ -40,17 +40,17 @@ def work(directory, url, number, threads, requests, ready):
     chances = [random.Random(f"{number} {thread}") for thread in range(threads)]
     ready.wait(TIMEOUT)
     with ThreadPoolExecutor(threads) as pool:
-        told = list(pool.map(lambda chance: [ask(app, chance) for _ in range(requests)], chances))
-    told_by(directory, number).write_bytes(pickle.dumps(list(chain.from_iterable(told))))
+        responses = list(pool.map(lambda chance: [ask(app, chance) for _ in range(requests)], chances))
+    responses_of(directory, number).write_bytes(pickle.dumps(list(chain.from_iterable(responses))))
 
 
-def told_by(directory, number):
-    """Return the file that a process leaves."""
-    return directory / f"told-{number}"
+def responses_of(directory, number):
+    """Return the file with the responses of a process."""
+    return directory / f"responses-{number}"
 
 
 def ask(app, chance):
-    """Ask for anything; return the request with what was told."""
+    """Send a random request; return it with its response."""
     [operation] = chance.choices(list(OPERATIONS), [weight for _, weight in OPERATIONS.values()])
     method, _ = OPERATIONS[operation]
     server, volume = chance.choice(worker_app.SERVERS), chance.choice(worker_app.VOLUMES)
@@ -69,7 +69,7 @@ def ask(app, chance):
 
 
 def hammer(directory, url, requests):
-    """Let all processes ask at once, so often in all; return what they were told."""
+    """Run all processes at once; return the requests with their responses."""
     threads = THREADS_ON_SQLITE if make_url(url).get_backend_name() == "sqlite" else THREADS
     each = -(-requests // (PROCESSES * threads))
     context = multiprocessing.get_context("spawn")
@@ -82,7 +82,7 @@ def hammer(directory, url, requests):
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * PROCESSES
-    return [told for number in range(PROCESSES) for told in pickle.loads(told_by(directory, number).read_bytes())]
+    return [each for number in range(PROCESSES) for each in pickle.loads(responses_of(directory, number).read_bytes())]
 
 
 def unaged(row):
@@ -92,20 +92,20 @@ def unaged(row):
 def test_all_that_many_workers_are_told_is_true_in_one_order_of_events(place, tmp_path, times):
     with place.new(tmp_path / "registry.sqlite") as url:
         worker_app.prepare(tmp_path, url)
-        told = hammer(tmp_path, url, REQUESTS * times)
+        responses = hammer(tmp_path, url, REQUESTS * times)
         assert worker_app.Witness(tmp_path).seen == []
         assert (tmp_path / "log").read_text() == ""
-        counts = Counter((each.operation, each.status) for each in told)
-        print(len(told), "requests:", counts)
+        counts = Counter((each.operation, each.status) for each in responses)
+        print(len(responses), "requests:", counts)
         assert set(counts) == KINDS
         for volume in worker_app.VOLUMES:
-            refused = refusal(told, volume)
+            refused = refusal(responses, volume)
             assert refused is None, refused
         assert_agreement(tmp_path, url)
 
 
 def assert_agreement(directory, url):
-    """Registry and backend say the same, and reconcile leaves all as it is."""
+    """Check that registry and backend agree, and that reconcile changes nothing."""
     assembly = assemble(Settings.parse(worker_app.options(directory, url)))
     rows = assembly.registry.find()
     assert {row.state for row in rows} <= {ATTACHED}

@@ -16,7 +16,7 @@ from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments, leases
 from tests.integration.torture.worker_app import SERVERS, VOLUMES, disks, make_app, options, prepare
-from tests.support.databases import behind_their_backs
+from tests.support.databases import direct_connection
 from tests.support.inprocess import ask, collection
 from tests.support.waiting import wait_until
 
@@ -109,14 +109,14 @@ def leave(database):
             }
             for volume_id in VOLUMES
         ]
-        with behind_their_backs(database) as connection:
+        with direct_connection(database) as connection:
             connection.execute(insert(attachments), rows)
 
     return insert_rows
 
 
 def count(database):
-    with behind_their_backs(database) as connection:
+    with direct_connection(database) as connection:
         return len(connection.execute(select(attachments.c.volume_id)).all())
 
 
@@ -137,7 +137,7 @@ def test_one_of_several_processes_settles_what_a_crash_left(workers, leave, data
 def test_when_the_one_that_reconciles_is_killed_another_goes_on(workers, leave, database, tmp_path):
     leave()
     assert wait_until(workers.settled)
-    with behind_their_backs(database) as connection:
+    with direct_connection(database) as connection:
         (holder,) = connection.execute(select(leases.c.holder)).scalars()
     killed = int(holder.split("-")[-2])
     workers.kill(killed)

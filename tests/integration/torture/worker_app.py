@@ -1,4 +1,4 @@
-"""What is tortured: the filter in front of a small compute API, with few servers and volumes, and a witness.
+"""The application that workers serve: the filter in front of a small compute API, with few servers; and a witness.
 
 The directory backend's directories say where each disk is, but not whether it was in two servers for a moment. So
 in the processes that attach, the witness puts a mark beside each volume before it goes into a server, and takes
@@ -56,7 +56,7 @@ def disks(directory: Path) -> set[tuple[str, str]]:
 
 
 class Witness:
-    """Sees in which server each disk is, over all processes that ``watch`` in the same directory."""
+    """Records in which server each disk is, over all processes that ``watch`` in the same directory."""
 
     def __init__(self, directory: Path) -> None:
         """:param directory: the one that was prepared."""
@@ -95,7 +95,7 @@ class Witness:
         except FileExistsError:
             elsewhere = self._marked(volume_id)
             if elsewhere not in (server_id, None):
-                self._tell(f"volume {volume_id} goes into server {server_id} while it is in {elsewhere}")
+                self._report(f"volume {volume_id} goes into server {server_id} while it is in {elsewhere}")
 
     def _unmark(self, volume_id: str, server_id: str) -> None:
         if self._marked(volume_id) == server_id:
@@ -107,6 +107,6 @@ class Witness:
         except FileNotFoundError:
             return None
 
-    def _tell(self, what: str) -> None:
+    def _report(self, what: str) -> None:
         with (self._directory / "seen").open("a") as log:
             log.write(f"{what}\n")

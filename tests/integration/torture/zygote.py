@@ -4,7 +4,7 @@ The zygote has everything imported, and the filter made as a server does that fo
 application (``gunicorn --preload``): nothing is connected yet. So a worker costs a fork and no more. All accept from
 one listening socket that the test holds: it is there, and callers wait on it, when no worker is.
 
-As a script this is the zygote. It reads one command a line, ``[work, {...}]`` to fork or ``["bury", pid]``, and answers
+As a script this is the zygote. It reads one command a line, ``[work, {...}]`` to fork or ``["reap", pid]``, and answers
 each with a number: the worker's pid, or how it ended. It ends with its input, and ends its workers then.
 """
 
@@ -99,7 +99,7 @@ class Worker:
             assert select.select([end], [], [], TIMEOUT)[0], f"worker {self.pid} does not end"
         finally:
             os.close(end)
-        return self._zygote.ask("bury", self.pid)
+        return self._zygote.ask("reap", self.pid)
 
 
 class Zygote:
@@ -130,12 +130,12 @@ class Zygote:
             )
 
     def fork(self, work: str, **arguments: Any) -> Worker:
-        """Fork what does some of ``Zygotic``'s work: ``serve``, ``reconcile``, ``reconcile_forever``."""
+        """Fork a worker that runs a method of ``ZygoteProcess``: ``serve``, ``reconcile`` or ``reconcile_forever``."""
         return Worker(self, self.ask(work, arguments))
 
-    def told(self, worker: Worker) -> Path:
-        """Return where a worker writes down what it has done."""
-        return told(self.directory, worker.pid)
+    def report(self, worker: Worker) -> Path:
+        """Return the file to which a worker writes its report."""
+        return report_path(self.directory, worker.pid)
 
     def ask(self, *command: Any) -> int:
         self._process.stdin.write(json.dumps(command) + "\n")
@@ -150,12 +150,12 @@ class Zygote:
         self._listening.close()
 
 
-def told(directory: Path, pid: int) -> Path:
+def report_path(directory: Path, pid: int) -> Path:
     return directory / f"{pid}.json"
 
 
-class Zygotic:
-    """What the zygote has, and what its workers do."""
+class ZygoteProcess:
+    """The zygote's state, and what its workers run."""
 
     def __init__(self, directory: Path, listening: socket.socket, options: dict[str, str]) -> None:
         self._directory = directory
@@ -179,9 +179,9 @@ class Zygotic:
             self._write(findings=[findings, self._findings(everything=True)])
         Server(self._listening, self._apps[limited]).serve_forever()
 
-    def reconcile(self, everything: bool, deadly: str) -> None:
-        """Reconcile, and write down the findings and the steps. :param deadly: as ``Failpoints.watch``."""
-        self._points.watch(deadly)
+    def reconcile(self, everything: bool, die_at: str) -> None:
+        """Reconcile, and write down the findings and the steps. :param die_at: as ``Failpoints.watch``."""
+        self._points.watch(die_at)
         self._write(findings=[self._findings(everything)])
 
     def reconcile_forever(self) -> None:
@@ -195,11 +195,11 @@ class Zygotic:
         return [[each.outcome, each.server_id, each.volume_id, each.detail] for each in findings]
 
     def _write(self, **more: Any) -> None:
-        self._points.write(told(self._directory, os.getpid()), **more)
+        self._points.write(report_path(self._directory, os.getpid()), **more)
 
     def _watched(self, app: WSGIApp) -> WSGIApp:
         """Watch a request that has the header ``X-Die-At``; see ``Failpoints.watch``."""
-        answering = failpoints.answering(app, self._points.reached)
+        stepping = failpoints.with_response_steps(app, self._points.reached)
 
         def watched(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
             environ = {**environ, **IDENTITY}
@@ -207,7 +207,7 @@ class Zygotic:
                 yield from app(environ, start_response)
                 return
             self._points.watch(environ["HTTP_X_DIE_AT"])
-            yield from answering(environ, start_response)
+            yield from stepping(environ, start_response)
             self._write()
 
         return watched
@@ -229,16 +229,16 @@ def _fork(work: Callable[[], None]) -> int:
 
 def main() -> None:
     directory, descriptor, options = sys.argv[1:]
-    zygotic = Zygotic(Path(directory), socket.socket(fileno=int(descriptor)), json.loads(options))
+    process = ZygoteProcess(Path(directory), socket.socket(fileno=int(descriptor)), json.loads(options))
     gc.freeze()  # a collection in a worker would copy all that it shares with the zygote
     living: set[int] = set()
     for line in sys.stdin:
         command, argument = json.loads(line)
-        if command == "bury":
+        if command == "reap":
             living.discard(argument)
             answer = os.waitstatus_to_exitcode(os.waitpid(argument, 0)[1])
         else:
-            work = getattr(zygotic, command)
+            work = getattr(process, command)
             answer = _fork(lambda work=work, argument=argument: work(**argument))
             living.add(answer)
         print(answer, flush=True)
