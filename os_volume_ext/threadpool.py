@@ -1,4 +1,4 @@
-"""DaemonThreadPool for calls that may hang. Unlike those of ``concurrent.futures``, they never delay the end of the process."""
+"""Threads for calls that may hang. Unlike those of ``concurrent.futures``, they never delay the end of the process."""
 
 import threading
 from collections.abc import Callable

@@ -18,7 +18,7 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(Finding))
 
 
 class Reconcile(config.FilterCommand, Lister):  # type: ignore[misc]
-    """Repair what crashes left behind. The exit status is 1 if anything is unresolved or, in a dry run, needs repair."""
+    """Repair what crashes left. The exit status is 1 if anything is unresolved or, in a dry run, needs repair."""
 
     left = 0
 

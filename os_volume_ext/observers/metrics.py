@@ -16,7 +16,7 @@ OPERATION_SECONDS = Histogram(
 BACKEND_CALL_SECONDS = Histogram(
     "os_volume_ext_backend_call_seconds", "Duration of backend calls.", ["method", "outcome"], buckets=BUCKETS
 )
-OVERLOADS = Counter("os_volume_ext_overloads", "Operations that found no free slot.")
+OVERLOADS = Counter("os_volume_ext_overloads", "BackendExecutor that found no free slot.")
 
 
 class Metrics(Observer):

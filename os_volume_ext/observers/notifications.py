@@ -1,6 +1,6 @@
 """OpenStack notifications, through oslo.messaging (extra ``[notifications]``).
 
-Operations never wait for the broker: they put notifications into a queue, which a thread of each process sends.
+BackendExecutor never wait for the broker: they put notifications into a queue, which a thread of each process sends.
 """
 
 import atexit

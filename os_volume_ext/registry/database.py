@@ -43,7 +43,7 @@ _BOOLEANS = {"true": True, "false": False}  # SQLAlchemy takes any string for tr
 
 
 def retry_on_deadlock(method: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a method of one transaction: if the transaction is aborted, call it again, up to ATTEMPTS times in all."""
+    """Decorate a method of one transaction: call it again, up to ATTEMPTS times, if it is aborted."""
 
     @functools.wraps(method)
     def call(*arguments: P.args, **named: P.kwargs) -> T:

@@ -82,7 +82,7 @@ def test_to_delete_a_volume_that_is_not_there_is_reported(catalog):
 def test_a_volume_with_an_attachment_in_whatever_state_is_not_deleted(catalog, database, state):
     catalog.create(Volume("9", "demo"))
     row = attach(database, state)
-    with pytest.raises(VolumeAttached, match="Volume 9 is attached. Detach it first"):
+    with pytest.raises(VolumeAttached, match=r"Volume 9 is attached\. Detach it first"):
         catalog.delete(volume_id="9")
     assert catalog.get("9").id == "9"
     Registry(database).remove(row)

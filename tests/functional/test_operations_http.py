@@ -252,7 +252,7 @@ class TestRequestId:
         )
         assert (request.name, request.levelname) == ("os_volume_ext.api.resource", "INFO")
         assert request.getMessage() == (
-            f"{request_id} 'POST' {client.dialect.collection(client.dialect.other_server).removeprefix(base)!r}: 400: "
+            f"{request_id} 'POST' '/servers/{client.dialect.other_server}/os-volume_attachments': 400: "
             f"volume_in_use: 'Volume {client.dialect.volume} is attached to server {client.dialect.server}.'"
         )
 

@@ -180,7 +180,7 @@ def test_a_database_that_fails_is_503_and_nothing_of_it_is_reported(start, table
 
 
 def test_what_nobody_expected_is_500_and_only_the_log_tells_it(sample, client, monkeypatch, caplog):
-    def fail(self, *arguments):
+    def fail(*arguments, **named):
         raise RuntimeError("secret of the inside")
 
     monkeypatch.setattr(AttachmentManager, "list_attachments", fail)

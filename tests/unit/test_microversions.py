@@ -77,7 +77,7 @@ def test_2_60_takes_multiattach_volumes():
 @pytest.mark.parametrize("tag", [None, "mine"])
 def test_2_70_shows_the_tag(tag):
     assert list(changed(70)) == ["projection", "show", "show_attached"]
-    assert (CHANGES[60].form, CHANGES[70].form) == (AttachmentSummary, AttachmentDetail)
+    assert (CHANGES[60].projection, CHANGES[70].projection) == (AttachmentSummary, AttachmentDetail)
     assert show_all(60, tag=tag) == (PLAIN, PLAIN)
     assert show_all(70, tag=tag) == (PLAIN | {"tag": tag},) * 2
 

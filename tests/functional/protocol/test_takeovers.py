@@ -1,4 +1,4 @@
-"""Operations that take over stale rows, and workers whose row was changed concurrently."""
+"""BackendExecutor that take over stale rows, and workers whose row was changed concurrently."""
 
 import threading
 

@@ -419,12 +419,28 @@ STORIES = {
     "attach from a deleted server": Story(
         partial(attach, server=THERE),
         (attach, Harness.delete_server),
-        ("after find_conflicting", "before backend attached", *CLAIM, "after transfer", "before COMMIT", *ATTACH, *CONFIRM),
+        (
+            "after find_conflicting",
+            "before backend attached",
+            *CLAIM,
+            "after transfer",
+            "before COMMIT",
+            *ATTACH,
+            *CONFIRM,
+        ),
     ),
     "attach from a deleted server where there is a limit": Story(
         partial(attach, server=THERE),
         (partial(attach, volume=OTHER_VOLUME, server=THERE), attach, Harness.delete_server),
-        ("after find_conflicting", "before backend attached", *CLAIM, "after transfer", "before COMMIT", *ATTACH, *CONFIRM),
+        (
+            "after find_conflicting",
+            "before backend attached",
+            *CLAIM,
+            "after transfer",
+            "before COMMIT",
+            *ATTACH,
+            *CONFIRM,
+        ),
         limited=True,
     ),
     "attach from a deleted server where somebody died attaching": Story(
@@ -435,7 +451,15 @@ STORIES = {
     "attach where somebody died attaching": Story(
         attach,
         (partial(attach, die_at="after symlink"), long_ago),
-        ("after find_conflicting", *CLAIM, "before describe", "after describe", "after backend attach", *CONFIRM, *RESPONSE),
+        (
+            "after find_conflicting",
+            *CLAIM,
+            "before describe",
+            "after describe",
+            "after backend attach",
+            *CONFIRM,
+            *RESPONSE,
+        ),
     ),
     "update": Story(Harness.update, (attach,), ("before describe", "after UPDATE", "after describe", *RESPONSE)),
     "detach": Story(detach, (attach,), (*CLAIM, *DETACH, *REMOVE, *RESPONSE)),
