@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The version is in the stamp's name, so that another PYTHON gets another virtualenv.
 MADE := .venv/made-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
-.PHONY: help serve test torture lint lint-ruff lint-format lint-types lint-notes format docs bench fuzz clean
+.PHONY: help serve test torture lint lint-ruff lint-format lint-types lint-notes format docs diagrams bench fuzz clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -24,6 +24,7 @@ help:
 	@echo 'make lint     ruff, mypy and reno: what CI checks before the tests'
 	@echo 'make format   let ruff format the code and mend what it can'
 	@echo 'make docs     make the documentation: build/docs/index.html'
+	@echo 'make diagrams render docs/diagrams/*.dot to SVG, with graphviz'
 	@echo 'make bench    run the benchmarks'
 	@echo 'make fuzz     send hostile requests to the sample for FUZZ_SECONDS=$(FUZZ_SECONDS); FUZZ_SEED=... repeats them'
 	@echo 'make clean    remove the virtualenv and all that was built; the state below VAR stays'
@@ -60,6 +61,14 @@ format: .venv/lint
 # From scratch, since Sphinx warns of a page only when it reads it.
 docs: .venv/docs
 	$(BIN)/python -m sphinx --quiet --fresh-env --nitpicky --fail-on-warning --keep-going -d build/doctrees docs build/docs
+
+# Without the prolog, so that the pages can include the result, and without the version of graphviz.
+diagrams:
+	for source in docs/diagrams/*.dot; do \
+	    dot -Tsvg "$$source" >"$${source%.dot}.raw" && \
+	    sed -n -e '/^<!--/d' -e '/^<svg/,$$p' "$${source%.dot}.raw" >"$${source%.dot}.svg" && \
+	    rm "$${source%.dot}.raw" || exit 1; \
+	done
 
 bench: .venv/test
 	$(BIN)/python -m benchmarks

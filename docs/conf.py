@@ -1,13 +1,32 @@
-"""How Sphinx makes the pages: ``make docs``."""
+"""Configure Sphinx, which ``make docs`` runs."""
 
+import logging
 from importlib import metadata
+from pathlib import Path
 
 project = "os-volume-ext"
 author = "The os-volume-ext authors"
 copyright = author
 release = metadata.version(project)
+extensions = ["sphinx.ext.autodoc"]
 smartquotes = False
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["options.css"]
+html_css_files = ["options.css", "diagrams.css"]
 html_title = f"{project} {release}"
+
+autodoc_member_order = "bysource"
+python_maximum_signature_line_length = 100
+# Signatures name types of other projects and of internal modules, which have no page here.
+nitpick_ignore_regex = [("py:.*", r"(?!os_volume_ext\.(filter|backends\.base|catalog\.base|testing)\b).*")]
+
+# accessible-pygments, which furo needs, makes the root logger print messages of level INFO.
+for name in ("alembic", "reno"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+
+# reno reads the release notes from the history of the Git repository, which a source distribution does not have.
+if (Path(__file__).parents[1] / ".git").exists():
+    extensions.append("reno.sphinxext")
+else:
+    exclude_patterns = ["release-notes.rst"]
+    suppress_warnings = ["toc.excluded"]
