@@ -1,4 +1,4 @@
-"""The house put together: from settings to the objects that do the work, for the filter and for the commands."""
+"""Construction: from the settings to connected objects, for the filter and for the commands."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ from .wsgi import WSGIApp
 
 @dataclass(frozen=True)
 class Assembly:
-    """What a section's settings name; nothing of it is connected before it is used."""
+    """The objects of one filter; connections and threads are opened on first use."""
 
     settings: Settings
     database: Database
@@ -52,7 +52,10 @@ class Assembly:
     observers: Observers
 
     def resource(self, app: WSGIApp) -> Resource:
-        """Return what answers the requests on our paths, in front of a WSGI application."""
+        """Return the resource that handles the extension's requests, in front of a compute API.
+
+        :param app: the compute API.
+        """
         settings = self.settings
         privileged = self.compute if self.backend.needs_host else None
         compute = ComputeAPI(
@@ -85,7 +88,7 @@ class Assembly:
         )
 
     def reconciler(self) -> Reconciler:
-        """Return what makes registry and backend consistent."""
+        """Return a reconciler."""
         return Reconciler(
             registry=self.registry,
             catalog=self.catalog,
@@ -97,86 +100,125 @@ class Assembly:
         )
 
     def adopter(self) -> Adopter:
-        """Return what adds rows for disks that servers already have."""
+        """Return an adopter."""
         return Adopter(registry=self.registry, catalog=self.catalog, compute=self.compute, executor=self.executor)
 
     @cached_property
-    def background(self) -> PerProcess[None]:
-        """Called, it sees that this process reconciles by itself, where ``reconcile_interval`` says so."""
-        return PerProcess(self._start_reconciling)
+    def ensure_periodic_reconciler(self) -> PerProcess[PeriodicReconciler | None]:
+        """Start this process's periodic reconciler on the first call, if ``reconcile_interval`` is set.
+
+        Servers fork after the filter is made, and threads do not survive that: so call it with the first request.
+        """
+        return PerProcess(self._start_periodic_reconciler)
+
+    def close(self) -> None:
+        """Stop this process's periodic reconciler, send queued notifications and close the database's connections.
+
+        Closing again does nothing.
+        """
+        periodic = self.ensure_periodic_reconciler.made()
+        if periodic is not None:
+            periodic.stop()
+        self.observers.close()
+        self.database.dispose()
 
     @cached_property
     def _versions(self) -> Versions:
         return Versions(self.settings.dialect, self.settings.max_microversion, **self.settings.overrides)
 
-    def _start_reconciling(self) -> None:
-        if self.settings.reconcile_interval:
-            leases = Leases(self.database)
-            PeriodicReconciler(
-                reconciler=self.reconciler(), leases=leases, interval=self.settings.reconcile_interval
-            ).start()
+    def _start_periodic_reconciler(self) -> PeriodicReconciler | None:
+        if not self.settings.reconcile_interval:
+            return None
+        periodic = PeriodicReconciler(
+            reconciler=self.reconciler(), leases=Leases(self.database), interval=self.settings.reconcile_interval
+        )
+        periodic.start()
+        return periodic
 
 
-def assemble(settings: Settings) -> Assembly:
-    """Put the house together.
+def assemble(settings: Settings, *, backend: Backend | None = None, catalog: VolumeCatalog | None = None) -> Assembly:
+    """Construct and connect the objects that the settings describe.
 
-    :raises ConfigurationError: if an option turns out wrong, or a plugin can't be loaded.
+    :param backend: a ready backend to use instead of the one that the settings name.
+    :param catalog: a ready catalog, likewise.
+    :raises ConfigurationError: if an option is invalid, or a plugin can't be loaded.
     """
     database = Database(settings.database_options)
     registry = Registry(database)
-    backend = make_backend(settings)
+    backend = backend or make_backend(settings)
+    check_host_is_known(settings, backend)
     observers = make_observers(settings)
     return Assembly(
-        settings,
-        database,
-        registry,
-        make_catalog(settings, database),
-        backend,
-        make_compute(settings),
-        Claims(
+        settings=settings,
+        database=database,
+        registry=registry,
+        catalog=catalog or make_catalog(settings, database),
+        backend=backend,
+        compute=make_compute(settings),
+        claims=Claims(
             registry=registry,
             operation_timeout=settings.operation_timeout,
             stale_after=settings.stale_after,
         ),
-        BackendExecutor(
+        executor=BackendExecutor(
             backend=backend,
             timeout=settings.operation_timeout,
             max_concurrent=settings.max_operations,
             observers=observers,
         ),
-        observers,
+        observers=observers,
     )
 
 
-def assemble_current(settings: Settings) -> Assembly:
-    """The same, with a database that is sure to have the tables it should.
+def assemble_current(
+    settings: Settings, *, backend: Backend | None = None, catalog: VolumeCatalog | None = None
+) -> Assembly:
+    """Assemble, and ensure that the database has the schema of this version.
 
-    :raises ConfigurationError: if it has not, with the command to run.
+    :param backend: a ready backend to use instead of the one that the settings name.
+    :param catalog: a ready catalog, likewise.
+    :raises ConfigurationError: if an option is invalid, a plugin can't be loaded, or the schema is not current, with
+        the command that upgrades it.
     """
-    assembly = assemble(settings)
+    assembly = assemble(settings, backend=backend, catalog=catalog)
     schema.ensure(assembly.database)
     return assembly
 
 
 def make_backend(settings: Settings) -> Backend:
-    """Make what really attaches. :raises ConfigurationError: if it can't be loaded, or lacks an option."""
+    """Load the backend.
+
+    :raises ConfigurationError: if it can't be loaded, or an option is missing or invalid.
+    """
     backend: Backend = _plugin("backend", "os_volume_ext.backends", settings.backend)(settings.backend_options)
-    if backend.needs_host and not settings.compute_options:
-        raise ConfigurationError("compute.url is missing: this backend must know servers' hosts, which users don't see")
     return backend
 
 
+def check_host_is_known(settings: Settings, backend: Backend) -> None:
+    """Check that the servers' hosts can be looked up if the backend needs them.
+
+    :raises ConfigurationError: if they can't.
+    """
+    if backend.needs_host and not settings.compute_options:
+        raise ConfigurationError("compute.url is missing: this backend must know servers' hosts, which users don't see")
+
+
 def make_catalog(settings: Settings, database: Database) -> VolumeCatalog:
-    """Make what knows the volumes. :raises ConfigurationError: if it can't be loaded, or lacks an option."""
+    """Load the volume catalog.
+
+    :param database: the filter's, where a catalog may keep its volumes.
+    :raises ConfigurationError: if it can't be loaded, or an option is missing or invalid.
+    """
     plugin = _plugin("catalog", "os_volume_ext.catalogs", settings.catalog)
     catalog: VolumeCatalog = plugin(settings.catalog_options, database)
     return catalog
 
 
 def make_compute(settings: Settings) -> RemoteComputeAPI | None:
-    """Make what asks the compute API outside a request; None where ``compute.*`` is not given.
+    """Make the client of the compute API for requests with the operator's credentials.
 
-    :raises ConfigurationError: if one of these options is wrong.
+    :returns: None if ``compute.*`` is not given.
+    :raises ConfigurationError: if one of these options is invalid.
     """
     options = dict(settings.compute_options)
     if not options:
@@ -187,7 +229,10 @@ def make_compute(settings: Settings) -> RemoteComputeAPI | None:
 
 
 def make_observers(settings: Settings) -> Observers:
-    """Make those who are told of operations. :raises ConfigurationError: if an option, or what it needs, is wrong."""
+    """Make the observers.
+
+    :raises ConfigurationError: if an option is invalid, or a package that it needs is missing.
+    """
     observers: list[Observer] = [OperationLog()]
     if settings.metrics:
         observers.append(_observer("metrics", "metrics", "Metrics")())
@@ -199,7 +244,7 @@ def make_observers(settings: Settings) -> Observers:
 
 
 def _observer(option: str, extra: str, name: str) -> Callable[..., Observer]:
-    """Import a class whose module needs an extra."""
+    """Import an observer class whose module needs an extra."""
     try:
         observer: Callable[..., Observer] = getattr(import_module(f".observers.{extra}", __package__), name)
     except ImportError as error:
@@ -213,6 +258,6 @@ def _plugin(option: str, group: str, name: str) -> Callable[..., Any]:
         raise ConfigurationError(f"{option} is {name!r}: installed are {', '.join(known)}")
     try:
         driver: Callable[..., Any] = DriverManager(group, name).driver
-    except Exception as error:  # whatever a plugin's module does when it is imported
+    except Exception as error:  # importing a plugin's module can raise anything
         raise ConfigurationError(f"{option} {name!r} can't be loaded: {error}") from error
     return driver

@@ -11,7 +11,7 @@ from typing import Any
 from cliff.lister import Lister
 from oslo_config import cfg
 
-from ..assembly import make_backend, make_catalog, make_compute, make_observers
+from ..assembly import check_host_is_known, make_backend, make_catalog, make_compute, make_observers
 from ..errors import BackendUnavailable, ComputeUnavailable, ConfigurationError
 from ..policy import Policy
 from ..registry import schema
@@ -153,7 +153,9 @@ def _catalog(settings: Settings) -> str:
 
 
 def _backend(settings: Settings) -> str:
-    make_backend(settings).check()
+    backend = make_backend(settings)
+    check_host_is_known(settings, backend)
+    backend.check()
     return settings.backend
 
 

@@ -24,7 +24,7 @@ def complaint(**options):
     return str(caught.value)
 
 
-def test_what_is_not_given_has_the_default_that_the_design_says():
+def test_an_option_that_is_not_given_has_its_default():
     assert parse() == Settings(
         dialect=CYCLADES,
         max_microversion=None,
@@ -115,7 +115,7 @@ def test_an_unknown_option_like_no_other_is_named_with_all_there_are():
     message = complaint(qqqqqqqq="x")
     assert "qqqqqqqq is not an option" in message
     assert all(name in message for name in settings.NAMES)
-    assert "database.*, backend.*, catalog.*, compute.*" in message
+    assert "database.*, catalog.*, backend.*, compute.*" in message
 
 
 @pytest.mark.parametrize("options", [{}, {"backend": ""}])
