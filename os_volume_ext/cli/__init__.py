@@ -1,1 +1,1 @@
-"""The command ``os-volume-ext``: one module for each group of sub-commands, ``paste`` for what they share."""
+"""The command ``os-volume-ext``: one module for each group of sub-commands, and ``config`` for what they share."""

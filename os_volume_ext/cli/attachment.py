@@ -1,6 +1,7 @@
 """``os-volume-ext attachment``: the rows of the registry."""
 
 import argparse
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,14 +14,12 @@ from ..models import STATES, Attachment
 from . import config
 
 COLUMNS = ("server_id", "volume_id", "device", "state", "root", "project_id", "created_at")
-DETAILS = (
-    *COLUMNS,
-    *("id", "tag", "delete_on_termination"),
-    *("updated_at", "request_id", "host", "instance_name", "source", "format"),
-)
+_NOT_SHOWN = {"exclusive", "age"}  # they follow from the volume and from updated_at
+_OTHERS = (field.name for field in dataclasses.fields(Attachment) if field.name not in {*COLUMNS, *_NOT_SHOWN})
+DETAILS = (*COLUMNS, *_OTHERS)
 
 
-def _row(attachment: Attachment, columns: Sequence[str]) -> Sequence[Any]:
+def _values(attachment: Attachment, columns: Sequence[str]) -> Sequence[Any]:
     values = (getattr(attachment, column) for column in columns)
     return tuple(value.isoformat() if hasattr(value, "isoformat") else value for value in values)
 
@@ -38,61 +37,61 @@ def _ids(arguments: argparse.Namespace, assembly: Assembly) -> tuple[str, str]:
 
 
 class List(config.FilterCommand, Lister):  # type: ignore[misc]
-    """List attachments, in whatever state."""
+    """List attachments in all states."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--server", help="only those of this server")
-        parser.add_argument("--volume", help="only those of this volume")
-        parser.add_argument("--project", help="only those of this project")
-        parser.add_argument("--state", choices=STATES, help="only those in this state")
+        parser.add_argument("--server", help="only attachments to this server")
+        parser.add_argument("--volume", help="only attachments of this volume")
+        parser.add_argument("--project", help="only attachments of this project")
+        parser.add_argument("--state", choices=STATES, help="only attachments in this state")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        assembly = config.assembly(parsed_args)
         server_id, volume_id = parsed_args.server, parsed_args.volume
-        found = assembly.registry.find(
-            server_id=server_id and config.canonical_id(server_id, assembly.settings, "server"),
-            volume_id=volume_id and config.canonical_id(volume_id, assembly.settings, "volume"),
-            project_id=parsed_args.project,
-            state=parsed_args.state,
-        )
-        return COLUMNS, (_row(attachment, COLUMNS) for attachment in found)
+        with config.assembled(parsed_args) as assembly:
+            found = assembly.registry.find(
+                server_id=server_id and config.canonical_id(server_id, assembly.settings, "server"),
+                volume_id=volume_id and config.canonical_id(volume_id, assembly.settings, "volume"),
+                project_id=parsed_args.project,
+                state=parsed_args.state,
+            )
+            return COLUMNS, [_values(attachment, COLUMNS) for attachment in found]
 
 
 class Show(config.FilterCommand, ShowOne):  # type: ignore[misc]
-    """Show all that the registry knows of an attachment."""
+    """Show all columns of an attachment."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_ids(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        assembly = config.assembly(parsed_args)
-        server_id, volume_id = _ids(parsed_args, assembly)
-        found = assembly.registry.get(server_id, volume_id)
+        with config.assembled(parsed_args) as assembly:
+            server_id, volume_id = _ids(parsed_args, assembly)
+            found = assembly.registry.get(server_id, volume_id)
         if found is None:
             raise LookupError(f"Volume {volume_id} is not attached to server {server_id}.")
-        return DETAILS, _row(found, DETAILS)
+        return DETAILS, _values(found, DETAILS)
 
 
 class Adopt(config.FilterCommand, ShowOne):  # type: ignore[misc]
-    """Take into the registry a disk that a server has already."""
+    """Add an unmanaged disk of a server to the registry."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _add_ids(parser)
-        parser.add_argument("--device", help="such as /dev/vdb (default: what the backend says)")
-        parser.add_argument("--root", action="store_true", help="the server started from it: it can't be detached")
-        parser.add_argument("--project", help="default: what the compute API or the catalog says")
+        parser.add_argument("--device", help="such as /dev/vdb (default: the backend's)")
+        parser.add_argument("--root", action="store_true", help="the server boots from it; it can't be detached")
+        parser.add_argument("--project", help="the owning project (default: the compute API's or the catalog's)")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        assembly = config.assembly(parsed_args)
-        server_id, volume_id = _ids(parsed_args, assembly)
-        assembly.adopter().adopt(
-            server_id,
-            volume_id,
-            device=parsed_args.device,
-            root=parsed_args.root,
-            project_id=parsed_args.project,
-        )
-        found = assembly.registry.get(server_id, volume_id)
+        with config.assembled(parsed_args) as assembly:
+            server_id, volume_id = _ids(parsed_args, assembly)
+            assembly.adopter().adopt(
+                server_id,
+                volume_id,
+                device=parsed_args.device,
+                root=parsed_args.root,
+                project_id=parsed_args.project,
+            )
+            found = assembly.registry.get(server_id, volume_id)
         if found is None:
-            raise NotAdopted("the row was removed at once by another operation")
-        return DETAILS, _row(found, DETAILS)
+            raise NotAdopted("the row was removed concurrently by another operation")
+        return DETAILS, _values(found, DETAILS)

@@ -1,6 +1,6 @@
-"""``os-volume-ext check``: what is right and what is wrong about our filters in a pipeline.
+"""``os-volume-ext check``: check the os-volume-ext filters in a pipeline.
 
-The database is left as it is; a backend does what it does when the server starts.
+The database is not changed; backends are made as at the server's start.
 """
 
 import argparse
@@ -19,19 +19,19 @@ from ..registry.database import Database
 from ..settings import Settings, warn_of_hidden
 from ..threadpool import DaemonThreadPool, is_done_within
 from . import config
-from .pipeline import Filter, Pipeline, Place, Section
+from .pipeline import Filter, Pipeline, Position, Section
 
 LOG = logging.getLogger(__name__)
 
-COLUMNS = ("filter", "what", "result", "details")
+COLUMNS = ("filter", "check", "result", "details")
 OK, WRONG = "ok", "wrong"
-PATIENCE = 60  # seconds for what has no time limit among the options
+POSITION_TIMEOUT = 60  # seconds; a filter that has no position yet has no operation_timeout either
 
 Row = tuple[str, str, str, str]
 
 
 class Check(Lister):  # type: ignore[misc]
-    """Say what is right and what is wrong about our filters in a pipeline. The exit status is 1 if anything is wrong.
+    """Check the os-volume-ext filters in a pipeline. The exit status is 1 if anything is wrong.
 
     Run it as the user that the compute API runs as.
     """
@@ -48,14 +48,14 @@ class Check(Lister):  # type: ignore[misc]
             dest="config_files",
             action="append",
             default=[],
-            help="what the compute API reads besides, such as nova.conf; may be given several times",
+            help="a configuration file of the compute API, such as nova.conf; may be given several times",
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Row]]:
         _configure(parsed_args.config_files)
         pipeline = Pipeline(config.paste_file(parsed_args), config.variables(parsed_args))
-        rows = list(_rows(pipeline.places(parsed_args.name)))
+        rows = list(_rows(pipeline.positions(parsed_args.name)))
         self.wrong = any(result == WRONG for _, _, result, _ in rows)
         return COLUMNS, rows
 
@@ -65,7 +65,7 @@ class Check(Lister):  # type: ignore[misc]
 
 
 def _configure(files: Sequence[str]) -> None:
-    """Let the filters of others find what oslo.config gives them in the server."""
+    """Give other filters the oslo.config options that they have in the server."""
     try:
         if files:
             cfg.CONF(args=[], default_config_files=files, default_config_dirs=[])
@@ -73,10 +73,10 @@ def _configure(files: Sequence[str]) -> None:
         raise ConfigurationError(f"--config-file: {error}") from error
 
 
-def _rows(places: Sequence[Place]) -> Iterator[Row]:
-    for place in places:
-        yield _row(place.section.name, "place", PATIENCE, _place, place)
-    for section in {place.section.name: place.section for place in places}.values():
+def _rows(positions: Sequence[Position]) -> Iterator[Row]:
+    for position in positions:
+        yield _row(position.section.name, "position", POSITION_TIMEOUT, _position, position)
+    for section in {position.section.name: position.section for position in positions}.values():
         yield from _section_rows(section)
 
 
@@ -84,58 +84,58 @@ def _section_rows(section: Section) -> Iterator[Row]:
     warn_of_hidden(section.global_conf)
     try:
         settings = Settings.parse(section.options)
-        make_observers(settings)  # what they need is a matter of options too
+        make_observers(settings)  # their packages and transports are chosen by options too
     except ConfigurationError as error:
         yield section.name, "options", WRONG, str(error)
         return
     yield section.name, "options", OK, f"the dialect is {settings.dialect.name}"
-    for what, check in _CHECKS.items():
-        yield _row(section.name, what, settings.operation_timeout, check, settings)
+    for name, check in _CHECKS.items():
+        yield _row(section.name, name, settings.operation_timeout, check, settings)
 
 
-def _row(name: str, what: str, seconds: float, check: Callable[[Any], str], subject: Any) -> Row:
+def _row(section: str, name: str, timeout: float, check: Callable[[Any], str], subject: Any) -> Row:
     try:
-        return name, what, OK, _within(seconds, check, subject)
+        return section, name, OK, _call(timeout, check, subject)
     except (ConfigurationError, BackendUnavailable, ComputeUnavailable) as error:
-        return name, what, WRONG, str(error)
-    except Exception as error:  # whatever plugins and drivers raise
-        LOG.info("checking the %s of %s failed", what, name, exc_info=error)
-        return name, what, WRONG, f"{type(error).__name__}: {error}"
+        return section, name, WRONG, str(error)
+    except Exception as error:  # plugins and drivers can raise anything
+        LOG.info("the check %s of %s failed", name, section, exc_info=error)
+        return section, name, WRONG, f"{type(error).__name__}: {error}"
 
 
-def _within(seconds: float, check: Callable[[Any], str], subject: Any) -> str:
-    outcome = DaemonThreadPool().submit("os-volume-ext-check", check, subject)
-    if not is_done_within(outcome, seconds):
-        raise ConfigurationError(f"no answer within {seconds} seconds")
-    return outcome.result()
+def _call(timeout: float, check: Callable[[Any], str], subject: Any) -> str:
+    future = DaemonThreadPool().submit("os-volume-ext-check", check, subject)
+    if not is_done_within(future, timeout):
+        raise ConfigurationError(f"no response within {timeout} seconds")
+    return future.result()
 
 
-def _place(place: Place) -> str:
-    ours = place.section.name
-    doubts: list[str] = []
-    if found := _auth_filter(place.before, doubts):
-        names = [*(each.name for each in place.before), ours, *(each.name for each in place.after), place.app]
+def _position(position: Position) -> str:
+    name, app = position.section.name, position.app
+    errors: list[str] = []
+    if found := _auth_filter(position.before, errors):
+        names = [*(each.name for each in position.before), name, *(each.name for each in position.after), app]
         return f"{found} authenticates: {' '.join(names)}"
-    if found := _auth_filter(place.after, doubts):
-        raise ConfigurationError(f"{found}, which authenticates, stands behind it: put {ours} right before {place.app}")
-    if doubts:
-        reasons = "; ".join(doubts)
+    if found := _auth_filter(position.after, errors):
+        raise ConfigurationError(f"the auth filter {found} comes after {name}: move {name} right before {app}")
+    if errors:
         raise ConfigurationError(
-            f"it can't be seen whether an auth filter stands before it: {reasons}; does it need a --config-file?"
+            f"cannot tell whether an auth filter comes before {name}: {'; '.join(errors)}; pass its --config-file"
         )
     raise ConfigurationError(
-        "no auth filter stands before it, so that it answers 401 to everybody: "
+        f"no auth filter comes before {name}, so all requests get 401: "
         "put one, such as keystonemiddleware's authtoken, before it"
     )
 
 
-def _auth_filter(filters: Iterable[Filter], doubts: list[str]) -> str | None:
+def _auth_filter(filters: Iterable[Filter], errors: list[str]) -> str | None:
+    """Return the name of the first filter that authenticates, and add the errors of those that fail to a list."""
     for each in filters:
         try:
             if each.authenticates():
                 return each.name
-        except Exception as error:  # whatever the filters of others do
-            doubts.append(f"{each.name}: {type(error).__name__}: {error}")
+        except Exception as error:  # other filters can raise anything
+            errors.append(f"{each.name}: {type(error).__name__}: {error}")
     return None
 
 
@@ -144,7 +144,7 @@ def _database(settings: Settings) -> str:
     found = schema.check(database)
     if found == schema.head():
         return f"{database} is at revision {found}"
-    return f"{database}: the filter brings it from revision {found or 'none'} to {schema.head()} when it starts"
+    return f"{database}: the filter will upgrade it from revision {found or 'none'} to {schema.head()} at start-up"
 
 
 def _catalog(settings: Settings) -> str:
@@ -160,28 +160,29 @@ def _backend(settings: Settings) -> str:
 
 
 def _policy(settings: Settings) -> str:
-    """Make the policy. What its parser only logs, and takes for "never", is an error here."""
-    complaints: list[str] = []
+    """Make the policy, and fail on syntax errors, which its parser only logs: such a rule is never true."""
+    errors: list[str] = []
 
-    def note(record: logging.LogRecord) -> bool:
-        complaints.append(record.getMessage())
+    def collect(record: logging.LogRecord) -> bool:
+        errors.append(record.getMessage())
         return False
 
+    # There is no public way to get at these errors; test_cli_check fails if the logger's name changes.
     parser = logging.getLogger("oslo_policy._parser")
-    parser.addFilter(note)
+    parser.addFilter(collect)
     try:
         Policy(settings.policy_file)
     finally:
-        parser.removeFilter(note)
-    if complaints:
-        raise ConfigurationError(f"policy_file: {settings.policy_file}: {'; '.join(complaints)}")
+        parser.removeFilter(collect)
+    if errors:
+        raise ConfigurationError(f"policy_file: {settings.policy_file}: {'; '.join(errors)}")
     return settings.policy_file or "the default rules"
 
 
 def _compute(settings: Settings) -> str:
     compute = make_compute(settings)
     if compute is None:
-        return "compute.url is not set: reconcile goes by the backend's word alone"
+        return "compute.url is not set: reconcile relies on the backend alone"
     compute.check()
     return f"{settings.compute_options['url']} shows the servers of all projects"
 

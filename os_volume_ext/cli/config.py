@@ -1,9 +1,10 @@
-"""What the commands share: which paste file they read, and which of its filter sections is meant."""
+"""Selecting the paste file and the filter section that a command is about."""
 
 import argparse
 import configparser
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from paste.deploy.loadwsgi import FILTER, loadcontext
@@ -13,18 +14,20 @@ from ..errors import ConfigurationError
 from ..filter import filter_factory
 from ..settings import Settings
 
-OURS = "os_volume_ext."
+PACKAGE = "os_volume_ext."
 
 
 def add_paste(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which paste file is meant."""
+    """Add the options that select the paste file."""
     parser.add_argument(
         "--paste",
         metavar="FILE",
         default=os.environ.get("OS_VOLUME_EXT_PASTE"),
         help="the compute API's paste file (default: $OS_VOLUME_EXT_PASTE)",
     )
-    parser.add_argument("--var", metavar="DIR", default="var", help="what %%(var)s is in that file (default: ./var)")
+    parser.add_argument(
+        "--var", metavar="DIR", default="var", help="the value of %%(var)s in that file (default: ./var)"
+    )
     parser.add_argument(
         "--set",
         metavar="NAME=VALUE",
@@ -32,7 +35,7 @@ def add_paste(parser: argparse.ArgumentParser) -> None:
         type=_variable,
         action="append",
         default=[],
-        help="what %%(NAME)s is in that file; may be given several times",
+        help="the value of %%(NAME)s in that file; may be given several times",
     )
 
 
@@ -44,26 +47,29 @@ def _variable(text: str) -> tuple[str, str]:
 
 
 class FilterCommand:
-    """A command about one filter of a paste file; mixed in before cliff's class."""
+    """A command about one filter of a paste file; inherit from it before cliff's class."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Return a parser that also takes what says which filter is meant."""
+        """Return the parser, with the options that select the filter."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)  # type: ignore[misc]
         add_paste(parser)
         parser.add_argument(
-            "--filter", metavar="SECTION", help="the filter's section, where the paste file has several of ours"
+            "--filter", metavar="SECTION", help="the filter's section, if the paste file has several filters"
         )
         self.add_arguments(parser)
         return parser
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the arguments of the command itself."""
+        """Add the command's own arguments."""
 
 
 def paste_file(arguments: argparse.Namespace) -> Path:
-    """Return the paste file's absolute path. :raises ConfigurationError: if none is named, or it can't be read."""
+    """Return the paste file's absolute path.
+
+    :raises ConfigurationError: if none is given, or it can't be read.
+    """
     if not arguments.paste:
-        raise ConfigurationError("which paste file? Give --paste FILE, or set OS_VOLUME_EXT_PASTE")
+        raise ConfigurationError("no paste file given: pass --paste FILE or set OS_VOLUME_EXT_PASTE")
     path = Path(arguments.paste).absolute()
     try:
         path.read_text()
@@ -73,57 +79,80 @@ def paste_file(arguments: argparse.Namespace) -> Path:
 
 
 def variables(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return what the paste file may refer to besides what it says itself."""
+    """Return the variables that the paste file may use besides its own."""
     return {"var": str(Path(arguments.var).absolute()), **dict(arguments.variables)}
 
 
 def settings(arguments: argparse.Namespace) -> Settings:
-    """Return the settings of the filter that is meant. :raises ConfigurationError: if that is not clear."""
-    sections = filter_sections(paste_file(arguments), variables(arguments))
+    """Return the settings of the selected filter.
+
+    :raises ConfigurationError: if there is no such filter, several match, or an option is invalid.
+    """
+    path = paste_file(arguments)
+    sections = filter_sections(path, variables(arguments))
+    if not sections:
+        raise ConfigurationError(f"{path} has no os-volume-ext filter.")
     name = arguments.filter
     if name is None:
-        if len(sections) != 1:
-            raise ConfigurationError(f"which filter? Give --filter SECTION, one of: {', '.join(sections) or 'none'}")
+        if len(sections) > 1:
+            raise ConfigurationError(f"several filters found; choose one with --filter: {', '.join(sections)}")
         (name,) = sections
     if name not in sections:
-        raise ConfigurationError(f"--filter: {name} is no section of ours; there are: {', '.join(sections) or 'none'}")
+        raise ConfigurationError(
+            f"--filter: {name} is not an os-volume-ext filter; choose one of: {', '.join(sections)}"
+        )
     return Settings.parse(sections[name])
 
 
 def filter_sections(path: Path, global_conf: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Return the options of each section of a paste file that uses our filter, by its name."""
+    """Return the options of each os-volume-ext filter of a paste file, by the section's name.
+
+    :param global_conf: variables that the file may use.
+    :raises ConfigurationError: if it is not a paste file, or a filter uses an undefined variable.
+    """
     parser = configparser.RawConfigParser(strict=False)
     try:
         parser.read(path)
     except configparser.Error as error:
-        raise ConfigurationError(f"--paste: {path} is no paste file: {str(error).splitlines()[0]}") from error
+        raise ConfigurationError(f"--paste: {path} is not a paste file: {str(error).splitlines()[0]}") from error
     found = {}
     for section in parser.sections():
         kind, _, name = section.partition(":")
-        if kind.strip() != "filter" or not parser.get(section, "paste.filter_factory", fallback=OURS).startswith(OURS):
-            continue  # to load somebody else's filter would import all of Nova
+        if kind.strip() != "filter" or not parser.get(section, "paste.filter_factory", fallback=PACKAGE).startswith(
+            PACKAGE
+        ):
+            continue  # loading another package's filter could import all of Nova
         try:
             context = loadcontext(FILTER, f"config:{path}", name=name.strip(), global_conf=dict(global_conf))
         except configparser.InterpolationError as error:
             if "os-volume-ext" in parser.get(section, "use", fallback=""):
-                what = f"[{section}] refers to what neither the file nor --set gives"
+                what = f"[{section}] uses an undefined variable, which --set can define"
                 raise ConfigurationError(f"--paste: {what}: {' '.join(str(error).split())}") from error
             continue
         except (LookupError, ImportError, configparser.Error):
-            continue  # somebody else's filter, of a package that is not installed here
+            continue  # a filter of another package, which is not installed here
         if context.object is filter_factory:
             found[name.strip()] = dict(context.local_conf)
     return found
 
 
-def assembly(arguments: argparse.Namespace) -> Assembly:
-    """Put together what the filter that is meant works with. :raises ConfigurationError: if that can't be done."""
-    return assemble_current(settings(arguments))
+@contextmanager
+def assembled(arguments: argparse.Namespace) -> Iterator[Assembly]:
+    """Provide the objects of the selected filter, and close them at the end.
+
+    :raises ConfigurationError: if they can't be made.
+    """
+    with closing(assemble_current(settings(arguments))) as assembly:
+        yield assembly
 
 
-def canonical_id(text: str, arguments_settings: Settings, what: str) -> str:
-    """Return an id as the dialect has it. :raises ConfigurationError: if it has the wrong form."""
-    found = arguments_settings.dialect.read_id(text)
+def canonical_id(text: str, filter_settings: Settings, what: str) -> str:
+    """Return an id in the dialect's canonical format.
+
+    :param what: what it identifies, for the error message.
+    :raises ConfigurationError: if it has another format.
+    """
+    found = filter_settings.dialect.read_id(text)
     if found is None:
-        raise ConfigurationError(f"{text!r} is not the id of a {what}: it must be {arguments_settings.dialect.id_form}")
+        raise ConfigurationError(f"{text!r} is not the id of a {what}: it must be {filter_settings.dialect.id_form}")
     return found

@@ -13,7 +13,7 @@ from . import config
 
 
 class Upgrade(config.FilterCommand, Command):  # type: ignore[misc]
-    """Bring the registry's database to the revision that this version needs."""
+    """Upgrade the registry's database to the revision that this version needs."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         database = Database(config.settings(parsed_args).database_options)
@@ -22,7 +22,7 @@ class Upgrade(config.FilterCommand, Command):  # type: ignore[misc]
 
 
 class Current(config.FilterCommand, ShowOne):  # type: ignore[misc]
-    """Show which revision the registry's database has, and which this version needs."""
+    """Show the revision of the registry's database, and the one that this version needs."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         database = Database(config.settings(parsed_args).database_options)

@@ -1,4 +1,4 @@
-"""The command itself: what is common to all sub-commands, which entry points name."""
+"""The command ``os-volume-ext``; entry points name its sub-commands."""
 
 import logging
 import sys
@@ -15,27 +15,27 @@ class Shell(App):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(
-            description="Serve, fill and mend the os-volume_attachments extension.",
+            description="Administer the os-volume_attachments extension.",
             version=version("os-volume-ext"),
             command_manager=CommandManager("os_volume_ext.cli"),
             deferred_help=True,
         )
 
     def configure_logging(self) -> None:
-        """Log warnings, with ``-v`` what is done, with ``-vv`` everything; to standard error or to ``--log-file``."""
+        """Log warnings, with ``-v`` also progress, with ``-vv`` everything; to standard error or to ``--log-file``."""
         level = LEVELS[min(self.options.verbose_level, len(LEVELS) - 1)]
         logging.basicConfig(
             level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", filename=self.options.log_file
         )
         logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
-        # What ends a command is said as other commands say it, without time and level.
-        said = logging.StreamHandler()
-        said.setFormatter(logging.Formatter("os-volume-ext: %(message)s"))
-        self.LOG.handlers = [said]
+        # The error that ends a command is printed as by other commands, without time and level.
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("os-volume-ext: %(message)s"))
+        self.LOG.handlers = [handler]
         self.LOG.propagate = False
 
     def interact(self) -> int:
-        """Say what commands there are, to who gave none; there is no shell of our own."""
+        """List the commands: without arguments, cliff would start an interactive shell."""
         self.options.deferred_help = True
         self.print_help_if_requested()
         return 0
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command.
 
     :param argv: the arguments; None for the process's own.
-    :return: the exit status: 0, 1 if something went wrong or is not decided, 2 for a wrong call.
+    :returns: the exit status: 0; 1 if something failed or is unresolved; 2 for invalid arguments.
     """
     status: int = Shell().run(sys.argv[1:] if argv is None else argv)
     return status

@@ -1,7 +1,7 @@
-"""A pipeline of a paste file, and where in it our filters stand.
+"""A pipeline of a paste file, and the positions of the os-volume-ext filters in it.
 
-The filters of others are made as a server makes them. Ours are not, so that one with a wrong option keeps nothing
-from being loaded; and the application is not: it may want all of its own start-up, and is no affair of ours.
+Other filters are made as the server makes them. The os-volume-ext filters are not, so that an invalid option does not
+keep the rest from loading. Neither is the application, which may need the server's complete start-up.
 """
 
 import configparser
@@ -19,7 +19,7 @@ from ..errors import ConfigurationError
 from ..filter import filter_factory
 from ..wsgi import WSGIApp
 
-# What an auth filter says of a caller with a valid token, sent by a client without one.
+# The headers that an auth filter sets for a valid token, sent by a client that has none.
 _FORGED = {
     "X-Identity-Status": "Confirmed",
     "X-User-Id": "forged",
@@ -30,57 +30,58 @@ _FORGED = {
 
 @dataclass
 class Traced:
-    """A WSGI application, and what stands in it.
-
-    ``name`` is that of the application behind all filters, ``filters`` are those of others before it, the first to
-    be called first, and ``places`` those of our filters, within a composite application too.
-    """
+    """A WSGI application, with the filters in front of it."""
 
     name: str
+    """The name of the application behind all filters."""
     app: WSGIApp
     filters: Sequence["Filter"] = ()
-    places: Sequence["Place"] = ()
+    """The other filters, in the order in which they are called."""
+    positions: Sequence["Position"] = ()
+    """The positions of the os-volume-ext filters, also of those within a composite application."""
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Be that application."""
+        """Call the application."""
         return self.app(environ, start_response)
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Somebody else's filter, with what stands behind it."""
+    """A filter of another package."""
 
     name: str
     app: WSGIApp
     behind: Traced
+    """The application that it wraps."""
 
     def authenticates(self) -> bool:
-        """Say whether a client without a token is refused here, or can't pass for one with a token from here on.
+        """Return whether it refuses a client without a token, or removes the identity headers that it has forged.
 
-        Nothing that stands behind the filter is called.
+        The application behind the filter is not called.
 
-        :raises Exception: whatever the filter does; ValueError if it answers by itself, but not as an auth filter.
+        :raises ValueError: if the filter responds itself, but with another status than an auth filter.
+        :raises Exception: as the filter does.
         """
         passed: list[str | None] = []
 
         def recorder(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
             passed.append(environ.get("HTTP_X_IDENTITY_STATUS"))
-            return _nothing(environ, start_response)
+            return _no_content(environ, start_response)
 
         request = Request.blank("/servers/1/os-volume_attachments", headers=_FORGED)
-        usual, self.behind.app = self.behind.app, recorder
+        original, self.behind.app = self.behind.app, recorder
         try:
             status = request.get_response(self.app).status_int
         finally:
-            self.behind.app = usual
+            self.behind.app = original
         if not passed and status not in (401, 403):
-            raise ValueError(f"it answers {status} to a client without a token")
+            raise ValueError(f"it responds with {status} to a client without a token")
         return "Confirmed" not in passed
 
 
 @dataclass(frozen=True)
 class Section:
-    """A filter section of ours."""
+    """The section of an os-volume-ext filter."""
 
     name: str
     global_conf: Mapping[str, str]
@@ -88,46 +89,51 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a filter of ours stands: behind which of others, before which, and before which application."""
+class Position:
+    """The position of an os-volume-ext filter in a pipeline."""
 
     section: Section
     before: list[Filter]
+    """The filters that are called before it."""
     after: Sequence[Filter]
+    """The filters that are called after it."""
     app: str
+    """The name of the application behind all filters."""
 
 
 class Pipeline(ConfigLoader):  # type: ignore[misc]
-    """Loads from a paste file, and notes what it makes."""
+    """Loads from a paste file, and records the filters."""
 
     def __init__(self, path: Path, variables: Mapping[str, str]) -> None:
         """Read the file.
 
-        :param variables: what it may refer to besides what it says itself.
-        :raises ConfigurationError: if it is no paste file.
+        :param path: the paste file.
+        :param variables: those that the file may use besides its own.
+        :raises ConfigurationError: if it is not a paste file.
         """
         try:
             super().__init__(str(path))
         except configparser.Error as error:
-            raise ConfigurationError(f"--paste: {path} is no paste file: {str(error).splitlines()[0]}") from error
+            raise ConfigurationError(f"--paste: {path} is not a paste file: {str(error).splitlines()[0]}") from error
         self.update_defaults(variables, overwrite=False)
-        self._places: list[Place] = []
+        self._positions: list[Position] = []
 
-    def places(self, name: str) -> Sequence[Place]:
-        """Load an application, and say where our filters stand.
+    def positions(self, name: str) -> Sequence[Position]:
+        """Load an application, and return the positions of the os-volume-ext filters.
 
-        :raises ConfigurationError: if it can't be loaded, or none of ours is there.
+        :param name: the application's section.
+        :raises ConfigurationError: if it can't be loaded, or has no os-volume-ext filter.
         """
         self.get_app(name)
-        if not self._places:
+        if not self._positions:
             raise ConfigurationError(
-                f"--name: {name} has no filter of ours: put the name of a section with use = egg:os-volume-ext "
-                "into its pipeline, right before the application"
+                f"--name: {name} has no os-volume-ext filter: add the name of a section with use = egg:os-volume-ext "
+                "to its pipeline, right before the application"
             )
-        return self._places
+        return self._positions
 
     def get_context(self, object_type: Any, name: str | None = None, global_conf: Any = None) -> Any:
-        """Do what PasteDeploy does, and note what is made of it."""
+        """Return PasteDeploy's context, changed so that the filters it makes are recorded."""
         with _errors_of(name or "main"):
             context = super().get_context(object_type, name, global_conf)
         self._trace(context, name or "main")
@@ -139,21 +145,21 @@ class Pipeline(ConfigLoader):  # type: ignore[misc]
         elif context.object_type is FILTER_WITH:
             self._trace(context.next_context, name)
         elif context.object is filter_factory:
-            context.create = lambda: partial(self._ours, Section(name, context.global_conf, context.local_conf))
+            context.create = lambda: partial(self._own_filter, Section(name, context.global_conf, context.local_conf))
         elif context.object_type is FILTER:
-            context.create = partial(self._filter, context, name)
+            context.create = partial(self._other_filter, context, name)
         elif context.protocol == "paste.app_factory":
-            context.create = partial(Traced, name, _nothing)
+            context.create = partial(Traced, name, _no_content)
         elif context.object_type is APP:
             context.create = partial(self._composite, context, name)
 
-    def _ours(self, section: Section, app: WSGIApp) -> Traced:
+    def _own_filter(self, section: Section, app: WSGIApp) -> Traced:
         behind = _traced(app)
-        place = Place(section, [], behind.filters, behind.name)
-        self._places.append(place)
-        return Traced(behind.name, behind, behind.filters, (place, *behind.places))
+        position = Position(section, [], behind.filters, behind.name)
+        self._positions.append(position)
+        return Traced(behind.name, behind, behind.filters, (position, *behind.positions))
 
-    def _filter(self, context: Any, name: str) -> Callable[[WSGIApp], Traced]:
+    def _other_filter(self, context: Any, name: str) -> Callable[[WSGIApp], Traced]:
         with _errors_of(name):
             make = context.object_type.invoke(context)
 
@@ -161,20 +167,20 @@ class Pipeline(ConfigLoader):  # type: ignore[misc]
             behind = _traced(app)
             with _errors_of(name):
                 made = Filter(name, make(behind), behind)
-            for place in behind.places:
-                place.before.insert(0, made)
-            return Traced(behind.name, made.app, (made, *behind.filters), behind.places)
+            for position in behind.positions:
+                position.before.insert(0, made)
+            return Traced(behind.name, made.app, (made, *behind.filters), behind.positions)
 
         return apply
 
     def _composite(self, context: Any, name: str) -> Traced:
-        first = len(self._places)  # it asks this loader for its applications, meanwhile
+        first = len(self._positions)  # the composite loads its applications with this loader
         with _errors_of(name):
             app = context.object_type.invoke(context)
-        return Traced(name, app, places=self._places[first:])
+        return Traced(name, app, positions=self._positions[first:])
 
 
-def _nothing(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+def _no_content(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     start_response("204 No Content", [])
     return []
 
@@ -185,11 +191,11 @@ def _traced(app: WSGIApp) -> Traced:
 
 @contextmanager
 def _errors_of(name: str) -> Iterator[None]:
-    """Say whose an error is: the innermost one's."""
+    """Name the section in an error; of nested ones, the innermost."""
     try:
         yield
     except ConfigurationError:
         raise
-    except Exception as error:  # whatever the factories of others do
+    except Exception as error:  # other factories can raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigurationError(f"{name} can't be loaded: {reason}") from error

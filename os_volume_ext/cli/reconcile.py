@@ -1,4 +1,4 @@
-"""``os-volume-ext reconcile``: make registry and backend agree, and say what was done."""
+"""``os-volume-ext reconcile``: make registry and backend consistent, and report the repairs."""
 
 import argparse
 import dataclasses
@@ -11,6 +11,7 @@ from cliff.lister import Lister
 from rich.console import Console
 from rich.progress import track
 
+from ..assembly import Assembly
 from ..attachments.reconcile import Finding, Outcome
 from . import config
 
@@ -20,7 +21,7 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(Finding))
 class Reconcile(config.FilterCommand, Lister):  # type: ignore[misc]
     """Repair what crashes left. The exit status is 1 if anything is unresolved or, in a dry run, needs repair."""
 
-    left = 0
+    unrepaired = 0
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
@@ -30,18 +31,10 @@ class Reconcile(config.FilterCommand, Lister):  # type: ignore[misc]
         parser.add_argument("--dry-run", action="store_true", help="report what needs repair and change nothing")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        assembly = config.assembly(parsed_args)
-        server_id = parsed_args.server and config.canonical_id(parsed_args.server, assembly.settings, "server")
-        reconciler = assembly.reconciler()
-        reconcile = reconciler.reconcile_all if parsed_args.all else reconciler.reconcile_stale
-        walk: Iterable[Finding] = reconcile(server_id, dry_run=parsed_args.dry_run)
-        if sys.stderr.isatty():
-            total = assembly.registry.count(server_id, pending=not parsed_args.all)
-            walk = track(walk, description="Reconciling", total=total, console=Console(stderr=True))
-        findings = list(walk)
-        assembly.observers.close()
+        with config.assembled(parsed_args) as assembly:
+            findings = list(self._reconcile(assembly, parsed_args))
         count = Counter(finding.outcome for finding in findings)
-        self.left = count[Outcome.UNRESOLVED] + count[Outcome.NEEDS_REPAIR]
+        self.unrepaired = count[Outcome.UNRESOLVED] + count[Outcome.NEEDS_REPAIR]
         shown = (
             Outcome.CONSISTENT,
             Outcome.NEEDS_REPAIR if parsed_args.dry_run else Outcome.REPAIRED,
@@ -52,6 +45,17 @@ class Reconcile(config.FilterCommand, Lister):  # type: ignore[misc]
             dataclasses.astuple(finding) for finding in findings if finding.outcome is not Outcome.CONSISTENT
         )
 
+    def _reconcile(self, assembly: Assembly, arguments: argparse.Namespace) -> Iterable[Finding]:
+        """Return the findings as they are made, with a progress bar on a terminal."""
+        server_id = arguments.server and config.canonical_id(arguments.server, assembly.settings, "server")
+        reconciler = assembly.reconciler()
+        reconcile = reconciler.reconcile_all if arguments.all else reconciler.reconcile_stale
+        findings: Iterable[Finding] = reconcile(server_id, dry_run=arguments.dry_run)
+        if not sys.stderr.isatty():
+            return findings
+        total = assembly.registry.count(server_id, pending=not arguments.all)
+        return track(findings, description="Reconciling", total=total, console=Console(stderr=True))
+
     def run(self, parsed_args: argparse.Namespace) -> int:
         status: int = super().run(parsed_args)
-        return status or int(self.left > 0)
+        return status or int(self.unrepaired > 0)

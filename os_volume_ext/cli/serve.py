@@ -1,4 +1,4 @@
-"""``os-volume-ext serve``: serve a paste file with waitress, to try it out."""
+"""``os-volume-ext serve``: serve a paste file with waitress, for trying it out."""
 
 import argparse
 import configparser
@@ -16,11 +16,11 @@ from ..errors import ConfigurationError
 from ..wsgi import WSGIApp
 from . import config
 
-THREADS = 32  # more than callers of several filters (max_operations) can hold while their backends hang
+THREADS = 32  # more than the requests that wait for hanging backends (max_operations) of several filters
 
 
 class Serve(Command):  # type: ignore[misc]
-    """Serve the applications of a paste file over HTTP, until Ctrl-C."""
+    """Serve the applications of a paste file over HTTP, until Ctrl-C is pressed."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
@@ -36,27 +36,27 @@ class Serve(Command):  # type: ignore[misc]
         path = config.paste_file(parsed_args)
         app = loadapp(f"config:{path}", name=parsed_args.name, global_conf=config.variables(parsed_args))
         try:
-            server = create_server(_of_paths(app), host=parsed_args.host, port=parsed_args.port, threads=THREADS)
+            server = create_server(_only_paths(app), host=parsed_args.host, port=parsed_args.port, threads=THREADS)
         except OSError as error:
             where = f"{parsed_args.host}:{parsed_args.port}"
-            raise ConfigurationError(f"{where} can't be listened on: {error.strerror or error}") from error
+            raise ConfigurationError(f"cannot listen on {where}: {error.strerror or error}") from error
         url = f"http://{parsed_args.host}:{parsed_args.port}"
-        self.app.stdout.write(f"Serving {path} at {url}; Ctrl-C ends it.\n{_try(path, url)}")
+        self.app.stdout.write(f"Serving {path} at {url}; press Ctrl-C to stop.\n{_examples(path, url)}")
         self.app.stdout.flush()
         signal.signal(signal.SIGTERM, _exit)
         server.run()
 
 
-def _of_paths(app: WSGIApp) -> WSGIApp:
-    """Refuse what is no path, such as the target of ``OPTIONS *``: Paste's urlmap fails on it."""
+def _only_paths(app: WSGIApp) -> WSGIApp:
+    """Refuse targets such as that of ``OPTIONS *``, on which Paste's urlmap fails."""
 
-    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def handle(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         is_path = not path or path.startswith("/")
-        answering: WSGIApp = app if is_path else HTTPBadRequest("The request's target must be a path.")
-        return answering(environ, start_response)
+        handler: WSGIApp = app if is_path else HTTPBadRequest("The request's target must be a path.")
+        return handler(environ, start_response)
 
-    return answer
+    return handle
 
 
 def _waitress() -> Callable[..., Any]:
@@ -68,8 +68,8 @@ def _waitress() -> Callable[..., Any]:
     return found
 
 
-def _try(path: Path, url: str) -> str:
-    """Return what the paste file's section ``[serve]`` says is worth trying."""
+def _examples(path: Path, url: str) -> str:
+    """Return the option ``try`` of the paste file's section ``[serve]``."""
     parser = configparser.RawConfigParser(strict=False)
     parser.read(path)
     text = parser.get("serve", "try", fallback="")

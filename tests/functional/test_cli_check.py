@@ -77,8 +77,8 @@ def check(run, var):
     def call(*arguments):
         status, out, _ = run("check", "--var", str(var), *arguments, "-f", "json")
         rows = json.loads(out)
-        assert [list(row) for row in rows] == [["filter", "what", "result", "details"]] * len(rows)
-        found = {(row["filter"], row["what"]): (row["result"], row["details"]) for row in rows}
+        assert [list(row) for row in rows] == [["filter", "check", "result", "details"]] * len(rows)
+        found = {(row["filter"], row["check"]): (row["result"], row["details"]) for row in rows}
         assert status == (1 if "wrong" in {result for result, _ in found.values()} else 0)
         return status, found
 
@@ -117,22 +117,22 @@ def as_backend(monkeypatch):
 def test_where_nothing_is_wrong_each_check_says_so_and_it_exits_0(check):
     status, found = check()
     assert status == 0
-    assert set(found) == {(section, what) for section in SECTIONS for what in ("place", *CHECKS)}
+    assert set(found) == {(section, what) for section in SECTIONS for what in ("position", *CHECKS)}
     details = {what: details for (section, what), (_, details) in found.items() if section == "volumes_cyclades"}
-    assert details["place"] == "auth authenticates: request_id size_limit auth volumes_cyclades compute_cyclades"
+    assert details["position"] == "auth authenticates: request_id size_limit auth volumes_cyclades compute_cyclades"
     assert details["options"] == "the dialect is cyclades"
     assert details["database"].endswith(f"/cyclades.db is at revision {schema.head()}")
     assert (details["catalog"], details["backend"]) == ("sql", "directory")
     assert details["policy"] == "the default rules"
-    assert details["compute"] == "compute.url is not set: reconcile goes by the backend's word alone"
+    assert details["compute"] == "compute.url is not set: reconcile relies on the backend alone"
 
 
 def test_it_is_a_table_by_default(run, var):
     status, out, err = run("check", "--var", str(var), "--name", "openstack")
     assert (status, err) == (0, "")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if line[0] == "|"]
-    assert rows[0] == ["filter", "what", "result", "details"]
-    assert [row[:3] for row in rows[1:]] == [["volumes_openstack", what, "ok"] for what in ("place", *CHECKS)]
+    assert rows[0] == ["filter", "check", "result", "details"]
+    assert [row[:3] for row in rows[1:]] == [["volumes_openstack", what, "ok"] for what in ("position", *CHECKS)]
 
 
 def test_another_application_is_chosen_by_its_name(check):
@@ -144,7 +144,7 @@ def test_before_the_first_start_it_says_what_the_start_will_do_and_does_not_do_i
     status, found = check("--var", str(new))
     assert status == 0
     assert found["volumes_cyclades", "database"][1] == (
-        f"sqlite:///{new}/cyclades.db: the filter brings it from revision none to {schema.head()} when it starts"
+        f"sqlite:///{new}/cyclades.db: the filter will upgrade it from revision none to {schema.head()} at start-up"
     )
     assert list(new.rglob("*.db*")) == []
     assert list(new.rglob("*.json")) == []
@@ -157,22 +157,22 @@ def test_an_sqlite_file_that_is_behind_is_the_filters_own_affair_and_left_as_it_
     assert schema.current(Database({"url": f"sqlite:///{var}/cyclades.db"})) is None
 
 
-# -- its place ------------------------------------------------------------------------------------------
+# -- its position ---------------------------------------------------------------------------------------
 
 
-def test_a_filter_before_the_auth_filter_is_told_where_to_go(file, wrong):
+def test_a_filter_before_the_auth_filter_is_wrong(file, wrong):
     file.set_pipeline("request_id volumes_cyclades auth compute_cyclades")
     assert wrong() == (
-        "place",
-        "auth, which authenticates, stands behind it: put volumes_cyclades right before compute_cyclades",
+        "position",
+        "the auth filter auth comes after volumes_cyclades: move volumes_cyclades right before compute_cyclades",
     )
 
 
-def test_a_filter_without_an_auth_filter_is_told_what_is_missing(file, wrong):
+def test_a_filter_without_an_auth_filter_is_wrong(file, wrong):
     file.set_pipeline("request_id size_limit volumes_cyclades compute_cyclades")
     what, details = wrong()
-    assert what == "place"
-    assert details.startswith("no auth filter stands before it")
+    assert what == "position"
+    assert details.startswith("no auth filter comes before volumes_cyclades")
 
 
 def test_an_auth_filter_before_a_composite_application_counts(file, check):
@@ -180,17 +180,17 @@ def test_an_auth_filter_before_a_composite_application_counts(file, check):
     file.set_pipeline("volumes_cyclades compute_cyclades")
     status, found = check("--name", "outer")
     assert status == 0
-    assert found["volumes_cyclades", "place"][1] == "auth authenticates: auth volumes_cyclades compute_cyclades"
+    assert found["volumes_cyclades", "position"][1] == "auth authenticates: auth volumes_cyclades compute_cyclades"
 
 
-def test_each_place_of_a_filter_is_reported(run, file, var):
+def test_each_position_of_a_filter_is_reported(run, file, var):
     file.set("pipeline:openstack", "pipeline", "request_id volumes_cyclades compute_openstack")
     status, out, _ = run("check", "--var", str(var), "-f", "json")
-    rows = [(row["filter"], row["what"], row["result"]) for row in json.loads(out)]
+    rows = [(row["filter"], row["check"], row["result"]) for row in json.loads(out)]
     assert status == 1
     assert rows == [
-        ("volumes_cyclades", "place", "ok"),
-        ("volumes_cyclades", "place", "wrong"),
+        ("volumes_cyclades", "position", "ok"),
+        ("volumes_cyclades", "position", "wrong"),
         *(("volumes_cyclades", what, "ok") for what in CHECKS),
     ]
 
@@ -212,7 +212,7 @@ def authtoken(file):
 def test_keystonemiddleware_is_known_by_what_it_does(authtoken, check, delay):
     authtoken(delay_auth_decision=delay, www_authenticate_uri="http://127.0.0.1:9")
     status, found = check("--name", "cyclades")
-    assert (status, found["volumes_cyclades", "place"]) == (
+    assert (status, found["volumes_cyclades", "position"]) == (
         0,
         ("ok", "authtoken authenticates: authtoken volumes_cyclades compute_cyclades"),
     )
@@ -221,9 +221,11 @@ def test_keystonemiddleware_is_known_by_what_it_does(authtoken, check, delay):
 def test_an_auth_filter_that_fails_is_named_with_the_reason(authtoken, wrong):
     authtoken()
     what, details = wrong()
-    assert what == "place"
-    assert details.startswith("it can't be seen whether an auth filter stands before it: authtoken: MissingAuthPlugin")
-    assert details.endswith("does it need a --config-file?")
+    assert what == "position"
+    assert details.startswith(
+        "cannot tell whether an auth filter comes before volumes_cyclades: authtoken: MissingAuth"
+    )
+    assert details.endswith("pass its --config-file")
 
 
 def test_a_config_file_is_what_the_filters_of_others_read(authtoken, check, tmp_path):
@@ -252,7 +254,7 @@ def test_a_config_file_that_can_not_be_read_is_reported(error_message, tmp_path,
 # -- options, database, catalog, backend, policy ------------------------------------------------------------
 
 
-def test_a_wrong_option_is_told_beside_its_place_and_what_is_right_of_others(file, check):
+def test_a_wrong_option_is_told_beside_its_position_and_what_is_right_of_others(file, check):
     file.set_ours("max_atachments", "3")
     status, found = check()
     assert status == 1
@@ -260,7 +262,7 @@ def test_a_wrong_option_is_told_beside_its_place_and_what_is_right_of_others(fil
         "wrong",
         "max_atachments is not an option of os-volume-ext: did you mean max_attachments?",
     )
-    assert found["volumes_cyclades", "place"][0] == "ok"
+    assert found["volumes_cyclades", "position"][0] == "ok"
     assert {found["volumes_openstack", what][0] for what in CHECKS} == {"ok"}
 
 
@@ -371,7 +373,7 @@ def test_a_backend_is_not_waited_for_longer_than_operation_timeout(file, as_back
     as_backend(Hanging)
     file.set_ours("operation_timeout", "1")
     try:
-        assert wrong() == ("backend", "no answer within 1 seconds")
+        assert wrong() == ("backend", "no response within 1 seconds")
     finally:
         go_on.set()
 
@@ -489,7 +491,7 @@ def test_an_application_that_the_paste_file_does_not_have_is_reported(error_mess
 def test_a_pipeline_without_a_filter_of_ours_is_told_what_to_do(error_message, file, var):
     file.set_pipeline("request_id auth compute_cyclades")
     sentence = error_message("check", "--var", str(var), "--name", "cyclades")
-    assert "--name: cyclades has no filter of ours: put the name of a section" in sentence
+    assert "--name: cyclades has no os-volume-ext filter: add the name of a section" in sentence
 
 
 def test_a_package_that_is_not_installed_is_reported(error_message, file, var):
@@ -513,7 +515,7 @@ def test_set_gives_a_name(file, check, tmp_path):
 
 def test_a_file_that_is_no_paste_file_is_reported(error_message, paste):
     paste.write_text("anything but that\n")
-    assert f"--paste: {paste} is no paste file" in error_message("check")
+    assert f"--paste: {paste} is not a paste file" in error_message("check")
 
 
 def test_a_paste_file_that_is_not_there_is_reported(error_message, tmp_path):

@@ -78,18 +78,23 @@ def several(loader, global_conf, apps):
 
 
 @pytest.fixture
-def places(tmp_path):
-    """Give ``places(text, name)``: where our filters stand in a file of this and the other sections.
+def positions(tmp_path):
+    """Give ``positions(text, name)``: where our filters stand in a file of this and the other sections.
 
-    A place is the names of the filters before ours, ours, the names of those behind, and the application.
+    A position is the names of the filters before ours, ours, the names of those behind, and the application.
     """
 
     def find(text, name="main"):
         path = tmp_path / "paste.ini"
         path.write_text(text + SECTIONS)
         return [
-            ([each.name for each in place.before], place.section.name, [each.name for each in place.after], place.app)
-            for place in Pipeline(path, {"var": "/var"}).places(name)
+            (
+                [each.name for each in position.before],
+                position.section.name,
+                [each.name for each in position.after],
+                position.app,
+            )
+            for position in Pipeline(path, {"var": "/var"}).positions(name)
         ]
 
     return find
@@ -98,34 +103,34 @@ def places(tmp_path):
 # -- which filters stand where -------------------------------------------------------------------------
 
 
-def test_a_pipeline(places):
-    assert places("[pipeline:main]\npipeline = first app_factory volumes second compute") == [
+def test_a_pipeline(positions):
+    assert positions("[pipeline:main]\npipeline = first app_factory volumes second compute") == [
         (["first", "app_factory"], "volumes", ["second"], "compute")
     ]
 
 
-def test_a_pipeline_with_none_but_ours(places):
-    assert places("[pipeline:main]\npipeline = volumes compute") == [([], "volumes", [], "compute")]
+def test_a_pipeline_with_none_but_ours(positions):
+    assert positions("[pipeline:main]\npipeline = volumes compute") == [([], "volumes", [], "compute")]
 
 
-def test_another_name_than_main(places):
+def test_another_name_than_main(positions):
     text = "[pipeline:main]\npipeline = first compute\n[pipeline:nova]\npipeline = second volumes compute"
-    assert places(text, "nova") == [(["second"], "volumes", [], "compute")]
+    assert positions(text, "nova") == [(["second"], "volumes", [], "compute")]
 
 
-def test_two_of_ours_in_one_pipeline_and_one_made_from_the_other(places):
-    assert places("[pipeline:main]\npipeline = first volumes second more_volumes compute") == [
+def test_two_of_ours_in_one_pipeline_and_one_made_from_the_other(positions):
+    assert positions("[pipeline:main]\npipeline = first volumes second more_volumes compute") == [
         (["first", "second"], "more_volumes", [], "compute"),
         (["first"], "volumes", ["second"], "compute"),
     ]
 
 
-def test_filters_and_applications_without_a_section(places):
+def test_filters_and_applications_without_a_section(positions):
     text = "[pipeline:main]\npipeline = egg:os-volume-ext#demo_tokens volumes egg:os-volume-ext#demo_versions"
-    assert places(text) == [(["egg:os-volume-ext#demo_tokens"], "volumes", [], "egg:os-volume-ext#demo_versions")]
+    assert positions(text) == [(["egg:os-volume-ext#demo_tokens"], "volumes", [], "egg:os-volume-ext#demo_versions")]
 
 
-def test_a_filter_app(places):
+def test_a_filter_app(positions):
     text = """
 [filter-app:main]
 paste.filter_factory = tests.unit.test_pipeline:plain
@@ -137,15 +142,15 @@ next = behind
 paste.filter_app_factory = tests.unit.test_pipeline:plain_app
 next = compute
 """
-    assert places(text) == [(["main"], "inner", ["behind"], "compute")]
+    assert positions(text) == [(["main"], "inner", ["behind"], "compute")]
 
 
-def test_an_application_with_a_filter(places):
+def test_an_application_with_a_filter(positions):
     text = "[app:main]\nuse = compute\nfilter-with = ours\n[filter:ours]\nuse = volumes\nfilter-with = first"
-    assert places(text) == [(["first"], "ours", [], "main")]
+    assert positions(text) == [(["first"], "ours", [], "main")]
 
 
-def test_a_composite_application_with_filters_before_it_and_within(places):
+def test_a_composite_application_with_filters_before_it_and_within(positions):
     text = """
 [pipeline:main]
 pipeline = first map
@@ -159,13 +164,13 @@ pipeline = second volumes compute
 [pipeline:v21]
 pipeline = volumes second compute
 """
-    assert sorted(places(text)) == [
+    assert sorted(positions(text)) == [
         (["first"], "volumes", ["second"], "compute"),
         (["first", "second"], "volumes", [], "compute"),
     ]
 
 
-def test_what_stands_beside_a_filter_of_ours_is_not_before_it(places):
+def test_what_stands_beside_a_filter_of_ours_is_not_before_it(positions):
     text = """
 [composite:main]
 use = call:tests.unit.test_pipeline:several
@@ -180,15 +185,15 @@ apps = more other
 [pipeline:more]
 pipeline = second more_volumes compute
 """
-    assert places(text) == [([], "volumes", [], "compute"), (["first", "second"], "more_volumes", [], "compute")]
+    assert positions(text) == [([], "volumes", [], "compute"), (["first", "second"], "more_volumes", [], "compute")]
 
 
-def test_ours_before_a_composite_application(places):
+def test_ours_before_a_composite_application(positions):
     text = "[pipeline:main]\npipeline = first volumes map\n[composite:map]\nuse = egg:Paste#urlmap\n/ = compute"
-    assert places(text) == [(["first"], "volumes", [], "map")]
+    assert positions(text) == [(["first"], "volumes", [], "map")]
 
 
-def test_a_pipeline_that_a_factory_of_others_makes(places):
+def test_a_pipeline_that_a_factory_of_others_makes(positions):
     text = """
 [composite:main]
 use = egg:Paste#urlmap
@@ -197,16 +202,16 @@ use = egg:Paste#urlmap
 use = call:tests.unit.test_pipeline:by_configuration
 keystone = first volumes compute
 """
-    assert places(text) == [(["first"], "volumes", [], "compute")]
+    assert positions(text) == [(["first"], "volumes", [], "compute")]
 
 
 def test_ours_are_given_with_their_options(tmp_path):
     path = tmp_path / "paste.ini"
     path.write_text(f"[DEFAULT]\nhost = h\n[pipeline:main]\npipeline = more_volumes compute\n{SECTIONS}")
-    [place] = Pipeline(path, {"var": "/var"}).places("main")
-    assert place.section.options == {"colour": "green", "size": "large"}
-    assert place.section.global_conf["host"] == "h"
-    assert place.section.global_conf["var"] == "/var"
+    [position] = Pipeline(path, {"var": "/var"}).positions("main")
+    assert position.section.options == {"colour": "green", "size": "large"}
+    assert position.section.global_conf["host"] == "h"
+    assert position.section.global_conf["var"] == "/var"
 
 
 # -- what can't be loaded -------------------------------------------------------------------------------
@@ -215,27 +220,27 @@ def test_ours_are_given_with_their_options(tmp_path):
 @pytest.mark.parametrize(
     ("pipeline", "sentence"),
     [
-        ("first compute", r"^--name: main has no filter of ours: "),
+        ("first compute", r"^--name: main has no os-volume-ext filter: "),
         ("volumes missing", r"^missing can't be loaded: LookupError: No section 'missing' "),
         ("egg:no-such-package volumes compute", r"^egg:no-such-package can't be loaded: PackageNotFoundError: "),
         ("broken volumes compute", r"^broken can't be loaded: KeyError: 'colour'$"),
         ("broken_later volumes compute", r"^broken_later can't be loaded: ZeroDivisionError: division by zero$"),
     ],
 )
-def test_what_can_not_be_loaded_is_named(places, pipeline, sentence):
+def test_what_can_not_be_loaded_is_named(positions, pipeline, sentence):
     with pytest.raises(ConfigurationError, match=sentence):
-        places(f"[pipeline:main]\npipeline = {pipeline}")
+        positions(f"[pipeline:main]\npipeline = {pipeline}")
 
 
-def test_within_a_composite_application_too(places):
+def test_within_a_composite_application_too(positions):
     text = "[composite:main]\nuse = call:tests.unit.test_pipeline:by_configuration\nkeystone = broken volumes compute"
     with pytest.raises(ConfigurationError, match=r"^broken can't be loaded: KeyError: 'colour'$"):
-        places(text)
+        positions(text)
 
 
-def test_a_composite_application_that_fails(places):
+def test_a_composite_application_that_fails(positions):
     with pytest.raises(ConfigurationError, match=r"^main can't be loaded: KeyError: 'keystone'$"):
-        places("[composite:main]\nuse = call:tests.unit.test_pipeline:by_configuration")
+        positions("[composite:main]\nuse = call:tests.unit.test_pipeline:by_configuration")
 
 
 # -- which filter authenticates ---------------------------------------------------------------------------
@@ -296,7 +301,7 @@ def test_a_filter_that_refuses_a_client_without_a_token_authenticates(refusal):
 
 @pytest.mark.parametrize("answer", [HTTPServiceUnavailable(), Response("healthy")])
 def test_a_filter_that_answers_by_itself_leaves_it_open(answer):
-    with pytest.raises(ValueError, match=f"it answers {answer.status_int} to a client without a token"):
+    with pytest.raises(ValueError, match=f"it responds with {answer.status_int} to a client without a token"):
         judged(answering(answer))
 
 

@@ -218,7 +218,7 @@ class TestCheck:
         printed = nova.command("check", "--config-file", "nova.conf", "--name", "osapi_compute", "-f", "json")
         rows = json.loads(printed)
         assert {row["result"] for row in rows} == {"ok"}, rows
-        below_v2, below_v21 = (row["details"] for row in rows if row["what"] == "place")
+        below_v2, below_v21 = (row["details"] for row in rows if row["check"] == "position")
         assert below_v2.startswith("authtoken authenticates: cors ")
         assert below_v2.endswith(" keystonecontext legacy_v2_compatible volumes osapi_compute_app_v21")
         assert below_v21.endswith(" keystonecontext volumes osapi_compute_app_v21")

@@ -117,7 +117,7 @@ class TestServing:
         require_service(shutil.which("curl"), "curl is not installed")
         process = serve()
         printed = (tmp_path / f"server-{free_port}.log").read_text()
-        assert f"at http://127.0.0.1:{free_port}; Ctrl-C ends it." in printed
+        assert f"at http://127.0.0.1:{free_port}; press Ctrl-C to stop." in printed
         lines = [line for line in printed.splitlines() if line.startswith("curl ")]
         answers = [
             subprocess.run(
