@@ -36,16 +36,20 @@ def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "BlockStor
         raise ConfigurationError("the block-storage API needs a filter with the sql catalog")
     database = Database(settings.database_options)
     schema.ensure(database)
-    return BlockStorageApplication(SQLCatalog(settings.catalog_options, database), Registry(database))
+    return BlockStorageApplication(database)
 
 
 class BlockStorageApplication(Application):
     """The block-storage API."""
 
-    def __init__(self, catalog: SQLCatalog, registry: Registry) -> None:
-        """:param catalog: the volumes. :param registry: where they are attached."""
-        self._catalog = catalog
-        self._registry = registry
+    def __init__(self, database: Database) -> None:
+        """Make the application.
+
+        :param database: the filter's, with the volumes and the attachments.
+        """
+        self._database = database
+        self._catalog = SQLCatalog({}, database)
+        self._registry = Registry(database)
         self._routes = Routes(
             {
                 "": {"GET": _list_versions},
@@ -54,6 +58,10 @@ class BlockStorageApplication(Application):
                 "/{project_id}/volumes/{volume_id}": {"GET": self._show},
             }
         )
+
+    def close(self) -> None:
+        """Close the database's connections."""
+        self._database.dispose()
 
     def respond(self, request: Request) -> Response:
         """Answer a request. :raises Refused: for an error."""

@@ -19,7 +19,7 @@ from tests.support import command, databases
 from tests.support.client import Client
 from tests.support.dialects import DIALECTS, DialectCase
 from tests.support.formats import FORMATS
-from tests.support.sample import State, close, load, recording_databases, write_paste
+from tests.support.sample import State, closing_apps, load, write_paste
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
@@ -34,10 +34,10 @@ def _is_xml_on_a_server(item: pytest.Function) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _close_databases() -> Iterator[None]:
-    with recording_databases() as opened:
+def _close_apps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # What a test has patched stays so until the end of this fixture.
+    with closing_apps():
         yield
-    close(opened)
 
 
 @pytest.fixture(scope="session")
@@ -48,9 +48,8 @@ def _first_state(place: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         urls = {name: stack.enter_context(place.new(directory / "var" / f"{name}.db")) for name in DIALECTS}
         for url in urls.values():
             schema.upgrade(Database({"url": url}))
-        with recording_databases() as opened:
+        with closing_apps():
             load(write_paste(directory, urls), directory / "var")
-        close(opened)
         yield State(directory / "var", urls)
 
 
@@ -58,11 +57,8 @@ def _first_state(place: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def _unchanged_sample(place: Any, _first_state: State, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestApp]:
     """Give one sample to all tests that only see requests refused."""
     directory = tmp_path_factory.mktemp("unchanged")
-    with _first_state.copy(place, directory / "var") as state:
-        with recording_databases() as opened:
-            app = load(write_paste(directory, state.urls), state.var)
-        yield app
-        close(opened)
+    with _first_state.copy(place, directory / "var") as state, closing_apps():
+        yield load(write_paste(directory, state.urls), state.var)
 
 
 @pytest.fixture
@@ -113,6 +109,7 @@ def backgrounds(monkeypatch: pytest.MonkeyPatch) -> list[PeriodicReconciler]:
     """Give what reconciles by itself in the applications that the test starts, once it is to start: it has not."""
     found: list[PeriodicReconciler] = []
     monkeypatch.setattr(PeriodicReconciler, "start", lambda background: found.append(background))
+    monkeypatch.setattr(PeriodicReconciler, "stop", lambda background: None)
     return found
 
 

@@ -7,15 +7,14 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 from oslo_config import cfg
-from paste.deploy import loadapp
 
-from os_volume_ext import assembly
 from os_volume_ext.backends.base import BackendUnavailable
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
 from tests.support.databases import direct_connection
 from tests.support.paths import PASTE
+from tests.support.sample import load
 from tests.support.waiting import TIMEOUT
 
 SECTIONS = ("volumes_cyclades", "volumes_openstack")
@@ -96,19 +95,6 @@ def wrong(check):
         return what, details
 
     return call
-
-
-@pytest.fixture
-def as_backend(monkeypatch):
-    """Give ``as_backend(class)``: it is the backend from now on, whatever its name."""
-    load = assembly._plugin
-
-    def put(backend):
-        monkeypatch.setattr(
-            assembly, "_plugin", lambda option, *name: backend if option == "backend" else load(option, *name)
-        )
-
-    return put
 
 
 # -- when all is well -----------------------------------------------------------------------------------
@@ -336,53 +322,50 @@ def test_a_backend_that_can_not_be_made_is_reported(file, wrong, tmp_path):
     assert details.startswith("backend.root must be a folder that can be written to: ")
 
 
-class Unwell(DirectoryBackend):
-    """It can be made, but can't work; in the root of one dialect only."""
+@pytest.fixture
+def failing_check(monkeypatch):
+    """Give ``failing_check(check)``: the check of the cyclades filter's backend is this function."""
 
-    error = BackendUnavailable("the hypervisor is gone")
+    def put(check):
+        init = DirectoryBackend.__init__
 
-    def __init__(self, options):
-        super().__init__(options)
-        self.root = options["root"]
+        def make(backend, options):
+            init(backend, options)
+            if options["root"].endswith("/cyclades"):
+                backend.check = check
 
-    def check(self):
-        if getattr(self, "root", "").endswith("/cyclades"):
-            raise self.error
+        monkeypatch.setattr(DirectoryBackend, "__init__", make)
 
-
-def test_a_backend_that_says_that_it_can_not_work_is_reported_in_its_words(as_backend, wrong):
-    as_backend(Unwell)
-    assert wrong() == ("backend", "the hypervisor is gone")
+    return put
 
 
-def test_a_backend_that_fails_as_it_should_not_is_reported_all_the_same(as_backend, wrong, monkeypatch):
-    as_backend(Unwell)
-    monkeypatch.setattr(Unwell, "error", KeyError("hypervisor"))
-    assert wrong() == ("backend", "KeyError: 'hypervisor'")
+@pytest.mark.parametrize(
+    ("error", "details"),
+    [
+        (BackendUnavailable("the hypervisor is gone"), "the hypervisor is gone"),
+        (KeyError("hypervisor"), "KeyError: 'hypervisor'"),
+    ],
+)
+def test_the_error_of_a_backend_that_can_not_work_is_reported(failing_check, wrong, error, details):
+    def fail():
+        raise error
+
+    failing_check(fail)
+    assert wrong() == ("backend", details)
 
 
-def test_a_backend_is_not_waited_for_longer_than_operation_timeout(file, as_backend, wrong):
-    go_on = threading.Event()
-
-    class Hanging(Unwell):
-        @property
-        def error(self):
-            assert go_on.wait(TIMEOUT)
-            return BackendUnavailable("too late")
-
-    as_backend(Hanging)
+def test_a_backend_is_not_waited_for_longer_than_operation_timeout(file, failing_check, wrong):
+    resume = threading.Event()
+    failing_check(lambda: resume.wait(TIMEOUT))
     file.set_ours("operation_timeout", "1")
     try:
         assert wrong() == ("backend", "no response within 1 seconds")
     finally:
-        go_on.set()
+        resume.set()
 
 
-def test_a_backend_that_needs_the_host_wants_compute_url(as_backend, wrong, file):
-    class Hosted(DirectoryBackend):
-        needs_host = True
-
-    as_backend(Hosted)
+def test_a_backend_that_needs_the_host_needs_compute_url(monkeypatch, wrong, file):
+    monkeypatch.setattr(DirectoryBackend, "needs_host", True)
     file.set("pipeline:openstack", "pipeline", "auth compute_openstack")
     what, details = wrong()
     assert what == "backend"
@@ -436,7 +419,7 @@ class Quiet(WSGIRequestHandler):
 @pytest.fixture
 def compute(file, var):
     """Give ``compute(token)``: the sample, served over HTTP, is asked for servers with this token. Return its URL."""
-    app = loadapp(f"config:{PASTE}", name="main", global_conf={"var": str(var)})
+    app = load(PASTE, var).app
     with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -9,6 +9,7 @@ from webob import Request
 from webtest import TestApp, lint
 
 from os_volume_ext.filter import make_filter
+from tests.support.sample import close_later
 
 OURS = {
     "alias": "os-volumes",
@@ -134,12 +135,8 @@ def behind(tmp_path):
     """Give ``behind(host)``: the host with our filter in front of it."""
 
     def put(host):
-        options = {
-            "backend": "directory",
-            "backend.root": str(tmp_path / "disks"),
-            "database.url": f"sqlite:///{tmp_path}/registry.db",
-        }
-        return TestApp(make_filter(host, **options))
+        options = {"backend.root": tmp_path / "disks", "database.url": f"sqlite:///{tmp_path}/registry.db"}
+        return TestApp(close_later(make_filter(host, backend="directory", **options)))
 
     return put
 

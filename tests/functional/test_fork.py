@@ -23,22 +23,16 @@ SERVERS = [str(number) for number in range(1134, 1134 + CHILDREN + 1)]
 
 @pytest.fixture
 def app(tmp_path, url):
-    app = make_filter(
-        compute_api(SERVERS),
-        **{
-            "database.url": url,
-            "backend": "directory",
-            "backend.root": str(tmp_path / "backend"),
-            "dialect": "cyclades",
-        },
-    )
+    options = {"database.url": url, "backend.root": tmp_path / "backend"}
+    app = make_filter(compute_api(SERVERS), backend="directory", **options)
     for server_id in SERVERS:
         (tmp_path / "backend" / "servers" / server_id).mkdir()
     database = Database({"url": url})
     for volume_id in range(100):
         SQLCatalog({}, database).create(Volume(str(volume_id), "demo"))
     database.dispose()
-    return app
+    yield app
+    app.close()
 
 
 def attach_and_detach(app, server_id, volume_id):

@@ -2,13 +2,13 @@
 
 import pytest
 
-from os_volume_ext import assembly
 from os_volume_ext.backends.base import ConfigurationError, Server
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.compute.remote import RemoteComputeAPI
 from os_volume_ext.demo.compute import ComputeApplication
 from os_volume_ext.errors import ServerMissing
 from os_volume_ext.filter import make_filter
+from tests.support.sample import backend_class
 
 READ_PATH = "/servers/{server_id}/metadata"
 
@@ -82,11 +82,9 @@ class HostedBackend(DirectoryBackend):
 
 
 @pytest.fixture
-def hosted(monkeypatch):
-    load = assembly._plugin
-    monkeypatch.setattr(
-        assembly, "_plugin", lambda option, *name: HostedBackend if option == "backend" else load(option, *name)
-    )
+def hosted():
+    with backend_class(HostedBackend):
+        yield
 
 
 def test_a_backend_that_needs_the_host_gets_it_and_the_caller_does_not(hosted, start, client_of, rows, monkeypatch):
@@ -125,7 +123,9 @@ def test_a_server_that_went_meanwhile_is_missing(hosted, start, client_of, rows,
     assert rows() == []
 
 
-def test_a_backend_that_needs_the_host_does_not_start_without_compute_url(hosted, tmp_path):
-    options = {"database.url": f"sqlite:///{tmp_path}/registry.db", "backend.root": str(tmp_path)}
+def test_a_backend_that_needs_the_host_does_not_start_without_compute_url(tmp_path):
+    backend = HostedBackend({"root": str(tmp_path)})
     with pytest.raises(ConfigurationError, match=r"^compute\.url is missing"):
-        make_filter(lambda environ, start_response: [], backend="hosted", **options)
+        make_filter(
+            lambda environ, start_response: [], backend=backend, **{"database.url": f"sqlite:///{tmp_path}/registry.db"}
+        )

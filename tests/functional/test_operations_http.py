@@ -11,6 +11,7 @@ from webtest import TestApp
 
 from os_volume_ext.filter import make_filter
 from os_volume_ext.registry.tables import attachments, utc_now
+from tests.support.sample import close_later
 
 only_cyclades = pytest.mark.parametrize("dialect", ["cyclades"], indirect=True)
 only_openstack = pytest.mark.parametrize("dialect", ["openstack"], indirect=True)
@@ -842,16 +843,8 @@ def bare(tmp_path, app=None):
     def unasked(environ, start_response):
         raise AssertionError("the compute API was asked")
 
-    return TestApp(
-        make_filter(
-            app or unasked,
-            **{
-                "backend": "directory",
-                "backend.root": str(tmp_path / "disks"),
-                "database.url": f"sqlite:///{tmp_path}/bare.db",
-            },
-        )
-    )
+    options = {"backend.root": tmp_path / "disks", "database.url": f"sqlite:///{tmp_path}/bare.db"}
+    return TestApp(close_later(make_filter(app or unasked, backend="directory", **options)))
 
 
 class TestAuthentication:

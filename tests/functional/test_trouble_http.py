@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import event, insert, select, update
 from sqlalchemy.engine import Engine
 
-from os_volume_ext import assembly
 from os_volume_ext.attachments import periodic
 from os_volume_ext.attachments.manager import AttachmentManager
 from os_volume_ext.backends.base import BackendUnavailable, Server
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.compute.remote import RemoteComputeAPI
 from os_volume_ext.registry.tables import attachments, leases, utc_now
+from tests.support.sample import backend_class
 from tests.support.waiting import wait_until
 
 TIMEOUT = 30  # seconds for what happens at once
@@ -24,17 +24,14 @@ LONG_AGO = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 @pytest.fixture
-def backend(monkeypatch):
-    """Give a directory backend whose methods a test can replace before the sample starts."""
+def backend():
+    """Give the class of the sample's backends, whose methods a test can replace before the sample starts."""
 
     class Troubled(DirectoryBackend):
         pass
 
-    load = assembly._plugin
-    monkeypatch.setattr(
-        assembly, "_plugin", lambda option, *name: Troubled if option == "backend" else load(option, *name)
-    )
-    return Troubled
+    with backend_class(Troubled):
+        yield Troubled
 
 
 @pytest.fixture

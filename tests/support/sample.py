@@ -8,39 +8,79 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-from paste.deploy import loadapp
+from paste.deploy.loadwsgi import ConfigLoader
 from webtest import TestApp
 
-from os_volume_ext.registry.database import Database
+from os_volume_ext.backends.base import Backend
+from os_volume_ext.demo import block_storage
+from os_volume_ext.filter import FilteredApp, filter_factory, make_filter
+from os_volume_ext.wsgi import WSGIApp
 from tests.support.dialects import DIALECTS
 from tests.support.paths import PASTE
 
+_opened: list[Any] = []
+_backends: list[type[Backend]] = []
+
+
+class _Loader(ConfigLoader):
+    """Loads a paste file, and remembers what has to be closed."""
+
+    def get_context(self, object_type: Any, name: str | None = None, global_conf: Any = None) -> Any:
+        context = super().get_context(object_type, name, global_conf)
+        if context.object is filter_factory:
+            context.create = lambda: lambda app: close_later(_make_filter(app, context.global_conf, context.local_conf))
+        elif context.object is block_storage.app_factory:
+            make = context.object
+            context.create = lambda: close_later(make(context.global_conf, **context.local_conf))
+        return context
+
+
+def _make_filter(app: WSGIApp, global_conf: Mapping[str, str], options: Mapping[str, str]) -> FilteredApp:
+    if not _backends:
+        return filter_factory(global_conf, **options)(app)
+    own = {name: value for name, value in options.items() if name.startswith("backend.")}
+    others = {name: value for name, value in options.items() if name not in {*own, "backend"}}
+    timeout = {"operation_timeout": options.get("operation_timeout", "60")}
+    backend = _backends[-1]({name.removeprefix("backend."): value for name, value in own.items()} | timeout)
+    return make_filter(app, backend=backend, **others)
+
+
+def close_later(app: Any) -> Any:
+    """Let ``closing_apps`` close an application, and return it."""
+    _opened.append(app)
+    return app
+
 
 @contextlib.contextmanager
-def recording_databases() -> Iterator[list[Database]]:
-    """Give a list that collects the databases opened meanwhile: tests have to close them, where a process would end."""
-    opened: list[Database] = []
-    make = Database.__init__
-
-    def remember(database: Database, options: Mapping[str, str]) -> None:
-        make(database, options)
-        opened.append(database)
-
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(Database, "__init__", remember)
-        yield opened
+def closing_apps() -> Iterator[None]:
+    """Close at the end what ``load`` loads meanwhile: the process that it is made for would end."""
+    first = len(_opened)
+    try:
+        yield
+    finally:
+        for app in _opened[first:]:
+            app.close()
+        del _opened[first:]
 
 
-def close(databases: list[Database]) -> None:
-    """Close what was opened."""
-    for database in databases:
-        database.dispose()
+@contextlib.contextmanager
+def backend_class(backend: type[Backend]) -> Iterator[None]:
+    """Let ``load`` give backends of this class to the filters."""
+    _backends.append(backend)
+    try:
+        yield
+    finally:
+        _backends.pop()
 
 
 def load(paste: Path, var: Path) -> TestApp:
-    """Load the sample of a paste file. :param var: the directory of its state."""
-    return TestApp(loadapp(f"config:{paste}", global_conf={"var": str(var)}))
+    """Load the sample of a paste file.
+
+    :param var: the directory of its state.
+    """
+    loader = _Loader(str(paste))
+    loader.update_defaults({"var": str(var)}, overwrite=False)
+    return TestApp(loader.get_app("main"))
 
 
 def write_paste(directory: Path, urls: Mapping[str, str], without: str = "", **options: str) -> Path:
