@@ -1,1 +1,1 @@
-"""What the filter costs, as ratios to floors that are measured in the same run: ``python -m benchmarks``."""
+"""The filter's cost, as ratios to floors measured in the same run: ``python -m benchmarks``."""

@@ -1,4 +1,4 @@
-"""Runs the benchmarks, all or those named, and prints what they found as one table."""
+"""Run all benchmarks, or those given, and print their results as one table."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -22,9 +22,9 @@ LINE = "{:<58} {:>10} {:>10} {:>6} {:>6}  {}"
 def main(names: list[str]) -> str | None:
     unknown = sorted(set(names) - set(BENCHMARKS))
     if unknown:
-        return f"There is no benchmark {', '.join(unknown)}: there are {', '.join(BENCHMARKS)}."
-    print("Ratios to a floor measured in turns with what is compared; medians; times for one call.")
-    print(LINE.format("what", "floor", "here", "ratio", "below", ""))
+        return f"unknown benchmark {', '.join(unknown)}: choose from {', '.join(BENCHMARKS)}"
+    print("Ratios to a floor, both measured in turns; medians; times of one call.")
+    print(LINE.format("benchmark", "floor", "filter", "ratio", "target", ""))
     notes: list[str] = []
     for name in names or BENCHMARKS:
         for finding in BENCHMARKS[name]():

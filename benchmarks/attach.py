@@ -1,4 +1,4 @@
-"""What an attach and a detach cost, two requests, against the four commits that they are, with ``sqlite3`` alone."""
+"""The cost of an attach and a detach, against their four commits with ``sqlite3`` alone."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ REMOVE = f"DELETE FROM attachments {SEEN}"
 
 
 def run() -> Iterator[Finding]:
-    # A file for each: another connection's commits would empty the page cache of both.
+    # A file for each: commits of one connection would invalidate the other's page cache.
     with harness(DIALECT) as (ours, _, path), harness(DIALECT) as (_, _, bare_path):
         connect(path).execute(
             "INSERT INTO volumes (id, project_id, multiattach, created_at) VALUES (?, 'demo', 0, ?)", (VOLUME, NOW)
@@ -34,7 +34,7 @@ def run() -> Iterator[Finding]:
 
 
 def pair(app: WSGIApp) -> Callable[[], None]:
-    """Return what attaches and detaches through the filter."""
+    """Return a function that attaches and detaches through the filter."""
     path = f"/servers/{SERVER[DIALECT]}/os-volume_attachments"
     body = b'{"volumeAttachment": {"volumeId": "%s"}}' % VOLUME.encode()
 
@@ -46,7 +46,7 @@ def pair(app: WSGIApp) -> Callable[[], None]:
 
 
 def floor(connection: sqlite3.Connection) -> Callable[[], None]:
-    """Return what makes the four commits."""
+    """Return a function that makes the four commits."""
     server = SERVER[DIALECT]
     changes = (
         (INSERT, (VOLUME, server, VOLUME, "demo", None, "attaching", NOW, NOW)),

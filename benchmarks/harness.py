@@ -1,22 +1,20 @@
-"""The filter as the benchmarks use it: whole, on an SQLite file, with a backend that does nothing."""
+"""The filter as the benchmarks use it: complete, on an SQLite file, with a backend that does nothing."""
 
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest import mock
 
-from os_volume_ext import assembly
 from os_volume_ext.backends.base import Backend, Server, Volume
 from os_volume_ext.filter import make_filter
 from os_volume_ext.wsgi import WSGIApp
 
 SERVER = {"cyclades": "1134", "openstack": "4335bab6-6086-4247-8274-8b8b048edaaa"}
 
-# What a server and keystonemiddleware leave there for a caller.
+# The environ of a request, as a server and keystonemiddleware make it.
 ENVIRON = {
     "SERVER_NAME": "127.0.0.1",
     "SERVER_PORT": "8774",
@@ -50,19 +48,19 @@ ENVIRON = {
 }
 
 
-class Nothing(Backend):
+class NullBackend(Backend):
     """A backend that does nothing."""
 
-    def __init__(self, options: Mapping[str, str]) -> None:
+    def __init__(self, options: Mapping[str, str] | None = None) -> None:
         pass
 
-    def attach(self, server: Server, volume: Volume, device: str | None) -> str:
+    def attach(self, server: Server, volume: Volume, device: str | None) -> str | None:
         return "/dev/vdb"
 
-    def detach(self, server: Server, volume: Volume, device: str) -> None:
+    def detach(self, server: Server, volume: Volume, device: str | None) -> None:
         pass
 
-    def attached(self, server: Server) -> Mapping[str, str]:
+    def attached(self, server: Server) -> Mapping[str, str | None]:
         return {}
 
     def check(self) -> None:
@@ -71,23 +69,20 @@ class Nothing(Backend):
 
 @contextmanager
 def harness(dialect: str) -> Iterator[tuple[WSGIApp, WSGIApp, Path]]:
-    """Give the filter, the application that it wraps, and the file of its database."""
-    load = assembly._plugin
-    chosen = mock.patch.object(
-        assembly, "_plugin", lambda option, *names: Nothing if option == "backend" else load(option, *names)
-    )
-    with TemporaryDirectory(prefix="os-volume-ext-bench-") as directory, chosen:
+    """Provide the filter, the application that it wraps, and the file of its database.
+
+    :param dialect: ``cyclades`` or ``openstack``.
+    """
+    with TemporaryDirectory(prefix="os-volume-ext-bench-") as directory:
         path = Path(directory, "registry.db")
         app = compute_app(SERVER[dialect])
-        yield (
-            make_filter(app, **{"dialect": dialect, "database.url": f"sqlite:///{path}", "backend": "nothing"}),
-            app,
-            path,
-        )
+        options = {"database.url": f"sqlite:///{path}"}
+        with closing(make_filter(app, backend=NullBackend(), dialect=dialect, **options)) as filtered:
+            yield filtered, app, path
 
 
 def compute_app(server_id: str) -> WSGIApp:
-    """Return a compute API with one server, whose answer is ready."""
+    """Return a compute API with one server and a prepared response."""
     shown = {"server": {"id": server_id, "name": "one", "tenant_id": "demo", "status": "ACTIVE", "locked": False}}
     body = json.dumps(shown).encode()
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
@@ -106,9 +101,14 @@ def environ(method: str, path: str, body: bytes = b"", **more: Any) -> dict[str,
 
 
 def ask(app: WSGIApp, environ: dict[str, Any], expected: str) -> bytes:
-    """Send a request of which nothing may be kept and return the answer's body. :raises RuntimeError: if it fails."""
+    """Send a request, and return the body of the response.
+
+    :param environ: the request, which the application may modify.
+    :param expected: the expected status.
+    :raises RuntimeError: if the response has another status.
+    """
     seen: list[str] = []
     body = b"".join(app(environ, lambda status, headers, exc_info=None: seen.append(status)))
     if seen[0] != expected:
-        raise RuntimeError(f"{environ['PATH_INFO']} answered {seen[0]}: {body!r}")
+        raise RuntimeError(f"{environ['PATH_INFO']} got {seen[0]}: {body!r}")
     return body

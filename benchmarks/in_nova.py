@@ -1,6 +1,6 @@
-"""Runs in the virtualenv and directory of Nova: compares Nova as it came with Nova with the filter, prints findings.
+"""Compare Nova without and with the filter, and print the findings; runs in Nova's virtualenv and directory.
 
-Its arguments are a token, a server's id, and the id of a volume that both say is attached to that server.
+The arguments are a token, a server's id, and the id of a volume that both show as attached to that server.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ import os
 import sys
 
 token, server_id, volume_id = sys.argv[1:]
-del sys.argv[1:]  # Nova reads them
+del sys.argv[1:]  # Nova parses them too
 
 from nova.wsgi.osapi_compute import application  # noqa: E402
 from paste.deploy import loadapp  # noqa: E402

@@ -1,4 +1,4 @@
-"""What a list of 1,000 attachments costs, against ``sqlite3`` and the bare writing of JSON or XML."""
+"""The cost of listing 1,000 attachments, against ``sqlite3`` and the plain writing of JSON or XML."""
 
 import json
 import sqlite3
@@ -22,13 +22,13 @@ def run() -> Iterator[Finding]:
         with harness(dialect) as (ours, _, path):
             fill(path, ((volume, server_id) for volume in volume_ids(dialect, 1000)))
             connection = connect(path)
-            for form, write in ("json", _json), ("xml", _xml):
-                request = environ("GET", f"/servers/{server_id}/os-volume_attachments.{form}")
+            for format, write in ("json", _json), ("xml", _xml):
+                request = environ("GET", f"/servers/{server_id}/os-volume_attachments.{format}")
                 bare = floor(connection, server_id, _show_integers if dialect == "cyclades" else _show_strings, write)
                 if bare() != ask(ours, dict(request), "200 OK"):
-                    raise RuntimeError("the floor answers otherwise")
+                    raise RuntimeError("the floor's response differs")
                 yield compare(
-                    f"list of 1,000 in {form.upper()}, {dialect}",
+                    f"list of 1,000 in {format.upper()}, {dialect}",
                     bare,
                     lambda request=request: ask(ours, dict(request), "200 OK"),
                     1.5,

@@ -1,4 +1,4 @@
-"""Measures two things in turns: many short rounds, so that what else the machine does hits both alike."""
+"""Measurement of two functions in turns, in many short rounds, so that other load affects both alike."""
 
 import statistics
 from collections.abc import Callable
@@ -9,17 +9,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table: seconds for a call of the floor and of what is compared with it.
-
-    ``notes`` are lines to print below the table.
-    """
+    """One line of the table."""
 
     what: str
     floor: float
+    """Seconds that a call of the floor takes."""
     here: float
+    """Seconds that a call of the compared function takes."""
     ratio: float
     target: float | None = None
     notes: tuple[str, ...] = ()
+    """Lines to print below the table."""
 
 
 def compare(
@@ -43,7 +43,7 @@ def compare(
 
 
 def cost(call: Callable[[], object], number: int = 200, rounds: int = 25) -> float:
-    """Return what one call takes, where there is nothing to compare it with."""
+    """Return the seconds that one call takes, without a comparison."""
     return statistics.median(seconds(call, number) for _ in range(rounds))
 
 

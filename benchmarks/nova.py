@@ -1,4 +1,4 @@
-"""What show and list cost inside a real Nova, through its whole pipeline, against Nova's own answers."""
+"""The cost of show and list inside a real Nova, through its whole pipeline, against Nova's own responses."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Where the time of showing one attachment goes: each part of the road, timed by itself."""
+"""The time of each step of showing one attachment, measured separately."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,19 +20,23 @@ from .measure import Finding, cost
 
 
 def where_time_goes(finding: Finding, request: dict[str, Any], app: WSGIApp, registry: Registry) -> Finding:
-    """Add the table to a finding."""
+    """Add the table of the steps to a finding."""
     router, policy, compute = Router(), Policy(), ComputeAPI(app=app, headers=OPENSTACK.lookup_headers)
     match = router.match(request["PATH_INFO"])
     if match is None:
-        raise RuntimeError(f"{request['PATH_INFO']} is not ours")
+        raise RuntimeError(f"{request['PATH_INFO']} is not a path of the extension")
 
     def identify() -> RequestContext:
         caller = policy.complete(credentials(request))
         return RequestContext("req-1", caller["user_id"], caller["project_id"], caller, policy.allows, request)
 
     context = identify()
-    row = AttachmentSummary(match.attachment_id, match.server_id, "/dev/vdb", "demo")
+    row = AttachmentSummary(match.volume_id, match.server_id, "/dev/vdb", "demo")
     body = JSON.attachment(OPENSTACK.show(row))
+
+    def respond() -> None:
+        make_response(200, body, JSON, "req-1")(request, lambda status, headers, exc_info=None: None)
+
     parts = {
         "routing": lambda: router.match(request["PATH_INFO"]),
         "request id, query, negotiation": lambda: (
@@ -42,11 +46,11 @@ def where_time_goes(finding: Finding, request: dict[str, Any], app: WSGIApp, reg
         "identity": identify,
         "policy": lambda: policy.allows(context, "show", "demo"),
         "sub-request": lambda: compute.project(context, match.server_id),
-        "registry": lambda: registry.get_visible(match.server_id, match.attachment_id),
+        "registry": lambda: registry.get_visible(match.server_id, match.volume_id),
         "serialization": lambda: JSON.attachment(OPENSTACK.show(row)),
-        "answer": lambda: make_response(200, body, JSON, "req-1")(request, lambda status, headers, exc_info=None: None),
+        "response": respond,
     }
     costs = {name: cost(part) for name, part in parts.items()}
-    costs["all the rest"] = finding.here - sum(costs.values())
+    costs["everything else"] = finding.here - sum(costs.values())
     lines = [f"  {name:<32} {each * 1e6:6.1f} us {each / finding.here:5.0%}" for name, each in costs.items()]
     return replace(finding, notes=(f"Where the {finding.here * 1e6:.0f} us of {finding.what} go:", *lines))

@@ -1,4 +1,4 @@
-"""Rows of the registry made with ``sqlite3`` alone, and a connection such as the registry's to read them by."""
+"""Rows of the registry, made with ``sqlite3`` alone, and a connection with the registry's settings."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -20,7 +20,12 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def fill(path: Path, pairs: Iterable[tuple[str, str]], project_id: str = "demo") -> None:
-    """Attach volumes to servers of a project: pairs of a volume's id and a server's."""
+    """Insert attachments of a project.
+
+    :param path: the database.
+    :param pairs: the ids of a volume and a server each.
+    :param project_id: the project.
+    """
     connection = connect(path)
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("BEGIN")
@@ -36,7 +41,7 @@ def fill(path: Path, pairs: Iterable[tuple[str, str]], project_id: str = "demo")
 
 
 def volume_ids(dialect: str, count: int) -> list[str]:
-    """Return ids of one length in their own order."""
+    """Return sorted ids of equal length."""
     if dialect == "cyclades":
         return [str(1_000_000 + number) for number in range(count)]
     return [f"a26887c6-c47b-4654-abb5-{number:012x}" for number in range(count)]

@@ -1,4 +1,4 @@
-"""What the same list of 10 costs where the table has 1,000 rows and where it has a million."""
+"""The cost of listing 10 attachments in a table of a million rows, against a table of 1,000."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,9 +17,9 @@ def run() -> Iterator[Finding]:
         (small, _, path), (large, _, large_path) = (stack.enter_context(harness("cyclades")) for _ in range(2))
         fill(path, pairs(SMALL))
         fill(large_path, pairs(LARGE))
-        answers = {ask(app, dict(request), "200 OK") for app in (small, large)}
-        if len(answers) != 1:
-            raise RuntimeError("the two answer otherwise")
+        responses = {ask(app, dict(request), "200 OK") for app in (small, large)}
+        if len(responses) != 1:
+            raise RuntimeError("the responses differ")
         yield compare(
             f"list of {LISTED}, of {LARGE:,} rows and (floor) of {SMALL:,}",
             asking(small, request),
@@ -35,6 +35,6 @@ def asking(app: WSGIApp, request: dict[str, Any]) -> Any:
 
 
 def pairs(count: int) -> Iterator[tuple[str, str]]:
-    """Yield the listed server's volumes, then those of others, ten a server."""
+    """Yield the volumes of the listed server, then those of others, ten per server."""
     for number, volume in enumerate(volume_ids("cyclades", count)):
         yield volume, str(int(SERVER["cyclades"]) + number // LISTED)

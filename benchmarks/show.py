@@ -1,4 +1,4 @@
-"""What showing one attachment costs, against the same look-ups and the same answer with no framework."""
+"""The cost of showing one attachment, against the same look-ups and the same response without a framework."""
 
 import io
 import json
@@ -28,7 +28,7 @@ def run() -> Iterator[Finding]:
             request = environ("GET", f"/servers/{server_id}/os-volume_attachments/{volume_id}")
             bare = floor(app, path, int if dialect == "cyclades" else str)
             if bare(request) != ask(ours, dict(request), "200 OK"):
-                raise RuntimeError("the floor answers otherwise")
+                raise RuntimeError("the floor's response differs")
             finding = compare(
                 f"show, {dialect}", bare, lambda request: ask(ours, dict(request), "200 OK"), 8, 20, 150, (request,)
             )
@@ -38,12 +38,12 @@ def run() -> Iterator[Finding]:
             yield finding
 
 
-def floor(app: WSGIApp, path: Path, form: Callable[[str], Any]) -> Callable[[dict[str, Any]], bytes]:
-    """Return what shows attachments and does nothing that it could do without."""
+def floor(app: WSGIApp, path: Path, read_id: Callable[[str], Any]) -> Callable[[dict[str, Any]], bytes]:
+    """Return a function that shows an attachment with the least possible work."""
     connection = connect(path)
 
     def see_server(environ: dict[str, Any], server_id: str) -> Any:
-        asked = {
+        sub_request = {
             **environ,
             "REQUEST_METHOD": "GET",
             "PATH_INFO": f"/servers/{server_id}",
@@ -52,16 +52,16 @@ def floor(app: WSGIApp, path: Path, form: Callable[[str], Any]) -> Callable[[dic
             "HTTP_ACCEPT": "application/json",
             "wsgi.input": io.BytesIO(),
         }
-        return json.loads(ask(app, asked, "200 OK"))["server"]
+        return json.loads(ask(app, sub_request, "200 OK"))["server"]
 
     def show(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         _, _, server_id, _, volume_id = environ["PATH_INFO"].split("/")
         see_server(environ, server_id)
         volume, server, device, _ = connection.execute(SELECT, (volume_id, server_id)).fetchone()
-        number = form(volume)
+        number = read_id(volume)
         shown = {
-            "device": device if form is str else "",
-            "serverId": form(server),
+            "device": device if read_id is str else "",
+            "serverId": read_id(server),
             "id": number,
             "volumeId": number,
         }

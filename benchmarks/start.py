@@ -1,4 +1,4 @@
-"""What importing and building the filter takes, against importing what it is made of."""
+"""The time of importing and making the filter, against importing its dependencies."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ make_filter(lambda environ, start_response: [], **options)
 def run() -> Iterator[Finding]:
     with TemporaryDirectory(prefix="os-volume-ext-bench-") as directory:
         Path(directory, "root").mkdir()
-        # The first time makes the database.
+        # The unmeasured first call creates the database.
         yield compare(
             "import and build the filter",
             lambda: python(DEPENDENCIES, directory),

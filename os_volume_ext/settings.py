@@ -176,7 +176,7 @@ _COMPUTE_URL = Type("the compute API's URL, such as http://controller:8774/v2.1"
 _DIALECTS_OWN = "the dialect's"
 
 OPTIONS = (
-    Option("dialect", _DIALECT, "The API to serve.", CYCLADES, CYCLADES.name),
+    Option("dialect", _DIALECT, "The API to serve.", CYCLADES, f"``{CYCLADES.name}``"),
     Option("max_microversion", _string("a version such as 2.79"), "The newest of Nova's microversions to serve."),
     Option(
         "attach_status",
@@ -235,7 +235,9 @@ OPTIONS = (
         "A path that responds faster than ``/servers/{server_id}``, to check that a server exists when attachments are "
         "listed or shown.",
     ),
-    Option("metrics", _BOOLEAN, "Whether operations are counted for Prometheus (extra ``metrics``).", False, "false"),
+    Option(
+        "metrics", _BOOLEAN, "Whether operations are counted for Prometheus (extra ``metrics``).", False, "``false``"
+    ),
     Option(
         "notifications.transport_url",
         _secret("oslo.messaging's URL, such as rabbit://user:password@broker"),

@@ -149,6 +149,7 @@ def test_a_transaction_that_it_leaves_changes_nothing(url, behind_proxy, how):
     proxy.come_back()
     with database.autocommit() as connection:
         assert connection.execute(select(volumes)).all() == []
+    database.dispose()
 
 
 @pytest.mark.parametrize("how", ["refuse", "hang"])

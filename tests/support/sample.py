@@ -73,13 +73,14 @@ def backend_class(backend: type[Backend]) -> Iterator[None]:
         _backends.pop()
 
 
-def load(paste: Path, var: Path) -> TestApp:
+def load(paste: Path, var: Path, **variables: str) -> TestApp:
     """Load the sample of a paste file.
 
     :param var: the directory of its state.
+    :param variables: others that the file uses.
     """
     loader = _Loader(str(paste))
-    loader.update_defaults({"var": str(var)}, overwrite=False)
+    loader.update_defaults({"var": str(var), **variables}, overwrite=False)
     return TestApp(loader.get_app("main"))
 
 

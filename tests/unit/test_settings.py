@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import re
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ from os_volume_ext import settings
 from os_volume_ext.api.dialects import CYCLADES, DIALECTS, OPENSTACK
 from os_volume_ext.backends.base import ConfigurationError
 from os_volume_ext.settings import Settings, warn_of_hidden
+from tests.support.paths import ROOT
 
 LEAST = {"backend": "directory", "database.url": "sqlite:////x"}
 
@@ -299,7 +302,101 @@ def test_a_plugins_option_beside_a_fixed_token_is_named():
     assert message == "compute.username is not an option beside compute.token"
 
 
-# [DEFAULT]
+# -- Python values ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("max_limit", 5, "5"),
+        ("reconcile_interval", 0, "0"),
+        ("metrics", True, "true"),
+        ("metrics", False, "false"),
+        ("attach_status", 202, "202"),
+        ("server_states", ["active", "STOPPED"], "ACTIVE, STOPPED"),
+        ("server_states", {"ACTIVE"}, "ACTIVE"),
+        ("policy_file", Path("/etc/policy.yaml"), "/etc/policy.yaml"),
+        ("database__pool_size", 5, "5"),
+        ("database__echo", True, "true"),
+        ("backend__root", Path("/srv"), "/srv"),
+    ],
+)
+def test_a_python_value_means_the_same_as_its_string(name, value, text):
+    assert parse(**{name: value}) == parse(**{name: text})
+
+
+def test_topics_may_be_a_list():
+    url = {"notifications__transport_url": "rabbit://b/"}
+    assert parse(**url, notifications__topics=["x", "y"]) == parse(**url, notifications__topics="x,y")
+
+
+@pytest.mark.parametrize("option", settings.OPTIONS, ids=lambda option: option.name)
+def test_none_stands_for_the_default(option):
+    if option.default is not settings.REQUIRED:
+        assert parse(**{option.name.replace("*", "x"): None}) == parse()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("max_limit", 0, "max_limit is 0: it must be an integer, 1 or more"),
+        ("max_limit", -1, "max_limit is -1: it must be an integer, 1 or more"),
+        ("max_limit", 5.0, "max_limit is 5.0: it must be an integer, 1 or more"),
+        ("max_limit", True, "max_limit is True: it must be an integer, 1 or more"),
+        ("metrics", 1, "metrics is 1: it may be true or false"),
+        ("attach_status", 204, "attach_status is 204: it may be 200 or 202"),
+        ("attach_status", [], "attach_status is []: it may be 200 or 202"),
+        ("dialect", ["cyclades"], "dialect is ['cyclades']: it may be cyclades or openstack"),
+        ("dialect", CYCLADES, f"dialect is {CYCLADES!r}: it may be cyclades or openstack"),
+        ("backend", 5, "backend is 5: it must be the name of a backend, such as directory"),
+        ("catalog", 5, "catalog is 5: it must be the name of a catalog, such as sql"),
+        ("server_states", 5, "server_states is 5: it must be a list of states, with commas"),
+        ("server_states", [1], "server_states is [1]: it must be a list of states, with commas"),
+        ("server_states", [], "server_states is empty: it must name states, such as ACTIVE, STOPPED"),
+        ("server_read_path", 5, "server_read_path is 5: it must be a path such as /servers/{server_id}/metadata"),
+        ("policy_file", 5, "policy_file is 5: it must be an absolute path"),
+        ("max_microversion", 2.79, "max_microversion is 2.79: it must be a version such as 2.79"),
+        ("database__url", b"hush", "database.url has the type bytes: it must be a string, number, boolean or path"),
+        ("compute__token", b"hush", "compute.token has the type bytes: it must be a string, number, boolean or path"),
+        (
+            "notifications__transport_url",
+            b"hush",
+            "notifications.transport_url has the type bytes: it must be oslo.messaging's URL, such as "
+            "rabbit://user:password@broker",
+        ),
+    ],
+)
+def test_a_value_of_another_type_is_refused(name, value, message):
+    assert complaint(**{name: value}) == message
+
+
+# -- docs/options.rst --------------------------------------------------------------------------------------
+
+
+CONFVAL = re.compile(r"^\.\. confval:: (\S+)\n   :type: (.*)\n   :default: (.*)\n\n   ((?:.+\n)+)", re.MULTILINE)
+
+
+def test_the_page_of_the_options_has_their_names_types_defaults_and_help():
+    page = [
+        (name, type_, default, " ".join(text.split()))
+        for name, type_, default, text in CONFVAL.findall((ROOT / "docs/options.rst").read_text())
+    ]
+    assert sorted(name for name, *_ in page) == sorted(option.name for option in settings.OPTIONS)
+    for name, type_, default, text in page:
+        (option,) = (option for option in settings.OPTIONS if option.name == name)
+        assert (type_, default) == (option.type.description, documented_default(option)), name
+        assert text.startswith(option.help), name
+
+
+def documented_default(option):
+    if option.default_text is not None:
+        return option.default_text
+    if option.default is settings.REQUIRED:
+        return "required"
+    return "none" if option.default is None else f"``{option.default}``"
+
+
+# -- [DEFAULT] ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["max_body", "database.url", "backend.root"])

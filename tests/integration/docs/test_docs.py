@@ -4,6 +4,7 @@
 """
 
 import ast
+import contextlib
 import pickle
 import re
 import sys
@@ -18,7 +19,7 @@ import webob
 from docutils import nodes
 from sphinx import addnodes
 
-from os_volume_ext import assembly, policy
+from os_volume_ext import policy
 from os_volume_ext.api.dialects import DIALECTS
 from os_volume_ext.api.microversions import CHANGES, LAST
 from os_volume_ext.backends.base import Volume
@@ -175,21 +176,6 @@ def test_the_page_dialects_has_the_microversions_that_change_something(pages: Ma
 # -- Install ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def _databases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Close what filters have opened: the process that they are made for would end here."""
-    opened: list[Database] = []
-
-    def remember(options: Mapping[str, str]) -> Database:
-        opened.append(Database(options))
-        return opened[-1]
-
-    monkeypatch.setattr(assembly, "Database", remember)
-    yield
-    for database in opened:
-        database.dispose()
-
-
 def compute(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
     """Be a compute API with one server."""
     server = {"id": SERVER, "tenant_id": "demo", "status": "ACTIVE"}
@@ -205,14 +191,14 @@ def ask(application: Any, method: str, volume: str = "", document: Any = None, *
     return request.get_response(application)
 
 
-@pytest.mark.usefixtures("_databases")
 def test_in_python_an_application_is_wrapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("compute_api")
     module.application = compute
     monkeypatch.setitem(sys.modules, "compute_api", module)
     names: dict[str, Any] = {}
     exec((DOCS / "django" / "in_python.py").read_text().replace(STATE, str(tmp_path)), names)
-    answer = ask(names["application"], "GET")
+    with contextlib.closing(names["application"]) as application:
+        answer = ask(application, "GET")
     assert (answer.status_code, answer.json_body) == (200, {"volumeAttachments": []})
 
 
@@ -232,7 +218,6 @@ class Recorder(dict[str, Any]):
         return super().get(key, default)
 
 
-@pytest.mark.usefixtures("_databases")
 def test_the_table_of_the_environ_has_what_is_read_and_no_more(
     pages: Mapping[str, nodes.document], tmp_path: Path
 ) -> None:
@@ -245,6 +230,7 @@ def test_the_table_of_the_environ_has_what_is_read_and_no_more(
     environ = Recorder(request.environ)
     statuses = []
     b"".join(application(environ, lambda status, headers: statuses.append(status)))
+    application.close()
     assert statuses == ["404 Not Found"]  # the volume: everything before that went well
     assert environ.read == {key for row in table(pages["paste"], "Key of the environ") for key in literals(row[0])}
 
@@ -345,7 +331,6 @@ def test_the_tables_of_rules_have_their_names_and_defaults(pages: Mapping[str, n
     assert as_texts(base) == policy._BASE_RULES
 
 
-@pytest.mark.usefixtures("_databases")
 def test_the_policy_file_lets_managers_detach_and_support_look(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/volumes.db"
     (tmp_path / "servers" / SERVER).mkdir(parents=True)
@@ -363,3 +348,4 @@ def test_the_policy_file_lets_managers_detach_and_support_look(tmp_path: Path) -
     assert ask(application, "DELETE", VOLUME, **support).status_code == 403
     assert ask(application, "GET", X_Project_Id="other").status_code == 404
     assert ask(application, "DELETE", VOLUME, X_Roles="manager,member,reader").status_code == 202
+    application.close()

@@ -1,19 +1,16 @@
 """The sample pipeline that asks a real Keystone, loaded into the tests' process."""
 
-import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from paste.deploy import loadapp
 from webtest import TestApp
 
-from os_volume_ext import assembly
-from os_volume_ext.registry.database import Database
 from tests.integration.keystone.sample import CLI, DIALECTS, PASTE, Client, DialectCase, State
 from tests.support.real_keystone import Keystone, People
+from tests.support.sample import closing_apps, load
 
 
 @pytest.fixture
@@ -32,24 +29,8 @@ def second_keystone(keystone: Keystone) -> Iterator[Callable[..., Keystone]]:
         server.stop()
 
 
-@contextlib.contextmanager
-def _closing_databases() -> Iterator[None]:
-    """Close what filters open meanwhile: the process that they are made for would end here."""
-    opened: list[Database] = []
-
-    def remember(options: Mapping[str, str]) -> Database:
-        opened.append(Database(options))
-        return opened[-1]
-
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(assembly, "Database", remember)
-        yield
-    for database in opened:
-        database.dispose()
-
-
 def _load(var: Path, keystone: Keystone, paste: Path = PASTE) -> TestApp:
-    return TestApp(loadapp(f"config:{paste}", global_conf={"var": str(var), "keystone": keystone.url}))
+    return load(paste, var, keystone=keystone.url)
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +42,7 @@ def _first_state(
 ) -> State:
     directory = tmp_path_factory.mktemp("state") / "var"
     servers: dict[str, dict[str, str]] = {}
-    with _closing_databases():
+    with closing_apps():
         app = _load(directory, keystone)
         for dialect in DIALECTS.values():
             servers[dialect.name] = {}
@@ -112,7 +93,7 @@ def format(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def serve(keystone: Keystone, state: State, dialect: DialectCase, format: str) -> Iterator[Callable[..., Client]]:
     """Give ``serve(paste=PASTE)``: a client of the sample, which is loaded into this process."""
-    with _closing_databases():
+    with closing_apps():
         yield lambda paste=PASTE: Client(
             _load(state.directory, keystone, paste), dialect, format, state.servers[dialect.name]
         )

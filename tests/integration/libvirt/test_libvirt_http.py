@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
-from paste.deploy import loadapp
 from webob import Request
 
-from os_volume_ext.registry.database import Database
 from tests.integration.libvirt.real_libvirt import IDS, ROOM, backend_class
 from tests.support.paths import ROOT
+from tests.support.sample import closing_apps, load
 
 backend_class()
 PASTE = ROOT / "etc" / "api-paste-libvirt.ini"
@@ -108,13 +107,9 @@ def command(run_command, paste, libvirtd, dialect, tmp_path):
 
 
 @pytest.fixture
-def app(paste, libvirtd, machines, tmp_path, monkeypatch):
-    opened = []
-    make = Database.__init__
-    monkeypatch.setattr(Database, "__init__", lambda self, options: opened.append(self) or make(self, options))
-    yield loadapp(f"config:{paste}", global_conf={"var": str(tmp_path), "libvirt": libvirtd.uri})
-    for database in opened:
-        database.dispose()
+def app(paste, libvirtd, machines, tmp_path):
+    with closing_apps():
+        yield load(paste, tmp_path, libvirt=libvirtd.uri).app
 
 
 @pytest.fixture

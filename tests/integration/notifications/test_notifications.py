@@ -19,7 +19,6 @@ import oslo_messaging
 import pytest
 from oslo_config import cfg
 
-from os_volume_ext import assembly
 from os_volume_ext.backends.base import BackendUnavailable
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.models import DETACHING, Attachment
@@ -101,18 +100,9 @@ def heard(topic: str, url: str) -> Iterator[Heard]:
 
 
 @pytest.fixture
-def application(tmp_path: Path, url: str, topic: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    made = []
-
-    def remember(*arguments: Any) -> Any:
-        made.append(assembly.assemble(*arguments))
-        assembly.schema.ensure(made[0].database)
-        return made[0]
-
-    monkeypatch.setattr("os_volume_ext.filter.assemble_current", remember)
-    yield compute.serve(tmp_path, url, topic)
-    made[0].observers.close()
-    made[0].database.dispose()
+def application(tmp_path: Path, url: str, topic: str) -> Iterator[Any]:
+    with contextlib.closing(compute.serve(tmp_path, url, topic)) as application:
+        yield application
 
 
 @pytest.fixture

@@ -113,4 +113,4 @@ def assert_agreement(directory, url):
     findings = list(assembly.reconciler().reconcile_all())
     assert [(each.outcome, each.detail) for each in findings] == [(Outcome.CONSISTENT, "attached")] * len(rows)
     assert list(map(unaged, assembly.registry.find())) == list(map(unaged, rows))
-    assembly.database.dispose()
+    assembly.close()
