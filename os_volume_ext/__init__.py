@@ -1,1 +1,11 @@
-"""The os-volume_attachments extension for any OpenStack-style compute API, as a Paste filter."""
+"""The os-volume_attachments extension for any OpenStack-style compute API, as a Paste filter.
+
+Public, and changed with a release note only:
+
+- the filter: ``os_volume_ext.filter.filter_factory`` and ``os_volume_ext.filter.make_filter``, which add the filter to a compute API
+- ``os_volume_ext.backends.base``, the interface of backends
+- ``os_volume_ext.catalog.base``, the interface of volume catalogs
+- ``os_volume_ext.testing``, the tests for plugins
+
+All other modules are internal.
+"""

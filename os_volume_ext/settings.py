@@ -171,7 +171,10 @@ _DIALECT = Type(" or ".join(DIALECTS), _parse_dialect)
 _BOOLEAN = Type("true or false", _parse_boolean)
 _STATUS = Type("200 or 202", _parse_status)
 _POSITIVE = _integer(1)
-_PLUGIN_OPTION = Type("as the plugin says", _parse_plugin_option)
+_DRIVER_OPTION = Type("as SQLAlchemy defines it", _parse_plugin_option)
+_PLUGIN_OPTION = Type("as the plugin defines it", _parse_plugin_option)
+_DATABASE_URL = Type("a URL such as sqlite:////path/file", _parse_plugin_option)
+_STRING_OPTION = Type("a string", _parse_plugin_option)
 _COMPUTE_URL = Type("the compute API's URL, such as http://controller:8774/v2.1", _parse_plugin_option)
 _DIALECTS_OWN = "the dialect's"
 
@@ -194,32 +197,34 @@ OPTIONS = (
     Option("max_limit", _POSITIVE, "The largest number of attachments in a list.", 1000),
     Option(
         "database.url",
-        _PLUGIN_OPTION,
+        _DATABASE_URL,
         "The database of the attachments and of the catalog ``sql``, as a URL of SQLAlchemy.",
         REQUIRED,
     ),
-    Option("database.*", _PLUGIN_OPTION, "Further options of SQLAlchemy's ``engine_from_config``."),
+    Option("database.*", _DRIVER_OPTION, "Other options of SQLAlchemy's ``engine_from_config``."),
     Option("catalog", _string("the name of a catalog, such as sql"), "The volume catalog's entry point name.", "sql"),
     Option("catalog.*", _PLUGIN_OPTION, "The catalog's own options."),
     Option("backend", _string("the name of a backend, such as directory"), "The backend's entry point name.", REQUIRED),
     Option("backend.*", _PLUGIN_OPTION, "The backend's own options."),
-    Option("operation_timeout", _POSITIVE, "The seconds after which a backend call counts as timed out.", 60),
+    Option("operation_timeout", _POSITIVE, "The seconds after which a backend call times out.", 60),
     Option(
         "stale_after", _POSITIVE, "The seconds after which an attachment that is still pending counts as stale.", 180
     ),
-    Option("max_operations", _POSITIVE, "The largest number of concurrent backend calls in one process.", 8),
+    Option(
+        "max_operations", _POSITIVE, "The largest number of attaches and detaches that one process has in progress.", 8
+    ),
     Option("max_attachments", _POSITIVE, "The largest number of volumes attached to a server."),
     Option(
         "reconcile_interval",
         _integer(0),
-        "The seconds between two runs of reconcile by the API's processes themselves; 0 means never.",
+        "The seconds between two runs of ``reconcile`` within the API's processes; 0 means never.",
         0,
     ),
     Option("compute.url", _COMPUTE_URL, "The compute API's URL, for requests with the operator's credentials."),
-    Option("compute.token", _PLUGIN_OPTION, "A token for these requests that does not expire."),
+    Option("compute.token", _STRING_OPTION, "A token for these requests that does not expire."),
     Option(
         "compute.auth_type",
-        _PLUGIN_OPTION,
+        _STRING_OPTION,
         "The name of a keystoneauth plugin that gets such tokens, such as ``v3password``.",
     ),
     Option("compute.*", _PLUGIN_OPTION, "That plugin's options."),
@@ -235,9 +240,7 @@ OPTIONS = (
         "A path that responds faster than ``/servers/{server_id}``, to check that a server exists when attachments are "
         "listed or shown.",
     ),
-    Option(
-        "metrics", _BOOLEAN, "Whether operations are counted for Prometheus (extra ``metrics``).", False, "``false``"
-    ),
+    Option("metrics", _BOOLEAN, "Whether to count operations for Prometheus (extra ``metrics``).", False, "``false``"),
     Option(
         "notifications.transport_url",
         _secret("oslo.messaging's URL, such as rabbit://user:password@broker"),

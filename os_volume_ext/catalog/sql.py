@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import bindparam, delete, exists, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from ..backends.base import ConfigurationError, Volume
 from ..context import RequestContext
-from ..errors import RegistryUnavailable, VolumeExists
+from ..errors import ConfigurationError, RegistryUnavailable, VolumeExists
+from ..models import Volume
 from ..registry.database import Database, retry_on_deadlock
 from ..registry.tables import attachments, utc_now, volumes
 from .base import CatalogUnavailable, VolumeAttached, VolumeCatalog, VolumeNotFound
