@@ -4,6 +4,7 @@ VAR ?= var
 TESTS ?=
 FUZZ_SECONDS ?= 60
 TORTURE ?= 20
+WORKERS ?= auto
 
 # libvirt's Python binding is compiled, against libvirt's own library.
 LIBVIRT := $(shell pkg-config --exists libvirt 2>/dev/null && echo ,libvirt)
@@ -13,13 +14,21 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The version is in the stamp's name, so that another PYTHON gets another virtualenv.
 MADE := .venv/made-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
-.PHONY: help serve test torture lint lint-ruff lint-format lint-types lint-notes format docs diagrams bench fuzz clean
+# With COVERAGE=1 each run adds to what "make coverage" reports.
+COVERAGE ?=
+PYTEST := $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest
+PARALLEL := --numprocesses $(WORKERS) --dist loadgroup
+export COVERAGE_FILE ?= $(CURDIR)/build/coverage/data
+
+.PHONY: help serve test test-services test-all coverage torture lint lint-ruff lint-format lint-types lint-notes format docs diagrams bench fuzz clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
 help:
 	@echo 'make serve    serve the sample pipeline on 127.0.0.1 (PORT=$(PORT)), its state below VAR=$(VAR)'
-	@echo 'make test     run the tests (TESTS="-k attach tests/unit" chooses some)'
+	@echo 'make test     run the tests that need no service (TESTS="-k attach tests/unit" chooses some)'
+	@echo 'make test-services  run the tests that need databases, a broker, Keystone, Nova, libvirt or clients'
+	@echo 'make test-all       run both; "make test-all COVERAGE=1 coverage" also reports the coverage'
 	@echo 'make torture  kill and hammer for hours what "make test" does for minutes (TORTURE=$(TORTURE) times as much)'
 	@echo 'make lint     ruff, mypy and reno: what CI checks before the tests'
 	@echo 'make format   let ruff format the code and mend what it can'
@@ -34,7 +43,16 @@ serve: .venv/serve
 	@exec $(BIN)/os-volume-ext serve --paste etc/api-paste.ini --var "$(VAR)" --port "$(PORT)"
 
 test: .venv/test
-	$(BIN)/python -m pytest $(TESTS)
+	$(PYTEST) $(PARALLEL) -m 'not service' $(TESTS)
+
+test-services: .venv/test
+	$(PYTEST) $(PARALLEL) -m service $(TESTS)
+
+test-all: test test-services
+
+coverage: .venv/test
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 torture: .venv/test
 	TORTURE=$(TORTURE) PROTOCOL_EXAMPLES=$$((200 * $(TORTURE))) \

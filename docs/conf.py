@@ -1,6 +1,7 @@
 """Configure Sphinx, which ``make docs`` runs."""
 
 import logging
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -8,7 +9,8 @@ project = "os-volume-ext"
 author = "The os-volume-ext authors"
 copyright = author
 release = metadata.version(project)
-extensions = ["sphinx.ext.autodoc"]
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+extensions = ["sphinx.ext.autodoc", "declared_options"]
 smartquotes = False
 html_theme = "furo"
 html_static_path = ["_static"]

@@ -1,13 +1,10 @@
-"""Construction: from the settings to connected objects, for the filter and for the commands."""
+"""The wiring: builds the objects that do the work from the settings, for the filter and for the commands."""
 
+import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
-
-from stevedore import DriverManager
 
 from .api.controller import Controller
 from .api.microversions import Versions
@@ -37,37 +34,61 @@ from .settings import Settings
 from .wsgi import WSGIApp
 
 
-@dataclass(frozen=True)
 class Assembly:
-    """The objects of one filter; connections and threads are opened on first use."""
+    """The objects that the settings of one section name. Nothing connects before it is used, and ``close`` ends it."""
 
-    settings: Settings
-    database: Database
-    registry: Registry
-    catalog: VolumeCatalog
-    backend: Backend
-    compute: RemoteComputeAPI | None
-    claims: Claims
-    executor: BackendExecutor
-    observers: Observers
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database,
+        catalog: VolumeCatalog,
+        backend: Backend,
+        compute: RemoteComputeAPI | None,
+        observers: Observers,
+    ) -> None:
+        """Build what the API and the commands share.
+
+        :param compute: None where ``compute.url`` is not set.
+        """
+        self.settings = settings
+        self.database = database
+        self.catalog = catalog
+        self.backend = backend
+        self.compute = compute
+        self.observers = observers
+        self.registry = Registry(database)
+        self.executor = BackendExecutor(
+            backend=backend,
+            timeout=settings.operation_timeout,
+            max_concurrent=settings.max_operations,
+            observers=observers,
+        )
+        self.start_periodic_reconciler = PerProcess(self._start_periodic_reconciler)
+        """Start the thread of this process that reconciles, on the first call and if ``reconcile_interval`` is set."""
+        self._claims = Claims(
+            registry=self.registry, operation_timeout=settings.operation_timeout, stale_after=settings.stale_after
+        )
+        self._versions = Versions(settings.dialect, settings.max_microversion, **settings.overrides)
+        self._close_observers = PerProcess(observers.close)
+        _assemblies.add(self)
 
     def resource(self, app: WSGIApp) -> Resource:
-        """Return the resource that handles the extension's requests, in front of a compute API.
+        """Return the handler of the requests to our paths.
 
-        :param app: the compute API.
+        :param app: the wrapped WSGI application.
         """
         settings = self.settings
-        privileged = self.compute if self.backend.needs_host else None
         compute = ComputeAPI(
             app=app,
             headers=settings.dialect.lookup_headers,
             read_path=settings.server_read_path,
-            privileged=privileged,
+            privileged=self.compute if self.backend.needs_host else None,
         )
         reservations = Reservations(
             compute=compute,
             registry=self.registry,
-            claims=self.claims,
+            claims=self._claims,
             max_attachments=settings.max_attachments,
             observers=self.observers,
         )
@@ -75,7 +96,7 @@ class Assembly:
             compute=compute,
             catalog=self.catalog,
             registry=self.registry,
-            claims=self.claims,
+            claims=self._claims,
             reservations=reservations,
             executor=self.executor,
             observers=self.observers,
@@ -88,11 +109,11 @@ class Assembly:
         )
 
     def reconciler(self) -> Reconciler:
-        """Return a reconciler."""
+        """Return a reconciler, which makes registry and backend consistent."""
         return Reconciler(
             registry=self.registry,
             catalog=self.catalog,
-            claims=self.claims,
+            claims=self._claims,
             executor=self.executor,
             compute=self.compute,
             server_states=self._versions.newest.server_states,
@@ -100,125 +121,99 @@ class Assembly:
         )
 
     def adopter(self) -> Adopter:
-        """Return an adopter."""
+        """Return an adopter, which adds rows for disks that servers already have."""
         return Adopter(registry=self.registry, catalog=self.catalog, compute=self.compute, executor=self.executor)
 
-    @cached_property
-    def ensure_periodic_reconciler(self) -> PerProcess[PeriodicReconciler | None]:
-        """Start this process's periodic reconciler on the first call, if ``reconcile_interval`` is set.
-
-        Servers fork after the filter is made, and threads do not survive that: so call it with the first request.
-        """
-        return PerProcess(self._start_periodic_reconciler)
-
     def close(self) -> None:
-        """Stop this process's periodic reconciler, send queued notifications and close the database's connections.
+        """Stop the threads and close the connections that were opened in this process; it may be called again.
 
-        Closing again does nothing.
+        The thread that reconciles completes its current row, and notifications that wait are sent. Idle threads of
+        the executor end by themselves. The wrapped application and a backend object stay open.
         """
-        periodic = self.ensure_periodic_reconciler.made()
-        if periodic is not None:
-            periodic.stop()
-        self.observers.close()
+        reconciler = self.start_periodic_reconciler.made()
+        if reconciler is not None:
+            reconciler.stop()
+        self._close_observers()
         self.database.dispose()
-
-    @cached_property
-    def _versions(self) -> Versions:
-        return Versions(self.settings.dialect, self.settings.max_microversion, **self.settings.overrides)
 
     def _start_periodic_reconciler(self) -> PeriodicReconciler | None:
         if not self.settings.reconcile_interval:
             return None
-        periodic = PeriodicReconciler(
+        reconciler = PeriodicReconciler(
             reconciler=self.reconciler(), leases=Leases(self.database), interval=self.settings.reconcile_interval
         )
-        periodic.start()
-        return periodic
+        reconciler.start()
+        return reconciler
+
+
+_assemblies: "weakref.WeakSet[Assembly]" = weakref.WeakSet()
+
+
+def close_all() -> None:
+    """Close every assembly of this process: for a process that has filters of a paste file, and no access to them."""
+    for assembly in list(_assemblies):
+        assembly.close()
 
 
 def assemble(settings: Settings, *, backend: Backend | None = None, catalog: VolumeCatalog | None = None) -> Assembly:
-    """Construct and connect the objects that the settings describe.
+    """Build an assembly.
 
-    :param backend: a ready backend to use instead of the one that the settings name.
-    :param catalog: a ready catalog, likewise.
+    :param backend: a ready object; None for the plugin that the settings name.
+    :param catalog: the same.
     :raises ConfigurationError: if an option is invalid, or a plugin can't be loaded.
     """
     database = Database(settings.database_options)
-    registry = Registry(database)
-    backend = backend or make_backend(settings)
-    check_host_is_known(settings, backend)
-    observers = make_observers(settings)
     return Assembly(
-        settings=settings,
+        settings,
         database=database,
-        registry=registry,
-        catalog=catalog or make_catalog(settings, database),
-        backend=backend,
+        catalog=make_catalog(settings, database) if catalog is None else catalog,
+        backend=make_backend(settings, backend),
         compute=make_compute(settings),
-        claims=Claims(
-            registry=registry,
-            operation_timeout=settings.operation_timeout,
-            stale_after=settings.stale_after,
-        ),
-        executor=BackendExecutor(
-            backend=backend,
-            timeout=settings.operation_timeout,
-            max_concurrent=settings.max_operations,
-            observers=observers,
-        ),
-        observers=observers,
+        observers=make_observers(settings),
     )
 
 
 def assemble_current(
     settings: Settings, *, backend: Backend | None = None, catalog: VolumeCatalog | None = None
 ) -> Assembly:
-    """Assemble, and ensure that the database has the schema of this version.
+    """Build an assembly whose database has the current schema.
 
-    :param backend: a ready backend to use instead of the one that the settings name.
-    :param catalog: a ready catalog, likewise.
-    :raises ConfigurationError: if an option is invalid, a plugin can't be loaded, or the schema is not current, with
-        the command that upgrades it.
+    :param backend: as for ``assemble``.
+    :param catalog: as for ``assemble``.
+    :raises ConfigurationError: as ``assemble`` does, or if the schema is not current, with the command to run.
     """
     assembly = assemble(settings, backend=backend, catalog=catalog)
     schema.ensure(assembly.database)
     return assembly
 
 
-def make_backend(settings: Settings) -> Backend:
-    """Load the backend.
+def make_backend(settings: Settings, backend: Backend | None = None) -> Backend:
+    """Load the backend that the settings name, and check that it can work with them.
 
-    :raises ConfigurationError: if it can't be loaded, or an option is missing or invalid.
+    :param backend: a ready object to check instead.
+    :raises ConfigurationError: if it can't be loaded, one of its options is invalid, or it needs ``compute.url``.
     """
-    backend: Backend = _plugin("backend", "os_volume_ext.backends", settings.backend)(settings.backend_options)
+    if backend is None:
+        backend = _load_plugin("backend", "os_volume_ext.backends", settings.backend)(settings.backend_options)
+    if backend.needs_host and not settings.compute_options:
+        raise ConfigurationError("compute.url is missing: this backend must know servers' hosts, which users don't see")
     return backend
 
 
-def check_host_is_known(settings: Settings, backend: Backend) -> None:
-    """Check that the servers' hosts can be looked up if the backend needs them.
-
-    :raises ConfigurationError: if they can't.
-    """
-    if backend.needs_host and not settings.compute_options:
-        raise ConfigurationError("compute.url is missing: this backend must know servers' hosts, which users don't see")
-
-
 def make_catalog(settings: Settings, database: Database) -> VolumeCatalog:
-    """Load the volume catalog.
+    """Load the catalog that the settings name.
 
-    :param database: the filter's, where a catalog may keep its volumes.
-    :raises ConfigurationError: if it can't be loaded, or an option is missing or invalid.
+    :raises ConfigurationError: if it can't be loaded, or one of its options is invalid.
     """
-    plugin = _plugin("catalog", "os_volume_ext.catalogs", settings.catalog)
+    plugin = _load_plugin("catalog", "os_volume_ext.catalogs", settings.catalog)
     catalog: VolumeCatalog = plugin(settings.catalog_options, database)
     return catalog
 
 
 def make_compute(settings: Settings) -> RemoteComputeAPI | None:
-    """Make the client of the compute API for requests with the operator's credentials.
+    """Return the compute API at ``compute.url``; None where it is not set.
 
-    :returns: None if ``compute.*`` is not given.
-    :raises ConfigurationError: if one of these options is invalid.
+    :raises ConfigurationError: if one of the ``compute.*`` options is invalid.
     """
     options = dict(settings.compute_options)
     if not options:
@@ -229,22 +224,22 @@ def make_compute(settings: Settings) -> RemoteComputeAPI | None:
 
 
 def make_observers(settings: Settings) -> Observers:
-    """Make the observers.
+    """Return the observers of operations that the settings name.
 
-    :raises ConfigurationError: if an option is invalid, or a package that it needs is missing.
+    :raises ConfigurationError: if an option is invalid, or a package that it needs is not installed.
     """
     observers: list[Observer] = [OperationLog()]
     if settings.metrics:
         observers.append(_observer("metrics", "metrics", "Metrics")())
     if settings.notifications_transport_url is not None:
         notifications = _observer("notifications.transport_url", "notifications", "Notifications")
-        topics, publisher_id = settings.notifications_topics, settings.notifications_publisher_id
+        topics, publisher_id = ",".join(settings.notifications_topics), settings.notifications_publisher_id
         observers.append(notifications(settings.notifications_transport_url, topics, publisher_id))
     return Observers(*observers)
 
 
 def _observer(option: str, extra: str, name: str) -> Callable[..., Observer]:
-    """Import an observer class whose module needs an extra."""
+    """Import a class whose module needs an extra."""
     try:
         observer: Callable[..., Observer] = getattr(import_module(f".observers.{extra}", __package__), name)
     except ImportError as error:
@@ -252,12 +247,11 @@ def _observer(option: str, extra: str, name: str) -> Callable[..., Observer]:
     return observer
 
 
-def _plugin(option: str, group: str, name: str) -> Callable[..., Any]:
-    known = sorted({point.name for point in entry_points(group=group)})
-    if name not in known:
-        raise ConfigurationError(f"{option} is {name!r}: installed are {', '.join(known)}")
+def _load_plugin(option: str, group: str, name: str | None) -> Any:
+    points = {point.name: point for point in entry_points(group=group)}
+    if name not in points:
+        raise ConfigurationError(f"{option} is {name!r}: installed are {', '.join(sorted(points))}")
     try:
-        driver: Callable[..., Any] = DriverManager(group, name).driver
-    except Exception as error:  # importing a plugin's module can raise anything
+        return points[name].load()
+    except Exception as error:  # importing a plugin's module may raise anything
         raise ConfigurationError(f"{option} {name!r} can't be loaded: {error}") from error
-    return driver

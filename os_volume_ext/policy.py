@@ -1,4 +1,4 @@
-"""Who may do what: oslo.policy under Nova's own rule names, so that an operator's policy.yaml holds for both."""
+"""Policy: oslo.policy under Nova's rule names, so that an operator can use one policy.yaml for both."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -8,10 +8,10 @@ from typing import Any
 from oslo_config import cfg
 from oslo_policy import policy
 
-from .context import ATTACHMENTS, RequestContext
+from .context import ATTACHMENTS
 from .errors import ConfigurationError
 
-# Nova's base rules (nova/policies/base.py): an operator's rules refer to them, and an unknown one is never true.
+# Nova's base rules (nova/policies/base.py): an operator's rules may refer to them; an unknown one is never true.
 _BASE_RULES = {
     "context_is_admin": "role:admin",
     "admin_or_owner": "is_admin:True or project_id:%(project_id)s",
@@ -34,46 +34,53 @@ _RULES = {
     "delete": "rule:project_member_or_admin",
 }
 
-# Dictionaries as something that can be remembered: ``tuple(each.items())``, with tuples for lists.
+# A hashable dictionary, for a cache: ``tuple(each.items())``, with tuples for lists.
 _Frozen = tuple[tuple[str, Any], ...]
 
 
 class Policy:
-    """The rules, with what the operator's file says of them."""
+    """The rules, with the operator's changes."""
 
     def __init__(self, policy_file: str | None = None) -> None:
         """Register the rules and read the file.
 
-        :param policy_file: oslo.policy's YAML, an absolute path; it is read again when it changes.
-        :raises ConfigurationError: if it can't be read.
+        :param policy_file: the absolute path of oslo.policy's YAML, which is read again when it changes; None: no file.
+        :raises ConfigurationError: if the file can't be read.
         """
-        # Not the host's cfg.CONF: ours has no files, no command line and no environment.
+        # Not the host's cfg.CONF: this one reads no files, no command line and no environment.
         conf = cfg.ConfigOpts()
         conf(args=[], default_config_files=[], default_config_dirs=[], use_env=False)
         self._enforcer = policy.Enforcer(conf, policy_file=policy_file)
         conf.set_override("policy_dirs", [], "oslo_policy")
         rules = _BASE_RULES | {ATTACHMENTS + action: rule for action, rule in _RULES.items()}
         if policy_file is None:
-            # Told to look for none; by itself oslo.policy would find one in the home folder or in /etc.
+            # By default oslo.policy would read a file from the home directory or from /etc.
             self._enforcer.set_rules(policy.Rules.from_dict(rules), use_conf=False)
         else:
             self._enforcer.register_defaults([policy.RuleDefault(name, rule) for name, rule in rules.items()])
             _load(self._enforcer, policy_file)
-        # Rules that never change answer the same question the same way, for which oslo.policy takes 60 microseconds.
-        # A file's rules can change, and can ask other services.
-        self._answer = self._enforce if policy_file else lru_cache(maxsize=1024)(self._enforce)
+        # Cached, since oslo.policy takes 60 microseconds; but not with a file, whose rules can change, and can call
+        # other services.
+        self._check = self._enforce if policy_file else lru_cache(maxsize=1024)(self._enforce)
 
-    def complete(self, credentials: dict[str, Any]) -> Mapping[str, Any]:
-        """Add ``is_admin``, which is what the policy calls an administrator, to credentials."""
-        credentials["is_admin"] = self._answer("context_is_admin", (), _frozen(credentials))
-        return credentials
+    def with_is_admin(self, credentials: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return credentials with ``is_admin``, by the rule ``context_is_admin``.
 
-    def allows(self, context: RequestContext, action: str, project_id: str | None) -> bool:
-        """Say whether the caller may do an action, such as ``index``, in a project."""
-        target: _Frozen = (("user_id", context.user_id),)
-        if project_id is not None:  # with None, a rule that asks for it would hold for unscoped tokens
+        :param credentials: the caller's, as ``api.identity`` returns them.
+        """
+        return {**credentials, "is_admin": self._check("context_is_admin", (), _frozen(credentials))}
+
+    def allows(self, credentials: Mapping[str, Any], action: str, project_id: str | None) -> bool:
+        """Return whether the caller may perform an action in a project.
+
+        :param credentials: the caller's, as ``with_is_admin`` returns them.
+        :param action: such as ``index``.
+        :param project_id: the project; None if it is unknown.
+        """
+        target: _Frozen = (("user_id", credentials.get("user_id")),)
+        if project_id is not None:  # with None, a rule that compares projects would match tokens without a project
             target += (("project_id", project_id),)
-        return self._answer(ATTACHMENTS + action, target, _frozen(context.credentials))
+        return self._check(ATTACHMENTS + action, target, _frozen(credentials))
 
     def _enforce(self, rule: str, target: _Frozen, credentials: _Frozen) -> bool:
         return bool(self._enforcer.enforce(rule, dict(target), _thawed(credentials)))
@@ -89,11 +96,11 @@ def _thawed(credentials: _Frozen) -> dict[str, Any]:
 
 def _load(enforcer: policy.Enforcer, policy_file: str) -> None:
     try:
-        # oslo.policy takes a missing file for an empty one.
+        # oslo.policy treats a missing file as an empty one.
         Path(policy_file).read_text()
         enforcer.load_rules()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"policy_file: {policy_file} can't be read: {error}") from error
-    except Exception as error:  # whatever oslo.policy and its YAML parser raise
-        reason = " ".join(str(error).split())  # the parser's has several lines
+    except Exception as error:  # oslo.policy and its YAML parser document none
+        reason = " ".join(str(error).split())  # the YAML parser's has several lines
         raise ConfigurationError(f"policy_file: {policy_file} is not oslo.policy's YAML: {reason}") from error

@@ -1,15 +1,19 @@
-"""The options of a filter's section: each declared once in ``OPTIONS``, and parsed into one frozen, typed object.
+"""The options of a filter's section, each declared once, and the object that holds their values.
 
-An unknown, missing or invalid option stops start-up with a message that names the option and what it may be.
+A field of ``Settings`` declares an option: its name, type, default and help. ``parse`` reads the values, which are
+strings in a paste file and may be Python values in a call of ``make_filter``; the page "Options" of the documentation
+is generated from the same declarations. An unknown, missing or invalid option stops start-up with a sentence that
+names it and the values that it may have.
 """
 
+import abc
 import difflib
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 from .api.dialects import CYCLADES, DIALECTS, Dialect
 from .api.microversions import MICROVERSIONS
@@ -17,326 +21,530 @@ from .errors import ConfigurationError
 
 LOG = logging.getLogger(__name__)
 
-MAX_DIGITS = 18  # what fits into 64 bits, and keeps int() from refusing thousands of digits
+MAX_DIGITS = 18
+
+T = TypeVar("T")
+D = TypeVar("D")
 
 
-@dataclass(frozen=True)
-class Type:
-    """The type of an option."""
+# -- types of options ------------------------------------------------------------------------------------
 
-    description: str
-    """Values that it may have, as docs/options.rst says it."""
 
-    parse: Callable[[str, object], Any]
-    """Return the parsed value, given the option's name and a string or a Python value.
+class OptionType(abc.ABC, Generic[T]):
+    """Converts the value of an option.
 
-    Raises ConfigurationError if the value is invalid.
+    ``oslo_config.types`` has similar classes, but they accept what an operator did not mean: blanks, ``1_0`` and
+    digits of other scripts as an integer, ``true`` as 1.
     """
 
+    def __init__(self, expected: str) -> None:
+        """Make a type.
 
-@dataclass(frozen=True)
+        :param expected: which values it accepts; the end of an error message, such as "it may be true or false".
+        """
+        self.expected = expected
+
+    @abc.abstractmethod
+    def convert(self, value: object) -> T:
+        """Return the value that a string of a paste file, or a Python value, stands for.
+
+        :raises ValueError: if it is none of this type's.
+        """
+
+
+class Integer(OptionType[int]):
+    """An integer, or its decimal digits."""
+
+    def __init__(self, minimum: int) -> None:
+        """Make a type.
+
+        :param minimum: the smallest integer that it accepts.
+        """
+        super().__init__(f"it must be an integer, {minimum} or more")
+        self.minimum = minimum
+
+    def convert(self, value: object) -> int:
+        digits = str(value) if type(value) is int else value
+        if not (isinstance(digits, str) and digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS):
+            raise ValueError
+        if int(digits) < self.minimum:
+            raise ValueError
+        return int(digits)
+
+
+class Choice(OptionType[T]):
+    """One of a few values, or its name."""
+
+    def __init__(self, choices: Mapping[str, T], *, ignore_case: bool = False) -> None:
+        """Make a type.
+
+        :param choices: the values by their names in a paste file.
+        :param ignore_case: whether the name may be in any case.
+        """
+        super().__init__(f"it may be {' or '.join(choices)}")
+        self._choices = choices
+        self._ignore_case = ignore_case
+
+    def convert(self, value: object) -> T:
+        if isinstance(value, str):
+            try:
+                return self._choices[value.lower() if self._ignore_case else value]
+            except KeyError:
+                raise ValueError from None
+        for choice in self._choices.values():
+            if type(value) is type(choice) and value == choice:
+                return choice
+        raise ValueError
+
+
+class String(OptionType[str]):
+    """A string."""
+
+    def convert(self, value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError
+        return value
+
+
+class AbsolutePath(OptionType[str]):
+    """The absolute path of a file; a ``pathlib`` path too."""
+
+    def convert(self, value: object) -> str:
+        if not isinstance(value, str | os.PathLike):
+            raise ValueError
+        path = os.fspath(value)
+        if not (isinstance(path, str) and PurePath(path).is_absolute()):
+            raise ValueError
+        return path
+
+
+class ServerPath(OptionType[str]):
+    """A path of the compute API that has ``{server_id}`` in it."""
+
+    def convert(self, value: object) -> str:
+        if not (isinstance(value, str) and value.startswith("/") and "{server_id}" in value):
+            raise ValueError
+        return value
+
+
+class Names(OptionType[T]):
+    """Names separated by commas, or a list, tuple or set of names."""
+
+    def __init__(self, expected: str, collect: Callable[[Iterable[str]], T]) -> None:
+        """Make a type.
+
+        :param expected: as for ``OptionType``.
+        :param collect: makes the value of the names, which have no blanks around them but may be empty.
+        """
+        super().__init__(expected)
+        self._collect = collect
+
+    def convert(self, value: object) -> T:
+        names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
+            raise ValueError
+        return self._collect(name.strip() for name in names)
+
+
+def _server_states(names: Iterable[str]) -> frozenset[str]:
+    states = frozenset(name.upper() for name in names) - {""}
+    if not states:
+        raise ValueError
+    return states
+
+
+def _topics(names: Iterable[str]) -> tuple[str, ...]:
+    topics = tuple(names)
+    if not (topics and all(topics)):
+        raise ValueError
+    return topics
+
+
+# -- declarations ----------------------------------------------------------------------------------------
+
+_REQUIRED = object()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Option:
     """An option of a filter's section."""
 
     name: str
-    """The name in a paste file; ``database.*`` stands for all options with that prefix."""
-
-    type: Type
-
+    """The name in a paste file, such as ``notifications.topics``."""
+    type: OptionType[Any]
+    default: Any
+    """The value where the option is not given, after conversion."""
+    default_text: str | None
+    """The default in the documentation, where it is no literal: None for a literal."""
     help: str
-    """What the option does, as a sentence of docs/options.rst."""
+    """What the option means, in reST, for the documentation."""
+    secret: bool = False
+    """Whether the value may have a password in it, and is not shown."""
 
-    default: Any = None
-    """The parsed value where the option is not given; ``REQUIRED`` if it must be given."""
+    def read(self, given: Mapping[str, object]) -> Any:
+        """Return the option's value.
 
-    default_text: str | None = None
-    """How docs/options.rst describes the default, where this is not the value."""
-
-
-REQUIRED = object()
-
-
-def _text(name: str, value: object, *, of: str) -> str:
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{name} is {value!r}: it must be {of}")
-    return value
-
-
-def _string(description: str = "a string") -> Type:
-    return Type(description, lambda name, value: _text(name, value, of=description))
+        :param given: the options of a section, by name.
+        :raises ConfigurationError: if the option is required and missing, or its value is invalid.
+        """
+        value = given.get(self.name)
+        if self.default is _REQUIRED and value in (None, ""):
+            raise _missing(self.name, self.type)
+        if value is None:
+            return self.default
+        try:
+            return self.type.convert(value)
+        except ValueError:
+            shown = f"of the type {type(value).__name__}" if self.secret else repr(value)
+            raise ConfigurationError(f"{self.name} is {shown}: {self.type.expected}") from None
 
 
-def _secret(description: str) -> Type:
-    """Return a type whose errors do not quote the value."""
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The options of a prefix, which belong to a plugin or a library; it gets them as strings, without the prefix."""
 
-    def parse(name: str, value: object) -> str:
-        if not isinstance(value, str):
-            raise ConfigurationError(f"{name} has the type {type(value).__name__}: it must be {description}")
-        return value
+    prefix: str
+    """The prefix with its dot, such as ``database.``."""
+    help: str
+    """What the options mean, in reST, for the documentation."""
+    members: tuple[Option, ...] = ()
+    """The options of the group that have a meaning here."""
 
-    return Type(description, parse)
+    def read(self, given: Mapping[str, object]) -> dict[str, str]:
+        """Return the group's options.
 
-
-def _integer(minimum: int) -> Type:
-    description = f"an integer, {minimum} or more"
-
-    def parse(name: str, value: object) -> int:
-        text = str(value) if type(value) is int else value
-        is_integer = isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
-        if not (is_integer and int(str(text)) >= minimum):
-            raise ConfigurationError(f"{name} is {value!r}: it must be {description}")
-        return int(str(text))
-
-    return Type(description, parse)
-
-
-def _parse_boolean(name: str, value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if not (isinstance(value, str) and value.lower() in ("true", "false")):
-        raise ConfigurationError(f"{name} is {value!r}: it may be true or false")
-    return value.lower() == "true"
+        :param given: the options of a section, by name.
+        :raises ConfigurationError: if a value has no string form.
+        """
+        return {
+            name.removeprefix(self.prefix): _to_string(name, value)
+            for name, value in given.items()
+            if name.startswith(self.prefix)
+        }
 
 
-def _parse_status(name: str, value: object) -> int:
-    if value not in ("200", "202") and not (type(value) is int and value in (200, 202)):
-        raise ConfigurationError(f"{name} is {value!r}: it may be 200 or 202")
-    return int(str(value))
+def _missing(name: str, type_: OptionType[Any]) -> ConfigurationError:
+    return ConfigurationError(f"{name} is missing: {type_.expected}")
 
 
-def _parse_dialect(name: str, value: object) -> Dialect:
-    if not (isinstance(value, str) and value in DIALECTS):
-        raise ConfigurationError(f"{name} is {value!r}: it may be {' or '.join(DIALECTS)}")
-    return DIALECTS[value]
-
-
-def _items(name: str, value: object, *, of: str) -> list[str]:
-    """Split a string at its commas, or take the strings of a list."""
-    if isinstance(value, str):
-        return value.split(",")
-    if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
-        items = list(value)
-        if all(isinstance(item, str) for item in items):
-            return items
-    raise ConfigurationError(f"{name} is {value!r}: it must be {of}")
-
-
-def _parse_states(name: str, value: object) -> frozenset[str]:
-    items = _items(name, value, of=_STATES)
-    states = frozenset(item.strip().upper() for item in items) - {""}
-    if not states:
-        raise ConfigurationError(f"{name} is empty: it must name states, such as ACTIVE, STOPPED")
-    return states
-
-
-def _parse_topics(name: str, value: object) -> str:
-    items = _items(name, value, of=_TOPICS)
-    if not (items and all(item.strip() for item in items)):
-        raise ConfigurationError(f"{name} is {value!r}: it must name topics, with commas")
-    return ",".join(items)
-
-
-def _parse_read_path(name: str, value: object) -> str:
-    if not (isinstance(value, str) and value.startswith("/") and "{server_id}" in value):
-        raise ConfigurationError(f"{name} is {value!r}: it must be a path such as /servers/{{server_id}}/metadata")
-    return value
-
-
-def _parse_absolute_path(name: str, value: object) -> str:
-    path = _text(name, value, of="an absolute path")
-    if not PurePath(path).is_absolute():
-        raise ConfigurationError(f"{name} has the relative path {path!r}: write %(here)s/... or an absolute path")
-    return path
-
-
-def _parse_plugin_option(name: str, value: object) -> str:
-    """Return an option of a plugin or driver as the string that a paste file would have; it may be a secret."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str | int | float):
-        return str(value)
-    if isinstance(value, os.PathLike):
-        return str(os.fspath(value))
+def _to_string(name: str, value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str() | int() | float() | PurePath():
+            return str(value)
+    # The value itself may be a password.
     raise ConfigurationError(
-        f"{name} has the type {type(value).__name__}: it must be a string, number, boolean or path"
+        f"{name} is of the type {type(value).__name__}: it must be a string, a number, a boolean or a path"
     )
 
 
-_STATES = "a list of states, with commas"
-_TOPICS = "a list of topics, with commas"
+@overload
+def _option(type_: OptionType[T], *, help: str, name: str = "") -> T: ...
+@overload
+def _option(
+    type_: OptionType[T],
+    *,
+    default: D,
+    help: str,
+    name: str = "",
+    default_text: str | None = None,
+    secret: bool = False,
+) -> T | D: ...
+def _option(
+    type_: OptionType[Any],
+    *,
+    default: Any = _REQUIRED,
+    help: str,
+    name: str = "",
+    default_text: str | None = None,
+    secret: bool = False,
+) -> Any:
+    """Declare an option as a field.
 
-_DIALECT = Type(" or ".join(DIALECTS), _parse_dialect)
-_BOOLEAN = Type("true or false", _parse_boolean)
-_STATUS = Type("200 or 202", _parse_status)
-_POSITIVE = _integer(1)
-_DRIVER_OPTION = Type("as SQLAlchemy defines it", _parse_plugin_option)
-_PLUGIN_OPTION = Type("as the plugin defines it", _parse_plugin_option)
-_DATABASE_URL = Type("a URL such as sqlite:////path/file", _parse_plugin_option)
-_STRING_OPTION = Type("a string", _parse_plugin_option)
-_COMPUTE_URL = Type("the compute API's URL, such as http://controller:8774/v2.1", _parse_plugin_option)
-_DIALECTS_OWN = "the dialect's"
-
-OPTIONS = (
-    Option("dialect", _DIALECT, "The API to serve.", CYCLADES, f"``{CYCLADES.name}``"),
-    Option("max_microversion", _string("a version such as 2.79"), "The newest of Nova's microversions to serve."),
-    Option(
-        "attach_status",
-        _STATUS,
-        "The status of a successful attach, in every microversion.",
-        default_text=_DIALECTS_OWN,
-    ),
-    Option(
-        "detach_status",
-        _STATUS,
-        "The status of a successful detach, in every microversion.",
-        default_text=_DIALECTS_OWN,
-    ),
-    Option("max_body", _POSITIVE, "The largest body of a request, in bytes; a larger one gets 413.", 65536),
-    Option("max_limit", _POSITIVE, "The largest number of attachments in a list.", 1000),
-    Option(
-        "database.url",
-        _DATABASE_URL,
-        "The database of the attachments and of the catalog ``sql``, as a URL of SQLAlchemy.",
-        REQUIRED,
-    ),
-    Option("database.*", _DRIVER_OPTION, "Other options of SQLAlchemy's ``engine_from_config``."),
-    Option("catalog", _string("the name of a catalog, such as sql"), "The volume catalog's entry point name.", "sql"),
-    Option("catalog.*", _PLUGIN_OPTION, "The catalog's own options."),
-    Option("backend", _string("the name of a backend, such as directory"), "The backend's entry point name.", REQUIRED),
-    Option("backend.*", _PLUGIN_OPTION, "The backend's own options."),
-    Option("operation_timeout", _POSITIVE, "The seconds after which a backend call times out.", 60),
-    Option(
-        "stale_after", _POSITIVE, "The seconds after which an attachment that is still pending counts as stale.", 180
-    ),
-    Option(
-        "max_operations", _POSITIVE, "The largest number of attaches and detaches that one process has in progress.", 8
-    ),
-    Option("max_attachments", _POSITIVE, "The largest number of volumes attached to a server."),
-    Option(
-        "reconcile_interval",
-        _integer(0),
-        "The seconds between two runs of ``reconcile`` within the API's processes; 0 means never.",
-        0,
-    ),
-    Option("compute.url", _COMPUTE_URL, "The compute API's URL, for requests with the operator's credentials."),
-    Option("compute.token", _STRING_OPTION, "A token for these requests that does not expire."),
-    Option(
-        "compute.auth_type",
-        _STRING_OPTION,
-        "The name of a keystoneauth plugin that gets such tokens, such as ``v3password``.",
-    ),
-    Option("compute.*", _PLUGIN_OPTION, "That plugin's options."),
-    Option(
-        "server_states",
-        Type(_STATES, _parse_states),
-        "The states of a server in which volumes can be attached and detached, in every microversion.",
-        default_text=_DIALECTS_OWN,
-    ),
-    Option(
-        "server_read_path",
-        Type("a path with ``{server_id}``", _parse_read_path),
-        "A path that responds faster than ``/servers/{server_id}``, to check that a server exists when attachments are "
-        "listed or shown.",
-    ),
-    Option("metrics", _BOOLEAN, "Whether to count operations for Prometheus (extra ``metrics``).", False, "``false``"),
-    Option(
-        "notifications.transport_url",
-        _secret("oslo.messaging's URL, such as rabbit://user:password@broker"),
-        "Where notifications of attaches and detaches are sent (extra ``notifications``).",
-    ),
-    Option("notifications.topics", Type(_TOPICS, _parse_topics), "The topics of the notifications.", "notifications"),
-    Option(
-        "notifications.publisher_id",
-        _string(),
-        "The notifications' publisher.",
-        default_text="``os-volume-ext.`` and the host's name",
-    ),
-    Option("policy_file", Type("an absolute path", _parse_absolute_path), "A YAML file of oslo.policy."),
-)
-
-PREFIXES = tuple(option.name.removesuffix("*") for option in OPTIONS if option.name.endswith(".*"))
-_BY_NAME = {option.name: option for option in OPTIONS}
-_SINGLE = tuple(option for option in OPTIONS if not option.name.startswith(PREFIXES))
-NAMES = tuple(option.name for option in _SINGLE)
+    :param default: the value where the option is not given; without one the option is required.
+    :param name: the name in a paste file, where it is not the field's.
+    :param default_text: the default in the documentation, where it is no literal.
+    :param secret: whether the value may have a password in it, and is not shown.
+    """
+    if default is _REQUIRED:
+        default_text = "required"
+    elif default is None:
+        default_text = default_text or "none"
+    declared = {"type": type_, "default": default, "default_text": default_text, "help": help, "secret": secret}
+    return field(repr=not secret, metadata={"name": name, "option": declared})
 
 
-@dataclass(frozen=True)
+def _group(prefix: str, *members: Option, help: str, secret: bool = False) -> Any:
+    """Declare the options of a prefix as a field."""
+    return field(repr=not secret, metadata={"group": Group(prefix=prefix, members=members, help=help)})
+
+
+def _member(name: str, type_: OptionType[Any], *, default_text: str = "none", help: str) -> Option:
+    return Option(name=name, type=type_, default=None, default_text=default_text, help=help)
+
+
+_COMPUTE_URL = String("it must be the compute API's URL, such as http://controller:8774/v2.1")
+_TRANSPORT_URL = String("it must be oslo.messaging's URL, such as rabbit://user:password@broker")
+_STATUS = Choice({"200": 200, "202": 202})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The parsed options of a filter; times are in seconds, sizes in bytes.
+    """The options of a section; times are in seconds, sizes in bytes.
 
-    ``attach_status``, ``detach_status`` and ``server_states`` are None where the dialect determines them.
+    ``backend`` and ``catalog`` are None where ``make_filter`` got objects.
     """
 
-    dialect: Dialect
-    max_microversion: str | None
-    backend: str
-    catalog: str
-    database_options: Mapping[str, str] = field(repr=False)
-    backend_options: Mapping[str, str] = field(repr=False)
-    catalog_options: Mapping[str, str] = field(repr=False)
-    compute_options: Mapping[str, str] = field(repr=False)
-    policy_file: str | None
-    attach_status: int | None
-    detach_status: int | None
-    server_states: frozenset[str] | None
-    server_read_path: str | None
-    max_body: int
-    max_limit: int
-    max_attachments: int | None
-    operation_timeout: int
-    stale_after: int
-    max_operations: int
-    reconcile_interval: int
-    metrics: bool
-    notifications_transport_url: str | None = field(repr=False)
-    notifications_topics: str
-    notifications_publisher_id: str | None
+    dialect: Dialect = _option(  # noqa: RUF009 - a field
+        Choice(DIALECTS),
+        default=CYCLADES,
+        help="``cyclades`` or ``openstack``; see :doc:`dialects`.",
+    )
+    max_microversion: str | None = _option(
+        String("it must be a microversion, such as 2.79"),
+        default=None,
+        help="The newest of Nova's microversions that is supported, such as ``2.79``; none is 2.104. In openstack "
+        "only; see :ref:`microversions <microversions>`.",
+    )
+    attach_status: int | None = _option(
+        _STATUS,
+        default=None,
+        default_text="the dialect's",
+        help="The status of a successful attach: 200 or 202. In cyclades it is 200; in openstack 200, and 202 from "
+        "2.101 on. A status that is set here holds in every microversion.",
+    )
+    detach_status: int | None = _option(
+        _STATUS,
+        default=None,
+        default_text="the dialect's",
+        help="The same for a detach; 200 in cyclades, 202 in openstack.",
+    )
+    max_body: int = _option(
+        Integer(minimum=1),
+        default=65536,
+        help="The number of bytes that a request's body may have. A longer one is answered 413.",
+    )
+    max_limit: int = _option(
+        Integer(minimum=1),
+        default=1000,
+        help="The number of attachments that a list has at most.",
+    )
+    database_options: Mapping[str, str] = _group(
+        "database.",
+        _member(
+            "database.url",
+            String("it must name the database, such as sqlite:////path/file"),
+            default_text="required",
+            help="The database of the attachments and of the catalog ``sql``, as a URL of SQLAlchemy; see "
+            ":doc:`databases`. Each filter section needs a database of its own.",
+        ),
+        help="More options of SQLAlchemy's ``engine_from_config``, such as ``database.pool_size`` or "
+        "``database.pool_recycle``.",
+    )
+    catalog: str | None = _option(
+        String("it must be the name of a catalog, such as sql"),
+        default="sql",
+        help="The entry point name of the volume catalog, which knows the volumes; ``sql`` is filled with "
+        "``os-volume-ext volume create``.",
+    )
+    catalog_options: Mapping[str, str] = _group(
+        "catalog.",
+        help="The catalog's own options; ``sql`` has none.",
+    )
+    backend: str | None = _option(
+        String("it must be the name of a backend, such as directory"),
+        help="The entry point name of the backend, such as ``directory`` or ``libvirt``.",
+    )
+    backend_options: Mapping[str, str] = _group(
+        "backend.",
+        help="The backend's own options. ``directory`` has one, ``backend.root``, which is required: the directory of "
+        "its volumes and servers. For those of ``libvirt`` see :doc:`libvirt`.",
+    )
+    operation_timeout: int = _option(
+        Integer(minimum=1),
+        default=60,
+        help="The seconds that a backend call may take, and that a client waits for it. After that the client gets "
+        "503.",
+    )
+    stale_after: int = _option(
+        Integer(minimum=1),
+        default=180,
+        help="The seconds after which a pending operation is stale and may be taken over; more than twice "
+        "``operation_timeout``.",
+    )
+    max_operations: int = _option(
+        Integer(minimum=1),
+        default=8,
+        help="The number of attaches and detaches that may wait for the backend at once in one process; one more is "
+        "answered 503. Each holds a thread of the server, and a backend that hangs may hold all of these, so the "
+        "process needs more threads than that; see :ref:`servers <servers>`.",
+    )
+    max_attachments: int | None = _option(
+        Integer(minimum=1),
+        default=None,
+        help="The number of volumes that a server may have; none is as many as the backend can attach.",
+    )
+    reconcile_interval: int = _option(
+        Integer(minimum=0),
+        default=0,
+        help="The seconds between two runs of :ref:`reconcile <reconcile>` by the API itself; 0 is never. One process "
+        "at a time runs it, which has a lease in the database that lasts for one interval. Each process tries to "
+        "acquire the lease once per interval or up to a fifth later, so when the process that has it ends, another "
+        "one takes over within little more than two intervals.",
+    )
+    compute_options: Mapping[str, str] = _group(
+        "compute.",
+        _member(
+            "compute.url",
+            _COMPUTE_URL,
+            help="The compute API's URL, for requests to it outside of a client's request, by a user who sees the "
+            "servers of all projects. ``reconcile`` needs it, and so do backends that must know a server's host.",
+        ),
+        _member(
+            "compute.token",
+            String("it must be a token"),
+            help="The token for requests to ``compute.url``, where there is one that does not expire.",
+        ),
+        _member(
+            "compute.auth_type",
+            String("it must be the name of a keystoneauth plugin, such as v3password"),
+            help="Instead of a token: the name of a keystoneauth plugin that gets one (extra ``keystone``), such as "
+            "``v3password``.",
+        ),
+        help="That plugin's options; see :doc:`keystone`.",
+        secret=True,
+    )
+    server_states: frozenset[str] | None = _option(
+        Names("it must name server statuses, such as ACTIVE, STOPPED", _server_states),
+        default=None,
+        default_text="the dialect's",
+        help="The statuses in which a server can attach and detach volumes, separated by commas. In cyclades "
+        "``ACTIVE, STOPPED``; in openstack ``ACTIVE, PAUSED, SHUTOFF, VERIFY_RESIZE, SOFT_DELETED``, and from 2.20 on "
+        "``SHELVED, SHELVED_OFFLOADED`` too. Statuses that are set here hold in every microversion.",
+    )
+    server_read_path: str | None = _option(
+        ServerPath("it must be a path such as /servers/{server_id}/metadata"),
+        default=None,
+        help="A path of the compute API that costs less than the server itself, such as "
+        "``/servers/{server_id}/metadata``. List and show request it to check that the caller may see the server.",
+    )
+    metrics: bool = _option(
+        Choice({"true": True, "false": False}, ignore_case=True),
+        default=False,
+        help="``true`` counts operations for Prometheus (extra ``metrics``); see :doc:`metrics`.",
+    )
+    notifications_transport_url: str | None = _option(
+        _TRANSPORT_URL,
+        name="notifications.transport_url",
+        default=None,
+        secret=True,
+        help="The message broker for notifications of attaches and detaches (extra ``notifications``), as a URL of "
+        "oslo.messaging such as ``rabbit://user:password@broker:5672/``. See :doc:`notifications`.",
+    )
+    notifications_topics: tuple[str, ...] = _option(
+        Names("it must name topics, separated by commas", _topics),
+        name="notifications.topics",
+        default=("notifications",),
+        help="The topics of the notifications, separated by commas.",
+    )
+    notifications_publisher_id: str | None = _option(
+        String("it must be a string"),
+        name="notifications.publisher_id",
+        default=None,
+        default_text="the host's name",
+        help="The publisher of the notifications; the default has ``os-volume-ext.`` before the host's name.",
+    )
+    policy_file: str | None = _option(
+        AbsolutePath("it must be an absolute path, such as %(here)s/policy.yaml"),
+        default=None,
+        help="A YAML file of oslo.policy; see :doc:`keystone`.",
+    )
 
     @classmethod
-    def parse(cls, options: Mapping[str, object]) -> "Settings":
-        """Parse the options of a section.
+    def parse(cls, options: Mapping[str, object], *, objects: Collection[str] = ()) -> "Settings":
+        """Read the options of a section.
 
-        :param options: strings as in a paste file, or Python values, by names such as ``database.url``; None stands
-            for the default.
+        :param options: by their names in a paste file, such as ``database.url``; strings as there, or Python values.
+            None counts as not given.
+        :param objects: which of ``backend`` and ``catalog`` are ready objects, and so have no name and no options.
         :raises ConfigurationError: if an option is unknown, missing or invalid.
         """
-        for name in options:
-            _check_known(name)
         given = {name: value for name, value in options.items() if value is not None}
-        values = {option.name.replace(".", "_"): _value(option, given) for option in _SINGLE}
-        groups: dict[str, Any] = {f"{prefix.removesuffix('.')}_options": _group(given, prefix) for prefix in PREFIXES}
-        groups["backend_options"]["operation_timeout"] = str(values["operation_timeout"])
-        settings = cls(**values, **groups)
-        _check_microversion(settings)
-        _check_timeouts(settings)
-        _check_notifications(settings, given)
+        for name in given:
+            _check_known(name)
+        values: dict[str, Any] = {
+            name: None if name in objects else each.read(given) for name, each in DECLARATIONS.items()
+        }
+        for name in objects:
+            _check_no_options(name, values[f"{name}_options"])
+        values["backend_options"]["operation_timeout"] = str(values["operation_timeout"])
+        settings = cls(**values)
+        settings._check_max_microversion()
+        settings._check_stale_after()
+        _check_notifications(given)
         _check_compute(settings.compute_options)
         return settings
 
     @property
     def overrides(self) -> dict[str, Any]:
-        """The options that take precedence over attributes of the dialect, by the attribute's name."""
-        chosen = {name: getattr(self, name) for name in ("attach_status", "detach_status", "server_states")}
-        return {name: value for name, value in chosen.items() if value is not None}
+        """The options that replace a value of the dialect, by their names there."""
+        values = {name: getattr(self, name) for name in ("attach_status", "detach_status", "server_states")}
+        return {name: value for name, value in values.items() if value is not None}
 
+    def _check_max_microversion(self) -> None:
+        if self.max_microversion is None:
+            return
+        supported = list(MICROVERSIONS[self.dialect.name])
+        if not supported:
+            raise ConfigurationError(
+                f"max_microversion is not an option of the dialect {self.dialect.name}: it has one version"
+            )
+        if self.max_microversion not in supported:
+            raise ConfigurationError(
+                f"max_microversion is {self.max_microversion!r}: it may be {supported[0]} to {supported[-1]}"
+            )
 
-def warn_of_hidden(global_conf: Mapping[str, str]) -> None:
-    """Log which options PasteDeploy does not pass to the filter, because ``[DEFAULT]`` has the same name."""
-    for name in global_conf:
-        if _is_known(name):
-            LOG.warning(
-                "[DEFAULT] of the paste file has %r: PasteDeploy does not pass a filter's own option of that name", name
+    def _check_stale_after(self) -> None:
+        if self.stale_after <= 2 * self.operation_timeout:
+            # A call that starts at the end of its claim must have ended before another operation takes the row over.
+            raise ConfigurationError(
+                f"stale_after is {self.stale_after}: it must be more than twice operation_timeout, "
+                f"which is {self.operation_timeout}"
             )
 
 
-def _is_known(name: str) -> bool:
-    return name in NAMES or name.startswith(PREFIXES)
+def _declarations() -> Iterator[tuple[str, Option | Group]]:
+    for each in fields(Settings):
+        if group := each.metadata.get("group"):
+            yield each.name, group
+        else:
+            yield each.name, Option(name=each.metadata["name"] or each.name, **each.metadata["option"])
+
+
+DECLARATIONS: Mapping[str, Option | Group] = dict(_declarations())
+"""Options and groups of options, by the names of the fields."""
+OPTIONS = tuple(each for each in DECLARATIONS.values() if isinstance(each, Option))
+NAMES = tuple(option.name for option in OPTIONS)
+GROUPS = tuple(each for each in DECLARATIONS.values() if isinstance(each, Group))
+PREFIXES = tuple(group.prefix for group in GROUPS)
+
+
+def warn_of_hidden(global_conf: Mapping[str, str]) -> None:
+    """Warn of options that PasteDeploy does not pass on, because ``[DEFAULT]`` has one of the same name.
+
+    :param global_conf: the content of ``[DEFAULT]``.
+    """
+    for name in global_conf:
+        if name in NAMES or name.startswith(PREFIXES):
+            LOG.warning("[DEFAULT] of the paste file has %r: a filter's own option of that name is ignored", name)
+
+
+# -- checks ----------------------------------------------------------------------------------------------
 
 
 def _check_known(name: str) -> None:
-    if _is_known(name):
+    if name in NAMES or name.startswith(PREFIXES):
         return
     near = difflib.get_close_matches(name, [*NAMES, *PREFIXES], 1)
     hint = f"did you mean {near[0]}{'...' if near[0] in PREFIXES else ''}?" if near else f"there are {_all_names()}"
@@ -347,58 +555,26 @@ def _all_names() -> str:
     return ", ".join([*NAMES, *(f"{prefix}*" for prefix in PREFIXES)])
 
 
-def _missing(name: str) -> ConfigurationError:
-    return ConfigurationError(f"{name} is missing: it must be {_BY_NAME[name].type.description}")
-
-
-def _value(option: Option, given: Mapping[str, object]) -> Any:
-    if option.default is REQUIRED and given.get(option.name, "") == "":
-        raise _missing(option.name)
-    if option.name not in given:
-        return option.default
-    return option.type.parse(option.name, given[option.name])
-
-
-def _group(given: Mapping[str, object], prefix: str) -> dict[str, str]:
-    return {
-        name.removeprefix(prefix): _parse_plugin_option(name, value)
-        for name, value in given.items()
-        if name.startswith(prefix)
-    }
-
-
-def _check_microversion(settings: Settings) -> None:
-    dialect, version = settings.dialect, settings.max_microversion
-    if version is None:
-        return
-    versions = list(MICROVERSIONS[dialect.name])
-    if not versions:
-        raise ConfigurationError(f"max_microversion is not an option of the dialect {dialect.name}: it has one version")
-    if version not in versions:
-        raise ConfigurationError(f"max_microversion is {version!r}: it may be {versions[0]} to {versions[-1]}")
-
-
-def _check_timeouts(settings: Settings) -> None:
-    # A backend call that starts at the last moment must have ended before another worker takes over the row.
-    if settings.stale_after <= 2 * settings.operation_timeout:
+def _check_no_options(name: str, options: Mapping[str, str]) -> None:
+    if options:
         raise ConfigurationError(
-            f"stale_after is {settings.stale_after}: it must be more than twice operation_timeout, which is "
-            f"{settings.operation_timeout}"
+            f"{name}.{min(options)} is not an option beside a {name} object: give it to the object itself"
         )
 
 
-def _check_notifications(settings: Settings, given: Mapping[str, object]) -> None:
-    if any(name.startswith("notifications.") for name in given) and not settings.notifications_transport_url:
-        raise _missing("notifications.transport_url")
+def _check_notifications(given: Mapping[str, object]) -> None:
+    url = "notifications.transport_url"
+    if any(name.startswith("notifications.") for name in given) and not given.get(url):
+        raise _missing(url, _TRANSPORT_URL)
 
 
-def _check_compute(compute: Mapping[str, str]) -> None:
-    if not compute:
+def _check_compute(options: Mapping[str, str]) -> None:
+    if not options:
         return
-    if not compute.get("url"):
-        raise _missing("compute.url")
-    if ("token" in compute) == ("auth_type" in compute):
+    if not options.get("url"):
+        raise _missing("compute.url", _COMPUTE_URL)
+    if ("token" in options) == ("auth_type" in options):
         raise ConfigurationError("compute.url needs either compute.token or compute.auth_type, a keystoneauth plugin")
-    others = compute.keys() - {"url", "token"}
-    if "token" in compute and others:
+    others = options.keys() - {"url", "token"}
+    if "token" in options and others:
         raise ConfigurationError(f"compute.{min(others)} is not an option beside compute.token")

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -78,4 +78,8 @@ def is_done_within(outcome: Future[Any], seconds: float) -> bool:
 
     :param seconds: how long to wait.
     """
-    return not wait([outcome], seconds).not_done
+    try:
+        outcome.exception(seconds)  # returns the call's exception, so a TimeoutError is that of the wait
+    except TimeoutError:
+        return False
+    return True

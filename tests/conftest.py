@@ -21,13 +21,38 @@ settings.register_profile("unhurried", deadline=None, suppress_health_check=[Hea
 settings.load_profile("unhurried")
 
 
+# The directories of tests/integration that need services, each with the group whose tests one xdist worker runs.
+SERVICES = {
+    "clients": "openstack",
+    "keystone": "openstack",
+    "libvirt": "libvirt",
+    "notifications": "notifications",
+    "nova": "openstack",
+    "torture": None,
+}
+
 CALLS = "os-volume-ext-req-"  # what the name of a thread begins with while it calls a backend
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register our markers."""
     config.addinivalue_line("markers", "changes_nothing: the test leaves the sample as it was")
+    config.addinivalue_line("markers", "one_format: the format does not matter; run the test with JSON only")
     config.addinivalue_line("markers", "only_on(*kinds): run the test on these kinds of database only")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Mark the tests that need a service, and keep those together that share a slow one."""
+    for item in items:
+        directory = item.path.parent.name if "integration" in item.path.parts else ""
+        if directory in SERVICES or _database(item) != "sqlite" or "service_venv" in item.fixturenames:
+            item.add_marker("service")
+        if SERVICES.get(directory):
+            item.add_marker(pytest.mark.xdist_group(SERVICES[directory]))
+
+
+def _database(item: pytest.Function) -> str:
+    return item.callspec.params.get("place", "sqlite") if hasattr(item, "callspec") else "sqlite"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,4 +1,4 @@
-"""The tests that every backend has to pass, for this one."""
+"""Run the tests that every backend has to pass on MarksBackend."""
 
 import itertools
 
@@ -10,12 +10,12 @@ from os_volume_ext.testing import BackendContract
 
 
 class TestMarksBackend(BackendContract):
-    """Supplies what they need."""
+    """Declare what MarksBackend can do, and provide the fixtures."""
 
     backend_class = MarksBackend
-    limit = None  # a server takes any number of volumes
-    requestable_device = None  # a device can't be asked for
-    reports_devices = False
+    limit = None  # a server can have any number of volumes
+    requestable_device = None  # it does not support a requested device
+    reports_devices = False  # attach returns None
     multiattach = True
 
     @pytest.fixture
@@ -51,4 +51,4 @@ class TestMarksBackend(BackendContract):
 
     @pytest.fixture
     def stubborn_server(self):
-        return None  # every server lets go
+        return None  # every server releases its disks

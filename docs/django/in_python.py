@@ -1,4 +1,4 @@
-"""A compute API with os-volume-ext in front of it, configured in Python."""
+"""A compute API wrapped by os-volume-ext, with the options in Python."""
 
 from compute_api import application as compute_api
 
@@ -6,11 +6,10 @@ from os_volume_ext.filter import make_filter
 
 application = make_filter(
     compute_api,
-    dialect="openstack",
-    backend="directory",
-    max_limit=100,
     **{
+        "dialect": "openstack",
         "database.url": "sqlite:////var/lib/compute/volumes.db",
+        "backend": "directory",
         "backend.root": "/var/lib/compute/volumes",
     },
 )

@@ -1,1 +1,1 @@
-"""Everything that speaks HTTP: routing, formats, dialects and faults."""
+"""The HTTP API: routing, formats, dialects, microversions and faults."""

@@ -1,6 +1,6 @@
-"""The body of a request: read it, parse it, and see what it asks for."""
+"""Request bodies: read and parse them, and check their members."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from webob.exc import HTTPRequestEntityTooLarge
@@ -11,12 +11,18 @@ from .dialects import Dialect
 from .faults import BadRequest, Fault
 from .serializers import DESERIALIZERS, Malformed
 
+# Longer values are cut in messages.
+_MAX_SHOWN = 50
+
 
 def read(environ: Mapping[str, Any], limit: int) -> Any:
     """Read and parse a request's body.
 
-    :param limit: bytes that it may have.
-    :raises Fault: ``bad request``, or ``over limit``, in which case it was not read.
+    :param environ: the WSGI environment.
+    :param limit: the number of bytes that the body may have.
+    :returns: nested dictionaries, lists and scalars.
+    :raises BadRequest: if the body or a header that describes it is malformed.
+    :raises Fault: of kind ``OVER_LIMIT``, if the body is too large; it is not parsed then.
     """
     media_type, _, parameters = (environ.get("CONTENT_TYPE") or "").partition(";")
     deserialize = DESERIALIZERS.get(media_type.strip().lower())
@@ -29,63 +35,74 @@ def read(environ: Mapping[str, Any], limit: int) -> Any:
         raise BadRequest(str(error)) from error
 
 
-def attach_request(document: Any, dialect: Dialect) -> AttachRequest:
-    """Return what an attach request asks for. :raises BadRequest:"""
-    return AttachRequest(**_read_members(document, dialect, "create"))
+def read_members(document: Any, known: Mapping[str, Callable[[Any], Any]], dialect: Dialect) -> dict[str, Any]:
+    """Return the members of ``volumeAttachment`` in a body.
 
-
-def update_request(document: Any, dialect: Dialect, action: str) -> tuple[str, dict[str, Any]]:
-    """Return the id of the volume, and what is to be changed, that a request asks for.
-
-    :param action: ``update`` or ``swap``.
-    :raises BadRequest:
+    :param document: the parsed body.
+    :param known: the members that there may be besides ``volumeId``, each with the function that reads its value.
+    :param dialect: has the syntax of ``volumeId``, and whether unknown members are ignored.
+    :returns: ``volumeId``, in canonical form, and those of the known members that the body has.
+    :raises BadRequest: if a member is missing, malformed or unknown.
     """
-    members = _read_members(document, dialect, action)
-    return members.pop("volume_id"), members
-
-
-def check_unchanged(members: Mapping[str, Any], row: Attachment) -> None:
-    """Check that an update leaves the members alone that can't change.
-
-    :raises BadRequest: if it gives one of them another value.
-    """
-    fixed = {"id": row.volume_id, "serverId": row.server_id, "device": row.device, "tag": row.tag}
-    for name, value in fixed.items():
-        if members.get(name, value) != value:
-            raise BadRequest(f"The {name} property is not mutable.")
-
-
-def _read_members(document: Any, dialect: Dialect, action: str) -> dict[str, Any]:
     if not isinstance(document, dict):
-        raise BadRequest(f"The body is {_called(document)}: it must be an object.")
+        raise BadRequest(f"The body must be an object, not {_describe_type(document)}.")
     attachment = _member(document, "volumeAttachment")
     if not isinstance(attachment, dict):
-        raise BadRequest(f"volumeAttachment is {_called(attachment)}: it must be an object.")
-    known = dialect.members[action]
-    if not dialect.others_ignored:
+        raise BadRequest(f"volumeAttachment must be an object, not {_describe_type(attachment)}.")
+    if not dialect.ignores_unknown_members:
         _refuse_unknown(document, {"volumeAttachment"})
         _refuse_unknown(attachment, {"volumeId", *known})
     value = _member(attachment, "volumeId")
     volume_id = dialect.body_id(value)
     if volume_id is None:
-        raise BadRequest(f"volumeId is {_called(value)}: it must be {dialect.id_form}.")
-    given = {name: read(attachment[name]) for name, read in known.items() if name in attachment}
-    return {"volume_id": volume_id, **given}
+        raise BadRequest(f"volumeId must be {dialect.id_syntax}, not {_describe_type(value)}.")
+    given = {name: read_value(attachment[name]) for name, read_value in known.items() if name in attachment}
+    return {"volumeId": volume_id, **given}
+
+
+def attach_request(members: Mapping[str, Any]) -> AttachRequest:
+    """Return what an attach requests.
+
+    :param members: as ``read_members`` returned them.
+    """
+    return AttachRequest(
+        volume_id=members["volumeId"],
+        device=members.get("device"),
+        tag=members.get("tag"),
+        delete_on_termination=members.get("delete_on_termination", False),
+    )
+
+
+def check_unchanged(members: Mapping[str, Any], row: Attachment) -> None:
+    """Check that an update does not change an immutable property.
+
+    :param members: as ``read_members`` returned them.
+    :param row: the attachment.
+    :raises BadRequest: if a member differs from the row.
+    """
+    immutable = {"id": row.volume_id, "serverId": row.server_id, "device": row.device, "tag": row.tag}
+    for name, value in immutable.items():
+        if members.get(name, value) != value:
+            raise BadRequest(f"The {name} property is not mutable.")
 
 
 def _member(members: dict[str, Any], name: str) -> Any:
     if name not in members:
-        raise BadRequest(f"The body lacks the member {name}.")
+        raise BadRequest(f"The body must have the member {name}.")
     return members[name]
 
 
-def _called(value: Any) -> str:
+def _describe_type(value: Any) -> str:
     if value is None:
         return "null"
     if value == "":
-        return "empty"
-    names = {bool: "a boolean", float: "a fraction", dict: "an object", list: "an array", int: "a number"}
-    return names.get(type(value)) or f"{value[:50]!r}"
+        return "an empty string"
+    if isinstance(value, str):
+        return repr(value[:_MAX_SHOWN])
+    if type(value) is int:  # a boolean is an int, too
+        return f"the number {value}" if abs(value) < 10**_MAX_SHOWN else f"a number of more than {_MAX_SHOWN} digits"
+    names = {bool: "a boolean", float: "a number with a fraction or an exponent", dict: "an object", list: "an array"}
+    return names[type(value)]
 
 
 def _refuse_unknown(members: dict[str, Any], known: set[str]) -> None:
@@ -97,16 +114,17 @@ def _refuse_unknown(members: dict[str, Any], known: set[str]) -> None:
 def _check_charset(parameters: str) -> None:
     for parameter in parameters.split(";"):
         name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset" and value.strip(" \t\"'").lower() not in ("utf-8", "utf8"):
-            raise BadRequest("The body must be UTF-8: its Content-Type names another charset.")
+        charset = value.strip(" \t\"'")
+        if name.strip().lower() == "charset" and charset.lower() not in ("utf-8", "utf8"):
+            raise BadRequest(f"The body must be UTF-8, but its Content-Type has charset {charset[:_MAX_SHOWN]!r}.")
 
 
 def _bytes(environ: Mapping[str, Any], limit: int) -> bytes:
     length = _length(environ)
     if length is not None and length > limit:
         raise _too_large(limit)
-    wanted = limit + 1 if length is None else length
-    body = _read(environ["wsgi.input"], wanted)
+    # Without a length, one byte more than allowed tells whether the body is too large.
+    body = _read(environ["wsgi.input"], limit + 1 if length is None else length)
     if length is None and len(body) > limit:
         raise _too_large(limit)
     if length is not None and len(body) < length:
@@ -115,7 +133,7 @@ def _bytes(environ: Mapping[str, Any], limit: int) -> bytes:
 
 
 def _length(environ: Mapping[str, Any]) -> int | None:
-    """The body's length; None if it is chunked and the server tells us where it ends."""
+    """Return the body's length; None if it is chunked and the server ends ``wsgi.input`` where the body ends."""
     text = environ.get("CONTENT_LENGTH") or ""
     if not text:
         if environ.get("wsgi.input_terminated") and "chunked" in (environ.get("HTTP_TRANSFER_ENCODING") or "").lower():
@@ -126,21 +144,21 @@ def _length(environ: Mapping[str, Any]) -> int | None:
     return int(text)
 
 
-def _read(stream: Any, wanted: int) -> bytes:
+def _read(stream: Any, size: int) -> bytes:
     chunks = []
     try:
-        while wanted > 0:
-            chunk = stream.read(wanted)
+        while size > 0:
+            chunk = stream.read(size)
             if not chunk:
                 break
             chunks.append(chunk)
-            wanted -= len(chunk)
-    except HTTPRequestEntityTooLarge as error:  # from a filter that counts what is read, such as oslo.middleware's
-        raise Fault(Kind.OVER_LIMIT, "The body is larger than this server takes.") from error
+            size -= len(chunk)
+    except HTTPRequestEntityTooLarge as error:  # raised by a filter that limits the size, such as oslo.middleware's
+        raise Fault(Kind.OVER_LIMIT, "The body is larger than this server accepts.") from error
     except OSError as error:
-        raise BadRequest("The body could not be read to its end.") from error
+        raise BadRequest("The body could not be read completely.") from error
     return b"".join(chunks)
 
 
 def _too_large(limit: int) -> Fault:
-    return Fault(Kind.OVER_LIMIT, f"The body may have {limit} bytes at most.")
+    return Fault(Kind.OVER_LIMIT, f"The body must have at most {limit} bytes.")

@@ -1,108 +1,105 @@
-"""The operations, in HTTP's words. What they do is the manager's business."""
+"""The controller: translate between HTTP and the attachment manager, one method per operation."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
 
 from ..attachments.manager import AttachmentManager
 from ..context import RequestContext
-from ..errors import AttachmentMissing, Kind, ServerMissing
+from ..errors import AttachmentMissing, ServerMissing
 from . import bodies, queries
 from .dialects import Dialect
-from .faults import Fault
+from .routing import Match
 from .serializers import Serializer
 
 
 class Call(NamedTuple):
-    """One request, as far as it has come: ids are as the path has them."""
+    """One request, authorized and parsed."""
 
     context: RequestContext
     dialect: Dialect
-    server_id: str
-    volume_id: str
+    match: Match
     query: list[tuple[str, str]]
-    body: Any
+    members: Mapping[str, Any]
+    """The members of ``volumeAttachment`` in the body; empty where the body is not read."""
     serializer: Serializer
+    """The format of the response."""
 
+    @property
+    def server_id(self) -> str:
+        """The server's id in the path, in canonical form.
 
-def authorize(context: RequestContext, *actions: str) -> None:
-    """See that policy allows one of some actions.
+        :raises ServerMissing: if it is no id.
+        """
+        server_id = self.dialect.read_id(self.match.server_id)
+        if server_id is None:
+            raise ServerMissing(self.match.server_id)
+        return server_id
 
-    By the caller's own project, before anything dear is done; by the server's, when it is known.
+    @property
+    def volume_id(self) -> str:
+        """The volume's id in the path, in canonical form.
 
-    :raises Fault: ``forbidden``.
-    """
-    if not any(context.can(action, context.project_id) for action in actions):
-        raise Fault(Kind.FORBIDDEN, "Policy does not allow this operation.")
+        :raises AttachmentMissing: if it is no id.
+        """
+        volume_id = self.dialect.read_id(self.match.volume_id)
+        if volume_id is None:
+            raise AttachmentMissing(self.match.server_id, self.match.volume_id)
+        return volume_id
 
 
 class Controller:
-    """Each method is named as Nova names the operation's policy rule, and returns a status and a body."""
+    """Performs the operations; ``endpoints`` says which method handles which request.
+
+    Each method is named as Nova names the operation's policy rule, and returns a status and a body.
+    """
 
     def __init__(self, *, manager: AttachmentManager, max_limit: int) -> None:
-        """Take the manager. :param max_limit: how many attachments a list has at most."""
+        """Keep what the operations use.
+
+        :param manager: performs the operations.
+        :param max_limit: the number of attachments in a list, at most.
+        """
         self._manager = manager
         self._max_limit = max_limit
 
     def index(self, call: Call) -> tuple[int, bytes]:
         """List a server's attachments."""
         page = queries.page(call.query, self._max_limit)
-        dialect, server_id = call.dialect, _server_id(call)
         rows = self._manager.list_attachments(
             call.context,
-            server_id,
+            call.server_id,
             since=page.since,
             limit=page.limit,
             offset=page.offset,
-            projection=dialect.projection,
+            projection=call.dialect.projection,
         )
-        return 200, call.serializer.attachments(map(dialect.show, rows))
+        return 200, call.serializer.attachments(map(call.dialect.show, rows))
 
     def show(self, call: Call) -> tuple[int, bytes]:
         """Show one attachment."""
-        row = self._manager.get(call.context, _server_id(call), _volume_id(call), call.dialect.projection)
+        row = self._manager.get(call.context, call.server_id, call.volume_id, call.dialect.projection)
         return 200, call.serializer.attachment(call.dialect.show(row))
 
     def create(self, call: Call) -> tuple[int, bytes]:
         """Attach a volume."""
-        dialect = call.dialect
-        wanted = bodies.attach_request(call.body, dialect)
-        row = self._manager.attach(call.context, dialect.constraints, _server_id(call), wanted)
+        dialect, request = call.dialect, bodies.attach_request(call.members)
+        row = self._manager.attach(call.context, dialect.constraints, call.server_id, request)
         body = call.serializer.attachment(dialect.show_attached(row)) if dialect.show_attached else b""
         return dialect.attach_status, body
 
     def update(self, call: Call) -> tuple[int, bytes]:
-        """Change what is said of an attachment; with another volume, ``swap``."""
-        wanted_id, members = bodies.update_request(call.body, call.dialect, "update")
-        server_id, volume_id = _server_id(call), _volume_id(call)
-        if wanted_id != volume_id:
-            authorize(call.context, "swap")
-            self._manager.swap(call.context, server_id, volume_id)
-        authorize(call.context, "update")
-        row = self._manager.find_for_update(call.context, server_id, volume_id)
-        bodies.check_unchanged(members, row)
-        if "delete_on_termination" in members:
-            self._manager.set_delete_on_termination(call.context, row, members["delete_on_termination"])
+        """Change an attachment's properties."""
+        row = self._manager.find_for_update(call.context, call.server_id, call.volume_id)
+        bodies.check_unchanged(call.members, row)
+        if "delete_on_termination" in call.members:
+            self._manager.set_delete_on_termination(call.context, row, call.members["delete_on_termination"])
         return 202, b""
 
-    def swap(self, call: Call) -> tuple[int, bytes]:
-        """Put another volume in an attachment's place."""
-        bodies.update_request(call.body, call.dialect, "swap")
-        self._manager.swap(call.context, _server_id(call), _volume_id(call))
+    def swap(self, call: Call) -> NoReturn:
+        """Replace an attachment's volume, which the manager always refuses."""
+        self._manager.swap(call.context, call.server_id, call.volume_id)
 
     def delete(self, call: Call) -> tuple[int, bytes]:
         """Detach a volume."""
-        self._manager.detach(call.context, call.dialect.constraints, _server_id(call), _volume_id(call))
+        self._manager.detach(call.context, call.dialect.constraints, call.server_id, call.volume_id)
         return call.dialect.detach_status, b""
-
-
-def _server_id(call: Call) -> str:
-    server_id = call.dialect.read_id(call.server_id)
-    if server_id is None:
-        raise ServerMissing(call.server_id)
-    return server_id
-
-
-def _volume_id(call: Call) -> str:
-    volume_id = call.dialect.read_id(call.volume_id)
-    if volume_id is None:
-        raise AttachmentMissing(call.server_id, call.volume_id)
-    return volume_id

@@ -1,6 +1,7 @@
-"""The two ways to speak: what differs between Cyclades' form of the API and Nova's, as two values.
+"""The dialects: what differs between Cyclades' version of the API and Nova's, as two values.
 
-Nothing else in the package asks which dialect it is; it asks the dialect.
+Nothing else in the package depends on which dialect it is; it uses the dialect's fields. Which requests there are,
+and what they may send, is in ``endpoints``; what Nova's microversions change is in ``microversions``.
 """
 
 import re
@@ -9,54 +10,55 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..errors import Kind
+from ..errors import Kind, MultiattachUnsupported
 from ..models import AttachmentSummary, Constraints, Projection
-from .faults import BadRequest
 
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_DEVICE = re.compile(r"/dev/[a-z]+[0-9]*")
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """A way to speak.
-
-    ``actions`` has the operation that each method stands for on the collection and on a member of it.
-    ``read_id`` makes an id in a path or in text canonical, ``body_id`` one in a request's body (None: it has
-    the wrong form; ``id_form`` says the right one). ``members`` are those that a ``volumeAttachment`` may have
-    besides ``volumeId``, by operation, each with what reads it or raises BadRequest; ``others_ignored`` says
-    whether it may have others. ``queries`` has the parameters that an operation's query may have, and not the
-    operations where others are ignored. ``show`` says what an attachment looks like, for which it takes a row of
-    the form ``form``; ``show_attached`` says what it looks like in the answer to an attach (None: that has no body).
-    ``multiattach`` says whether a volume that may be attached to several servers may be attached at all. ``faults``
-    has the name and the status of each fault, ``fault_details`` whether they have details. ``lookup_headers`` go
-    with each question to the compute API.
-    """
+    """One version of the API: its ids, its representations, its statuses and its constraints."""
 
     name: str
-    actions: Mapping[str, Mapping[str, str]]
+    """The value of the option ``dialect``."""
     read_id: Callable[[str], str | None]
-    id_form: str
+    """Returns the canonical form of an id in a path or on a command line; None if it is no id."""
+    id_syntax: str
+    """What an id looks like, to complete "it must be ..."."""
     body_id: Callable[[Any], str | None]
-    members: Mapping[str, Mapping[str, Callable[[Any], Any]]]
-    others_ignored: bool
-    queries: Mapping[str, frozenset[str]]
+    """Returns the canonical form of an id in a request's body; None if the value is no id."""
+    ignores_unknown_members: bool
+    """Whether a request's body may have members that the API does not define."""
     projection: Projection
+    """The columns of a row that ``show`` takes."""
     show: Callable[[Any], dict[str, Any]]
+    """Returns the representation of an attachment, from a row of ``projection``."""
     show_attached: Callable[[Any], dict[str, Any]] | None
+    """Returns the representation in the response to an attach; None: that response has no body."""
     attach_status: int
+    """The status of the response to an attach."""
     detach_status: int
+    """The status of the response to a detach."""
     server_states: frozenset[str]
+    """The statuses in which servers take and give up disks."""
     transient_states: frozenset[str]
+    """The statuses that end by themselves, so that a conflict is worth a retry."""
     multiattach: bool
+    """Whether volumes that may be attached to several servers may be attached."""
+    messages: Mapping[type[Exception], str]
+    """The messages that replace those of some exceptions."""
     faults: Mapping[Kind, tuple[str, int]]
+    """The name and the status of each kind of fault."""
     fault_details: bool
+    """Whether faults have the member ``details``."""
     lookup_headers: Mapping[str, str]
+    """The headers of each request to the compute API."""
 
     @cached_property
     def constraints(self) -> Constraints:
-        """What may be attached, and to which servers."""
+        """Which volumes may be attached, and to which servers."""
         return Constraints(self.server_states, self.transient_states, self.multiattach)
 
 
@@ -77,14 +79,6 @@ def _uuid_string(value: Any) -> str | None:
     return _uuid(value) if isinstance(value, str) else None
 
 
-def _device(value: Any) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str) or len(value) > 255 or not _DEVICE.fullmatch(value):
-        raise BadRequest("device must be such as /dev/vdb: /dev/, small letters, then digits, 255 in all.")
-    return value
-
-
 def _show_integers(row: Any) -> dict[str, Any]:
     volume_id, server_id = row[:2]
     number = int(volume_id)
@@ -100,14 +94,13 @@ def _show_strings(row: Any) -> dict[str, Any]:
 
 
 def with_device(show: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
-    """Return what shows the same, and the device also where there is none, as Nova does in its answer to an attach."""
+    """Return a function that shows an unknown device as null, as Nova does in its response to an attach.
+
+    :param show: shows all the rest, and leaves an unknown device out.
+    """
     return lambda row: {"device": None, **show(row)}
 
 
-_ACTIONS = {
-    "collection": {"GET": "index", "HEAD": "index", "POST": "create"},
-    "member": {"GET": "show", "HEAD": "show", "DELETE": "delete"},
-}
 _COMMON_FAULTS = {
     Kind.BAD_REQUEST: ("badRequest", 400),
     Kind.UNAUTHORIZED: ("unauthorized", 401),
@@ -121,13 +114,10 @@ _COMMON_FAULTS = {
 
 CYCLADES = Dialect(
     name="cyclades",
-    actions=_ACTIONS,
     read_id=_digits,
-    id_form="an integer of up to 18 digits",
+    id_syntax="an integer of up to 18 digits",
     body_id=_integer_or_digits,
-    members={"create": {}},
-    others_ignored=True,
-    queries={},
+    ignores_unknown_members=True,
     projection=AttachmentSummary,
     show=_show_integers,
     show_attached=_show_integers,
@@ -136,6 +126,7 @@ CYCLADES = Dialect(
     server_states=frozenset(("ACTIVE", "STOPPED")),
     transient_states=frozenset(("BUILD", "REBOOT", "REBUILD", "RESIZE")),
     multiattach=True,
+    messages={},
     faults={
         **_COMMON_FAULTS,
         Kind.BAD_METHOD: ("notAllowed", 405),
@@ -147,17 +138,13 @@ CYCLADES = Dialect(
     lookup_headers={},
 )
 
-# Nova 2.1; ``microversions`` has what comes after it.
+# Microversion 2.1; ``microversions`` has the later ones.
 OPENSTACK = Dialect(
     name="openstack",
-    # All that a PUT meant at first: another volume in an attachment's place.
-    actions={**_ACTIONS, "member": {**_ACTIONS["member"], "PUT": "swap"}},
     read_id=_uuid,
-    id_form="a UUID such as a26887c6-c47b-4654-abb5-dfadf7d3f803",
+    id_syntax="a UUID such as a26887c6-c47b-4654-abb5-dfadf7d3f803",
     body_id=_uuid_string,
-    members={"create": {"device": _device}, "swap": {}},
-    others_ignored=False,
-    queries={},
+    ignores_unknown_members=False,
     projection=AttachmentSummary,
     show=_show_strings,
     show_attached=with_device(_show_strings),
@@ -168,6 +155,7 @@ OPENSTACK = Dialect(
         ("BUILD", "HARD_REBOOT", "MIGRATING", "PASSWORD", "REBOOT", "REBUILD", "RESIZE", "REVERT_RESIZE")
     ),
     multiattach=False,
+    messages={MultiattachUnsupported: "Multiattach volumes are only supported starting with compute API version 2.60."},
     faults={
         **_COMMON_FAULTS,
         Kind.BAD_METHOD: ("badMethod", 405),
@@ -176,7 +164,7 @@ OPENSTACK = Dialect(
         Kind.INTERNAL: ("computeFault", 500),
     },
     fault_details=False,
-    # From 2.9 on a server says whether it is locked.
+    # From 2.9 on a server's representation has ``locked``.
     lookup_headers={"OpenStack-API-Version": "compute 2.9", "X-OpenStack-Nova-API-Version": "2.9"},
 )
 

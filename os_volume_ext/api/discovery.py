@@ -1,4 +1,4 @@
-"""Discovery: our entry in the wrapped API's ``/extensions``."""
+"""Discovery: the extension's entry in the wrapped API's ``/extensions``."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -24,33 +24,35 @@ EXTENSION = {
 
 
 class Discovery:
-    """Passes requests for extensions to the wrapped application, and adds ours to its answer."""
+    """Passes requests for extensions to the wrapped application, and adds the extension to its response."""
 
     def __init__(self, app: wsgi.WSGIApp) -> None:
-        """:param app: the wrapped application."""
+        """Keep the application.
+
+        :param app: the wrapped application.
+        """
         self._app = app
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any], match: Match) -> Iterable[bytes]:
-        """Answer one GET."""
+        """Respond to one GET."""
+        chunks: Iterable[bytes]
         status, headers, chunks, exc_info = Request(environ).call_application(self._app, catch_exc_info=True)
-        response: Response | None = None
+        response: wsgi.WSGIApp | None = None
         if status.startswith("404"):
-            response = _ours(environ, match)
+            response = _own_entry(environ, match)
         elif match.resource == "extensions" and status.startswith("200") and _is_plain_json(headers):
             body = wsgi.read(chunks)
-            response, chunks = _with_ours(body, headers), [body]
+            response, chunks = _with_own_entry(body, headers), [body]
         if response is None:
             start_response(status, headers, *([exc_info] if exc_info else []))
-            passed: Iterable[bytes] = chunks
-            return passed
+            return chunks
         wsgi.close(chunks)
-        made: Iterable[bytes] = response(environ, start_response)
-        return made
+        return response(environ, start_response)
 
 
-def _ours(environ: Mapping[str, Any], match: Match) -> Response:
+def _own_entry(environ: Mapping[str, Any], match: Match) -> Response:
     try:
-        serializer = negotiation.choose(query_of(environ), match.ending, environ.get("HTTP_ACCEPT"))
+        serializer = negotiation.choose(query_of(environ), match.suffix, environ.get("HTTP_ACCEPT"))
     except Fault:
         serializer = JSON
     listing = match.resource == "extensions"
@@ -64,8 +66,8 @@ def _is_plain_json(headers: Iterable[tuple[str, str]]) -> bool:
     return media_type == "application/json" and named.get("content-encoding", "identity") == "identity"
 
 
-def _with_ours(body: bytes, headers: Iterable[tuple[str, str]]) -> Response | None:
-    """The answer with our entry; None if it has one already, or is not a list of extensions."""
+def _with_own_entry(body: bytes, headers: Iterable[tuple[str, str]]) -> Response | None:
+    """Return the response with the extension added; None if it is listed already, or the body is no such list."""
     try:
         document = json.loads(body)
         listed = [extension["alias"] for extension in document["extensions"]]
@@ -75,7 +77,7 @@ def _with_ours(body: bytes, headers: Iterable[tuple[str, str]]) -> Response | No
         return None
     document["extensions"].append(EXTENSION)
     body = json.dumps(document).encode()
-    # An entity tag or a digest was of the body as it came.
+    # Entity tag and digest were those of the original body.
     stale = ("content-length", "etag", "content-md5", "digest")
     kept = [(name, value) for name, value in headers if name.lower() not in stale]
     return Response(app_iter=[body], headerlist=[*kept, ("Content-Length", str(len(body)))])

@@ -12,7 +12,6 @@ from ..errors import (
     ComputeUnavailable,
     Conflict,
     Kind,
-    MultiattachUnsupported,
     OperationIncomplete,
     OSVolumeExtError,
     OutcomeUnknown,
@@ -21,7 +20,10 @@ from ..errors import (
     kind_of,
 )
 
-RETRY_AFTER = 10  # seconds
+RETRY_AFTER = 10
+"""The seconds after which a client is to retry."""
+
+_NO_MESSAGES: Mapping[type[Exception], str] = {}
 
 
 class Fault(OSVolumeExtError):
@@ -30,6 +32,7 @@ class Fault(OSVolumeExtError):
     def __init__(self, kind: Kind, message: str, headers: Mapping[str, str] | None = None) -> None:
         """Make a fault.
 
+        :param kind: decides the name and the status.
         :param message: one sentence for the caller, without internal details.
         :param headers: additional response headers.
         """
@@ -45,12 +48,12 @@ class BadRequest(Fault):
     def __init__(self, message: str) -> None:
         """Make a fault of kind ``BAD_REQUEST``.
 
-        :param message: one sentence that says what is wrong.
+        :param message: one sentence with the reason.
         """
         super().__init__(Kind.BAD_REQUEST, message)
 
 
-# XML 1.0 can hold no other characters; JSON faults follow the same rule.
+# The characters that XML 1.0 can't hold; JSON faults are escaped alike.
 _UNPRINTABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -58,17 +61,20 @@ def _printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def from_exception(error: BaseException) -> Fault:
-    """Return the fault for an exception; an unexpected one becomes ``INTERNAL``."""
+def from_exception(error: BaseException, messages: Mapping[type[Exception], str] = _NO_MESSAGES) -> Fault:
+    """Return the fault for an exception; an unexpected one becomes ``INTERNAL``.
+
+    :param error: the exception.
+    :param messages: the dialect's, which replace those of some exceptions.
+    """
     if isinstance(error, Fault):
         return error
     kind = kind_of(error)
-    return Fault(kind, _message(kind, error), _headers(kind, error))
+    message = next((text for each, text in messages.items() if isinstance(error, each)), None)
+    return Fault(kind, message or _message(kind, error), _headers(kind, error))
 
 
 def _message(kind: Kind, error: BaseException) -> str:
-    if isinstance(error, MultiattachUnsupported):
-        return "Multiattach volumes are only supported starting with compute API version 2.60."
     if kind is Kind.INTERNAL:
         return "An internal error occurred."
     if kind is Kind.UNAVAILABLE:

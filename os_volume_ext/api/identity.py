@@ -1,9 +1,9 @@
-"""Who the caller is: what the auth filter before us left in the environ.
+"""Identity: the caller's credentials, from what the auth filter stored in the environ.
 
-Read there: ``keystone.token_info``, ``HTTP_X_IDENTITY_STATUS``, ``HTTP_X_USER_ID``, ``HTTP_X_PROJECT_ID``,
+The keys are ``keystone.token_info``, ``HTTP_X_IDENTITY_STATUS``, ``HTTP_X_USER_ID``, ``HTTP_X_PROJECT_ID``,
 ``HTTP_X_ROLES``, ``HTTP_X_SERVICE_ROLES``, ``HTTP_X_DOMAIN_ID``, ``HTTP_X_USER_DOMAIN_ID``,
-``HTTP_X_PROJECT_DOMAIN_ID``, ``HTTP_OPENSTACK_SYSTEM_SCOPE``. A client can send all of these but the first
-one; so without that one, none of them is believed.
+``HTTP_X_PROJECT_DOMAIN_ID``, ``HTTP_OPENSTACK_SYSTEM_SCOPE``. A client can send all of these but the
+first one, so without it the others are ignored.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,8 @@ TOKEN_INFO = "keystone.token_info"  # noqa: S105 - a key of the environ, not a s
 def credentials(environ: Mapping[str, Any]) -> dict[str, Any]:
     """Return the caller's credentials under the names that policies use.
 
-    :raises Fault: ``unauthorized``, if no auth filter confirmed an identity.
+    :param environ: the WSGI environment.
+    :raises Fault: of kind ``UNAUTHORIZED``, if no auth filter confirmed an identity.
     """
     if environ.get(TOKEN_INFO) is None or environ.get("HTTP_X_IDENTITY_STATUS") != "Confirmed":
         raise Fault(

@@ -1,6 +1,6 @@
-"""What all answers of ours have in common: the request's id and the headers; and the query that they depend on."""
+"""What all responses have in common: the request's id, the headers, and the query string."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -10,30 +10,43 @@ from ..context import new_request_id
 from .serializers import Serializer
 
 REQUEST_ID = "openstack.request_id"
-"""Where an outer filter (oslo.middleware's request_id) leaves the request's id."""
+"""The environ key in which an outer filter (oslo.middleware's request_id) stores the request's id."""
 
 VARY = "Accept, X-Auth-Token"
 _HEADERS = {"Vary": VARY, "Cache-Control": "no-cache, no-store, must-revalidate"}
 
 
 def request_id_of(environ: Mapping[str, Any]) -> str:
-    """Return the id that an outer filter has given the request, else a new one."""
+    """Return the id that an outer filter assigned to the request, else a new one.
+
+    :param environ: the WSGI environment.
+    """
     return environ.get(REQUEST_ID) or new_request_id()
 
 
 def query_of(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Parse the query string; what is not UTF-8 in it stays visible as such."""
+    """Parse the query string; bytes that are not UTF-8 become backslash escapes.
+
+    :param environ: the WSGI environment.
+    """
     text = environ.get("QUERY_STRING")
     return parse_qsl(text, keep_blank_values=True, errors="backslashreplace") if text else []
 
 
 def make_response(
-    status: int, body: bytes, serializer: Serializer, request_id: str, headers: Iterable[tuple[str, str]] = ()
+    status: int, body: bytes, serializer: Serializer, request_id: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Make an answer; an empty one has no Content-Type. :param headers: further ones, or others than it has anyway."""
-    # One of each name: Nova's wrapper for /v2 looks at the last Vary only, and may then take all away.
-    further = {**_HEADERS, **dict(headers)} if headers else _HEADERS
-    headerlist = [("Content-Length", str(len(body))), ("X-Openstack-Request-Id", request_id), *further.items()]
+    """Make a response, a WSGI application.
+
+    :param status: the HTTP status.
+    :param body: the serialized body; an empty one gets no Content-Type.
+    :param serializer: has written the body.
+    :param request_id: the request's id.
+    :param headers: additional headers; they replace the usual ones of the same name.
+    """
+    # One header of each name: Nova's wrapper for /v2 reads the last Vary only, and may then remove all of them.
+    merged = {**_HEADERS, **headers} if headers else _HEADERS
+    headerlist = [("Content-Length", str(len(body))), ("X-Openstack-Request-Id", request_id), *merged.items()]
     if body:
         headerlist.append(("Content-Type", serializer.content_type))
     response = Response(app_iter=[body], headerlist=headerlist)

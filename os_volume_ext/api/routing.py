@@ -1,4 +1,4 @@
-"""Which paths are ours."""
+"""Routing: which paths the filter handles."""
 
 from typing import Any, NamedTuple
 
@@ -9,11 +9,11 @@ ALIAS = "os-volumes"
 
 
 class Match(NamedTuple):
-    """A path of ours; the ids are as the path has them."""
+    """A path that the filter handles, with the ids as the client sent them."""
 
     resource: str
     """``collection``, ``member``, ``extensions`` or ``extension``."""
-    ending: str | None
+    suffix: str | None
     """``json``, ``xml`` or None."""
     project_id: str | None
     server_id: str = ""
@@ -21,7 +21,7 @@ class Match(NamedTuple):
 
 
 class Router:
-    """One Routes mapper."""
+    """Matches paths, by a Routes mapper."""
 
     def __init__(self) -> None:
         """Connect the routes."""
@@ -30,35 +30,38 @@ class Router:
             collection = f"{prefix}/servers/{{server_id}}/{ATTACHMENTS}"
             self._mapper.connect(collection, controller="collection")
             self._mapper.connect(f"{collection}/{{volume_id}}", controller="member")
-        # Keystone's form of an id, so that /servers/extensions stays the server of that name.
-        form: Any = {"requirements": {"project_id": "[0-9a-f-]{32,36}"}}
+        # The syntax of Keystone's ids, so that /servers/extensions is not taken for a project's extensions.
+        syntax: Any = {"requirements": {"project_id": "[0-9a-f-]{32,36}"}}
         for prefix in ("", "/{project_id}"):
-            self._mapper.connect(f"{prefix}/{EXTENSIONS}", controller="extensions", **form)
-            self._mapper.connect(f"{prefix}/{EXTENSIONS}/{ALIAS}", controller="extension", **form)
+            self._mapper.connect(f"{prefix}/{EXTENSIONS}", controller="extensions", **syntax)
+            self._mapper.connect(f"{prefix}/{EXTENSIONS}/{ALIAS}", controller="extension", **syntax)
         self._mapper.create_regs([])
 
     def match(self, path: str) -> Match | None:
-        """Say what a path (PATH_INFO: bytes, one a character) is to us; None if it is not ours."""
-        path, ending = _cut(path)
-        # The mapper's expressions end in "$", which a line's end may follow.
+        """Return the match of a path; None if the filter does not handle it.
+
+        :param path: PATH_INFO, in which each character is a byte.
+        """
+        path, suffix = _strip_suffix(path)
+        # The mapper's expressions end in "$", which also matches before a final newline.
         found: dict[str, Any] | None = None if path.endswith("\n") else self._mapper.match(path)
         if found is None:
             return None
         return Match(
             found["controller"],
-            ending,
+            suffix,
             found.get("project_id"),
             _text(found.get("server_id", "")),
             _text(found.get("volume_id", "")),
         )
 
 
-def _cut(path: str) -> tuple[str, str | None]:
-    """Cut a trailing slash or a ``.json`` or ``.xml`` off a path."""
+def _strip_suffix(path: str) -> tuple[str, str | None]:
+    """Split a path into the path itself and ``json`` or ``xml``; a trailing slash is dropped."""
     if path.endswith("/"):
         return path[:-1], None
-    stem, dot, ending = path.rpartition(".")
-    return (stem, ending) if dot and ending in ("json", "xml") else (path, None)
+    stem, dot, suffix = path.rpartition(".")
+    return (stem, suffix) if dot and suffix in ("json", "xml") else (path, None)
 
 
 def _text(raw: str) -> str:

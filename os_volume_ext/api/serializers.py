@@ -1,7 +1,7 @@
-"""JSON and XML: what is written in answers and read from requests, one pair for each media type.
+"""JSON and XML: serializers for responses and deserializers for requests, by media type.
 
-Both readers give the same: nested dictionaries, lists and scalars. XML is read with no entities, no DTD, no
-network and no huge trees.
+Both deserializers return nested dictionaries, lists and scalars. XML is parsed without entities, DTD, network access
+and huge trees.
 """
 
 import json
@@ -16,11 +16,11 @@ _NSMAP: Any = {None: NAMESPACE}
 
 
 class Malformed(ValueError):
-    """The bytes are not of the format that they are said to be; the message is one sentence that says why."""
+    """The bytes are not in the declared format; the message is one sentence with the reason."""
 
 
 class Serializer(Protocol):
-    """What a format can do. All bytes are UTF-8."""
+    """Writes one format. All bytes are UTF-8."""
 
     content_type: str
 
@@ -37,7 +37,7 @@ class Serializer(Protocol):
         """Write a list of extensions."""
 
     def fault(self, name: str, code: int, message: str, details: str | None) -> bytes:
-        """Write a fault; ``details`` None leaves them out."""
+        """Write a fault; ``details`` are left out if None."""
 
 
 class JSONSerializer:
@@ -74,13 +74,13 @@ class XMLSerializer:
 
     def attachment(self, shown: Mapping[str, Any]) -> bytes:
         """Write ``<volumeAttachment device="" serverId="1134" id="9" volumeId="9"/>``."""
-        return _xml(etree.Element("volumeAttachment", _texts(shown)))
+        return _xml(etree.Element("volumeAttachment", _to_attributes(shown)))
 
     def attachments(self, shown: Iterable[Mapping[str, Any]]) -> bytes:
         """Write ``<volumeAttachments>`` with a ``<volumeAttachment>`` for each."""
         root = etree.Element("volumeAttachments")
         for each in shown:
-            etree.SubElement(root, "volumeAttachment", _texts(each))
+            etree.SubElement(root, "volumeAttachment", _to_attributes(each))
         return _xml(root)
 
     def extension(self, shown: Mapping[str, Any]) -> bytes:
@@ -110,8 +110,8 @@ def _xml(root: etree._Element) -> bytes:
     return etree.tostring(root, encoding="UTF-8", xml_declaration=True)
 
 
-def _texts(shown: Mapping[str, Any]) -> dict[str, str]:
-    # XML's words for truth; what there is none of is left out.
+def _to_attributes(shown: Mapping[str, Any]) -> dict[str, str]:
+    # XML Schema spells booleans in lowercase; null has no spelling and is left out.
     return {
         name: str(value).lower() if value is True or value is False else str(value)
         for name, value in shown.items()
@@ -126,31 +126,39 @@ def _extension(shown: Mapping[str, Any]) -> etree._Element:
     return element
 
 
-# -- reading -------------------------------------------------------------------------------------------
+# -- deserializers ------------------------------------------------------------------------------------
 
 
 def read_json(body: bytes) -> Any:
-    """Read JSON. A member given twice, ``NaN`` and ``Infinity`` are malformed. :raises Malformed:"""
+    """Parse JSON; duplicate members, ``NaN`` and ``Infinity`` are malformed.
+
+    :param body: the bytes.
+    :raises Malformed: if they are not JSON.
+    """
     text = _decode(body)
     try:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise Malformed(_json_reason(text, error)) from error
     except RecursionError as error:
-        raise Malformed("The body's JSON is nested too deep.") from error
+        raise Malformed("The body's JSON is nested too deeply.") from error
     except Malformed:
         raise
-    except ValueError as error:  # an integer of more digits than Python reads
+    except ValueError as error:  # an integer with more digits than Python parses
         raise Malformed("The body's JSON has a number that is too long.") from error
 
 
 def read_xml(body: bytes) -> Any:
-    """Read an element with attributes as ``{name: {attribute: value}}``. :raises Malformed:"""
+    """Parse an XML element with attributes into ``{name: {attribute: value}}``.
+
+    :param body: the bytes.
+    :raises Malformed: if they are not XML, or more than one element.
+    """
     text = _decode(body)
     declared = _DECLARED.match(text)
     if declared and declared[1].upper() != "UTF-8":
-        raise Malformed("The body must be UTF-8: its XML declares another encoding.")
-    # Also in a comment, where it means nothing: that costs nobody anything, and leaves no way around.
+        raise Malformed(f"The body must be UTF-8, but its XML declares encoding {declared[1][:50]!r}.")
+    # Also refused in a comment: a search can't be circumvented.
     if "<!DOCTYPE" in text:
         raise Malformed("The body's XML must not have a DOCTYPE.")
     try:
@@ -158,8 +166,8 @@ def read_xml(body: bytes) -> Any:
     except etree.XMLSyntaxError as error:
         line, column = error.position
         raise Malformed(f"The body is not XML: line {line}, column {column}.") from error
-    if len(root.attrib) > _MOST_ATTRIBUTES:
-        raise Malformed(f"The body's XML has more than {_MOST_ATTRIBUTES} attributes.")
+    if len(root.attrib) > _MAX_ATTRIBUTES:
+        raise Malformed(f"The body's XML has more than {_MAX_ATTRIBUTES} attributes.")
     if root.find("*") is not None:
         raise Malformed("The body's XML must have its members as attributes of one element.")
     name = etree.QName(root)
@@ -168,7 +176,7 @@ def read_xml(body: bytes) -> Any:
     return {name.localname: dict(root.attrib)}
 
 
-# The declared encoding counts for nothing here: the bytes are UTF-8 already.
+# The encoding overrides the declared one, which was checked before.
 _PARSER = etree.XMLParser(
     encoding="utf-8",
     resolve_entities=False,
@@ -178,8 +186,8 @@ _PARSER = etree.XMLParser(
     remove_comments=True,
     remove_pis=True,
 )
-# Far more than an attachment has; to read them takes lxml time by their number's square.
-_MOST_ATTRIBUTES = 100
+# Far more than an attachment has; lxml takes quadratic time to read attributes.
+_MAX_ATTRIBUTES = 100
 _DECLARED = re.compile(r"""<\?xml[^>]*\sencoding\s*=\s*["']([^"']*)["']""")
 
 
@@ -187,7 +195,7 @@ def _decode(body: bytes) -> str:
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Malformed(f"The body must be UTF-8: its byte {error.start + 1} is not.") from error
+        raise Malformed(f"The body must be UTF-8, but byte {error.start + 1} is not.") from error
 
 
 def _refuse_constant(name: str) -> Any:
@@ -197,16 +205,16 @@ def _refuse_constant(name: str) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise Malformed("The body's JSON gives a member of an object twice.")
+        raise Malformed("The body's JSON has a member of an object twice.")
     return members
 
 
-# json.loads with these would make one for each body.
+# Shared: json.loads with these arguments would construct a decoder for each body.
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique)
 
 
 def _json_reason(text: str, error: json.JSONDecodeError) -> str:
-    # Python versions differ in whether they stop at the comma or behind it.
+    # Depending on its version, Python reports the position of the comma or the one after it.
     before, after = text[: error.pos].rstrip(), text[error.pos :].lstrip()
     if after.startswith(","):
         before, after = before + ",", after[1:].lstrip()

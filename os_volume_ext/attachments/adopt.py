@@ -75,7 +75,7 @@ class Adopter:
             raise NotAdopted(str(error)) from error
 
     def _volume(self, volume_id: str) -> Volume | None:
-        operator = RequestContext(new_request_id(), None, None, {}, lambda context, action, project_id: True)
+        operator = RequestContext(new_request_id(), {}, lambda action, project_id: True)
         try:
             return self._catalog.volume(operator, volume_id)
         except VolumeNotFound:

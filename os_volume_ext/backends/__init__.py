@@ -1,1 +1,1 @@
-"""Backends: the plugins that really attach disks. ``base`` is all that a plugin's author reads."""
+"""Backends: the plugins that attach disks to servers. Plugin authors import ``base`` only."""

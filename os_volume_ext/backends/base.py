@@ -1,9 +1,8 @@
-"""What a backend is: the one file that a plugin's author reads.
+"""The interface of a backend. A plugin author needs this module and ``os_volume_ext.testing`` only.
 
-A backend is a class named by an entry point of the group ``os_volume_ext.backends``. An operator
-chooses it by that name (``backend = NAME`` in the filter's section) and gives it options
-(``backend.anything = ...``). ``os_volume_ext.testing.BackendContract`` holds what is said here as
-tests: inherit it, supply its fixtures, run pytest.
+A backend is a class that an entry point of the group ``os_volume_ext.backends`` names. An operator selects it by the
+entry point's name (``backend = NAME`` in the filter's section) and configures it with ``backend.*`` options.
+``os_volume_ext.testing.BackendContract`` tests what this module requires.
 """
 
 import abc
@@ -37,21 +36,27 @@ __all__ = [
 
 
 class Backend(abc.ABC):
-    """Attaches volumes to servers and detaches them.
+    """Attach volumes to servers and detach them.
 
-    One object serves many threads, and several processes each have their own; all methods are
-    called from several at once. Nothing that can't cross a fork (connections, threads) may be made
-    in ``__init__``: make it on first use.
+    **Threads and processes.** One object serves all threads of a process, and each process has its own object: every
+    method is called from several threads and processes at once, in whichever thread is idle. Connections, threads and
+    locks do not survive a fork: open them on first use, not in ``__init__``.
 
-    Each call ends, done or given up with OutcomeUnknown, within ``operation_timeout`` seconds, which
-    is among the options. Nothing of it may take effect later. Ids, sources and devices come from people:
-    whatever they are, only BackendErrors are raised; any other exception counts as OutcomeUnknown.
+    **Time limit.** Each call returns or raises within ``operation_timeout`` seconds, an option that every backend
+    gets. A call that runs out of time raises OutcomeUnknown. Nothing that it started may take effect afterwards.
+
+    **Exceptions.** Methods raise subclasses of BackendError only, for whatever ids, sources and devices they are
+    given: these are client input. Any other exception counts as OutcomeUnknown.
+
+    **Devices.** A device is a path such as ``/dev/vdb``, at most 255 characters. A device that is not known is None,
+    never an empty string.
     """
 
     needs_host: bool = False
-    """Whether ``host`` and ``instance_name`` of servers must be known, also where callers don't see them.
+    """Whether the backend needs ``Server.host`` and ``Server.instance_name``, which most callers may not see.
 
-    They come from the operator's ``compute.*`` then. It may depend on the options.
+    If it is true, the filter needs the ``compute.*`` options, to look them up. ``__init__`` may set it from the
+    options.
     """
 
     @abc.abstractmethod
@@ -60,46 +65,60 @@ class Backend(abc.ABC):
 
         :param options: the ``backend.*`` options of the filter's section, without that prefix, and
             ``operation_timeout`` in seconds.
-        :raises ConfigurationError: if one of them is missing, unknown or wrong.
+        :raises ConfigurationError: if an option is missing, unknown or invalid; the message names the option.
         """
 
     @abc.abstractmethod
-    def attach(self, server: Server, volume: Volume, device: str | None) -> str:
-        """Attach a volume; when this returns, the server has the disk.
+    def attach(self, server: Server, volume: Volume, device: str | None) -> str | None:
+        """Attach a volume. When this returns, the server has the disk.
 
-        Attached there already means success, whatever device was asked for. Where the device asked for, the
-        volume's format or its being attached to several servers is more than the backend can do: AttachRefused.
+        If the volume is attached to the server already, do nothing and return its device, whatever device was
+        requested.
 
-        :param device: such as ``/dev/vdb``; None leaves the choice to the backend.
-        :return: the device that the disk really has, "" if the backend can't say.
-        :raises BackendUnavailable, ServerNotFound, DeviceInUse, TooManyAttachments, AttachRefused:
-            for certain, nothing happened.
-        :raises OutcomeUnknown: it may have happened.
+        :param server: the server.
+        :param volume: the volume.
+        :param device: the requested device, such as ``/dev/vdb``; None if the backend chooses.
+        :returns: the device of the disk; None if the backend does not know it.
+        :raises BackendUnavailable: if the backend can't be reached; nothing has changed.
+        :raises ServerNotFound: if the backend has no such server; nothing has changed.
+        :raises DeviceInUse: if another disk has the requested device; nothing has changed.
+        :raises TooManyAttachments: if the server can't take another disk; nothing has changed.
+        :raises AttachRefused: if the backend does not support the requested device, the volume's source or format,
+            or multiattach; nothing has changed.
+        :raises OutcomeUnknown: if the disk may have been attached.
         """
 
     @abc.abstractmethod
-    def detach(self, server: Server, volume: Volume, device: str) -> None:
-        """Detach a volume; when this returns, the server does not have the disk.
+    def detach(self, server: Server, volume: Volume, device: str | None) -> None:
+        """Detach a volume. When this returns, the server does not have the disk.
 
-        Not attached there (any more) means success. The volume may be gone from the catalog.
+        If the volume is not attached to the server, do nothing. Find the disk by the volume's id, not by the device.
+        The volume may be gone from the catalog, and its ``source`` and ``format`` may be None.
 
-        :param device: what ``attach`` returned, "" if that is not known.
-        :raises BackendUnavailable, ServerNotFound, AttachRefused: for certain, nothing happened.
-        :raises OutcomeUnknown: it may have happened.
+        :param server: the server, as it was when the volume was attached if the compute API no longer has it.
+        :param volume: the volume.
+        :param device: what ``attach`` returned; None if it is not known.
+        :raises BackendUnavailable: if the backend can't be reached; nothing has changed.
+        :raises ServerNotFound: if the backend has no such server; nothing has changed.
+        :raises AttachRefused: if the server can't release disks in its present state; nothing has changed.
+        :raises OutcomeUnknown: if the disk may have been detached, or may yet be.
         """
 
     @abc.abstractmethod
-    def attached(self, server: Server) -> Mapping[str, str]:
-        """Say which volumes the server really has now, or will have when it starts again.
+    def attached(self, server: Server) -> Mapping[str, str | None]:
+        """Return the volumes that the server has now, or will have when it is next started.
 
-        :return: the device of each by the volume's id; "" if the backend can't say.
-        :raises BackendUnavailable: if there is no telling. A backend out of reach must not look like servers gone.
-        :raises ServerNotFound: if there is no such server.
+        Inspect the server; do not answer from memory.
+
+        :param server: the server.
+        :returns: the device of each volume by the volume's id; None for a device that the backend does not know.
+        :raises BackendUnavailable: if the backend can't be reached. It must not raise ServerNotFound then.
+        :raises ServerNotFound: if the backend has no such server.
         """
 
     @abc.abstractmethod
     def check(self) -> None:
-        """See whether the backend could work now.
+        """Check that the backend could work now.
 
-        :raises BackendUnavailable: with the reason, if not.
+        :raises BackendUnavailable: if it could not; the message says why.
         """

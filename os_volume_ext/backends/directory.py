@@ -1,12 +1,12 @@
-"""The embedded default backend: volumes are files, servers are folders, and attaching makes a link.
+"""The embedded default backend: volumes are files, servers are directories, attached volumes are symbolic links.
 
-Below its root:
+Below ``backend.root``, which must be on a local file system:
 
-- ``volumes/<volume id>`` is a volume: a file of the backend's own, or a link to the volume's source;
-- ``servers/<server id>/`` is a server, made and removed by whoever makes and removes servers;
+- ``volumes/<volume id>`` is a volume: a file that the backend created, or a link to the volume's source;
+- ``servers/<server id>/`` is a server; whatever creates and deletes servers creates and removes it;
 - ``servers/<server id>/vdb -> ../../volumes/<volume id>`` is an attached volume, at ``/dev/vdb``.
 
-The links are the whole truth: nothing is remembered elsewhere. The root is on a local file system.
+The backend keeps no other state.
 """
 
 import errno
@@ -35,15 +35,16 @@ from .base import (
 )
 
 DEVICES = tuple(f"/dev/vd{letter}" for letter in string.ascii_lowercase[1:])
-"""The devices that the backend chooses from, in this order; a server takes as many volumes, wherever they are."""
+"""The devices that the backend chooses from, in this order. A server can have as many volumes, at any devices."""
 
-# No leading dot: neither "." nor ".." nor a hidden file of our own.
+# No leading dot: excludes ".", ".." and the temporary files of _make_link.
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _DEVICE = re.compile(r"/dev/[a-z]+[0-9]*")
-_LONGEST_DEVICE = 255
+_MAX_DEVICE_LENGTH = 255
 
-# What the kernel says before it changes a folder. Others, EIO above all, may come after the change was made.
-_NOTHING_HAPPENED = {
+# The kernel reports these before it changes a directory. After any other error, EIO above all, the change may have
+# been made.
+_UNCHANGED_ERRNOS = {
     errno.EACCES,
     errno.EDQUOT,
     errno.EEXIST,
@@ -55,111 +56,113 @@ _NOTHING_HAPPENED = {
 
 
 class DirectoryBackend(Backend):
-    """Attaches volumes to servers by links in a directory; needs nothing installed."""
+    """Attach volumes to servers by links in a directory; needs nothing installed."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        """Read the options and make the folders.
+        """Read the options and create the directories.
 
-        :param options: ``root``, an absolute path; ``operation_timeout``, seconds that a server's lock is waited for.
-        :raises ConfigurationError: if an option is missing, unknown or wrong, or the root can't be written to.
+        :param options: ``root``, an absolute path; ``operation_timeout``, the seconds to wait for a server's lock.
+        :raises ConfigurationError: if an option is missing, unknown or invalid, or the root can't be written.
         """
         for name in sorted(set(options) - {"root", "operation_timeout"}):
-            raise ConfigurationError(f"backend.{name} is unknown: the directory backend has the option backend.root")
+            raise ConfigurationError(
+                f"backend.{name} is unknown: the only option of the directory backend is backend.root"
+            )
         root = _absolute(options.get("root", ""))
         self._volumes = root / "volumes"
         self._servers = root / "servers"
-        self._patience = float(options.get("operation_timeout", 60))
+        self._lock_timeout = float(options.get("operation_timeout", 60))
         try:
             self._volumes.mkdir(parents=True, exist_ok=True)
             self._servers.mkdir(parents=True, exist_ok=True)
             _sync(root)
             self.check()
         except (OSError, ValueError, BackendUnavailable) as error:
-            raise ConfigurationError(f"backend.root must be a folder that can be written to: {error}") from error
+            raise ConfigurationError(f"backend.root must be a writable directory: {error}") from error
 
     def attach(self, server: Server, volume: Volume, device: str | None) -> str:
-        """Link the volume into the server's folder; see :meth:`Backend.attach`."""
+        """Link the volume into the server's directory; see :meth:`Backend.attach`."""
         _refuse_unsafe("server", server.id)
         _refuse_unsafe("volume", volume.id)
-        with self._locked(server) as folder:
-            disks = _disks(folder)
+        with self._locked(server) as directory:
+            disks = _disks(directory)
             present = _devices_of(volume, disks)
             chosen = present[0] if present else _choose(disks, device)
             if not present:
                 self._provide(volume)
-            with _lasting(folder):
+            with _durable(directory):
                 if not present:
-                    os.symlink(f"../../volumes/{volume.id}", _file_name(chosen), dir_fd=folder)
+                    os.symlink(f"../../volumes/{volume.id}", _file_name(chosen), dir_fd=directory)
             return chosen
 
-    def detach(self, server: Server, volume: Volume, device: str) -> None:
-        """Remove the volume's link from the server's folder, wherever it is; see :meth:`Backend.detach`."""
-        with self._locked(server) as folder:
-            present = _devices_of(volume, _disks(folder))
-            with _lasting(folder):
+    def detach(self, server: Server, volume: Volume, device: str | None) -> None:
+        """Remove every link to the volume from the server's directory; see :meth:`Backend.detach`."""
+        with self._locked(server) as directory:
+            present = _devices_of(volume, _disks(directory))
+            with _durable(directory):
                 for each in present:
-                    os.unlink(_file_name(each), dir_fd=folder)
+                    os.unlink(_file_name(each), dir_fd=directory)
 
     def attached(self, server: Server) -> Mapping[str, str]:
-        """Read the links in the server's folder; see :meth:`Backend.attached`."""
-        # Locked too: what is half done is not shown.
-        with self._locked(server) as folder:
-            return {volume_id: device for device, volume_id in _disks(folder).items() if volume_id}
+        """Read the links in the server's directory; see :meth:`Backend.attached`."""
+        # The lock keeps a reader from seeing a change that is not durable yet.
+        with self._locked(server) as directory:
+            return {volume_id: device for device, volume_id in _disks(directory).items() if volume_id}
 
     def check(self) -> None:
-        """See whether the folders are there and can be written to.
+        """Check that the directories exist and can be read and written.
 
-        :raises BackendUnavailable: with the reason, if not.
+        :raises BackendUnavailable: if they can't; the message names the directory.
         """
-        for folder in (self._volumes, self._servers):
-            if not folder.is_dir():
-                raise BackendUnavailable(f"{folder} is not a folder")
-            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-                raise BackendUnavailable(f"{folder} can't be read and written")
+        for directory in (self._volumes, self._servers):
+            if not directory.is_dir():
+                raise BackendUnavailable(f"{directory} is not a directory")
+            if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+                raise BackendUnavailable(f"{directory} can't be read and written")
 
     @contextmanager
     def _locked(self, server: Server) -> Iterator[int]:
-        """Give a descriptor of the server's folder, which no one else has locked meanwhile."""
+        """Lock the server's directory, and provide a file descriptor of it."""
         if not _SAFE_NAME.fullmatch(server.id):
             raise _no_such_server(server)
         path = self._servers / server.id
         try:
-            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                self._lock(folder, server)
-                if not os.path.samestat(os.fstat(folder), path.stat()):
-                    raise _no_such_server(server)  # removed while we waited, and another made
-                yield folder
+                self._lock(directory, server)
+                if not os.path.samestat(os.fstat(directory), path.stat()):
+                    raise _no_such_server(server)  # removed while this thread waited, and another created
+                yield directory
             finally:
                 # Closing alone would not unlock: a process forked meanwhile has the descriptor too.
-                fcntl.flock(folder, fcntl.LOCK_UN)
-                os.close(folder)
+                fcntl.flock(directory, fcntl.LOCK_UN)
+                os.close(directory)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise self._missing(server) from error
         except OSError as error:
-            raise BackendUnavailable(f"the folder of server {server.id} can't be used: {error.strerror}") from error
+            raise BackendUnavailable(f"the directory of server {server.id} can't be used: {error.strerror}") from error
 
-    def _lock(self, folder: int, server: Server) -> None:
-        deadline = time.monotonic() + self._patience
+    def _lock(self, directory: int, server: Server) -> None:
+        deadline = time.monotonic() + self._lock_timeout
         while True:
             try:
-                return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                # Who waited longer would act when others may have taken over.
+                # After operation_timeout another worker may have taken over this call's work.
                 if time.monotonic() >= deadline:
-                    raise BackendUnavailable(f"the folder of server {server.id} is locked") from error
+                    raise BackendUnavailable(f"the directory of server {server.id} is locked") from error
                 time.sleep(0.005)
 
     def _missing(self, server: Server) -> BackendError:
-        # A root that is not mounted must not look like servers that were deleted.
+        # A root that is not mounted must not look like deleted servers.
         if not self._servers.is_dir():
-            return BackendUnavailable("the folder of all servers is missing")
+            return BackendUnavailable("the directory of all servers is missing")
         return _no_such_server(server)
 
     def _provide(self, volume: Volume) -> None:
-        """Make ``volumes/<volume id>`` what the catalog says; nothing is attached by that yet."""
+        """Create ``volumes/<volume id>`` as the catalog describes it. This does not attach it."""
         if volume.format not in (None, "raw"):
-            raise AttachRefused(f"volume {volume.id} has the format {volume.format}, only raw can be attached")
+            raise AttachRefused(f"Volume {volume.id} has the format {volume.format!r}; it must be raw.")
         path = self._volumes / volume.id
         try:
             if volume.source is None:
@@ -168,60 +171,66 @@ class DirectoryBackend(Backend):
                 _make_link(path, volume, volume.source)
             _sync(self._volumes)
         except OSError as error:
-            raise BackendUnavailable(f"the file of volume {volume.id} can't be made: {error.strerror}") from error
+            raise BackendUnavailable(f"the file of volume {volume.id} can't be created: {error.strerror}") from error
 
 
 def _absolute(root: str) -> Path:
     if not root:
-        raise ConfigurationError("backend.root is required: the absolute path of the folder for volumes and servers")
+        raise ConfigurationError("backend.root is required: the absolute path of the directory for volumes and servers")
     if not Path(root).is_absolute():
         raise ConfigurationError(
-            f"backend.root must be an absolute path, not {root!r}: %(here)s is the folder of the configuration file"
+            f"backend.root is {root!r}: it must be an absolute path; "
+            "%(here)s stands for the directory of the configuration file"
         )
     return Path(root)
 
 
 def _refuse_unsafe(what: str, name: str) -> None:
     if not _SAFE_NAME.fullmatch(name):
-        raise AttachRefused(f"{name!r} can't be the id of a {what} here")
+        raise AttachRefused(f"The {what} id {name!r} can't be used: it must match {_SAFE_NAME.pattern}.")
 
 
 def _no_such_server(server: Server) -> ServerNotFound:
-    return ServerNotFound(f"there is no server {server.id}")
+    return ServerNotFound(f"there is no server {server.id!r}")
 
 
 def _file_name(device: str) -> str:
     return device.removeprefix("/dev/")
 
 
-def _disks(folder: int) -> dict[str, str]:
-    """Say which volume is at each device of a server; "" for something there that is none of ours."""
-    names = (name for name in sorted(os.listdir(folder)) if _DEVICE.fullmatch(f"/dev/{name}"))
-    return {f"/dev/{name}": _linked_volume(folder, name) for name in names}
+def _disks(directory: int) -> dict[str, str | None]:
+    """Return the volume at each device of a server; None for a file that is not a link to a volume."""
+    names = (name for name in sorted(os.listdir(directory)) if _DEVICE.fullmatch(f"/dev/{name}"))
+    return {f"/dev/{name}": _linked_volume(directory, name) for name in names}
 
 
-def _linked_volume(folder: int, name: str) -> str:
+def _linked_volume(directory: int, name: str) -> str | None:
     try:
-        parent, _, volume_id = os.readlink(name, dir_fd=folder).rpartition("/")
+        parent, _, volume_id = os.readlink(name, dir_fd=directory).rpartition("/")
     except OSError as error:
         if error.errno == errno.EINVAL:  # not a link
-            return ""
+            return None
         raise
-    return volume_id if parent == "../../volumes" and _SAFE_NAME.fullmatch(volume_id) else ""
+    return volume_id if parent == "../../volumes" and _SAFE_NAME.fullmatch(volume_id) else None
 
 
-def _devices_of(volume: Volume, disks: Mapping[str, str]) -> list[str]:
-    # More than one only where somebody made links by hand.
+def _devices_of(volume: Volume, disks: Mapping[str, str | None]) -> list[str]:
+    # More than one only if somebody created links by hand.
     return [device for device, volume_id in disks.items() if volume_id == volume.id]
 
 
-def _choose(disks: Mapping[str, str], device: str | None) -> str:
-    """Say where the next disk goes.
+def _choose(disks: Mapping[str, str | None], device: str | None) -> str:
+    """Return the device of the next disk.
 
-    :raises AttachRefused, DeviceInUse, TooManyAttachments: as ``attach`` does.
+    :raises AttachRefused: if the requested device is malformed.
+    :raises DeviceInUse: if another disk has the requested device.
+    :raises TooManyAttachments: if the server has as many disks as there are devices to choose from.
     """
-    if device is not None and (len(device) > _LONGEST_DEVICE or not _DEVICE.fullmatch(device)):
-        raise AttachRefused(f"{device!r} can't be a device, /dev/vdb can")
+    if device is not None and (len(device) > _MAX_DEVICE_LENGTH or not _DEVICE.fullmatch(device)):
+        raise AttachRefused(
+            f"The device {device!r} can't be used: "
+            f"it must match {_DEVICE.pattern} and have at most {_MAX_DEVICE_LENGTH} characters."
+        )
     if device in disks:
         raise DeviceInUse(f"{device} is in use")
     if len(disks) >= len(DEVICES):
@@ -232,49 +241,54 @@ def _choose(disks: Mapping[str, str], device: str | None) -> str:
 
 def _make_file(path: Path, volume: Volume) -> None:
     if path.is_symlink():
-        raise AttachRefused(f"volume {volume.id} had a source before and has none now")
+        raise AttachRefused(
+            f"Volume {volume.id} had a source when it was first attached and has none now; restore it in the catalog."
+        )
     with suppress(FileExistsError):
         path.touch(0o600, exist_ok=False)
 
 
 def _make_link(path: Path, volume: Volume, source: str) -> None:
-    # Who attaches gets to read the reason, so it does not tell paths of this machine.
+    # API clients read these messages, so they must not contain paths of the host.
     if not Path(source).is_absolute():
-        raise AttachRefused(f"the source of volume {volume.id} is not an absolute path")
+        raise AttachRefused(f"The source of volume {volume.id} is not an absolute path; correct it in the catalog.")
     if not Path(source).exists():
-        raise AttachRefused(f"the source of volume {volume.id} does not exist")
+        raise AttachRefused(f"The source of volume {volume.id} does not exist.")
     if path.exists() and not path.is_symlink():
-        raise AttachRefused(f"volume {volume.id} had no source before and has one now")
-    # Renamed into place, since a link to the source that the catalog named before may be there.
+        raise AttachRefused(
+            f"Volume {volume.id} had no source when it was first attached and has one now; "
+            "remove the source from the catalog."
+        )
+    # Renamed into place, to replace a link to the source that the catalog named before.
     new = path.with_name(f".{uuid.uuid4().hex}")
     new.symlink_to(source)
     new.replace(path)
 
 
 @contextmanager
-def _lasting(folder: int) -> Iterator[None]:
-    """Make a change of a server's folder survive a power cut.
+def _durable(directory: int) -> Iterator[None]:
+    """Make a change of a server's directory survive a power failure.
 
-    Also where there is nothing to change: who made the change before may not have come this far.
+    It syncs even if there was nothing to change: an earlier call may have failed between the change and the sync.
 
-    :raises OSError: for certain, nothing happened.
-    :raises OutcomeUnknown: it may have happened.
+    :raises OSError: if nothing has changed.
+    :raises OutcomeUnknown: if the directory may have changed.
     """
     try:
         yield
     except OSError as error:
-        if error.errno in _NOTHING_HAPPENED:
+        if error.errno in _UNCHANGED_ERRNOS:
             raise
-        raise OutcomeUnknown(f"a change of a server's folder failed: {error.strerror}") from error
+        raise OutcomeUnknown(f"changing a server's directory failed: {error.strerror}") from error
     try:
-        os.fsync(folder)
+        os.fsync(directory)
     except OSError as error:
-        raise OutcomeUnknown(f"a change of a server's folder may not last: {error.strerror}") from error
+        raise OutcomeUnknown(f"a change of a server's directory may not be durable: {error.strerror}") from error
 
 
 def _sync(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        os.fsync(directory)
     finally:
-        os.close(folder)
+        os.close(directory)

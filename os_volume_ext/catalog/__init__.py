@@ -1,1 +1,1 @@
-"""Catalogs: which volumes there are, whose they are, and where their data is. ``base`` defines a catalog."""
+"""Catalogs: which volumes exist, their projects, and where their data is. Plugin authors import ``base`` only."""

@@ -1,4 +1,8 @@
-"""What a catalog is: a class named by an entry point of the group ``os_volume_ext.catalogs``."""
+"""The interface of a catalog. A plugin author needs this module only.
+
+A catalog is a class that an entry point of the group ``os_volume_ext.catalogs`` names. An operator selects it by the
+entry point's name (``catalog = NAME`` in the filter's section) and configures it with ``catalog.*`` options.
+"""
 
 import abc
 from collections.abc import Mapping
@@ -21,36 +25,52 @@ __all__ = [
 
 
 class VolumeCatalog(abc.ABC):
-    """Knows the volumes. One object serves many threads; nothing that can't cross a fork is made in ``__init__``.
+    """Look up volumes, and delete them if ``can_delete`` is true.
 
-    ``can_delete`` says whether ``delete`` is there; if not, nobody may ask for ``delete_on_termination``.
+    **Threads and processes.** One object serves all threads of a process, and each process has its own object: every
+    method is called from several threads and processes at once. Connections, threads and locks do not survive a fork:
+    open them on first use, not in ``__init__``.
+
+    **Time limit.** Requests wait for ``volume`` without a time limit of their own: an implementation that calls
+    another service must limit the time of that call, and raise CatalogUnavailable when it is exceeded.
+
+    **Exceptions.** Methods raise the exceptions that they document. A request in which any other exception is raised
+    is answered with an internal server error.
     """
 
     can_delete: ClassVar[bool] = False
+    """Whether ``delete`` is implemented. If it is not, requests for ``delete_on_termination`` are refused."""
 
     @abc.abstractmethod
     def __init__(self, options: Mapping[str, str], database: Database) -> None:
         """Read the options.
 
         :param options: the ``catalog.*`` options of the filter's section, without that prefix.
-        :param database: the filter's own, for a catalog that keeps its volumes there.
-        :raises ConfigurationError: if an option is missing, unknown or wrong.
+        :param database: the database of the filter's registry, for a catalog that keeps its volumes there.
+        :raises ConfigurationError: if an option is missing, unknown or invalid; the message names the option.
         """
 
     @abc.abstractmethod
     def volume(self, context: RequestContext, volume_id: str) -> Volume:
-        """Return a volume. Whether it is of the server's project is checked by who asks.
+        """Return a volume, of whatever project: the caller compares its ``project_id`` with the server's.
 
-        :raises VolumeNotFound: if there is none.
-        :raises CatalogUnavailable: if the catalog can't tell.
+        :param context: the caller of the API, whose credentials the catalog may use.
+        :param volume_id: the requested id, which is client input.
+        :returns: the volume.
+        :raises VolumeNotFound: if there is no such volume, or the caller may not see it.
+        :raises CatalogUnavailable: if the catalog can't be reached.
         """
 
     def delete(self, *, volume_id: str, server_id: str | None = None) -> None:
-        """Delete a volume, for its ``delete_on_termination``. Optional: see ``can_delete``.
+        """Delete a volume whose ``delete_on_termination`` is set, after its server was deleted.
 
-        :param server_id: of the server that is gone, attached to which the volume may still be known.
-        :raises VolumeNotFound: if there is none, which who asks takes for done.
-        :raises VolumeAttached: if it is attached to another server.
-        :raises CatalogUnavailable: if it can't be deleted now; it is tried again.
+        Called only if ``can_delete`` is true. It is called again after CatalogUnavailable or a crash.
+
+        :param volume_id: the volume.
+        :param server_id: the deleted server, to which the volume may still be attached in the registry; None if an
+            attachment to any server prevents the deletion.
+        :raises VolumeNotFound: if there is no such volume; the caller treats this as success.
+        :raises VolumeAttached: if the volume is attached to another server.
+        :raises CatalogUnavailable: if the volume can't be deleted now.
         """
         raise NotImplementedError

@@ -11,7 +11,7 @@ from typing import Any
 from cliff.lister import Lister
 from oslo_config import cfg
 
-from ..assembly import check_host_is_known, make_backend, make_catalog, make_compute, make_observers
+from ..assembly import make_backend, make_catalog, make_compute, make_observers
 from ..errors import BackendUnavailable, ComputeUnavailable, ConfigurationError
 from ..policy import Policy
 from ..registry import schema
@@ -149,14 +149,12 @@ def _database(settings: Settings) -> str:
 
 def _catalog(settings: Settings) -> str:
     make_catalog(settings, Database(settings.database_options))
-    return settings.catalog
+    return str(settings.catalog)
 
 
 def _backend(settings: Settings) -> str:
-    backend = make_backend(settings)
-    check_host_is_known(settings, backend)
-    backend.check()
-    return settings.backend
+    make_backend(settings).check()
+    return str(settings.backend)
 
 
 def _policy(settings: Settings) -> str:

@@ -154,5 +154,5 @@ def canonical_id(text: str, filter_settings: Settings, what: str) -> str:
     """
     found = filter_settings.dialect.read_id(text)
     if found is None:
-        raise ConfigurationError(f"{text!r} is not the id of a {what}: it must be {filter_settings.dialect.id_form}")
+        raise ConfigurationError(f"{text!r} is not the id of a {what}: it must be {filter_settings.dialect.id_syntax}")
     return found

@@ -1,4 +1,4 @@
-"""BackendExecutor as observers see them. Whoever carries one out reports its start and its end, and knows no observer."""
+"""Operations as observers see them. Whoever carries one out reports its start and its end, and knows no observer."""
 
 import logging
 import time

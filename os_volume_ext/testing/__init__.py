@@ -1,11 +1,11 @@
-"""What a plugin's author needs to test a plugin; install ``os-volume-ext[testing]``.
+"""Tests for plugins; install ``os-volume-ext[testing]``.
 
-``BackendContract`` is what every backend must do, as a pytest class to inherit.
+``BackendContract`` is a pytest class that tests what ``os_volume_ext.backends.base`` requires of a backend.
 """
 
 import pytest
 
-# Before the import, or a failing assert in there would not say what it compared.
+# Before the import: otherwise a failing assert in that module does not show the compared values.
 pytest.register_assert_rewrite("os_volume_ext.testing.contract")
 
 from .contract import BackendContract  # noqa: E402

@@ -11,7 +11,7 @@ from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING, Attachment
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 
-CONTEXT = RequestContext("req-1", "user", "demo", {}, lambda context, action, project_id: True)
+CONTEXT = RequestContext("req-1", {"user_id": "user", "project_id": "demo"}, lambda action, project_id: True)
 
 
 @pytest.fixture

@@ -319,7 +319,7 @@ def test_a_backend_that_can_not_be_made_is_reported(file, wrong, tmp_path):
     file.set_ours("backend.root", f"{tmp_path}/file")
     what, details = wrong()
     assert what == "backend"
-    assert details.startswith("backend.root must be a folder that can be written to: ")
+    assert details.startswith("backend.root must be a writable directory: ")
 
 
 @pytest.fixture

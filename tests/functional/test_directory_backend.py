@@ -399,8 +399,8 @@ def test_a_missing_root_does_not_look_like_deleted_servers(backend, root):
     with pytest.raises(BackendUnavailable):
         backend.attached(SERVER)
     with pytest.raises(BackendUnavailable):
-        backend.detach(SERVER, VOLUME, "")
-    with pytest.raises(BackendUnavailable, match="volumes is not a folder"):
+        backend.detach(SERVER, VOLUME, None)
+    with pytest.raises(BackendUnavailable, match="volumes is not a directory"):
         backend.check()
 
 

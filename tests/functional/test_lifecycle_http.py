@@ -10,8 +10,8 @@ from webtest import TestApp
 
 from os_volume_ext.cli.main import main
 
+pytestmark = pytest.mark.one_format
 only_openstack = pytest.mark.parametrize("dialect", ["openstack"], indirect=True)
-only_json = pytest.mark.parametrize("format", ["json"], indirect=True)
 
 
 @pytest.fixture
@@ -149,7 +149,6 @@ def command(var, client, paste_file, capsys):
     return run
 
 
-@only_json
 class TestReconcile:
     @pytest.fixture
     def reconcile(self, served, command, paste_file):
@@ -229,7 +228,6 @@ class TestReconcile:
 NEW_VOLUMES = {"cyclades": "7", "openstack": "7f1d2c3b-0000-4000-8000-000000000007"}
 
 
-@only_json
 class TestCommandsBesideTheFilter:
     def test_a_new_volume_can_be_attached_at_once(self, client, command):
         volume = NEW_VOLUMES[client.dialect.name]
@@ -305,7 +303,6 @@ class TestAtOnce:
             return list(threads.map(begin, operations))
 
     @pytest.mark.parametrize("_", range(5))
-    @only_json
     def test_of_attaches_of_one_volume_exactly_one_succeeds(self, client, rows, disks, _):
         dialect = client.dialect
         servers = [dialect.server, dialect.other_server] * 2
@@ -318,14 +315,12 @@ class TestAtOnce:
         found = {server: list(disks(server).values()) for server in (dialect.server, dialect.other_server)}
         assert found == {server: [dialect.volume] * (server in succeeded) for server in found}
 
-    @only_json
     def test_attaches_of_two_volumes_get_two_devices(self, client, disks):
         dialect = client.dialect
         answers = self.at_once(client.attach, lambda: client.attach(volume=dialect.other_volume))
         assert [answer.status for answer in answers] == [200, 200]
         assert sorted(disks(dialect.server)) == ["/dev/vdb", "/dev/vdc"]
 
-    @only_json
     def test_of_detaches_none_fails_but_as_a_second_one_may(self, client, disks):
         dialect = client.dialect
         client.attach()
@@ -337,7 +332,6 @@ class TestAtOnce:
         assert disks(dialect.server) == {}
 
     @pytest.mark.parametrize("dialect", ["openstack"], indirect=True)
-    @only_json
     def test_of_two_that_ask_for_one_device_exactly_one_gets_it(self, client):
         volumes = [client.dialect.volume, client.dialect.other_volume]
         answers = self.at_once(
@@ -345,7 +339,6 @@ class TestAtOnce:
         )
         assert sorted(answer.status for answer in answers) == [200, 409]
 
-    @only_json
     def test_two_processes_of_the_filter_share_one_truth(self, client, start, client_of):
         other = client_of(TestApp(start().app))
         answers = self.at_once(client.attach, lambda: other.attach(client.dialect.other_server))

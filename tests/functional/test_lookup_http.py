@@ -10,6 +10,7 @@ from os_volume_ext.errors import ServerMissing
 from os_volume_ext.filter import make_filter
 from tests.support.sample import backend_class
 
+pytestmark = pytest.mark.one_format
 READ_PATH = "/servers/{server_id}/metadata"
 
 

@@ -18,7 +18,7 @@ from os_volume_ext.registry.leases import Leases
 from os_volume_ext.registry.tables import utc_now, volumes
 from tests.support.proxy import Proxy
 
-pytestmark = pytest.mark.only_on("postgresql", "mariadb")
+pytestmark = [pytest.mark.only_on("postgresql", "mariadb"), pytest.mark.one_format]
 
 QUERY = {"connect_timeout": "2", "read_timeout": "1"}  # libpq takes 1 for 2
 BOUND = 3.5  # seconds that an answer may take, of which one is for a place in the pool

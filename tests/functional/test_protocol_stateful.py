@@ -9,7 +9,7 @@ I3  when all is quiet and reconcile has run, registry and backend agree and noth
 I4  who was told "failed for certain", or "detached", has left nothing behind
 I5  reconcile twice, one after the other or side by side, is reconcile once
 
-BackendExecutor overlap without threads: at a step of one, others run to their end or to their own worker's death.
+Operations overlap without threads: at a step of one, others run to their end or to their own worker's death.
 What timing promises is kept to: a backend call ends, wholly, before the claim that it was made under is stale.
 """
 

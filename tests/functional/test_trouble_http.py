@@ -18,6 +18,7 @@ from os_volume_ext.registry.tables import attachments, leases, utc_now
 from tests.support.sample import backend_class
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.one_format
 TIMEOUT = 30  # seconds for what happens at once
 
 LONG_AGO = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)

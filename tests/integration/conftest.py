@@ -16,13 +16,6 @@ from tests.support.services import require_service
 START_TIMEOUT = 30  # seconds that a server may take until its port answers
 
 
-def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Mark what needs a virtualenv with a service of OpenStack, or with its clients."""
-    for item in items:
-        if "service_venv" in getattr(item, "fixturenames", ()):
-            item.add_marker("openstack")
-
-
 def _environment(**more: str) -> dict[str, str]:
     """Leave out what would let a command find this checkout by accident."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | more

@@ -37,11 +37,6 @@ STATES, PASSING_STATES = frozenset(("ACTIVE", "STOPPED")), frozenset(("BUILD", "
 CALL_TIMEOUT = 30  # seconds after which a backend call counts as hung, by default
 
 
-def member(context, action, project_id):
-    """Allow members everything in their own project, and administrators everywhere."""
-    return context.is_admin or project_id == context.project_id
-
-
 class Harness:
     """Manager, claims and reconciler over a real registry, with everything else scripted.
 
@@ -108,9 +103,14 @@ class Harness:
             observers=self.observers,
         )
 
-    def caller(self, project_id="demo", enforce=member, is_admin=False):
-        credentials = {"is_admin": is_admin}
-        return RequestContext(f"req-{next(self.requests)}", "user", project_id, credentials, enforce)
+    def caller(self, project_id="demo", enforce=None, is_admin=False):
+        """Return a caller whom policy allows all in their own project, and administrators everywhere."""
+
+        def own(action, target):
+            return is_admin or target == project_id
+
+        credentials = {"user_id": "user", "project_id": project_id, "is_admin": is_admin}
+        return RequestContext(f"req-{next(self.requests)}", credentials, enforce or own)
 
     # -- requests and commands -----------------------------------------------------------------
 

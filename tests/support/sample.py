@@ -13,7 +13,7 @@ from webtest import TestApp
 
 from os_volume_ext.backends.base import Backend
 from os_volume_ext.demo import block_storage
-from os_volume_ext.filter import FilteredApp, filter_factory, make_filter
+from os_volume_ext.filter import Filter, filter_factory, make_filter
 from os_volume_ext.wsgi import WSGIApp
 from tests.support.dialects import DIALECTS
 from tests.support.paths import PASTE
@@ -35,7 +35,7 @@ class _Loader(ConfigLoader):
         return context
 
 
-def _make_filter(app: WSGIApp, global_conf: Mapping[str, str], options: Mapping[str, str]) -> FilteredApp:
+def _make_filter(app: WSGIApp, global_conf: Mapping[str, str], options: Mapping[str, str]) -> Filter:
     if not _backends:
         return filter_factory(global_conf, **options)(app)
     own = {name: value for name, value in options.items() if name.startswith("backend.")}

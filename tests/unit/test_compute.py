@@ -39,7 +39,7 @@ class Host:
 
 
 def context(environ=None, path_project=None):
-    return RequestContext("req-1", "u1", "demo", {}, pytest.fail, environ or {}, path_project)
+    return RequestContext("req-1", {}, pytest.fail, environ or {}, path_project)
 
 
 def server(host, server_id="1134", headers=(), **more):

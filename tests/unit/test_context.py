@@ -6,11 +6,11 @@ from os_volume_ext.context import ATTACHMENTS, RequestContext
 
 
 def context(enforce=None, **credentials):
-    return RequestContext("req-1", "u1", "demo", credentials, enforce or pytest.fail)
+    return RequestContext("req-1", credentials, enforce or pytest.fail)
 
 
 @pytest.mark.parametrize("verdict", [True, False])
-def test_what_a_caller_can_do_is_asked_of_the_policy(verdict):
+def test_what_a_caller_can_do_is_decided_by_policy(verdict):
     asked = []
 
     def enforce(*arguments):
@@ -20,21 +20,34 @@ def test_what_a_caller_can_do_is_asked_of_the_policy(verdict):
     caller = context(enforce)
     assert caller.can("create", "other") is verdict
     assert caller.can("index", None) is verdict
-    assert asked == [(caller, "create", "other"), (caller, "index", None)]
+    assert asked == [("create", "other"), ("index", None)]
 
 
 @pytest.mark.parametrize(
     ("credentials", "is_admin"),
     [({}, False), ({"is_admin": False}, False), ({"is_admin": True}, True), ({"roles": ["admin"]}, False)],
 )
-def test_an_administrator_is_who_the_policy_calls_one_whatever_the_roles(credentials, is_admin):
+def test_an_administrator_is_whom_policy_calls_one_whatever_the_roles(credentials, is_admin):
     assert context(**credentials).is_admin is is_admin
 
 
 def test_a_context_does_not_show_the_token_when_printed():
-    caller = RequestContext("req-1", "u1", "demo", {"t": "hush1"}, pytest.fail, {"HTTP_X_AUTH_TOKEN": "hush2"})
+    caller = RequestContext("req-1", {"t": "hush1"}, pytest.fail, {"HTTP_X_AUTH_TOKEN": "hush2"})
     assert "req-1" in repr(caller)
     assert "hush" not in repr(caller)
+
+
+def test_the_user_and_the_project_are_those_of_the_credentials():
+    assert (context(user_id="u1", project_id="demo").user_id, context(project_id="demo").project_id) == ("u1", "demo")
+    assert (context().user_id, context().project_id) == (None, None)
+
+
+def test_policy_is_asked_once_for_each_action_and_project():
+    asked = []
+    caller = context(lambda *arguments: asked.append(arguments) or False)
+    for _ in range(2):
+        assert caller.can("create", "demo") is caller.can("create", "other") is False
+    assert asked == [("create", "demo"), ("create", "other")]
 
 
 def test_a_context_takes_no_further_attributes():

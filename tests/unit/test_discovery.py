@@ -1,4 +1,4 @@
-"""Our entry in the wrapped API's list of extensions."""
+"""The extension's entry in the wrapped API's list of extensions."""
 
 import json
 import sys

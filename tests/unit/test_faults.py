@@ -1,4 +1,4 @@
-"""Which exception becomes which fault, and what may stand in one."""
+"""Which exception becomes which fault, and which characters a message may have."""
 
 import json
 
@@ -44,25 +44,25 @@ def named(error):
 
 
 @pytest.mark.parametrize(("error", "kind", "message"), NAMED, ids=named)
-def test_what_callers_may_know_is_told_in_its_own_words(error, kind, message):
+def test_some_exceptions_keep_their_message(error, kind, message):
     fault = from_exception(error)
     assert (fault.kind, fault.message, fault.headers) == (kind, message, {})
 
 
 @pytest.mark.parametrize(("error", "message"), UNAVAILABLE, ids=named)
-def test_what_is_not_available_says_nothing_of_the_inside_and_when_to_ask_again(error, message):
+def test_an_unavailable_service_is_named_without_details_and_with_retry_after(error, message):
     fault = from_exception(error)
     assert (fault.kind, fault.message, fault.headers) == (Kind.UNAVAILABLE, message, {"Retry-After": "10"})
 
 
 @pytest.mark.parametrize("conflict", [errors.Conflict, errors.VolumeInUse])
 @pytest.mark.parametrize(("retryable", "headers"), [(True, {"Retry-After": "10"}), (False, {})])
-def test_a_conflict_says_when_to_retry_only_if_it_ends_by_itself(conflict, retryable, headers):
+def test_a_conflict_has_retry_after_only_if_it_is_retryable(conflict, retryable, headers):
     assert from_exception(conflict("It is BUILD.", retryable=retryable)).headers == headers
 
 
 @pytest.mark.parametrize(("code", "kind"), [(400, Kind.BAD_REQUEST), (401, Kind.UNAUTHORIZED), (403, Kind.FORBIDDEN)])
-def test_a_refusal_of_the_compute_api_is_passed_on_in_its_words(code, kind):
+def test_a_refusal_of_the_compute_api_keeps_its_message(code, kind):
     fault = from_exception(errors.ComputeRefused(code, "Malformed request url"))
     assert (fault.kind, fault.message, fault.headers) == (kind, "Malformed request url", {})
 
@@ -70,12 +70,12 @@ def test_a_refusal_of_the_compute_api_is_passed_on_in_its_words(code, kind):
 @pytest.mark.parametrize(
     "error", [Exception(SECRET), RuntimeError(SECRET), KeyError(SECRET), MemoryError(), OSError(SECRET)]
 )
-def test_what_nobody_expected_is_internal_and_tells_nothing(error):
+def test_an_unexpected_exception_is_internal_and_has_no_details(error):
     fault = from_exception(error)
     assert (fault.kind, fault.message, fault.headers) == (Kind.INTERNAL, "An internal error occurred.", {})
 
 
-def test_an_exception_made_by_a_plugin_is_what_it_is_made_from():
+def test_a_plugins_exception_is_treated_as_its_base_class():
     class PoolFull(errors.BackendUnavailable):
         pass
 
@@ -84,6 +84,12 @@ def test_an_exception_made_by_a_plugin_is_what_it_is_made_from():
 
     assert from_exception(PoolFull(SECRET)).message == "The volume backend is not available."
     assert from_exception(NoSuchImage("9")).kind is Kind.NOT_FOUND
+
+
+def test_a_dialect_can_replace_the_message_of_an_exception():
+    messages = {errors.MultiattachUnsupported: "Only from 2.60 on."}
+    assert from_exception(errors.MultiattachUnsupported("No."), messages).message == "Only from 2.60 on."
+    assert from_exception(errors.Unsupported("No."), messages).message == "No."
 
 
 def test_a_fault_stays_the_fault_it_is():

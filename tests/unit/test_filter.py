@@ -1,65 +1,53 @@
-"""The filter: other requests pass unchanged; how it is made and closed."""
+"""The filter: what is not ours passes through it as if it were not there."""
 
 import contextlib
 import logging
-import re
 import sys
-import threading
-from pathlib import Path
 
 import pytest
 import webob
 
-from os_volume_ext.backends.base import Backend, ConfigurationError, ServerNotFound, Volume
-from os_volume_ext.catalog.base import CatalogUnavailable, VolumeCatalog, VolumeNotFound
-from os_volume_ext.filter import filter_factory, make_filter
-from tests.support.inprocess import ask, compute_api
+from os_volume_ext.backends.base import Backend
+from os_volume_ext.catalog.base import VolumeCatalog
+from os_volume_ext.errors import ConfigurationError
+from os_volume_ext.filter import filter_factory, make_filter, wrap
 
 LIST = "/servers/1134/os-volume_attachments"
-THREAD = "os-volume-ext-reconcile"
 
 
-class NullBackend(Backend):
-    """A backend without any server."""
+class FakeAssembly:
+    """An assembly that records the requests."""
 
-    def __init__(self, options=None):
-        pass
+    def __init__(self):
+        self.requests, self.reconciler_starts, self.closed = [], 0, 0
 
-    def attach(self, server, volume, device):
-        raise ServerNotFound(server.id)
+    def resource(self, app):
+        def resource(environ, start_response, match):
+            self.requests.append((environ, match))
+            start_response("200 OK", [])
+            return [b"ours"]
 
-    def detach(self, server, volume, device):
-        raise ServerNotFound(server.id)
+        return resource
 
-    def attached(self, server):
-        raise ServerNotFound(server.id)
+    def start_periodic_reconciler(self):
+        self.reconciler_starts += 1
 
-    def check(self):
-        pass
-
-
-class EmptyCatalog(VolumeCatalog):
-    """A catalog without any volume."""
-
-    def __init__(self, options=None, database=None):
-        pass
-
-    def volume(self, context, volume_id):
-        raise VolumeNotFound(volume_id)
+    def close(self):
+        self.closed += 1
 
 
 class Chunks:
-    """A response that only the server may read or close."""
+    """An answer that must not be read, copied or closed by anyone but the server."""
 
     def __iter__(self):
-        pytest.fail("the response was read")
+        pytest.fail("the answer was read")
 
     def close(self):
-        pytest.fail("the response was closed")
+        pytest.fail("the answer was closed")
 
 
 class Host:
-    """The wrapped application, which records its calls."""
+    """The wrapped application: remembers what it was called with."""
 
     def __init__(self):
         self.calls, self.chunks = [], Chunks()
@@ -69,23 +57,9 @@ class Host:
         return self.chunks
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    return f"sqlite:///{tmp_path_factory.mktemp('filter')}/registry.db"
-
-
 @pytest.fixture
-def make(url):
-    """Give ``make(host, ...)``: the host behind a filter with these options, which is closed at the end."""
-    with contextlib.ExitStack() as stack:
-
-        def put(host, backend=None, **options):
-            backend = backend or NullBackend()
-            return stack.enter_context(
-                contextlib.closing(make_filter(host, backend=backend, **{"database.url": url} | options))
-            )
-
-        yield put
+def assembly():
+    return FakeAssembly()
 
 
 @pytest.fixture
@@ -94,26 +68,12 @@ def host():
 
 
 @pytest.fixture
-def filtered(make, host):
-    return make(host, reconcile_interval=3600)
-
-
-def reconcilers():
-    """Return the threads of periodic reconcilers."""
-    return [thread for thread in threading.enumerate() if thread.name == THREAD]
-
-
-def call(app, method, path, **environ):
-    """Send a request; return the status, the headers and the body of the response."""
-    responses = []
-    environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "SCRIPT_NAME": "", **environ}
-    chunks = app(environ, lambda status, headers, exc_info=None: responses.append((status, dict(headers))))
-    ((status, headers),) = responses
-    return int(status.split()[0]), headers, b"".join(chunks)
+def filtered(assembly, host):
+    return wrap(host, assembly)
 
 
 class Environ(dict):
-    """An environ that records which keys are read, and that must not be modified."""
+    """An environ that notices what is read of it, and that nothing is written to it."""
 
     def __init__(self, *arguments, **more):
         super().__init__(*arguments, **more)
@@ -167,14 +127,14 @@ OTHERS = [
 
 @pytest.mark.parametrize("path", OTHERS)
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "BREW"])
-def test_other_requests_pass_with_the_same_environ_and_an_untouched_response(filtered, host, path, method):
+def test_other_requests_pass_with_the_same_environ_and_an_untouched_response(filtered, host, assembly, path, method):
     environ = Environ(REQUEST_METHOD=method, PATH_INFO=path, SCRIPT_NAME="/v2.1")
     assert filtered(environ, unused) is host.chunks
     ((seen, start_response),) = host.calls
     assert seen is environ
     assert start_response is unused
     assert environ.read <= {"PATH_INFO", "REQUEST_METHOD"}
-    assert reconcilers() == []
+    assert (assembly.requests, assembly.reconciler_starts) == ([], 0)
 
 
 def test_a_request_without_a_path_passes(filtered, host):
@@ -190,7 +150,7 @@ def test_no_request_object_is_made_of_what_is_not_ours(filtered, host, path, mon
     assert filtered({"REQUEST_METHOD": "GET", "PATH_INFO": path}, unused) is host.chunks
 
 
-def test_what_the_host_writes_and_reports_reaches_the_server_unaltered(make):
+def test_what_the_host_writes_and_reports_reaches_the_server_unaltered(assembly):
     def host(environ, start_response):
         write = start_response("200 OK", [("X", "y")])
         write(b"by hand")
@@ -206,44 +166,46 @@ def test_what_the_host_writes_and_reports_reaches_the_server_unaltered(make):
         calls.append(arguments)
         return written.append
 
-    make(host)({"REQUEST_METHOD": "GET", "PATH_INFO": "/servers"}, start_response)
+    wrap(host, assembly)({"REQUEST_METHOD": "GET", "PATH_INFO": "/servers"}, start_response)
     assert written == [b"by hand"]
     assert calls[0] == ("200 OK", [("X", "y")])
     assert calls[1][0] == "500 Oops"
     assert calls[1][2][0] is LookupError
 
 
-def test_an_exception_of_the_host_stays_its_own(make):
+def test_an_exception_of_the_host_stays_its_own(assembly):
     def host(environ, start_response):
         raise KeyError("PATH_INFO")
 
     for environ in ({}, {"PATH_INFO": "/servers"}):
         with pytest.raises(KeyError, match="PATH_INFO"):
-            make(host)(environ, unused)
+            wrap(host, assembly)(environ, unused)
 
 
 @pytest.mark.parametrize("prefix", ["", "/demo"])
-@pytest.mark.parametrize("path", [LIST, f"{LIST}/9"])
+@pytest.mark.parametrize(("path", "resource"), [(LIST, "collection"), (f"{LIST}/9", "member")])
 @pytest.mark.parametrize("ending", ["", "/", ".json", ".xml"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "BREW"])
-def test_requests_of_the_extension_do_not_reach_the_host_whatever_the_method(
-    filtered, host, prefix, path, ending, method
+def test_what_is_ours_goes_to_the_resource_whatever_the_method(
+    filtered, host, assembly, prefix, path, resource, ending, method
 ):
     environ = {"REQUEST_METHOD": method, "PATH_INFO": prefix + path + ending, "SCRIPT_NAME": "/v2.1"}
     before = dict(environ)
-    responses = []
-    b"".join(filtered(environ, lambda status, headers: responses.append((status, dict(headers)))))
-    ((status, headers),) = responses
-    assert status in ("401 Unauthorized", "405 Method Not Allowed")
-    assert "X-Openstack-Request-Id" in headers
+    started = []
+    assert filtered(environ, lambda *arguments: started.append(arguments)) == [b"ours"]
+    ((seen, match),) = assembly.requests
+    assert seen is environ
     assert environ == before
-    assert host.calls == []
+    assert (match.resource, match.server_id, match.project_id) == (resource, "1134", prefix[1:] or None)
+    assert started == [("200 OK", [])]
+    assert (host.calls, assembly.reconciler_starts) == ([], 1)
 
 
-def test_the_script_name_is_ignored(filtered, host):
+def test_what_stands_in_the_script_name_is_no_business_of_ours(filtered, host, assembly):
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/servers", "SCRIPT_NAME": f"/v2.1{LIST}"}
     assert filtered(environ, unused) is host.chunks
-    assert call(filtered, "GET", LIST, SCRIPT_NAME="/v2.1/x_/extensions")[0] == 401
+    filtered({"REQUEST_METHOD": "GET", "PATH_INFO": LIST, "SCRIPT_NAME": "/v2.1/x_/extensions"}, lambda *_: None)
+    assert len(assembly.requests) == 1
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
@@ -256,137 +218,28 @@ def test_another_method_than_get_on_discovery_passes(filtered, host, method, pat
 
 @pytest.mark.parametrize("project", ["", "/6f70656e737461636b20342065766572", "/a26887c6-c47b-4654-abb5-dfadf7d3f803"])
 @pytest.mark.parametrize("path", ["/extensions", "/extensions/os-volumes"])
-def test_get_on_discovery_gets_our_entry(make, project, path):
+def test_get_on_discovery_gets_our_entry(assembly, project, path):
     def host(environ, start_response):
         start_response("404 Not Found", [])
         return [b""]
 
-    assert b'"os-volumes"' in call(make(host, reconcile_interval=3600), "GET", project + path)[2]
-    assert reconcilers() == []
+    filtered = wrap(host, assembly)
+    chunks = filtered({"REQUEST_METHOD": "GET", "PATH_INFO": project + path}, lambda *_: None)
+    assert b'"os-volumes"' in b"".join(chunks)
+    assert (assembly.requests, assembly.reconciler_starts) == ([], 0)
 
 
-# -- making and closing ----------------------------------------------------------------------------------
+def test_one_application_can_be_wrapped_twice(host):
+    assemblies = [FakeAssembly(), FakeAssembly()]
+    for assembly in assemblies:
+        wrap(host, assembly)({"REQUEST_METHOD": "GET", "PATH_INFO": LIST}, lambda *_: None)
+    assert [len(assembly.requests) for assembly in assemblies] == [1, 1]
 
 
-@pytest.fixture
-def options(tmp_path):
-    """Give the options of a filter with a new database, as a paste file has them."""
-    return {
-        "backend": "directory",
-        "backend.root": str(tmp_path),
-        "database.url": f"sqlite:///{tmp_path}/registry.db",
-        "dialect": "openstack",
-    }
-
-
-def test_the_factory_makes_a_filter_as_pastedeploy_expects(options, host, tmp_path):
-    wrap = filter_factory({"here": "/etc"}, **options)
-    assert not (tmp_path / "registry.db").exists()
-    with contextlib.closing(wrap(host)) as filtered:
-        assert (tmp_path / "registry.db").exists()
-        assert filtered({"PATH_INFO": "/"}, unused) is host.chunks
-        assert "OpenStack-API-Version" in call(filtered, "GET", LIST)[1]["Vary"]
-
-
-@pytest.mark.parametrize("factory", ["paste", "python"])
-@pytest.mark.parametrize("wrong", [{"backend": None}, {"dialekt": "x"}, {"max_body": "x"}])
-def test_wrong_options_stop_start_up(options, tmp_path, factory, wrong):
-    options = {name: value for name, value in (options | wrong).items() if value is not None}
-    with pytest.raises(ConfigurationError):
-        filter_factory({}, **options) if factory == "paste" else make_filter(Host(), **options)
-    assert not (tmp_path / "registry.db").exists()
-
-
-def test_an_option_in_default_is_ignored_with_a_warning(options, host, caplog):
-    filter_factory({"here": "/etc", "debug": "true", "max_body": "x"}, **options)(host).close()
-    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert [record.args for record in warnings] == [("max_body",)]
-
-
-def test_one_application_can_be_wrapped_twice(options, host):
-    wrap = filter_factory({}, **options)
-    with contextlib.closing(wrap(host)) as one, contextlib.closing(wrap(host)) as another:
-        assert [call(filtered, "GET", LIST)[0] for filtered in (one, another)] == [401, 401]
-
-
-@pytest.fixture
-def attach(make):
-    """Give ``attach(**options)``: the response to an attach, before a compute API that shows every server."""
-    return lambda **options: ask(
-        make(compute_api(["1134"]), **options), "POST", LIST, {"volumeAttachment": {"volumeId": 9}}
-    )
-
-
-def test_a_catalog_object_is_asked_for_volumes(attach):
-    class Unavailable(EmptyCatalog):
-        def volume(self, context, volume_id):
-            raise CatalogUnavailable("it is down")
-
-    assert attach(catalog=EmptyCatalog())[0] == 404
-    assert attach(catalog=Unavailable())[0] == 503
-
-
-def test_a_backend_object_is_asked_to_attach(attach):
-    calls = []
-
-    class Attaching(NullBackend):
-        def attach(self, server, volume, device):
-            calls.append((server.id, volume.id))
-            return "/dev/vdb"
-
-    class Catalog(EmptyCatalog):
-        def volume(self, context, volume_id):
-            return Volume(volume_id, "demo")
-
-    assert attach(backend=Attaching(), catalog=Catalog(), attach_status=202)[0] == 202
-    assert calls == [("1134", "9")]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"max_limit": 0}, "max_limit is 0: it must be an integer, 1 or more"),
-        ({"max_limit": True}, "max_limit is True: it must be an integer, 1 or more"),
-        ({"backend": None}, "backend is missing: it must be the name of a backend, such as directory"),
-        ({"backend": 5}, "backend is 5: it must be a name or an object of the class Backend"),
-        ({"backend": NullBackend}, "it must be a name or an object of the class Backend"),
-        ({"catalog": 5}, "catalog is 5: it must be a name or an object of the class VolumeCatalog"),
-        ({"backend.root": "/srv"}, "backend.root is not an option beside a backend object"),
-        ({"catalog": EmptyCatalog(), "catalog.x": "y"}, "catalog.x is not an option beside a catalog object"),
-    ],
-)
-def test_wrong_values_and_objects_are_refused(host, url, options, message):
-    with pytest.raises(ConfigurationError, match=re.escape(message)):
-        make_filter(host, **{"backend": NullBackend(), "database.url": url} | options)
-
-
-def test_the_first_request_of_the_extension_starts_the_periodic_reconciler_and_close_stops_it(filtered):
-    call(filtered, "GET", LIST)
-    call(filtered, "GET", LIST)
-    assert len(reconcilers()) == 1
-    filtered.close()
-    assert reconcilers() == []
-    filtered.close()
-
-
-def test_without_reconcile_interval_there_is_no_periodic_reconciler(make, host):
-    call(make(host), "GET", LIST)
-    assert reconcilers() == []
-
-
-def test_close_ends_the_database_connections(make, tmp_path):
-    if not Path("/proc/self/fd").exists():
-        pytest.skip("this system does not show open files")
-    path = tmp_path / "registry.db"
-    filtered = make(compute_api(["1134"]), **{"database.url": f"sqlite:///{path}"})
-    assert ask(filtered, "GET", LIST)[0] == 200
-    assert is_open(path)
-    filtered.close()
-    assert not is_open(path)
-
-
-def is_open(path):
-    return path in [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+def test_closing_the_filter_closes_its_assembly(filtered, assembly):
+    with contextlib.closing(filtered):
+        assert assembly.closed == 0
+    assert assembly.closed == 1
 
 
 def test_nothing_but_the_path_is_asked_of_what_is_not_ours(filtered, host):
@@ -396,3 +249,106 @@ def test_nothing_but_the_path_is_asked_of_what_is_not_ours(filtered, host):
             return "/servers/detail"
 
     assert filtered(OnlyThePath(), unused) is host.chunks
+
+
+# How it is made.
+
+
+@pytest.fixture
+def options(tmp_path):
+    return {"backend": "directory", "backend.root": str(tmp_path), "database.url": f"sqlite:///{tmp_path}/x.db"}
+
+
+def respond(app, path):
+    """Return the start of the response's status and body, for a request without credentials."""
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": ""}
+    statuses = []
+    chunks = app(environ, lambda status, headers: statuses.append(status))
+    return statuses[0][:3], b"".join(chunks)[:16]
+
+
+def test_the_factory_makes_a_filter_as_pastedeploy_expects(host, options):
+    wrap_app = filter_factory({"here": "/etc"}, **options, dialect="openstack")
+    with contextlib.closing(wrap_app(host)) as filtered:
+        assert filtered({"PATH_INFO": "/"}, unused) is host.chunks
+        assert respond(filtered, LIST) == ("401", b'{"unauthorized":')
+
+
+def test_a_filter_can_be_made_without_pastedeploy(host, options):
+    with contextlib.closing(make_filter(host, **options, max_limit=5)) as filtered:
+        assert filtered({"PATH_INFO": "/"}, unused) is host.chunks
+        assert respond(filtered, LIST) == ("401", b'{"unauthorized":')
+
+
+@pytest.mark.parametrize(
+    "make", [lambda options: filter_factory({}, **options), lambda options: make_filter(Host(), **options)]
+)
+@pytest.mark.parametrize("wrong", [{"backend": ""}, {"dialekt": "x"}, {"max_body": "x"}])
+def test_wrong_options_stop_start_up(make, wrong, options, tmp_path):
+    with pytest.raises(ConfigurationError):
+        make(options | wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_factory_without_a_backend_stops_start_up():
+    with pytest.raises(ConfigurationError, match=r"^backend is missing: "):
+        filter_factory({})
+
+
+def test_an_option_that_default_hides_is_warned_of(options, caplog):
+    filter_factory({"here": "/etc", "debug": "true", "max_body": "1"}, **options)
+    assert [(record.levelno, record.args) for record in caplog.records] == [(logging.WARNING, ("max_body",))]
+
+
+class FakeBackend(Backend):
+    """A backend that has no options."""
+
+    def __init__(self, needs_host=False):
+        self.needs_host = needs_host
+
+    def attach(self, server, volume, device):
+        pytest.fail("attach was called")
+
+    detach = attached = check = attach
+
+
+class FakeCatalog(VolumeCatalog):
+    """A catalog that has no options."""
+
+    def __init__(self):
+        pass
+
+    def volume(self, context, volume_id):
+        pytest.fail("volume was called")
+
+
+@pytest.fixture
+def url(tmp_path):
+    return {"database.url": f"sqlite:///{tmp_path}/x.db"}
+
+
+def test_backend_and_catalog_may_be_objects(host, url):
+    with contextlib.closing(make_filter(host, backend=FakeBackend(), catalog=FakeCatalog(), **url)) as filtered:
+        assert respond(filtered, LIST) == ("401", b'{"unauthorized":')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"backend.root": "/a"}, "backend.root is not an option beside a backend object: give it to the object itself"),
+        ({"catalog": object, "backend": FakeBackend()}, f"catalog is {object!r}: it must be the name of a catalog"),
+        ({"backend": FakeBackend}, f"backend is {FakeBackend!r}: it must be the name of a backend, such as directory"),
+        ({"backend": None}, "backend is missing: it must be the name of a backend"),
+        ({"backend": "nothing"}, "backend is 'nothing': installed are directory, libvirt"),
+        ({"backend": FakeBackend(needs_host=True)}, "compute.url is missing: this backend must know servers' hosts"),
+    ],
+)
+def test_objects_are_checked_as_names_are(host, url, arguments, message):
+    with pytest.raises(ConfigurationError) as caught:
+        make_filter(host, **{"backend": FakeBackend()} | url | arguments)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_backend_object_that_needs_hosts_is_taken_with_a_compute_url(host, url):
+    options = url | {"compute.url": "http://127.0.0.1:1", "compute.token": "t"}
+    make_filter(host, backend=FakeBackend(needs_host=True), **options).close()

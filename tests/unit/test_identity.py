@@ -1,4 +1,4 @@
-"""Who the caller is, by what the auth filter left in the environ."""
+"""The caller's credentials, from what the auth filter stored in the environ."""
 
 import pytest
 
@@ -71,7 +71,7 @@ def test_roles_are_a_list_with_commas(header, roles, name, key):
     ],
 )
 @pytest.mark.parametrize("how", ["absent", "none"])
-def test_headers_that_no_auth_filter_confirmed_are_not_believed(change, how):
+def test_headers_that_no_auth_filter_confirmed_are_ignored(change, how):
     environ = CONFIRMED | change
     if how == "absent":
         environ = {name: value for name, value in environ.items() if value is not None}
@@ -82,6 +82,6 @@ def test_headers_that_no_auth_filter_confirmed_are_not_believed(change, how):
     assert caught.value.message == "This server needs a valid token in X-Auth-Token."
 
 
-def test_an_empty_environ_is_nobodys():
+def test_an_empty_environ_has_no_caller():
     with pytest.raises(Fault):
         credentials({})

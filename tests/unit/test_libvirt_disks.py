@@ -268,6 +268,6 @@ def test_a_source_becomes_libvirts(text):
     ids=ascii,
 )
 def test_what_is_no_source_is_refused_without_being_told(text):
-    with pytest.raises(AttachRefused, match="the source of volume 9") as refused:
+    with pytest.raises(AttachRefused, match="source of volume 9") as refused:
         disk(Volume("9", "demo", text))
     assert not text or text not in str(refused.value)

@@ -38,7 +38,7 @@ def test_the_host_is_needed_where_users_do_not_see_what_is_asked_for(options, ne
         ({"domain": ""}, r"backend\.domain"),
         ({"domain": "{name}"}, r"backend\.domain .*\{id\} and \{instance_name\}"),
         ({"domain": "{id:>9}"}, r"backend\.domain"),
-        ({"bus": "ide"}, r"backend\.bus is 'ide': it may be scsi or virtio"),
+        ({"bus": "ide"}, r"backend\.bus is 'ide': it must be scsi or virtio"),
         ({"bus": ""}, r"backend\.bus"),
         ({"connect_timeout": "0"}, r"backend\.connect_timeout"),
         ({"detach_timeout": "soon"}, r"backend\.detach_timeout is 'soon'"),

@@ -17,7 +17,7 @@ def logged(caplog):
 
     def call(error):
         caplog.set_level(logging.INFO)
-        context = RequestContext("req-1", "alice", "demo", {}, lambda *_: True)
+        context = RequestContext("req-1", {"user_id": "alice", "project_id": "demo"}, lambda *_: True)
         operation = Operation("attach", "req-1", "1134", "9", "demo", "/dev/vdb", context, True, error, 0.0129)
         OperationLog().finished(operation)
         (record,) = caplog.records

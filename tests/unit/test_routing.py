@@ -1,4 +1,4 @@
-"""Which paths are ours."""
+"""Which paths the filter handles."""
 
 import pytest
 from hypothesis import example, given
@@ -17,22 +17,22 @@ def match(path):
 
 
 @pytest.mark.parametrize("prefix", ["", "/demo", f"/{PROJECT}", "/AUTH_demo", "/servers"])
-def test_the_collection_is_ours_with_and_without_a_project(prefix):
+def test_the_collection_is_matched_with_and_without_a_project(prefix):
     project = prefix[1:] or None
     assert match(prefix + LIST) == Match("collection", None, project, "1134")
 
 
 @pytest.mark.parametrize("prefix", ["", "/demo"])
 @pytest.mark.parametrize("volume_id", ["9", UUID, UUID.upper(), "nonsense", "a;b", "a,b", "a#b", "%39", " "])
-def test_a_member_is_ours_with_its_id_as_it_stands_in_the_path(prefix, volume_id):
+def test_a_member_is_matched_with_its_id_as_in_the_path(prefix, volume_id):
     assert match(f"{prefix}{LIST}/{volume_id}") == Match("member", None, prefix[1:] or None, "1134", volume_id)
 
 
-@pytest.mark.parametrize("ending", ["json", "xml"])
+@pytest.mark.parametrize("suffix", ["json", "xml"])
 @pytest.mark.parametrize(("path", "resource"), [(LIST, "collection"), (f"{LIST}/9", "member")])
-def test_an_ending_is_cut_off_and_told(path, resource, ending):
-    found = match(f"{path}.{ending}")
-    assert (found.resource, found.ending, found.server_id) == (resource, ending, "1134")
+def test_a_suffix_is_stripped_and_returned(path, resource, suffix):
+    found = match(f"{path}.{suffix}")
+    assert (found.resource, found.suffix, found.server_id) == (resource, suffix, "1134")
     assert found.volume_id == ("9" if resource == "member" else "")
 
 
@@ -42,14 +42,14 @@ def test_a_trailing_slash_makes_no_difference(path, resource):
     assert match(path).resource == resource
 
 
-def test_only_the_last_ending_is_cut_off():
+def test_only_the_last_suffix_is_stripped():
     assert match(f"{LIST}/9.json.xml").volume_id == "9.json"
 
 
-@pytest.mark.parametrize("ending", [".html", ".JSON", ".", ".jsonx"])
-def test_another_ending_belongs_to_the_id(ending):
-    found = match(f"{LIST}/9{ending}")
-    assert (found.ending, found.volume_id) == (None, f"9{ending}")
+@pytest.mark.parametrize("suffix", [".html", ".JSON", ".", ".jsonx"])
+def test_another_suffix_belongs_to_the_id(suffix):
+    found = match(f"{LIST}/9{suffix}")
+    assert (found.suffix, found.volume_id) == (None, f"9{suffix}")
 
 
 @pytest.mark.parametrize(
@@ -89,16 +89,16 @@ def test_another_ending_belongs_to_the_id(ending):
         "/servers/extensions/os-volumes",
     ],
 )
-def test_other_paths_are_not_ours(path):
+def test_other_paths_are_not_matched(path):
     assert match(path) is None
 
 
 @pytest.mark.parametrize("prefix", ["", f"/{PROJECT}", f"/{UUID}"])
-@pytest.mark.parametrize("ending", [None, "json", "xml"])
-def test_discovery_is_ours_without_a_project_and_with_keystones_form_of_one(prefix, ending):
-    dot = f".{ending}" if ending else ""
-    assert match(f"{prefix}/extensions{dot}") == Match("extensions", ending, prefix[1:] or None)
-    assert match(f"{prefix}/extensions/os-volumes{dot}") == Match("extension", ending, prefix[1:] or None)
+@pytest.mark.parametrize("suffix", [None, "json", "xml"])
+def test_discovery_is_matched_without_a_project_and_with_one_of_keystone(prefix, suffix):
+    dot = f".{suffix}" if suffix else ""
+    assert match(f"{prefix}/extensions{dot}") == Match("extensions", suffix, prefix[1:] or None)
+    assert match(f"{prefix}/extensions/os-volumes{dot}") == Match("extension", suffix, prefix[1:] or None)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_an_id_is_read_as_utf_8_and_what_is_not_stays_visible(raw, text):
     assert (found.server_id, found.volume_id) == (text, text)
 
 
-def test_the_project_keeps_the_bytes_that_the_compute_api_is_to_be_asked_with():
+def test_the_project_keeps_its_bytes_for_the_compute_api():
     raw = "\u03b1".encode().decode("latin-1")
     assert match(f"/{raw}{LIST}").project_id == raw
 
@@ -155,7 +155,7 @@ def rebuilt(found):
         "extensions": f"{project}/extensions",
         "extension": f"{project}/extensions/os-volumes",
     }[found.resource]
-    return path if found.ending is None else f"{path}.{found.ending}"
+    return path if found.suffix is None else f"{path}.{found.suffix}"
 
 
 def shown(path):
@@ -167,7 +167,7 @@ def shown(path):
 @example("/servers/9/os-volume_attachments\n")
 @example("/servers/9/os-volume_attachments/9\n/")
 @example("/\xff/servers/\xff/os-volume_attachments/\xff.xml")
-def test_any_path_is_either_not_ours_or_rebuilt_from_what_was_matched(path):
+def test_any_path_is_not_matched_or_can_be_rebuilt_from_the_match(path):
     found = match(path)
     if found is None:
         return
@@ -177,7 +177,7 @@ def test_any_path_is_either_not_ours_or_rebuilt_from_what_was_matched(path):
         assert "/" not in found.project_id
         path, found = (
             path.removeprefix(raw),
-            Match(found.resource, found.ending, None, found.server_id, found.volume_id),
+            Match(found.resource, found.suffix, None, found.server_id, found.volume_id),
         )
     assert shown(path) in (rebuilt(found), f"{rebuilt(found)}/")
 

@@ -41,9 +41,9 @@ def named(name):
 # Writing.
 
 
-@pytest.mark.parametrize("form", [JSON, XML])
-def test_what_is_written_says_that_it_is_utf_8(form):
-    assert form.content_type.endswith("; charset=UTF-8")
+@pytest.mark.parametrize("format_", [JSON, XML])
+def test_the_content_type_has_the_charset(format_):
+    assert format_.content_type.endswith("; charset=UTF-8")
 
 
 def test_each_media_type_has_a_writer_and_a_reader_of_the_same_format():
@@ -122,7 +122,7 @@ def test_a_fault_in_xml_is_in_the_apis_namespace(details):
     assert [(each.tag, each.text) for each in root] == expected
 
 
-def test_a_fault_in_xml_is_what_the_design_shows():
+def test_a_fault_in_xml_is_the_specifications():
     assert XML.fault("badRequest", 400, "..", "").split(b"\n", 1)[1] == (
         b'<badRequest xmlns="http://docs.openstack.org/compute/api/v1.1" code="400">'
         b"<message>..</message><details/></badRequest>"
@@ -176,7 +176,7 @@ def test_other_broken_json_is_named_with_its_line_and_column(body, position):
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 @pytest.mark.parametrize("shape", ["%s", "[%s]", '{"volumeAttachment": {"volumeId": %s}}'])
-def test_what_python_takes_for_a_number_and_json_does_not_is_refused(word, shape):
+def test_a_constant_that_is_no_json_is_refused(word, shape):
     assert reason(read_json, (shape % word).encode()) == f"The body's JSON has {word}, which is not a JSON value."
 
 
@@ -187,12 +187,12 @@ def test_an_integer_of_thousands_of_digits_is_refused(body):
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 100_000, b"[" * 60_000, b"[" * 30_000 + b"]" * 30_000])
 def test_json_nested_too_deep_is_refused(body):
-    assert reason(read_json, body) == "The body's JSON is nested too deep."
+    assert reason(read_json, body) == "The body's JSON is nested too deeply."
 
 
 @pytest.mark.parametrize("body", [b'{"a": 1, "a": 1}', b'[{"b": {"a": 1, "c": 2, "a": 3}}]', b'{"a": 1, "\\u0061": 1}'])
 def test_a_member_given_twice_is_refused(body):
-    assert reason(read_json, body) == "The body's JSON gives a member of an object twice."
+    assert reason(read_json, body) == "The body's JSON has a member of an object twice."
 
 
 # Reading XML.
@@ -277,7 +277,7 @@ def test_a_doctype_is_refused_and_with_it_every_entity(body):
 @pytest.mark.parametrize("quote", ["'", '"'])
 def test_xml_that_declares_another_encoding_is_refused(encoding, quote):
     body = f"<?xml version={quote}1.0{quote} encoding = {quote}{encoding}{quote}?><a/>".encode()
-    assert reason(read_xml, body) == "The body must be UTF-8: its XML declares another encoding."
+    assert reason(read_xml, body) == f"The body must be UTF-8, but its XML declares encoding {encoding!r}."
 
 
 @pytest.mark.parametrize("encoding", ["UTF-8", "utf-8", "Utf-8"])
@@ -318,14 +318,14 @@ def test_a_second_byte_order_mark_is_not_json():
 @BOTH
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
 def test_utf_16_and_utf_32_are_refused(read, body, encoding):
-    assert reason(read, body.encode(encoding)) == "The body must be UTF-8: its byte 1 is not."
+    assert reason(read, body.encode(encoding)) == "The body must be UTF-8, but byte 1 is not."
 
 
 @BOTH
 @pytest.mark.parametrize("wrong", [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"])
 def test_what_is_not_utf_8_is_named_with_its_byte(read, body, wrong):
     assert reason(read, body.replace("1", "*").encode().replace(b"*", wrong)) == (
-        f"The body must be UTF-8: its byte {body.index('1') + 1} is not."
+        f"The body must be UTF-8, but byte {body.index('1') + 1} is not."
     )
 
 

@@ -1,4 +1,4 @@
-"""The backend contract: a good backend passes all of it, and bad ones are caught."""
+"""The backend contract: a good backend passes every test, and each bad one fails the test that it should."""
 
 import inspect
 
@@ -23,7 +23,7 @@ from os_volume_ext.testing import BackendContract
 class Good(DirectoryBackend):
     def detach(self, server, volume, device):
         if server.id == "stubborn":
-            raise OutcomeUnknown("it does not let go")
+            raise OutcomeUnknown("the server did not release the disk")
         super().detach(server, volume, device)
 
 {backend}
@@ -79,7 +79,7 @@ class TestIt(BackendContract):
 
 @pytest.fixture
 def outcomes(pytester):
-    """Run the contract on a backend, and say which tests passed, failed and so on."""
+    """Run the contract on a backend, and return which tests passed, failed and were skipped."""
 
     def run(backend="", name="Good", attributes="", only=""):
         pytester.makepyfile(test_it=GOOD.format(backend=backend, name=name, attributes=attributes))
@@ -104,7 +104,7 @@ def contract():
 
 
 UNSUPPORTED = {
-    "test_a_device_that_can_not_be_asked_for_is_refused",
+    "test_a_requested_device_is_refused_where_it_is_not_supported",
     "test_a_multiattach_volume_is_refused_where_it_is_not_supported",
 }
 
@@ -123,10 +123,10 @@ class Modest(Good):
     def attach(self, server, volume, device):
         if volume.multiattach or device and volume.id not in self.attached(server):
             raise AttachRefused("not supported")
-        return super().attach(server, volume, None) and ""
+        super().attach(server, volume, None)
 
     def attached(self, server):
-        return dict.fromkeys(super().attached(server), "")
+        return dict.fromkeys(super().attached(server))
 """,
         "Modest",
         "    requestable_device = None\n    reports_devices = False\n    multiattach = False",
@@ -138,9 +138,9 @@ class Modest(Good):
 @pytest.mark.parametrize(
     ("attribute", "value", "test"),
     [
-        ("requestable_device", None, "test_a_device_that_can_not_be_asked_for_is_refused"),
+        ("requestable_device", None, "test_a_requested_device_is_refused_where_it_is_not_supported"),
         ("multiattach", False, "test_a_multiattach_volume_is_refused_where_it_is_not_supported"),
-        ("reports_devices", False, "test_a_device_is_a_path_or_empty_as_declared"),
+        ("reports_devices", False, "test_a_device_is_a_path_or_none_as_declared"),
         ("limit", 24, "test_one_volume_more_than_the_limit_is_refused_and_nothing_happens"),
     ],
 )
@@ -160,14 +160,14 @@ FAULTS = ("unusable_volume", "unreachable_backend", "stubborn_server")
 
 @pytest.mark.parametrize("fixture", ["options", "server", "other_server", "unknown_server", "new_volume", *FAULTS])
 def test_a_missing_fixture_is_named(outcomes, fixture):
-    only = "servers_are_apart or detach_from_an_unknown or can_not_be_used or its_check or let_go"
+    only = "separate_volumes or detach_from_an_unknown or can_not_be_used or its_check or not_released"
     result = outcomes(attributes=f"    del {fixture}", only=only)
-    assert f"NotImplementedError: Supply the fixture `{fixture}`" in result["reasons"]
+    assert f"NotImplementedError: Override the fixture `{fixture}`" in result["reasons"]
 
 
 def test_what_can_not_go_wrong_is_skipped(outcomes):
     nothing = "\n".join(f"    @pytest.fixture\n    def {name}(self):\n        return None\n" for name in FAULTS)
-    result = outcomes(attributes=nothing, only="can_not_be_used or unreachable or let_go")
+    result = outcomes(attributes=nothing, only="can_not_be_used or unreachable or not_released")
     assert (result["passed"], result["failed"], len(result["skipped"])) == (set(), set(), 4)
 
 
@@ -179,7 +179,7 @@ BAD = {
 """,
         {"test_a_volume_that_can_not_be_used_is_refused_and_nothing_happens"},
     ),
-    "one that tells where it looked": (
+    "one whose message shows a path": (
         """
     def attach(self, server, volume, device):
         try:
@@ -189,7 +189,7 @@ BAD = {
 """,
         {"test_a_volume_that_can_not_be_used_is_refused_and_nothing_happens"},
     ),
-    "one that takes servers out of reach for gone": (
+    "one that reports unreachable servers as missing": (
         """
     def attached(self, server):
         try:
@@ -197,31 +197,31 @@ BAD = {
         except BackendUnavailable:
             raise ServerNotFound("it is not there")
 """,
-        {"test_an_unreachable_backend_does_not_take_a_server_for_gone"},
+        {"test_an_unreachable_backend_does_not_raise_server_not_found"},
     ),
-    "one that is always well": (
+    "one whose check always passes": (
         """
     def check(self):
         pass
 """,
         {"test_an_unreachable_backend_does_not_pass_its_check"},
     ),
-    "one that hopes that the server will let go": (
+    "one that reports a detach too early": (
         """
     def detach(self, server, volume, device):
         if server.id != "stubborn":
             super().detach(server, volume, device)
 """,
-        {"test_a_server_that_does_not_let_go_leaves_the_outcome_open_in_time"},
+        {"test_a_disk_that_is_not_released_is_an_unknown_outcome_in_time"},
     ),
     "one that detaches more than it should": (
         """
     def detach(self, server, volume, device):
-        threading.Event().wait(0.2)  # until others have come
+        threading.Event().wait(0.2)  # until concurrent calls have attached theirs
         for volume_id in self.attached(server):
             super().detach(server, Volume(volume_id, "demo"), device)
 """,
-        {"test_volumes_that_come_while_others_go_are_there", "test_detach_leaves_the_other_volumes"},
+        {"test_volumes_attached_while_others_are_detached_stay_attached", "test_detach_leaves_the_other_volumes"},
     ),
     "one that is not idempotent": (
         """
@@ -230,9 +230,9 @@ BAD = {
             raise DeviceInUse("it is there already")
         return super().attach(server, volume, device)
 """,
-        {"test_a_repeated_attach_says_the_same_device", "test_threads_that_attach_the_same_volume_make_one_disk"},
+        {"test_a_repeated_attach_returns_the_same_device", "test_threads_that_attach_the_same_volume_make_one_disk"},
     ),
-    "one that minds a repeated detach": (
+    "one that refuses a repeated detach": (
         """
     def detach(self, server, volume, device):
         if volume.id not in self.attached(server):
@@ -241,20 +241,23 @@ BAD = {
 """,
         {"test_a_repeated_detach_succeeds", "test_detaching_what_was_never_attached_succeeds"},
     ),
-    "one that lies about the device": (
+    "one that returns another device": (
         """
     def attach(self, server, volume, device):
         super().attach(server, volume, None)
         return device or "/dev/vdb"
 """,
-        {"test_a_device_asked_for_is_the_one_that_the_disk_gets", "test_each_volume_has_its_own_device"},
+        {"test_a_requested_device_is_used", "test_each_volume_has_its_own_device"},
     ),
-    "one that answers success on hope": (
+    "one that does not attach": (
         """
     def attach(self, server, volume, device):
         return device or "/dev/vdb"
 """,
-        {"test_attach_says_the_device_that_attached_shows", "test_attach_to_an_unknown_server_says_so"},
+        {
+            "test_attach_returns_the_device_that_attached_reports",
+            "test_attach_to_an_unknown_server_raises_server_not_found",
+        },
     ),
     "one that swallows ServerNotFound": (
         """
@@ -270,9 +273,12 @@ BAD = {
         except ServerNotFound:
             pass
 """,
-        {"test_attached_of_an_unknown_server_says_so", "test_detach_from_an_unknown_server_says_so"},
+        {
+            "test_attached_of_an_unknown_server_raises_server_not_found",
+            "test_detach_from_an_unknown_server_raises_server_not_found",
+        },
     ),
-    "one that makes a server it does not know": (
+    "one that creates an unknown server": (
         """
     def attach(self, server, volume, device):
         try:
@@ -282,7 +288,7 @@ BAD = {
             os.mkdir(os.path.join(self._servers, server.id))
             raise
 """,
-        {"test_attach_to_an_unknown_server_does_not_make_it"},
+        {"test_attach_to_an_unknown_server_does_not_create_it"},
     ),
     "one that detaches by the device": (
         """
@@ -301,12 +307,12 @@ BAD = {
 
     def detach(self, server, volume, device):
         if volume.id in getattr(self, "seen", ()) and volume.format is None:
-            raise AttachRefused("of which format?")
+            raise AttachRefused("the format is missing")
         super().detach(server, volume, device)
 """,
         {"test_detach_works_for_a_volume_gone_from_the_catalog"},
     ),
-    "one that remembers instead of looking": (
+    "one that answers from memory": (
         """
     def attach(self, server, volume, device):
         device = super().attach(server, volume, device)
@@ -317,9 +323,9 @@ BAD = {
         super().attached(server)
         return getattr(self, "memory", {})
 """,
-        {"test_a_new_backend_object_sees_what_a_former_one_attached", "test_detach_removes_the_volume"},
+        {"test_a_new_backend_object_finds_what_an_earlier_one_attached", "test_detach_removes_the_volume"},
     ),
-    "one with another limit than it says": (
+    "one with another limit than declared": (
         """
     def attach(self, server, volume, device):
         try:
@@ -340,29 +346,29 @@ BAD = {
 """,
         {"test_a_device_in_use_is_refused_and_nothing_happens"},
     ),
-    "one that lets any exception out": (
+    "one that raises other exceptions": (
         """
     def attach(self, server, volume, device):
         open(f"{self._volumes}/{volume.id}", "a").close()
         return super().attach(server, volume, device)
 """,
-        {"test_a_hostile_volume_id_is_attached_truly_or_refused"},
+        {"test_a_hostile_volume_id_is_attached_or_refused"},
     ),
-    "one that takes any option": (
+    "one that accepts any option": (
         """
     def __init__(self, options):
         super().__init__({"root": options["root"]})
 """,
         {"test_an_unknown_option_is_refused_by_its_name"},
     ),
-    "one that is never well": (
+    "one whose check always fails": (
         """
     def check(self):
-        raise OutcomeUnknown("who knows")
+        raise OutcomeUnknown("the outcome is not known")
 """,
         {"test_a_healthy_backend_passes_its_check"},
     ),
-    "one that starts a thread when it is made": (
+    "one that starts a thread in __init__": (
         """
     def __init__(self, options):
         super().__init__(options)
@@ -381,15 +387,15 @@ def test_a_bad_backend_is_caught(outcomes, what):
 
 
 def test_a_backend_that_is_not_thread_safe_is_caught(outcomes):
-    # No luck needed: the first two threads go on only when both have seen the server empty.
+    # Deterministic: the first two threads proceed only when both have seen the server empty.
     result = outcomes(
         """
 class Bad(DirectoryBackend):
-    both_have_looked = threading.Barrier(2, timeout=60)
+    both_have_read = threading.Barrier(2, timeout=60)
 
     def attach(self, server, volume, device):
         taken = self.attached(server).values()
-        self.both_have_looked.wait()
+        self.both_have_read.wait()
         free = next(device for device in ("/dev/vdb", "/dev/vdc", "/dev/vdd") if device not in taken)
         return super().attach(server, volume, free)
 """,
@@ -400,8 +406,30 @@ class Bad(DirectoryBackend):
     assert len(result["failed"]) == 2
 
 
-def test_a_failing_assert_says_what_it_compared(outcomes):
-    body, _ = BAD["one that lies about the device"]
-    result = outcomes(f"class Bad(DirectoryBackend):{body}", "Bad", only="asked_for_is_the_one")
+def test_an_empty_string_for_an_unknown_device_is_caught_with_the_remedy(outcomes):
+    result = outcomes(
+        """
+class Bad(DirectoryBackend):
+    def attach(self, server, volume, device):
+        super().attach(server, volume, device)
+        return ""
+
+    def attached(self, server):
+        return dict.fromkeys(super().attached(server), "")
+""",
+        "Bad",
+        "    reports_devices = False",
+        only="a_device_is_a_path or attached_maps",
+    )
+    assert result["failed"] == {
+        "test_a_device_is_a_path_or_none_as_declared",
+        "test_attached_maps_volume_ids_to_devices",
+    }
+    assert 'the device is "": a device that the backend does not know must be None' in result["reasons"]
+
+
+def test_a_failing_assert_shows_the_compared_values(outcomes):
+    body, _ = BAD["one that returns another device"]
+    result = outcomes(f"class Bad(DirectoryBackend):{body}", "Bad", only="a_requested_device_is_used")
     assert "'/dev/vdb'" in result["reasons"]
     assert "'/dev/vdf'" in result["reasons"]

@@ -2,6 +2,6 @@
 
 import os
 
-# GLib before 2.76 has a memory allocator of its own, with a lock that a thread takes when it ends. In a process that is
-# forked at that moment it would stay locked, and libvirt.open hang. GLib reads this once, when it is loaded.
+# GLib before 2.76 has its own memory allocator, with a lock that a thread takes when it ends. In a process that is
+# forked at that moment the lock stays held, and libvirt.open hangs. GLib reads this variable once, when it is loaded.
 os.environ.setdefault("G_SLICE", "always-malloc")

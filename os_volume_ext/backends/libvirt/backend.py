@@ -1,8 +1,8 @@
-"""Attaches volumes to virtual machines under libvirt, as disks whose serial number is the volume's id.
+"""Attach volumes to virtual machines under libvirt, as disks whose serial number is the volume's id.
 
-So a domain's XML tells which volumes it has, and nothing is remembered elsewhere. A disk that comes or goes does
-so in the domain's persistent configuration too, if it has one. That is for domains which no one else redefines from
-records of his own, as Nova does.
+A domain's XML shows which volumes it has; the backend keeps no other state. Disks are attached to and detached from
+the persistent definition of a domain too, if it has one. So the domains must not be redefined by other software from
+records of its own, as Nova does.
 """
 
 import re
@@ -28,7 +28,7 @@ from ..base import (
 from .connections import Connections
 from .disks import DEVICES, View
 from .domain import Domain
-from .errors import unsure
+from .errors import outcome_unknown
 
 OPTIONS = ("uri", "domain", "bus", "connect_timeout", "detach_timeout")
 
@@ -36,80 +36,85 @@ _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class LibvirtBackend(Backend):
-    """Attaches volumes to the domains of one libvirt, or of each host's."""
+    """Attach volumes to the domains of one libvirt, or of the libvirt of each server's host."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         """Read the options.
 
-        :param options: ``uri`` of libvirt, in which ``{host}`` is the server's; ``domain``, the name of a server's
-            domain, made of ``{id}`` and ``{instance_name}`` (``{id}`` alone is its UUID); ``bus``; and in seconds
-            ``connect_timeout``, ``detach_timeout`` and ``operation_timeout``.
-        :raises ConfigurationError: if one of them is unknown or wrong.
+        :param options: ``uri``, libvirt's URI, in which ``{host}`` is replaced by the server's host; ``domain``, the
+            name of a server's domain, in which ``{id}`` and ``{instance_name}`` are replaced (``{id}`` alone is the
+            domain's UUID); ``bus``; and ``connect_timeout``, ``detach_timeout`` and ``operation_timeout`` in seconds.
+        :raises ConfigurationError: if an option is unknown or invalid.
         """
         for name in sorted(options.keys() - {*OPTIONS, "operation_timeout"}):
             known = ", ".join(f"backend.{each}" for each in OPTIONS)
-            raise ConfigurationError(f"backend.{name} is unknown: the libvirt backend has {known}")
+            raise ConfigurationError(f"backend.{name} is unknown: the options of the libvirt backend are {known}")
         self._uri = _template(options, "uri", "qemu:///system", {"host"})
         self._name = _template(options, "domain", "{id}", {"id", "instance_name"})
         self._bus = options.get("bus", "virtio")
         if self._bus not in DEVICES:
-            raise ConfigurationError(f"backend.bus is {self._bus!r}: it may be {' or '.join(DEVICES)}")
-        # By default they leave the greater part of the time to libvirt's own work.
+            raise ConfigurationError(f"backend.bus is {self._bus!r}: it must be {' or '.join(DEVICES)}")
+        # The defaults leave half of operation_timeout to libvirt's own work.
         limit = float(options.get("operation_timeout", 60))
         connect = _seconds(options, "connect_timeout", limit / 6)
-        self._patience = _seconds(options, "detach_timeout", limit / 3)
-        if connect + self._patience >= limit:
+        self._detach_timeout = _seconds(options, "detach_timeout", limit / 3)
+        if connect + self._detach_timeout >= limit:
             raise ConfigurationError(
-                f"backend.connect_timeout ({connect:g}) and backend.detach_timeout ({self._patience:g}) together "
+                f"backend.connect_timeout ({connect:g}) and backend.detach_timeout ({self._detach_timeout:g}) together "
                 f"must be less than operation_timeout ({limit:g})"
             )
         self._connections = Connections(connect)
         self.needs_host = "{host}" in self._uri or "{instance_name}" in self._name
 
-    def attach(self, server: Server, volume: Volume, device: str | None) -> str:
+    def attach(self, server: Server, volume: Volume, device: str | None) -> str | None:
         """Add a disk to the server's domain; see :meth:`Backend.attach`."""
         domain = self._domain(server)
-        view = domain.look()
+        view = domain.inspect()
         while not view.has(volume.id):
-            domain.check_takes_changes()
+            domain.check_modifiable()
             chosen = view.volumes.get(volume.id) or view.choose(self._bus, device)
             view = _add(domain, view, volume, view.new_disk(volume, self._bus, chosen))
         return view.volumes[volume.id]
 
-    def detach(self, server: Server, volume: Volume, device: str) -> None:
-        """Take the disk out of the server's domain, wherever it is; see :meth:`Backend.detach`."""
+    def detach(self, server: Server, volume: Volume, device: str | None) -> None:
+        """Remove the disk from the server's domain, at whatever device it is; see :meth:`Backend.detach`."""
         domain = self._domain(server)
-        if volume.id not in domain.look().volumes:
+        if volume.id not in domain.inspect().volumes:
             return
-        domain.check_takes_changes()
-        # A guest may let go long after it was asked to, and then the disk must not be there again at its next start.
-        with unsure():
-            domain.drop(volume.id)
-            domain.unplug(volume.id, self._patience)
+        domain.check_modifiable()
+        # First from the configuration: a guest may release the disk after the time limit, and the disk must not come
+        # back when the guest restarts.
+        with outcome_unknown():
+            domain.remove_from_config(volume.id)
+            domain.detach_device(volume.id, self._detach_timeout)
 
-    def attached(self, server: Server) -> Mapping[str, str]:
-        """Read the domain's XML, both as it is and as it will be; see :meth:`Backend.attached`."""
-        return self._domain(server).look().volumes
+    def attached(self, server: Server) -> Mapping[str, str | None]:
+        """Read the domain's live and persistent XML; see :meth:`Backend.attached`."""
+        return self._domain(server).inspect().volumes
 
     def check(self) -> None:
-        """See whether libvirt answers, where it is not one for each host.
+        """Check that libvirt responds, unless each host has its own.
 
-        :raises BackendUnavailable: with the reason, if not.
+        :raises BackendUnavailable: if it does not; the message says why.
         """
         if "{host}" not in self._uri:
-            self._connections.ask(self._uri, lambda connection: connection.getVersion())
+            self._connections.call(self._uri, lambda connection: connection.getVersion())
 
     def _domain(self, server: Server) -> Domain:
-        """Return a server's domain. :raises BackendUnavailable, ServerNotFound: if there is no telling, or none."""
+        """Return a server's domain.
+
+        :raises BackendUnavailable: if libvirt can't be reached, or the server's host or instance name is not known.
+        :raises ServerNotFound: if there is no such domain.
+        """
         uri = self._uri
         if "{host}" in uri:
             if not _HOST.fullmatch(server.host or ""):
-                raise BackendUnavailable(f"server {server.id} is on no host that could be asked: {server.host!r}")
+                raise BackendUnavailable(f"server {server.id} has the host {server.host!r}, which is not a host name")
             uri = uri.format(host=server.host)
         if "{instance_name}" in self._name and not server.instance_name:
-            raise BackendUnavailable(f"the compute API does not tell the instance name of server {server.id}")
+            raise BackendUnavailable(f"the compute API does not show the instance name of server {server.id}")
         name = self._name.format(id=server.id, instance_name=server.instance_name)
-        found = self._connections.ask(uri, lambda connection: self._look_up(connection, name))
+        found = self._connections.call(uri, lambda connection: self._look_up(connection, name))
         return Domain(found, self._connections.removals)
 
     def _look_up(self, connection: libvirt.virConnect, name: str) -> libvirt.virDomain:
@@ -117,30 +122,34 @@ class LibvirtBackend(Backend):
             if self._name == "{id}":
                 return connection.lookupByUUIDString(str(uuid.UUID(name)))
             return connection.lookupByName(name)
-        except ValueError as error:  # no UUID; letters that no name has
-            raise ServerNotFound(f"{name!r} can't be a domain") from error
+        except ValueError as error:  # not a UUID, or characters that no name has
+            raise ServerNotFound(f"{name!r} can't be the name of a domain") from error
 
 
 def _add(domain: Domain, view: View, volume: Volume, xml: str) -> View:
-    """Try to add a disk where it is missing, and return what the domain looks like then.
+    """Try to add a disk to the definitions that lack it, and return what the domain has then.
 
-    :raises BackendError: as ``Backend.attach`` does, if the domain looks as before.
+    :param view: the domain as it was inspected last.
+    :param xml: the disk.
+    :raises BackendError: as ``Backend.attach`` does, if the domain has not changed.
     """
     refused = None
     try:
-        domain.plug(xml, view, volume.id)
+        domain.attach_device(xml, view, volume.id)
     except OutcomeUnknown:
         raise
     except BackendError as error:
         refused = error
-    with unsure():
-        seen = domain.look()
+    with outcome_unknown():
+        seen = domain.inspect()
     if refused is None and view.live is None:
         _check_source(domain, volume, seen.volumes.get(volume.id))
-    if refused is None or seen != view:  # what was free may have been taken meanwhile
+    if refused is None or seen != view:  # a concurrent call has changed the domain: try again with what it has now
         return seen
     if volume.id in view.volumes:
-        raise OutcomeUnknown(f"volume {volume.id} is half there: {refused}") from refused
+        raise OutcomeUnknown(
+            f"volume {volume.id} is in one of the live and the persistent definition only: {refused}"
+        ) from refused
     raise refused
 
 
@@ -150,8 +159,8 @@ def _check_source(domain: Domain, volume: Volume, device: str | None) -> None:
     try:
         domain.check_source(device)
     except BackendError:
-        with unsure():
-            domain.drop(volume.id)
+        with outcome_unknown():
+            domain.remove_from_config(volume.id)
         raise
 
 
@@ -165,7 +174,7 @@ def _template(options: Mapping[str, str], name: str, default: str, fields: set[s
     named = {field for _, field, _, _ in parsed if field is not None}
     if not (text and plain and named <= fields):
         what = " and ".join(f"{{{field}}}" for field in sorted(fields))
-        raise ConfigurationError(f"backend.{name} is {text!r}: it may refer to {what} only")
+        raise ConfigurationError(f"backend.{name} is {text!r}: it may contain {what} only")
     return text
 
 
@@ -174,5 +183,5 @@ def _seconds(options: Mapping[str, str], name: str, default: float) -> float:
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 6 and int(text) >= 1):
-        raise ConfigurationError(f"backend.{name} is {text!r}: it must be seconds, 1 or more")
+        raise ConfigurationError(f"backend.{name} is {text!r}: it must be an integer of seconds, from 1 to 999999")
     return float(text)

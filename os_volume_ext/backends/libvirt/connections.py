@@ -1,4 +1,4 @@
-"""Connections to libvirt: opened on first use, shared by all threads, noticed when they are lost, opened again."""
+"""Connections to libvirt: opened on first use, shared by all threads, and reopened when they are lost."""
 
 import logging
 import threading
@@ -12,7 +12,7 @@ from ...perprocess import PerProcess
 from ...threadpool import DaemonThreadPool
 from ..base import BackendUnavailable
 from . import events
-from .errors import looking
+from .errors import translate_read_errors
 
 LOG = logging.getLogger(__name__)
 
@@ -23,45 +23,51 @@ class Connections:
     """One connection for each URI in each process."""
 
     def __init__(self, timeout: float) -> None:
-        """:param timeout: seconds to wait for a connection to open, and for one that does not answer any more."""
+        """Set the time limit.
+
+        :param timeout: seconds to wait for a connection to open, and after which one that does not respond is lost.
+        """
         self.removals = events.Removals()
         self._timeout = timeout
         self._lock = PerProcess(threading.Lock)
         self._opened: PerProcess[dict[str, Future[libvirt.virConnect]]] = PerProcess(dict)
 
-    def ask(self, uri: str, question: Callable[[libvirt.virConnect], T]) -> T:
-        """Return what a connection answers; the question changes nothing, and may be asked twice.
+    def call(self, uri: str, function: Callable[[libvirt.virConnect], T]) -> T:
+        """Return what ``function`` returns for a connection.
 
-        :raises BackendUnavailable, ServerNotFound: if there is no answer.
+        :param uri: libvirt's URI.
+        :param function: makes read-only calls; it is called again if the connection turns out to be lost.
+        :raises BackendUnavailable: if libvirt can't be reached.
+        :raises ServerNotFound: if ``function`` looked up a domain that does not exist.
         """
-        with looking():
+        with translate_read_errors():
             connection = self._connection(uri)
             try:
-                return question(connection)
+                return function(connection)
             except libvirt.libvirtError:
                 if _is_alive(connection):
                     raise
-            # It was lost before, and the question was the first to notice.
-            return question(self._connection(uri))
+            # The connection was lost earlier, and this call was the first to notice.
+            return function(self._connection(uri))
 
     def _connection(self, uri: str) -> libvirt.virConnect:
         with self._lock():
             opened = self._opened().get(uri)
             if opened is None or _is_lost(opened):
-                # libvirt sets itself no time limit here.
+                # In a thread, because libvirt.open has no time limit.
                 opened = self._opened()[uri] = DaemonThreadPool().submit(f"os-volume-ext-{uri}", self._open, uri)
         try:
             return opened.result(self._timeout)
         except TimeoutError as error:
-            raise BackendUnavailable(f"{uri} does not answer within {self._timeout:g} seconds") from error
+            raise BackendUnavailable(f"{uri} did not respond within {self._timeout:g} seconds") from error
 
     def _open(self, uri: str) -> libvirt.virConnect:
         has_events = events.loop()
         connection = libvirt.open(uri)
         if has_events:
-            # Two pings may stay unanswered; at the third it is lost.
+            # After two unanswered pings, the connection is closed when a third is due.
             connection.setKeepAlive(max(1, round(self._timeout / 3)), 2)
-            self.removals.listen(connection)
+            self.removals.register(connection)
         LOG.info("connected to %s", uri)
         return connection
 

@@ -1,4 +1,4 @@
-"""Disks in libvirt's XML: those that a domain has, and the one to be added."""
+"""Disks in libvirt's XML: read those that a domain has, and make a new one."""
 
 import itertools
 import re
@@ -14,23 +14,23 @@ from ..base import AttachRefused, DeviceInUse, TooManyAttachments, Volume
 FORMATS = ("raw", "qcow2")
 PROTOCOLS = ("rbd", "iscsi", "nbd")
 
-# What libvirt takes for an alias and QEMU for a serial number.
+# Valid both in an alias of libvirt's and as a serial number of QEMU's.
 _VOLUME_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
-# How many devices a PCI controller takes; others than these take none while the domain runs.
+# How many devices can be plugged into a PCI controller while the domain runs; none for other models.
 _PCI_SLOTS = {"pcie-root-port": 1, "pcie-switch-downstream-port": 1, "pci-root": 31, "pci-bridge": 31}
 _PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
 
 
 def _devices(prefix: str) -> Iterator[str]:
     for length in itertools.count(1):
-        for letters in itertools.product(string.ascii_lowercase, repeat=length):
-            yield prefix + "".join(letters)
+        for suffix in itertools.product(string.ascii_lowercase, repeat=length):
+            yield prefix + "".join(suffix)
 
 
 DEVICES: Mapping[str, Sequence[str]] = {
-    # Each is a unit of one controller: as many as guests of all kinds look at.
+    # Each is a unit of one controller; guests scan no more than 256.
     "scsi": list(itertools.islice(_devices("/dev/sd"), 256)),
-    # Each is a PCI device: more than there are slots in any machine.
+    # Each is a PCI device; no machine has as many slots.
     "virtio": list(itertools.islice(_devices("/dev/vd"), 512)),
 }
 """The devices of each bus, in the order in which they are chosen."""
@@ -38,26 +38,29 @@ DEVICES: Mapping[str, Sequence[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A disk of a domain; ``xml`` is all that libvirt says of it. What it does not say is empty, or None."""
+    """A disk of a domain."""
 
     serial: str | None
-    device: str
-    alias: str
+    """The serial number, which is the volume's id; None for a disk without one."""
+    device: str | None
+    """Such as ``/dev/vdb``."""
+    alias: str | None
+    """libvirt's name of the device, which events contain."""
     xml: str
+    """The whole element."""
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a domain is made of, as far as it matters here.
-
-    ``scsi_controller`` is the index of the one for volumes, None if there is none; ``scsi_units`` are taken
-    there; ``free_slots`` is how many PCI devices can be added while it runs.
-    """
+    """What a domain consists of, as far as the backend needs it."""
 
     disks: tuple[Disk, ...]
     scsi_controller: int | None
+    """The index of the first virtio-scsi controller, which volumes are attached to; None if there is none."""
     scsi_units: frozenset[int]
+    """The units of that controller which are in use."""
     free_slots: int
+    """How many PCI devices can be added while the domain runs."""
 
     @classmethod
     def parse(cls, document: str) -> "Definition":
@@ -73,7 +76,7 @@ class Definition:
         )
 
     def of(self, volume_id: str) -> list[Disk]:
-        """Return the disks that are this volume: one, but where somebody added more by hand."""
+        """Return the disks that are the volume: at most one, unless somebody added more by hand."""
         return [disk for disk in self.disks if disk.serial == volume_id]
 
 
@@ -81,16 +84,18 @@ def _disk(element: etree._Element) -> Disk:
     target, alias = element.find("target"), element.find("alias")
     return Disk(
         element.findtext("serial") or None,
-        "" if target is None else f"/dev/{target.get('dev')}",
-        "" if alias is None else alias.get("name", ""),
+        None if target is None else f"/dev/{target.get('dev')}",
+        None if alias is None else alias.get("name"),
         etree.tostring(element, encoding="unicode", with_tail=False),
     )
 
 
 def _scsi_units(root: etree._Element, controller: str) -> frozenset[int]:
-    places = [disk.find("address") for disk in root.iterfind("devices/disk/target[@bus='scsi']/..")]
+    addresses = [disk.find("address") for disk in root.iterfind("devices/disk/target[@bus='scsi']/..")]
     return frozenset(
-        int(place.get("unit", "0")) for place in places if place is not None and place.get("controller") == controller
+        int(address.get("unit", "0"))
+        for address in addresses
+        if address is not None and address.get("controller") == controller
     )
 
 
@@ -109,36 +114,50 @@ def _free_slots(root: etree._Element) -> int:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A domain as it is now (None: it does not run) and as it will be from its next start on (None: it will not)."""
+    """A domain at one moment."""
 
     live: Definition | None
+    """The domain as it runs; None if it is shut off."""
     config: Definition | None
+    """The persistent definition, which is used at the next start; None if the domain is transient."""
 
     @property
-    def parts(self) -> list[Definition]:
-        """Those of the two that there are."""
-        return [part for part in (self.live, self.config) if part]
+    def definitions(self) -> list[Definition]:
+        """The live and the persistent definition, as far as they exist."""
+        return [definition for definition in (self.live, self.config) if definition]
 
     @property
-    def volumes(self) -> dict[str, str]:
-        """The device of each volume that is there now or will be."""
-        return {disk.serial: disk.device for part in reversed(self.parts) for disk in part.disks if disk.serial}
+    def volumes(self) -> dict[str, str | None]:
+        """The device of each volume that either definition has; the live one takes precedence."""
+        return {
+            disk.serial: disk.device
+            for definition in reversed(self.definitions)
+            for disk in definition.disks
+            if disk.serial
+        }
 
     def has(self, volume_id: str) -> bool:
-        """Say whether a volume is there now and will be."""
-        return all(part.of(volume_id) for part in self.parts)
+        """Return whether each definition has a volume."""
+        return all(definition.of(volume_id) for definition in self.definitions)
 
     def choose(self, bus: str, device: str | None) -> str:
-        """Say which device the next disk gets.
+        """Return the device of the next disk.
 
-        :raises AttachRefused, DeviceInUse, TooManyAttachments: as ``Backend.attach`` does.
+        :param bus: ``virtio`` or ``scsi``.
+        :param device: the requested device; None for the first that is free.
+        :raises AttachRefused: if the bus does not have the requested device.
+        :raises DeviceInUse: if another disk has the requested device.
+        :raises TooManyAttachments: if no device, or no PCI slot, is free.
         """
         devices = DEVICES[bus]
         if device is not None and device not in devices:
-            raise AttachRefused(f"{device!r} can't be a device of the bus {bus}, {devices[1]} can")
-        taken = {disk.device for part in self.parts for disk in part.disks}
+            raise AttachRefused(
+                f"The device {device!r} can't be used: it must be one of the bus {bus}, {devices[0]} to {devices[-1]}."
+            )
+        taken = {disk.device for definition in self.definitions for disk in definition.disks}
         if bus == "scsi":
-            taken |= {devices[unit] for part in self.parts for unit in part.scsi_units if unit < len(devices)}
+            units = {unit for definition in self.definitions for unit in definition.scsi_units}
+            taken |= {devices[unit] for unit in units if unit < len(devices)}
         if device in taken:
             raise DeviceInUse(f"{device} is in use")
         free = [each for each in devices if each not in taken]
@@ -149,18 +168,21 @@ class View:
     def new_disk(self, volume: Volume, bus: str, device: str) -> str:
         """Return the XML of the disk that a volume becomes.
 
-        :raises AttachRefused: if the volume's id, source or format can't be one here, or there is no such bus.
+        :param volume: the volume.
+        :param bus: ``virtio`` or ``scsi``.
+        :param device: what ``choose`` returned.
+        :raises AttachRefused: if the volume's id, source or format is invalid, or the domain has no SCSI controller.
         """
         if not _VOLUME_ID.fullmatch(volume.id):
-            raise AttachRefused(f"{volume.id!r} can't be the id of a volume here")
+            raise AttachRefused(f"The volume id {volume.id!r} can't be used: it must match {_VOLUME_ID.pattern}.")
         disk = etree.Element("disk", device="disk")
         etree.SubElement(disk, "driver", name="qemu", type=_format(volume))
         try:
             _add_source(disk, volume.source or "")
-        except ValueError as error:  # what XML, a URL or _add_source does not take
+        except ValueError as error:  # invalid in XML, in a URL or in _add_source
             raise AttachRefused(
-                f"the source of volume {volume.id} can't be used: it may be an absolute path, rbd:POOL/IMAGE, "
-                "iscsi://HOST/TARGET/LUN or nbd://HOST/EXPORT"
+                f"The source of volume {volume.id} can't be used: it must be an absolute path, rbd:POOL/IMAGE, "
+                "iscsi://HOST/TARGET/LUN or nbd://HOST/EXPORT."
             ) from error
         etree.SubElement(disk, "target", dev=device.removeprefix("/dev/"), bus=bus)
         if bus == "scsi":
@@ -168,27 +190,30 @@ class View:
         if volume.multiattach:
             etree.SubElement(disk, "shareable")
         etree.SubElement(disk, "serial").text = volume.id
-        # libvirt keeps aliases unique: of several that attach the same volume at once, one succeeds.
+        # libvirt requires unique aliases: of concurrent calls that attach the same volume, one succeeds.
         etree.SubElement(disk, "alias", name=f"ua-{volume.id}")
         return etree.tostring(disk, encoding="unicode")
 
     def _scsi_address(self, device: str) -> etree._Element:
-        controllers = {part.scsi_controller for part in self.parts}
+        controllers = {definition.scsi_controller for definition in self.definitions}
         if len(controllers) != 1 or None in controllers:
-            raise AttachRefused("the server has no virtio-scsi controller")
+            raise AttachRefused("The server has no virtio-scsi controller; add one to its domain.")
         unit = str(DEVICES["scsi"].index(device))
         return etree.Element("address", type="drive", controller=str(controllers.pop()), bus="0", target="0", unit=unit)
 
 
 def _format(volume: Volume) -> str:
-    text = volume.format or "raw"
-    if text not in FORMATS:
-        raise AttachRefused(f"volume {volume.id} has the format {text!r}: it may be {' or '.join(FORMATS)}")
-    return text
+    name = volume.format or "raw"
+    if name not in FORMATS:
+        raise AttachRefused(f"Volume {volume.id} has the format {name!r}; it must be {' or '.join(FORMATS)}.")
+    return name
 
 
 def _add_source(disk: etree._Element, text: str) -> None:
-    """Add the source, and say of what type the disk is thereby. :raises ValueError: if it can't be one."""
+    """Add the source to a disk, and set the disk's type.
+
+    :raises ValueError: if the source is invalid.
+    """
     if text.startswith("/"):
         kind, attribute = ("block", "dev") if text.startswith("/dev/") else ("file", "file")
         disk.set("type", kind)
@@ -199,7 +224,7 @@ def _add_source(disk: etree._Element, text: str) -> None:
     login = dict(parse_qsl(url.query, strict_parsing=True)) if url.query else {}
     if url.scheme not in PROTOCOLS or url.fragment or login.keys() not in (set(), {"user", "secret"}):
         raise ValueError(text)
-    # Ceph's hosts may be in its own configuration; an NBD server may have one nameless export.
+    # The hosts of Ceph may come from the host's ceph.conf; an NBD export may have an empty name.
     if (url.scheme != "rbd" and not url.netloc) or (url.scheme != "nbd" and not name.partition("/")[2]):
         raise ValueError(text)
     disk.set("type", "network")

@@ -1,4 +1,4 @@
-"""One domain: what disks it has, and how they come and go."""
+"""One domain: inspect its disks, attach and detach them."""
 
 import queue
 import time
@@ -8,107 +8,138 @@ import libvirt
 
 from ..base import AttachRefused, BackendError, OutcomeUnknown, ServerNotFound
 from .disks import Definition, Disk, View
-from .errors import changing, looking
+from .errors import translate_read_errors, translate_write_errors
 from .events import REMOVAL_FAILED, Removals
 
 LIVE, CONFIG = libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG
 
-_FIT = (
+_MODIFIABLE_STATES = (
     libvirt.VIR_DOMAIN_NOSTATE,
     libvirt.VIR_DOMAIN_RUNNING,
     libvirt.VIR_DOMAIN_BLOCKED,
     libvirt.VIR_DOMAIN_PAUSED,
     libvirt.VIR_DOMAIN_SHUTOFF,
 )
-_LOOK_AGAIN = 1.0  # seconds: an event may be lost with its connection, and a forked process gets none
+
+# Seconds between two inspections while waiting for an event: a lost connection loses its events, and a forked process
+# receives none.
+_POLL_INTERVAL = 1.0
 
 
 class Domain:
     """A domain of libvirt's."""
 
     def __init__(self, domain: libvirt.virDomain, removals: Removals) -> None:
-        """:param domain: libvirt's own object. :param removals: tells what becomes of its devices."""
+        """Wrap a domain.
+
+        :param domain: libvirt's object.
+        :param removals: the removal events of the domain's connection.
+        """
         self._domain = domain
         self._removals = removals
 
-    def look(self) -> View:
-        """Return what it has now and what it will have. :raises BackendUnavailable, ServerNotFound: if no one knows."""
-        with looking():
+    def inspect(self) -> View:
+        """Return the domain's live and persistent definitions.
+
+        :raises BackendUnavailable: if libvirt can't be reached.
+        :raises ServerNotFound: if the domain is gone.
+        """
+        with translate_read_errors():
             live = self._domain.XMLDesc(0) if self._domain.isActive() else None
             config = self._domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if self._domain.isPersistent() else None
         return View(live and Definition.parse(live), config and Definition.parse(config))
 
-    def check_takes_changes(self) -> None:
-        """:raises AttachRefused: if it is in a state in which its disks should stay as they are."""
-        with looking():
+    def check_modifiable(self) -> None:
+        """Check that the domain is in a state in which its disks may be changed.
+
+        :raises AttachRefused: if it is not.
+        :raises BackendUnavailable: if libvirt can't be reached.
+        :raises ServerNotFound: if the domain is gone.
+        """
+        with translate_read_errors():
             state, _ = self._domain.state()
             saved = not self._domain.isActive() and self._domain.hasManagedSaveImage()
-        if state not in _FIT:
-            raise AttachRefused("the server is suspended, shutting down or crashed")
+        if state not in _MODIFIABLE_STATES:
+            raise AttachRefused("The server is suspended, shutting down or crashed; resume or stop it first.")
         if saved:
-            raise AttachRefused("the server's memory is saved to a file: start it first")
+            raise AttachRefused("The server's memory is saved to a file; start the server first.")
 
-    def plug(self, xml: str, view: View, volume_id: str) -> None:
-        """Add a disk where it is missing: now, from the next start on, or both. :raises BackendError: see there."""
-        parts = ((view.live, LIVE), (view.config, CONFIG))
-        flags = sum(flag for part, flag in parts if part and not part.of(volume_id))
-        with changing(f"attach volume {volume_id} to domain {self._domain.name()}"):
+    def attach_device(self, xml: str, view: View, volume_id: str) -> None:
+        """Add a disk to the definitions that lack it: the live one, the persistent one, or both.
+
+        :param xml: the disk.
+        :param view: the domain as it was inspected last.
+        :param volume_id: the volume that the disk is.
+        :raises BackendError: as ``translate_write_errors`` says.
+        """
+        definitions = ((view.live, LIVE), (view.config, CONFIG))
+        flags = sum(flag for definition, flag in definitions if definition and not definition.of(volume_id))
+        with translate_write_errors(f"attach volume {volume_id} to domain {self._domain.name()}"):
             self._domain.attachDeviceFlags(xml, flags)
 
     def check_source(self, device: str) -> None:
-        """See whether a disk's file is there, which libvirt does not until the domain starts.
+        """Check that a disk's file exists; libvirt itself checks that only when the domain starts.
 
-        :raises AttachRefused: if not.
+        :param device: the disk, such as ``/dev/vdb``.
+        :raises AttachRefused: if the file does not exist.
         """
-        with changing(f"look at {device} of domain {self._domain.name()}"):
+        with translate_write_errors(f"inspect {device} of domain {self._domain.name()}"):
             self._domain.blockInfo(device.removeprefix("/dev/"))
 
-    def drop(self, volume_id: str) -> None:
-        """Leave a volume out from the next start on. :raises BackendError: see there."""
+    def remove_from_config(self, volume_id: str) -> None:
+        """Remove a volume from the persistent definition, if it is there.
+
+        :param volume_id: the volume.
+        :raises BackendError: as ``translate_write_errors`` says.
+        """
         for disk in self._config_disks(volume_id):
             try:
-                with changing(f"detach volume {volume_id} from the configuration of domain {self._domain.name()}"):
+                with translate_write_errors(
+                    f"detach volume {volume_id} from the configuration of domain {self._domain.name()}"
+                ):
                     self._domain.detachDeviceFlags(disk.xml, CONFIG)
             except AttachRefused:
-                if self._config_disks(volume_id):  # else somebody else was faster
+                if self._config_disks(volume_id):  # otherwise a concurrent call has removed it
                     raise
 
-    def unplug(self, volume_id: str, patience: float) -> None:
-        """Take a volume away now, and wait until the guest has let go of it.
+    def detach_device(self, volume_id: str, timeout: float) -> None:
+        """Remove a volume from the live definition, if it is there, and wait until the guest has released it.
 
-        :param patience: seconds to wait; libvirt itself waits 5.
-        :raises OutcomeUnknown: with the reason, if it is still there then.
+        :param volume_id: the volume.
+        :param timeout: seconds to wait for the guest; libvirt itself waits for 5.
+        :raises OutcomeUnknown: if the guest has not released it by then, or refused to.
         """
         disks = self._live_disks(volume_id)
         if not disks:
             return
-        deadline = time.monotonic() + patience
-        with self._removals.watch(self._domain.UUIDString(), {disk.alias for disk in disks}) as events:
-            reasons = [self._ask_to_let_go(volume_id, disk) for disk in disks]
+        deadline = time.monotonic() + timeout
+        with self._removals.watch(self._domain.UUIDString(), {disk.alias for disk in disks if disk.alias}) as events:
+            errors = [self._request_removal(volume_id, disk) for disk in disks]
             while self._live_disks(volume_id):
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise OutcomeUnknown(f"the guest has not let go of volume {volume_id}{''.join(reasons)}")
+                    details = "".join(f": {error}" for error in errors if error)
+                    raise OutcomeUnknown(f"the guest did not release volume {volume_id} in {timeout:g} s{details}")
                 with suppress(queue.Empty):
-                    if events.get(timeout=min(left, _LOOK_AGAIN)) == REMOVAL_FAILED:
-                        raise OutcomeUnknown(f"the guest refused to let go of volume {volume_id}")
+                    if events.get(timeout=min(left, _POLL_INTERVAL)) == REMOVAL_FAILED:
+                        raise OutcomeUnknown(f"the guest refused to release volume {volume_id}")
 
-    def _ask_to_let_go(self, volume_id: str, disk: Disk) -> str:
-        """Ask the guest; return what is to be said of that should the disk stay."""
+    def _request_removal(self, volume_id: str, disk: Disk) -> BackendError | None:
+        """Ask the guest to release a disk; return the error, which does not prevent the guest from doing so."""
         try:
-            with changing(f"detach volume {volume_id} from domain {self._domain.name()}"):
-                # Not detachDeviceAlias: called several times at once, it brings libvirtd 9.0 down.
+            with translate_write_errors(f"detach volume {volume_id} from domain {self._domain.name()}"):
+                # Not detachDeviceAlias: libvirtd 9.0 crashes when it is called several times at once.
                 self._domain.detachDeviceFlags(disk.xml, LIVE)
         except ServerNotFound:
             raise
-        except BackendError as error:  # perhaps it was asked before and is about to
-            return f": {error}"
-        return ""
+        except BackendError as error:  # such as: an earlier request is still pending
+            return error
+        return None
 
     def _live_disks(self, volume_id: str) -> list[Disk]:
-        live = self.look().live
+        live = self.inspect().live
         return live.of(volume_id) if live else []
 
     def _config_disks(self, volume_id: str) -> list[Disk]:
-        config = self.look().config
+        config = self.inspect().config
         return config.of(volume_id) if config else []

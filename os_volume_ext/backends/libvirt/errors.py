@@ -1,4 +1,4 @@
-"""What libvirt's errors mean: the one table from its codes to the exceptions of a backend."""
+"""Translate libvirt's errors to the exceptions of a backend."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -10,33 +10,51 @@ from ..base import AttachRefused, BackendError, BackendUnavailable, OutcomeUnkno
 
 LOG = logging.getLogger(__name__)
 
-# What libvirt's refusals of a change are, and how to say so. Callers read the words of AttachRefused, and must not read
-# libvirt's own, which tell paths and hosts; those are for the log.
-_REFUSALS: Mapping[int, tuple[type[BackendError], str]] = {
+_UNSUPPORTED = (
+    AttachRefused,
+    "The hypervisor does not support this operation; check the volume's format and the server's machine type.",
+)
+
+# By libvirt's error code: the exception and its message. API clients read the messages of AttachRefused, so libvirt's
+# own texts, which contain paths and host names, are only logged.
+_WRITE_ERRORS: Mapping[int, tuple[type[BackendError], str]] = {
     libvirt.VIR_ERR_NO_DOMAIN: (ServerNotFound, "there is no such domain"),
     libvirt.VIR_ERR_AUTH_FAILED: (BackendUnavailable, "libvirt refused the login"),
-    libvirt.VIR_ERR_ACCESS_DENIED: (BackendUnavailable, "libvirt does not allow it"),
-    libvirt.VIR_ERR_OPERATION_DENIED: (BackendUnavailable, "the connection to libvirt may only read"),
+    libvirt.VIR_ERR_ACCESS_DENIED: (BackendUnavailable, "libvirt's access control denied the operation"),
+    libvirt.VIR_ERR_OPERATION_DENIED: (BackendUnavailable, "the connection to libvirt is read-only"),
     libvirt.VIR_ERR_OPERATION_TIMEOUT: (BackendUnavailable, "the domain is busy"),
     libvirt.VIR_ERR_RESOURCE_BUSY: (BackendUnavailable, "the domain is busy"),
-    libvirt.VIR_ERR_OPERATION_INVALID: (AttachRefused, "the server's state forbids it"),
-    libvirt.VIR_ERR_SYSTEM_ERROR: (AttachRefused, "the host can't use the volume's source"),
-    libvirt.VIR_ERR_NO_SECRET: (AttachRefused, "the host has no such secret as the volume's source names"),
-    libvirt.VIR_ERR_DEVICE_MISSING: (AttachRefused, "the domain has no such disk"),
-    libvirt.VIR_ERR_CONFIG_UNSUPPORTED: (AttachRefused, "the hypervisor does not support it"),
-    libvirt.VIR_ERR_OPERATION_UNSUPPORTED: (AttachRefused, "the hypervisor does not support it"),
-    libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED: (AttachRefused, "the hypervisor does not support it"),
-    libvirt.VIR_ERR_NO_SUPPORT: (AttachRefused, "the hypervisor does not support it"),
+    libvirt.VIR_ERR_OPERATION_INVALID: (
+        AttachRefused,
+        "The server's state does not allow its disks to be changed; start or stop the server first.",
+    ),
+    libvirt.VIR_ERR_SYSTEM_ERROR: (
+        AttachRefused,
+        "The server's host can't open the volume's source; check that it exists and is readable there.",
+    ),
+    libvirt.VIR_ERR_NO_SECRET: (
+        AttachRefused,
+        "The server's host does not have the libvirt secret that the volume's source names; define it there.",
+    ),
+    libvirt.VIR_ERR_DEVICE_MISSING: (AttachRefused, "The server does not have the disk."),
+    libvirt.VIR_ERR_CONFIG_UNSUPPORTED: _UNSUPPORTED,
+    libvirt.VIR_ERR_OPERATION_UNSUPPORTED: _UNSUPPORTED,
+    libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED: _UNSUPPORTED,
+    libvirt.VIR_ERR_NO_SUPPORT: _UNSUPPORTED,
 }
-_OTHER_REFUSAL = AttachRefused, "the hypervisor could not do it"
+_OTHER_WRITE_ERROR = AttachRefused, "The hypervisor refused the operation; the service's log contains the reason."
 
-# Where the connection itself broke, the code is that of whatever broke it.
-_CONNECTION = frozenset((libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE))
+# An error of these domains means that the connection broke, whatever its code.
+_CONNECTION_DOMAINS = frozenset((libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE))
 
 
 @contextmanager
-def looking() -> Iterator[None]:
-    """Around calls that change nothing. :raises BackendUnavailable, ServerNotFound: for libvirt's errors."""
+def translate_read_errors() -> Iterator[None]:
+    """Translate the errors of calls that change nothing.
+
+    :raises ServerNotFound: if libvirt has no such domain.
+    :raises BackendUnavailable: for any other error of libvirt's.
+    """
     try:
         yield
     except libvirt.libvirtError as error:
@@ -46,27 +64,34 @@ def looking() -> Iterator[None]:
 
 
 @contextmanager
-def changing(what: str) -> Iterator[None]:
-    """Around one call that changes a domain.
+def translate_write_errors(what: str) -> Iterator[None]:
+    """Translate and log the error of one call that changes a domain.
 
-    :param what: the call, for the log.
+    An error that libvirt reported does not prove that nothing has changed: only the domain's XML shows that.
+
+    :param what: what the call does, for the log.
     :raises OutcomeUnknown: if the connection broke.
-    :raises BackendUnavailable, ServerNotFound, AttachRefused: if libvirt answered with an error. What it changed before
-        that, if anything, the domain's XML shows.
+    :raises BackendUnavailable: if libvirt can't do it now.
+    :raises ServerNotFound: if libvirt has no such domain.
+    :raises AttachRefused: if libvirt refused it.
     """
     try:
         yield
     except libvirt.libvirtError as error:
-        LOG.warning("%s: libvirt answered: %s", what, error)
-        if error.get_error_domain() in _CONNECTION:
+        LOG.warning("failed to %s: %s", what, error)
+        if error.get_error_domain() in _CONNECTION_DOMAINS:
             raise OutcomeUnknown(str(error)) from error
-        kind, words = _REFUSALS.get(error.get_error_code(), _OTHER_REFUSAL)
-        raise kind(words) from error
+        exception, message = _WRITE_ERRORS.get(error.get_error_code(), _OTHER_WRITE_ERROR)
+        raise exception(message) from error
 
 
 @contextmanager
-def unsure() -> Iterator[None]:
-    """Around what comes after a change. :raises OutcomeUnknown: for BackendErrors, but for ServerNotFound."""
+def outcome_unknown() -> Iterator[None]:
+    """Translate the errors of calls that follow a change.
+
+    :raises ServerNotFound: unchanged.
+    :raises OutcomeUnknown: for any other BackendError.
+    """
     try:
         yield
     except ServerNotFound:

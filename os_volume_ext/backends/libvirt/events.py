@@ -1,4 +1,4 @@
-"""libvirt's events: the loop that handles them, and those that tell what becomes of devices that are to go."""
+"""libvirt's events: the thread that handles them, and the events of devices that are being removed."""
 
 import logging
 import os
@@ -20,20 +20,26 @@ Events = queue.SimpleQueue[int]
 
 
 class Removals:
-    """Tells those who wait for it that a device is gone or stays. An event is lost while its connection is."""
+    """Deliver the removal events of devices to the threads that wait for them.
+
+    Events that occur while the connection is lost are not delivered.
+    """
 
     def __init__(self) -> None:
-        """No one waits yet."""
         self._watches: set[tuple[str, str, Events]] = set()
 
-    def listen(self, connection: libvirt.virConnect) -> None:
-        """Pass on a connection's events from now on; once, for libvirt tells all of a process as one."""
+    def register(self, connection: libvirt.virConnect) -> None:
+        """Deliver a connection's events from now on. Call it once for each connection."""
         for event in (REMOVED, REMOVAL_FAILED):
-            connection.domainEventRegisterAny(None, event, self._note, event)
+            connection.domainEventRegisterAny(None, event, self._deliver, event)
 
     @contextmanager
     def watch(self, domain_id: str, aliases: Collection[str]) -> Iterator[Events]:
-        """Give what happens meanwhile to devices of a domain: REMOVED, REMOVAL_FAILED."""
+        """Provide a queue of the events, REMOVED and REMOVAL_FAILED, of a domain's devices.
+
+        :param domain_id: the domain's UUID.
+        :param aliases: the devices' aliases.
+        """
         events: Events = queue.SimpleQueue()
         watches = {(domain_id, alias, events) for alias in aliases}
         self._watches |= watches
@@ -42,75 +48,79 @@ class Removals:
         finally:
             self._watches -= watches
 
-    def _note(self, connection: libvirt.virConnect, domain: libvirt.virDomain, alias: str, event: int) -> None:
+    def _deliver(self, connection: libvirt.virConnect, domain: libvirt.virDomain, alias: str, event: int) -> None:
         for domain_id, watched, events in list(self._watches):
             if (domain_id, watched) == (domain.UUIDString(), alias):
                 events.put(event)
 
 
 class _Loop:
-    """libvirt's event loop, in a thread of its own, which rests while the process forks.
+    """libvirt's event loop, in its own thread, paused while the process forks.
 
-    What it has locked within libvirt and GLib would otherwise stay locked in the child, which could then open no
+    A lock that the loop holds within libvirt or GLib would stay locked in the child, which could then open no
     connection. (For the same reason no other thread should be in a call to libvirt when the process forks.)
     """
 
-    NEVER, AT_ONCE = -1, 0  # milliseconds, as libvirt's timers count them
-    PATIENCE = 10.0  # seconds that a fork waits for what the loop does, which should take none
+    NEVER, NOW = -1, 0  # milliseconds, as libvirt's timers count them
+    PAUSE_TIMEOUT = 10.0  # seconds that a fork waits for an event handler to end
 
     def __init__(self) -> None:
-        self._is_used = False  # here, or in the process that this one was forked from
-        self.forget()
+        self._is_used = False  # in this process, or in the one that it was forked from
+        self.reset()
 
-    def forget(self) -> None:
-        self._fork = threading.Lock()  # held by who forks, so that the loop begins no other turn
-        self._turn = threading.Lock()  # held by the loop while it waits for events and handles them; then by who forks
-        self._rests = False
-        self._alarm: int | None = None  # the timer that wakes the loop
+    def reset(self) -> None:
+        self._forking = threading.Lock()  # held during a fork, so that the loop does not start another iteration
+        self._iterating = threading.Lock()  # held during an iteration: while the loop waits for and handles events
+        self._is_paused = False
+        self._timer: int | None = None  # ends the loop's wait for events
 
     def start(self) -> bool:
         if self._is_used:
             return False
         self._is_used = True
-        libvirt.registerErrorHandler(lambda *_: None, None)  # errors are raised too; no need to print them
-        with self._fork:
+        libvirt.registerErrorHandler(lambda *_: None, None)  # errors are raised too, and need not be printed
+        with self._forking:
             libvirt.virEventRegisterDefaultImpl()
-            self._alarm = libvirt.virEventAddTimeout(self.NEVER, lambda *_: None, None)
+            self._timer = libvirt.virEventAddTimeout(self.NEVER, lambda *_: None, None)
         threading.Thread(target=self._run, name="os-volume-ext-libvirt", daemon=True).start()
         return True
 
     def _run(self) -> None:
         while True:
-            with self._fork:
+            with self._forking:
                 pass
-            with self._turn:
+            with self._iterating:
                 libvirt.virEventRunDefaultImpl()
 
-    def rest(self) -> None:
-        self._fork.acquire()
-        self._wake(self.AT_ONCE)
-        self._rests = self._turn.acquire(timeout=self.PATIENCE)
+    def pause(self) -> None:
+        self._forking.acquire()
+        self._set_timer(self.NOW)
+        self._is_paused = self._iterating.acquire(timeout=self.PAUSE_TIMEOUT)
 
-    def go_on(self) -> None:
-        if self._rests:
-            self._turn.release()
+    def resume(self) -> None:
+        if self._is_paused:
+            self._iterating.release()
         else:
-            LOG.warning("libvirt's event loop did not rest: a forked process may be unable to connect to libvirt")
-        self._wake(self.NEVER)
-        self._fork.release()
+            LOG.warning(
+                "libvirt's event loop was busy for %g seconds and not paused during a fork: "
+                "the forked process may be unable to connect to libvirt",
+                self.PAUSE_TIMEOUT,
+            )
+        self._set_timer(self.NEVER)
+        self._forking.release()
 
-    def _wake(self, when: int) -> None:
-        if self._alarm is not None:
-            libvirt.virEventUpdateTimeout(self._alarm, when)
+    def _set_timer(self, milliseconds: int) -> None:
+        if self._timer is not None:
+            libvirt.virEventUpdateTimeout(self._timer, milliseconds)
 
 
 _loop = _Loop()
 
-os.register_at_fork(before=_loop.rest, after_in_parent=_loop.go_on, after_in_child=_loop.forget)
+os.register_at_fork(before=_loop.pause, after_in_parent=_loop.resume, after_in_child=_loop.reset)
 
 loop: PerProcess[bool] = PerProcess(_loop.start)
-"""Called before the first connection is opened, it sees that events are handled, and says whether they are.
+"""Start the event loop; return whether this process has one. Call it before the first connection is opened.
 
-libvirt's loop is one for good: a child of a process that used it can't have another one. It does without: nothing
-tells it that a connection is silent, or that a disk is gone; it looks instead.
+libvirt can have one event loop only: a child of a process that has used it can't start another. Such a child does not
+receive events or notice that a connection is silent; it polls instead.
 """

@@ -9,7 +9,7 @@ from os_volume_ext.backends.base import Server, Volume
 from os_volume_ext.errors import Conflict
 from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
 from tests.functional.protocol.cases import NOWHERE
-from tests.support.harness import STALE_AFTER, member
+from tests.support.harness import STALE_AFTER
 
 # -- stale rows --------------------------------------------------------------------------------------
 
@@ -182,5 +182,5 @@ def test_findings_tell_what_was_done(harness, caplog):
 
 def test_a_caller_may_do_all_in_its_own_project_only(harness):
     # The policy that the tests above rely on.
-    assert member(harness.caller(), "create", "demo")
-    assert not member(harness.caller(), "create", "other")
+    assert harness.caller().can("create", "demo")
+    assert not harness.caller().can("create", "other")

@@ -56,7 +56,7 @@ def test_another_projects_volume_is_missing_for_an_administrator_too(harness):
 
 
 def test_what_policy_forbids_after_the_look_up_is_missing(harness):
-    def denied(context, action, project_id):
+    def denied(action, project_id):
         return False
 
     harness.attach("99")
@@ -72,7 +72,7 @@ def test_what_policy_forbids_after_the_look_up_is_missing(harness):
 def test_policy_is_asked_by_the_operations_own_names(harness):
     asked = []
 
-    def note(context, action, project_id):
+    def note(action, project_id):
         asked.append((action, project_id))
         return True
 
@@ -206,7 +206,7 @@ def test_a_volume_that_is_attached_is_in_use(harness):
 
 
 def test_only_who_may_see_the_server_is_told_which_one_is_in_the_way(harness):
-    def not_to_see(context, action, project_id):
+    def not_to_see(action, project_id):
         return action != "show"
 
     harness.attach()

@@ -1,4 +1,4 @@
-"""BackendExecutor that take over stale rows, and workers whose row was changed concurrently."""
+"""Operations that take over stale rows, and workers whose row was changed concurrently."""
 
 import threading
 

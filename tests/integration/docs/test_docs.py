@@ -25,7 +25,7 @@ from os_volume_ext.api.microversions import CHANGES, LAST
 from os_volume_ext.backends.base import Volume
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.context import ATTACHMENTS
-from os_volume_ext.errors import Kind
+from os_volume_ext.errors import ConfigurationError, Kind
 from os_volume_ext.filter import make_filter
 from os_volume_ext.observers import metrics, notifications
 from os_volume_ext.observers.base import ATTACH, DETACH, Operation
@@ -95,36 +95,47 @@ def test_all_that_they_configure_is_in_files(pages: Mapping[str, nodes.document]
 
 
 @pytest.fixture
-def options(pages: Mapping[str, nodes.document]) -> Mapping[str, nodes.Node]:
-    """Give the default of each option that the page has."""
+def options(pages: Mapping[str, nodes.document]) -> Mapping[str, Mapping[str, nodes.Node]]:
+    """Give the fields of each option on the page, such as ``Default``."""
     found = {}
     for option in pages["options"].findall(addnodes.desc):
         [signature] = option.findall(addnodes.desc_name)
-        [(name, default)] = [field.children for field in option.findall(nodes.field)]
-        assert name.astext() == "Default"
         assert signature.astext() not in found
-        found[signature.astext()] = default
+        found[signature.astext()] = {name.astext(): value for name, value in option.findall(nodes.field)}
     return found
 
 
-def test_the_page_options_has_all_of_them_and_no_other(options: Mapping[str, nodes.Node]) -> None:
+def test_the_page_options_has_all_of_them_and_no_other(options: Mapping[str, Any]) -> None:
     assert {name for name in options if not name.startswith(PREFIXES)} == set(NAMES)
     assert {name for name in options if name.endswith("*")} == {f"{prefix}*" for prefix in PREFIXES}
 
 
-def test_the_page_options_has_their_real_defaults(options: Mapping[str, nodes.Node]) -> None:
+def test_the_page_options_has_their_defaults(options: Mapping[str, Mapping[str, nodes.Node]]) -> None:
     settings = Settings.parse({"backend": "directory", "database.url": "sqlite:////volumes.db"})
-    real = {name: getattr(settings, name.replace(".", "_")) for name in NAMES} | {"dialect": settings.dialect.name}
-    documented = {name: literals(default) for name, default in options.items() if literals(default)}
+    real = {name: getattr(settings, name.replace(".", "_")) for name in NAMES}
+    real |= {"dialect": settings.dialect.name, "notifications.topics": ", ".join(settings.notifications_topics)}
+    defaults = {name: fields["Default"] for name, fields in options.items()}
+    documented = {name: literals(default) for name, default in defaults.items() if literals(default)}
     assert documented == {name: [str(real[name]).lower()] for name in documented}
-    none = [name for name in NAMES if options[name].astext() == "none"]
+    none = [name for name in NAMES if defaults[name].astext() == "none"]
     assert [real[name] for name in none] == [None] * len(none)
-    others = {name: options[name].astext() for name in NAMES if name not in documented and name not in none}
+    others = {name: defaults[name].astext() for name in NAMES if name not in documented and name not in none}
     assert others == {
         "backend": "required",
         **dict.fromkeys(OVERRIDES, "the dialect's"),
         "notifications.publisher_id": "the host's name",
     }
+
+
+def test_the_page_options_has_their_bounds(options: Mapping[str, Mapping[str, nodes.Node]]) -> None:
+    values = {name: fields["Type"].astext() for name, fields in options.items() if "Type" in fields}
+    assert values.keys() - NAMES == set()
+    for name, text in values.items():
+        if name == "dialect":
+            assert text == " or ".join(DIALECTS)
+            continue
+        with pytest.raises(ConfigurationError, match=f"^{name} is .*: it (must|may) be {text}$"):
+            Settings.parse({"backend": "directory", "database.url": "sqlite:////volumes.db", name: "-1"})
 
 
 def test_the_page_options_has_the_real_server_states(pages: Mapping[str, nodes.document]) -> None:
@@ -135,7 +146,7 @@ def test_the_page_options_has_the_real_server_states(pages: Mapping[str, nodes.d
     ]
     cyclades, openstack, added = [frozenset(each.split(", ")) for each in states]
     assert [cyclades, openstack] == [each.server_states for each in DIALECTS.values()]
-    assert openstack | added == CHANGES[max(CHANGES)].server_states
+    assert openstack | added == CHANGES[max(CHANGES)].dialect.server_states
 
 
 # -- Dialects -----------------------------------------------------------------------------------------
@@ -168,7 +179,7 @@ def test_the_page_dialects_has_the_microversions_that_change_something(pages: Ma
     rows = as_texts(table(pages["dialects"], "Version"))
     assert list(rows) == [f"2.{minor}" for minor in CHANGES if minor > 1]
     [parameters] = [literals(row[1]) for row in table(pages["dialects"], "Version") if row[0].astext() == "2.75"]
-    assert set(parameters) == CHANGES[75].queries["index"]
+    assert set(parameters) == CHANGES[75].endpoints["collection"]["GET"].params
     for page in ("dialects", "options"):
         assert f"2.{LAST}" in pages[page].astext()
 

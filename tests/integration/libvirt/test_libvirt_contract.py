@@ -51,12 +51,12 @@ class LibvirtContract(BackendContract):
 
     @pytest.fixture
     def stubborn_server(self, machine):
-        # Without an operating system: it lets go of a SCSI disk all the same, and of a virtio one never.
+        # It has no operating system: it releases a SCSI disk all the same, and a virtio disk never.
         return machine(self.bus).server if self.bus == "virtio" else None
 
 
 class TestSCSI(LibvirtContract):
-    """A machine without an operating system lets go of such a disk at once."""
+    """A machine without an operating system releases such a disk at once."""
 
     bus = "scsi"
     requestable_device = "/dev/sdf"
@@ -67,7 +67,7 @@ class TestSCSI(LibvirtContract):
 
 
 class TestVirtio(LibvirtContract):
-    """A guest has to let go of such a disk."""
+    """A guest has to release such a disk."""
 
     bus = "virtio"
     requestable_device = "/dev/vdf"

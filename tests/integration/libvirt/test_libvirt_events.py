@@ -1,4 +1,4 @@
-"""A fork of a process that uses libvirt: its event loop rests meanwhile, so that the child finds nothing locked."""
+"""A fork of a process that uses libvirt: its event loop is paused meanwhile, so that the child finds nothing locked."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 
 
 class Handler:
-    """Something that libvirt's loop has to do, again and again, and that takes a while."""
+    """An event handler that takes a while, and that libvirt's loop calls repeatedly."""
 
     def __init__(self):
         self.seconds = 0.0
@@ -65,13 +65,13 @@ def test_a_fork_waits_for_what_the_loop_is_doing(handler):
         assert not busy_in_a_child(handler)
 
 
-def test_the_loop_goes_on_after_a_fork(handler):
+def test_the_loop_resumes_after_a_fork(handler):
     for _ in range(100):
         busy_in_a_child(handler)
         assert handler.runs_again()
 
 
-def test_the_loop_goes_on_after_forks_of_several_threads(handler):
+def test_the_loop_resumes_after_forks_of_several_threads(handler):
     threads = [threading.Thread(target=busy_in_a_child, args=(handler,)) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -81,7 +81,7 @@ def test_the_loop_goes_on_after_forks_of_several_threads(handler):
 
 
 def test_a_fork_does_not_wait_for_a_loop_that_hangs(handler, monkeypatch, caplog):
-    monkeypatch.setattr(events._Loop, "PATIENCE", 0.1)
+    monkeypatch.setattr(events._Loop, "PAUSE_TIMEOUT", 0.1)
     handler.seconds = 2
     assert handler.runs_again()
     assert busy_in_a_child(handler)

@@ -260,7 +260,7 @@ def test_one_volume_more_than_the_bus_takes_is_refused_with_the_number(api, add,
 
 
 @in_one_dialect
-def test_a_guest_that_does_not_let_go_is_a_503_and_a_later_reconcile_settles_it(
+def test_a_guest_that_does_not_let_go_is_a_503_and_a_later_reconcile_repairs_it(
     api, add, command, libvirtd, machines, dialect, rows
 ):
     server, volume = dialect.servers[0], dialect.volumes[0]
@@ -280,7 +280,7 @@ def test_a_guest_that_does_not_let_go_is_a_503_and_a_later_reconcile_settles_it(
 
 @pytest.fixture
 def dies(libvirtd, monkeypatch):
-    """Give ``dies(when, method)``: libvirtd does before or after it has done what a method of a domain's asks it."""
+    """Give ``dies(when, method)``: libvirtd is killed before or after a method of ``Domain`` has its effect."""
     from os_volume_ext.backends.libvirt.domain import Domain
 
     def plan(when, name):
@@ -289,7 +289,7 @@ def dies(libvirtd, monkeypatch):
         def die(*arguments):
             monkeypatch.setattr(Domain, name, really)
             if when == "before":
-                libvirtd.freeze()  # the question has been sent when it dies
+                libvirtd.freeze()  # the request has been sent when it is killed
                 threading.Timer(0.5, libvirtd.kill).start()
                 return really(*arguments)
             really(*arguments)
@@ -304,12 +304,12 @@ def dies(libvirtd, monkeypatch):
 
 @in_one_dialect
 @pytest.mark.parametrize(("when", "there"), [("before", False), ("after", True)])
-def test_reconcile_settles_an_attach_during_which_libvirtd_died(
+def test_reconcile_repairs_an_attach_during_which_libvirtd_died(
     api, add, command, dies, libvirtd, machines, dialect, rows, when, there
 ):
     server, volume = dialect.servers[0], dialect.volumes[0]
     add(volume)
-    dies(when, "plug")
+    dies(when, "attach_device")
     assert api("POST", server, volume).failure == (503, "serviceUnavailable")
     libvirtd.start()
     assert rows(aged=True) == ["attaching"]
@@ -321,9 +321,10 @@ def test_reconcile_settles_an_attach_during_which_libvirtd_died(
 
 @in_one_dialect
 @pytest.mark.parametrize(
-    ("when", "method", "there"), [("before", "drop", True), ("after", "drop", True), ("after", "unplug", False)]
+    ("when", "method", "there"),
+    [("before", "remove_from_config", True), ("after", "remove_from_config", True), ("after", "detach_device", False)],
 )
-def test_reconcile_settles_a_detach_during_which_libvirtd_died(
+def test_reconcile_repairs_a_detach_during_which_libvirtd_died(
     api, add, command, dies, libvirtd, machines, dialect, rows, when, method, there
 ):
     server, volume = dialect.servers[0], dialect.volumes[0]
@@ -344,7 +345,7 @@ def test_reconcile_settles_a_detach_during_which_libvirtd_died(
 
 
 @in_one_dialect
-def test_reconcile_settles_a_detach_during_whose_wait_libvirtd_died(
+def test_reconcile_repairs_a_detach_during_whose_wait_libvirtd_died(
     api, add, command, dies, libvirtd, machines, dialect, rows
 ):
     server, volume = dialect.servers[0], dialect.volumes[0]

@@ -71,11 +71,13 @@ class Recorder:
         )
 
     def do_everything(self):
-        known = VERSIONS[self.version].members
+        endpoints = VERSIONS[self.version].endpoints
         more = {"device": "/dev/vdx", "tag": "the tag", "delete_on_termination": True}
         self.ask("create", "POST", volumeId=FIRST)
-        self.ask("create", "POST", volumeId=SECOND, **{name: more[name] for name in known["create"]})
-        if "update" in known:
+        self.ask(
+            "create", "POST", volumeId=SECOND, **{name: more[name] for name in endpoints["collection"]["POST"].members}
+        )
+        if endpoints["member"]["PUT"].action == "update":
             self.ask("update", "PUT", FIRST, volumeId=FIRST, delete_on_termination=True, serverId=WEB, id=FIRST)
         self.ask("index", "GET")
         for volume in (FIRST, SECOND):
@@ -154,12 +156,10 @@ def documents():
 
 def takes(operation, version, document):
     """Say whether we take a document as the body of a request."""
-    dialect = VERSIONS[version]
+    dialect, endpoints = VERSIONS[version]
+    endpoint = endpoints["collection"]["POST"] if operation == "create" else endpoints["member"]["PUT"]
     try:
-        if operation == "create":
-            bodies.attach_request(document, dialect)
-        else:
-            bodies.update_request(document, dialect, dialect.actions["member"]["PUT"])
+        bodies.read_members(document, endpoint.members, dialect)
     except BadRequest:
         return False
     return True
@@ -191,10 +191,10 @@ def test_a_lists_query_is_taken_where_nova_takes_it(ask_nova):
         for each in names
     ]
     for (_, _, version, query), wrong in zip(questions, ask_nova(questions), strict=True):
-        known = VERSIONS[version].queries.get("index")
+        known = VERSIONS[version].endpoints["collection"]["GET"].params
         try:
             if known is not None:
-                queries.refuse_unknown([(name, "1") for name in query], known)
+                queries.check_known([(name, "1") for name in query], known)
             taken = True
         except BadRequest:
             taken = False

@@ -1,4 +1,4 @@
-"""What all answers have in common."""
+"""What all responses have in common."""
 
 import re
 
@@ -20,7 +20,7 @@ def headers_of(response):
 
 @FORMATS
 @pytest.mark.parametrize("status", [200, 202, 404, 503])
-def test_an_answer_has_the_headers_that_all_have(serializer, status):
+def test_a_response_has_the_common_headers(serializer, status):
     response = make_response(status, b"body", serializer, "req-1")
     assert (response.status_int, response.body) == (status, b"body")
     assert headers_of(response) == {
@@ -34,21 +34,21 @@ def test_an_answer_has_the_headers_that_all_have(serializer, status):
 
 @FORMATS
 @pytest.mark.parametrize("status", [200, 202])
-def test_an_empty_answer_has_no_content_type(serializer, status):
+def test_an_empty_response_has_no_content_type(serializer, status):
     response = make_response(status, b"", serializer, "req-1")
     assert (response.status_int, response.body) == (status, b"")
     assert "Content-Type" not in headers_of(response)
     assert headers_of(response)["Content-Length"] == "0"
 
 
-def test_further_headers_come_along():
-    response = make_response(405, b"x", JSON, "req-1", [("Allow", "GET, HEAD"), ("Retry-After", "10")])
+def test_additional_headers_are_added():
+    response = make_response(405, b"x", JSON, "req-1", {"Allow": "GET, HEAD", "Retry-After": "10"})
     assert headers_of(response)["Allow"] == "GET, HEAD"
     assert headers_of(response)["Retry-After"] == "10"
 
 
 @FORMATS
-def test_the_answer_to_head_has_the_headers_and_no_body(serializer):
+def test_the_response_to_head_has_the_headers_and_no_body(serializer):
     response = make_response(200, b"body", serializer, "req-1")
     seen = []
     chunks = response({"REQUEST_METHOD": "HEAD"}, lambda status, headers: seen.append((status, dict(headers))))

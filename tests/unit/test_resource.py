@@ -1,0 +1,171 @@
+"""The steps that every request goes through, with a scripted controller; and the log line of a failed one."""
+
+import json
+import logging
+
+import pytest
+from webob import Request
+
+from os_volume_ext import errors
+from os_volume_ext.api.controller import Controller
+from os_volume_ext.api.dialects import OPENSTACK
+from os_volume_ext.api.microversions import Versions
+from os_volume_ext.api.resource import Resource
+from os_volume_ext.api.routing import Router
+from os_volume_ext.policy import Policy
+
+SERVER = "4335bab6-6086-4247-8274-8b8b048edaaa"
+VOLUME, OTHER = "a26887c6-c47b-4654-abb5-dfadf7d3f803", "a26887c6-c47b-4654-abb5-dfadf7d3f804"
+LIST = f"/servers/{SERVER}/os-volume_attachments"
+LOGGER = "os_volume_ext.api.resource"
+
+
+class Manager:
+    """Notes the calls; each raises what it is told to."""
+
+    def __init__(self, error=None):
+        self.called = []
+        self._error = error
+
+    def __getattr__(self, name):
+        def call(*arguments, **options):
+            self.called.append(name)
+            if self._error:
+                raise self._error
+            return []
+
+        return call
+
+
+@pytest.fixture
+def respond():
+    """Give ``respond(method, path)``: a response of the resource."""
+
+    def call(method="GET", path=LIST, *, error=None, roles="reader,member", version="2.85", manager=None, body=None):
+        controller = Controller(manager=manager or Manager(error), max_limit=1000)
+        resource = Resource(controller=controller, policy=Policy(), versions=Versions(OPENSTACK), max_body=65536)
+        request = Request.blank(path, method=method)
+        if body is not None:
+            request.content_type, request.json = "application/json", {"volumeAttachment": body}
+        request.headers.update(
+            {"X-Identity-Status": "Confirmed", "X-Project-Id": "demo", "X-Roles": roles}
+            | {"OpenStack-API-Version": f"compute {version}"}
+        )
+        request.environ |= {"keystone.token_info": {}, "openstack.request_id": "req-1"}
+        match = Router().match(path)
+        return request.send(lambda environ, start_response: resource(environ, start_response, match))
+
+    return call
+
+
+# The log line.
+
+
+def logged(caplog):
+    (record,) = caplog.records
+    return record, record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (errors.ServerMissing("9"), 404, "not_found: 'Server 9 could not be found.'"),
+        (errors.Conflict("It is in status BUILD.", retryable=True), 409, "conflict: 'It is in status BUILD.'"),
+        (errors.ComputeRefused(403, "No."), 403, "forbidden: 'No.'"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_refused_request_is_logged_with_the_kind_and_the_message(respond, caplog, error, status, line):
+    caplog.set_level(logging.DEBUG, LOGGER)
+    assert respond(error=error).status_int == status
+    record, message = logged(caplog)
+    assert (record.levelname, record.exc_info) == ("INFO", None)
+    assert message == f"req-1 'GET' {LIST!r}: {status}: {line}"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (errors.RegistryUnavailable("no route to host"), "unavailable: RegistryUnavailable: no route to host"),
+        (errors.BackendUnavailable("libvirt is down"), "unavailable: BackendUnavailable: libvirt is down"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_unavailable_service_is_logged_with_the_exception_that_callers_do_not_see(respond, caplog, error, line):
+    caplog.set_level(logging.DEBUG, LOGGER)
+    response = respond(error=error)
+    assert (response.status_int, response.headers["Retry-After"]) == (503, "10")
+    assert str(error) not in response.text
+    record, message = logged(caplog)
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
+    assert message == f"req-1 'GET' {LIST!r}: 503: {line}"
+
+
+def test_an_internal_error_is_logged_with_its_traceback(respond, caplog):
+    caplog.set_level(logging.DEBUG, LOGGER)
+    error = RuntimeError("a bug")
+    response = respond(error=error)
+    assert (response.status_int, "a bug" in response.text) == (500, False)
+    record, message = logged(caplog)
+    assert (record.levelname, record.exc_info[1]) == ("ERROR", error)
+    assert message == f"req-1 'GET' {LIST!r}: 500: internal"
+
+
+def test_a_successful_request_is_not_logged(respond, caplog):
+    caplog.set_level(logging.DEBUG, LOGGER)
+    assert respond().status_int == 200
+    assert caplog.records == []
+
+
+# Methods.
+
+
+@pytest.mark.parametrize(("path", "allow"), [(LIST, "GET, HEAD, POST"), (f"{LIST}/{VOLUME}", "GET, HEAD, DELETE, PUT")])
+def test_another_method_is_refused_with_those_allowed(respond, path, allow):
+    response = respond("PATCH", path)
+    assert (response.status_int, response.headers["Allow"]) == (405, allow)
+    assert response.json["badMethod"]["message"] == f"Method PATCH is not allowed; use one of {allow}."
+
+
+def test_head_is_handled_as_get(respond):
+    manager = Manager()
+    response = respond("HEAD", manager=manager)
+    assert (response.status_int, response.body, manager.called) == (200, b"", ["list_attachments"])
+    assert response.headers["Content-Length"] == str(len(json.dumps({"volumeAttachments": []})))
+
+
+# A PUT updates or swaps.
+
+
+@pytest.mark.parametrize(
+    ("roles", "version", "volume", "called"),
+    [
+        ("member", "2.85", VOLUME, ["find_for_update"]),
+        ("service", "2.85", OTHER, ["swap"]),
+        ("admin", "2.85", VOLUME, ["find_for_update"]),
+        ("admin", "2.85", OTHER, ["swap"]),
+        ("service", "2.84", VOLUME, ["swap"]),
+        ("member", "2.85", OTHER, []),
+        ("service", "2.85", VOLUME, []),
+        ("reader", "2.85", VOLUME, []),
+        ("member", "2.84", VOLUME, []),
+    ],
+)
+def test_a_put_needs_the_policy_rule_of_what_it_does(respond, roles, version, volume, called):
+    manager = Manager(errors.Conflict("No."))
+    response = respond(
+        "PUT", f"{LIST}/{VOLUME}", roles=roles, version=version, manager=manager, body={"volumeId": volume}
+    )
+    assert (response.status_int, manager.called) == (409 if called else 403, called)
+
+
+@pytest.mark.parametrize("roles", ["member", "service"])
+@pytest.mark.parametrize("path", [f"{LIST}/nonsense", f"/servers/nonsense/os-volume_attachments/{VOLUME}"])
+def test_a_put_with_a_malformed_id_is_not_found_for_who_may_update_or_swap(respond, roles, path):
+    for volume in (VOLUME, OTHER):
+        assert respond("PUT", path, roles=roles, body={"volumeId": volume}).status_int == 404
+
+
+def test_a_put_by_who_may_neither_update_nor_swap_is_refused_before_the_body_is_read(respond):
+    assert respond("PUT", f"{LIST}/{VOLUME}", roles="reader", body={}).status_int == 403
+    assert respond("PUT", f"{LIST}/{VOLUME}", roles="member", body={}).status_int == 400
