@@ -6,15 +6,15 @@ FUZZ_SECONDS ?= 60
 TORTURE ?= 20
 WORKERS ?= auto
 
-# libvirt's Python binding is compiled, against libvirt's own library.
+# libvirt-python is compiled, so the extra is installed only if libvirt's headers are.
 LIBVIRT := $(shell pkg-config --exists libvirt 2>/dev/null && echo ,libvirt)
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# The version is in the stamp's name, so that another PYTHON gets another virtualenv.
+# The stamp's name contains the version, so that another PYTHON creates the virtualenv again.
 MADE := .venv/made-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
-# With COVERAGE=1 each run adds to what "make coverage" reports.
+# With COVERAGE=1 each run adds its data to what "make coverage" reports.
 COVERAGE ?=
 PYTEST := $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest
 PARALLEL := --numprocesses $(WORKERS) --dist loadgroup
@@ -25,19 +25,19 @@ export COVERAGE_FILE ?= $(CURDIR)/build/coverage/data
 .NOTPARALLEL:
 
 help:
-	@echo 'make serve    serve the sample pipeline on 127.0.0.1 (PORT=$(PORT)), its state below VAR=$(VAR)'
-	@echo 'make test     run the tests that need no service (TESTS="-k attach tests/unit" chooses some)'
+	@echo 'make serve          serve the sample pipeline on 127.0.0.1 (PORT=$(PORT)), with its state in VAR=$(VAR)'
+	@echo 'make test           run the tests that need no service (select with TESTS="-k attach tests/unit")'
 	@echo 'make test-services  run the tests that need databases, a broker, Keystone, Nova, libvirt or clients'
 	@echo 'make test-all       run both; "make test-all COVERAGE=1 coverage" also reports the coverage'
-	@echo 'make torture  kill and hammer for hours what "make test" does for minutes (TORTURE=$(TORTURE) times as much)'
-	@echo 'make lint     ruff, mypy and reno: what CI checks before the tests'
-	@echo 'make format   let ruff format the code and mend what it can'
-	@echo 'make docs     make the documentation: build/docs/index.html'
-	@echo 'make diagrams render docs/diagrams/*.dot to SVG, with graphviz'
-	@echo 'make bench    run the benchmarks'
-	@echo 'make fuzz     send hostile requests to the sample for FUZZ_SECONDS=$(FUZZ_SECONDS); FUZZ_SEED=... repeats them'
-	@echo 'make clean    remove the virtualenv and all that was built; the state below VAR stays'
-	@echo 'PYTHON=$(PYTHON) makes the virtualenv .venv; it has to be 3.11 or newer'
+	@echo 'make torture        run the crash and load tests for hours (TORTURE=$(TORTURE) times as long)'
+	@echo 'make lint           run ruff, mypy and reno, as CI does before the tests'
+	@echo 'make format         format the code and fix what ruff can fix'
+	@echo 'make docs           build the documentation: build/docs/index.html'
+	@echo 'make diagrams       render docs/diagrams/*.dot to SVG with graphviz'
+	@echo 'make bench          run the benchmarks'
+	@echo 'make fuzz           send malformed requests to the sample for FUZZ_SECONDS=$(FUZZ_SECONDS); FUZZ_SEED=... repeats a run'
+	@echo 'make clean          remove the virtualenv and everything that was built, but not VAR'
+	@echo 'PYTHON=$(PYTHON) creates the virtualenv .venv; it must be 3.11 or newer'
 
 serve: .venv/serve
 	@exec $(BIN)/os-volume-ext serve --paste etc/api-paste.ini --var "$(VAR)" --port "$(PORT)"
@@ -76,7 +76,7 @@ format: .venv/lint
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-# From scratch, since Sphinx warns of a page only when it reads it.
+# --fresh-env, because Sphinx reports warnings only for the pages that it reads.
 docs: .venv/docs
 	$(BIN)/python -m sphinx --quiet --fresh-env --nitpicky --fail-on-warning --keep-going -d build/doctrees docs build/docs
 
@@ -98,7 +98,7 @@ clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Each stamp says what is installed; a larger set holds the smaller ones.
+# Each stamp records a set of installed extras; a larger set includes the smaller ones.
 .venv/serve: $(MADE)
 	$(PIP) --editable '.[serve]'
 	@touch $@
@@ -117,7 +117,7 @@ clean:
 
 $(MADE): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	    echo 'os-volume-ext needs Python 3.11 or newer, and "$(PYTHON)" is not that; name one: make PYTHON=python3.11 ...' >&2; \
+	    echo 'os-volume-ext needs Python 3.11 or newer, but "$(PYTHON)" is not; set it: make PYTHON=python3.11 ...' >&2; \
 	    exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	@touch $@

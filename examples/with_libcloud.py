@@ -1,4 +1,4 @@
-"""Attaches a volume to a server, lists what is attached, and detaches it: with apache-libcloud.
+"""Attach a volume to a server, list the attachments, and detach it, with apache-libcloud.
 
 usage: . examples/openrc; python examples/with_libcloud.py SERVER VOLUME_ID
 """
@@ -21,7 +21,7 @@ driver = get_driver(Provider.OPENSTACK)(
 [node] = [node for node in driver.list_nodes() if node.name == sys.argv[1]]
 
 driver.attach_volume(node, driver.ex_get_volume(sys.argv[2]))
-volume = driver.ex_get_volume(sys.argv[2])  # which knows now where it is attached
+volume = driver.ex_get_volume(sys.argv[2])  # read again, now with its attachments
 for attachment in volume.extra["attachments"]:
     print(f"{attachment['device']} is {volume.id}")
 driver.detach_volume(volume, node)

@@ -1,4 +1,4 @@
-"""Attaches a volume to a server, lists what is attached, and detaches it: with openstacksdk.
+"""Attach a volume to a server, list the attachments, and detach it, with openstacksdk.
 
 usage: . examples/openrc; python examples/with_openstacksdk.py SERVER VOLUME_ID
 """
@@ -7,7 +7,7 @@ import sys
 
 import openstack
 
-cloud = openstack.connect()  # the variables of openrc, or a clouds.yaml and OS_CLOUD
+cloud = openstack.connect()  # reads the variables of openrc, or clouds.yaml and OS_CLOUD
 server = cloud.get_server(sys.argv[1])
 volume = cloud.get_volume(sys.argv[2])
 

@@ -15,18 +15,18 @@ settings.configure(ROOT_URLCONF=__name__)
 
 SERVERS = {}
 IDS = itertools.count(1134)
-# The directory backend needs a folder for each server.
-FOLDERS = Path("/var/lib/compute/volumes/servers")
+# The directory backend needs a directory for each server.
+DIRECTORIES = Path("/var/lib/compute/volumes/servers")
 
 
 def fault(name, code, message):
-    """Answer as Cyclades does."""
+    """Return a fault in the format of Cyclades."""
     document = {"code": code, "message": message, "details": ""}
     return JsonResponse({name: document}, status=code)
 
 
-def for_the_known(view):
-    """Answer 401 to whom auth_token, which alone sets this header, does not know."""
+def authenticated(view):
+    """Respond with 401 unless auth_token has confirmed the caller; no client can set this header."""
 
     @functools.wraps(view)
     def checked(request, **arguments):
@@ -38,21 +38,21 @@ def for_the_known(view):
 
 
 def may_see(request, server):
-    """Say whether the caller is of the server's project, or an administrator."""
+    """Return whether the caller is in the server's project, or an administrator."""
     is_admin = "admin" in request.headers["X-Roles"].split(",")
     return is_admin or server["tenant_id"] == request.headers.get("X-Project-Id")
 
 
 @require_GET
 def front(request):
-    """Greet anybody."""
+    """Show a public page."""
     return HttpResponse("This is the front page of the Django project.")
 
 
 @require_POST
-@for_the_known
+@authenticated
 def create(request):
-    """Make a server in the caller's project."""
+    """Create a server in the caller's project."""
     server_id = next(IDS)
     SERVERS[server_id] = {
         "id": server_id,
@@ -60,20 +60,20 @@ def create(request):
         "tenant_id": request.headers["X-Project-Id"],
         "status": "ACTIVE",
     }
-    (FOLDERS / str(server_id)).mkdir(parents=True)
+    (DIRECTORIES / str(server_id)).mkdir(parents=True)
     return JsonResponse({"server": SERVERS[server_id]}, status=202)
 
 
 @require_GET
-@for_the_known
+@authenticated
 def detail(request):
     """Show all servers that the caller may see."""
-    seen = [server for server in SERVERS.values() if may_see(request, server)]
-    return JsonResponse({"servers": seen})
+    visible = [server for server in SERVERS.values() if may_see(request, server)]
+    return JsonResponse({"servers": visible})
 
 
 @require_GET
-@for_the_known
+@authenticated
 def show(request, server_id):
     """Show a server that the caller may see."""
     server = SERVERS.get(server_id)

@@ -1,4 +1,4 @@
-"""The Django project, os-volume-ext in front of its compute API, and auth_token."""
+"""The Django project, with its compute API wrapped by os-volume-ext, behind auth_token."""
 
 import logging
 
@@ -12,17 +12,17 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 logging.basicConfig(level=logging.INFO, format=FORMAT)
 
 
-def whole_path(environ, start_response):
-    """Call Django, whose URLs are whole paths."""
-    whole = {"SCRIPT_NAME": "", "PATH_INFO": API + environ["PATH_INFO"]}
-    return django({**environ, **whole}, start_response)
+def full_path(environ, start_response):
+    """Call Django, whose URL patterns are full paths."""
+    full = {"SCRIPT_NAME": "", "PATH_INFO": API + environ["PATH_INFO"]}
+    return django({**environ, **full}, start_response)
 
 
-volumes = loadfilter("config:/etc/compute/volumes.ini", name="volumes")(whole_path)
+volumes = loadfilter("config:/etc/compute/volumes.ini", name="volumes")(full_path)
 
 
 def site(environ, start_response):
-    """Call os-volume-ext for what is below the compute API's root, else Django."""
+    """Call os-volume-ext for paths below the compute API's root, otherwise Django."""
     path = environ["PATH_INFO"]
     if not path.startswith(f"{API}/"):
         return django(environ, start_response)

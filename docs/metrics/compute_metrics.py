@@ -1,4 +1,4 @@
-"""What Prometheus asks for: the metrics of this process, or in multiprocess mode of all."""
+"""Serve the metrics of this process, or of all processes in multiprocess mode, to Prometheus."""
 
 import os
 
@@ -7,7 +7,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 
 def app_factory(global_conf):
-    """Make the application that a paste file names."""
+    """Return the WSGI application, for a paste file."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return make_wsgi_app()
     registry = CollectorRegistry()

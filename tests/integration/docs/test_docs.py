@@ -158,20 +158,20 @@ def test_the_page_dialects_has_their_faults_statuses_and_states(pages: Mapping[s
         for row in table(pages["dialects"], "cyclades")
     }
     by_kind = {
-        "a volume that is attached elsewhere": "VOLUME_IN_USE",
-        "a server in a state that forbids it, an operation under way, a device in use": "CONFLICT",
-        "one volume more than max_attachments": "TOO_MANY_ATTACHMENTS",
+        "a volume that is attached to another server": "VOLUME_IN_USE",
+        "a server in another status, an operation in progress, a device in use": "CONFLICT",
+        "more volumes than max_attachments": "TOO_MANY_ATTACHMENTS",
         "a method that is not allowed": "BAD_METHOD",
-        "an error of the server's own": "INTERNAL",
+        "an internal error": "INTERNAL",
     }
     spoken = [DIALECTS["cyclades"], DIALECTS["openstack"]]
     for what, kind in by_kind.items():
         faults = [{key.name: fault for key, fault in dialect.faults.items()}[kind] for dialect in spoken]
         assert rows[what] == [f"{code} {name}" for name, code in faults], what
-    assert rows["attach answers"] == [str(dialect.attach_status) for dialect in spoken]
-    assert rows["detach answers"] == [str(dialect.detach_status) for dialect in spoken]
+    assert rows["status of an attach"] == [str(dialect.attach_status) for dialect in spoken]
+    assert rows["status of a detach"] == [str(dialect.detach_status) for dialect in spoken]
     assert rows["details in a fault"] == ["yes" if dialect.fault_details else "no" for dialect in spoken]
-    states = [frozenset(each.split(", ")) for each in rows["states in which a server takes volumes"]]
+    states = [frozenset(each.split(", ")) for each in rows["server statuses that allow attach and detach"]]
     assert states == [dialect.server_states for dialect in spoken]
 
 
@@ -257,7 +257,7 @@ def logged() -> Iterator[tuple[str, str]]:
 
 def test_the_table_of_the_log_has_lines_that_are_logged(pages: Mapping[str, nodes.document]) -> None:
     lines = list(logged())
-    for row in table(pages["paste"], "The line has"):
+    for row in table(pages["paste"], "Text in the line"):
         for text in literals(row[1]):
             assert {level for level, format in lines if text in format} == {row[0].astext()}, text
 
