@@ -374,7 +374,7 @@ def test_a_disk_that_is_not_there_is_not_adopted(error_message, backend, registr
 
 
 def test_a_disk_of_a_server_that_is_not_there_is_not_adopted(error_message, backend, registry):
-    assert "there is no server 1136" in error_message("attachment", "adopt", "1136", "9", "--project", "demo")
+    assert "there is no server '1136'" in error_message("attachment", "adopt", "1136", "9", "--project", "demo")
     assert registry.count() == 0
 
 
