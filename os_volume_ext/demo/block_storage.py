@@ -1,6 +1,6 @@
-"""A block-storage API in the manner of Cinder v3, read-only: what clients ask before and after they attach a volume.
+"""A read-only block-storage API like Cinder v3: the requests that clients send before and after they attach a volume.
 
-Which volumes there are is what the catalog of the filter says, and where they are attached what its registry does.
+The volumes are those of a filter's catalog, and their attachments those of its registry.
 """
 
 from collections import defaultdict
@@ -25,9 +25,9 @@ from .section import options_of
 
 
 def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "BlockStorageApplication":
-    """Make the application for PasteDeploy; the option ``filter`` is the section of the filter that is asked.
+    """Make the application for PasteDeploy; the option ``filter`` is the section of the filter with the volumes.
 
-    :raises ValueError: if the option is missing, or another is given; it names the option.
+    :raises ValueError: if the option is missing or another is given, with the option's name.
     :raises ConfigurationError: if there is no such section, or its filter has no sql catalog.
     """
     section = options.read(local_conf, filter=None)["filter"]
@@ -64,17 +64,20 @@ class BlockStorageApplication(Application):
         self._database.dispose()
 
     def respond(self, request: Request) -> Response:
-        """Answer a request. :raises Refused: for an error."""
+        """Return the response.
+
+        :raises Refused: for an error.
+        """
         return self._routes.find(request.method, path_of(request))(request)
 
     def fault(self, refused: Refused) -> Response:
-        """Answer with an error."""
+        """Return the response for an error."""
         return fault_response(refused)
 
     def _list(self, request: Request, project_id: str) -> Response:
         documents, links = self._page(request, project_id)
-        brief = [{name: document[name] for name in ("id", "name", "links")} for document in documents]
-        return json_response({"volumes": brief, **links})
+        summaries = [{name: document[name] for name in ("id", "name", "links")} for document in documents]
+        return json_response({"volumes": summaries, **links})
 
     def _list_in_detail(self, request: Request, project_id: str) -> Response:
         documents, links = self._page(request, project_id)
@@ -83,11 +86,11 @@ class BlockStorageApplication(Application):
     def _page(self, request: Request, project_id: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         caller = caller_of(request)
         caller.refuse_path_of(project_id)
-        everywhere = caller.admin and request.GET.get("all_tenants", "0").lower() in options.TRUE
-        # No volume of the catalog has a name.
-        volumes = [] if request.GET.get("name") else self._catalog.list_volumes(None if everywhere else project_id)
+        all_projects = caller.admin and request.GET.get("all_tenants", "0").lower() in options.TRUE
+        # Volumes of the catalog have no names.
+        volumes = [] if request.GET.get("name") else self._catalog.list_volumes(None if all_projects else project_id)
         found, links = page(request, volumes)
-        rows = self._registry.find(project_id=None if everywhere else project_id)
+        rows = self._registry.find(project_id=None if all_projects else project_id)
         return _documents(request, found, rows), {"volumes_links": links} if links else {}
 
     def _show(self, request: Request, project_id: str, volume_id: str) -> Response:
@@ -116,7 +119,7 @@ def _documents(request: Request, volumes: Iterable[Volume], rows: Iterable[Attac
 
 
 def _document(request: Request, volume: Volume, rows: Sequence[Attachment]) -> dict[str, Any]:
-    """Return what there is to say of a volume. The catalog knows no sizes, and clients do not do without one."""
+    """Return a volume as JSON. The catalog has no sizes, but clients need one."""
     href = f"{request.application_url}/{volume.project_id}/volumes/{volume.id}"
     return {
         "id": volume.id,
@@ -132,7 +135,7 @@ def _document(request: Request, volume: Volume, rows: Sequence[Attachment]) -> d
 
 
 def _status(rows: Sequence[Attachment]) -> str:
-    """Say in Cinder's words what the registry says; its attaching and detaching are called the same there."""
+    """Return Cinder's status; its attaching and detaching have the registry's names."""
     if any(row.is_attached for row in rows):
         return "in-use"
     return rows[0].state if rows else "available"

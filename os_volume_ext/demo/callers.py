@@ -1,4 +1,4 @@
-"""Who calls a demo application, as the auth filter before it confirmed."""
+"""The caller of a demo application, as confirmed by the auth filter before it."""
 
 from dataclasses import dataclass
 
@@ -17,15 +17,18 @@ class Caller:
 
     @property
     def admin(self) -> bool:
-        """Whether the caller sees every project."""
+        """Whether the caller may see every project."""
         return "admin" in self.roles
 
     def sees(self, project_id: str) -> bool:
-        """Say whether the caller sees what is a project's."""
+        """Return whether the caller may see a project's resources."""
         return self.admin or project_id == self.project_id
 
     def refuse_path_of(self, project_id: str) -> None:
-        """Check the project in a path. :raises Refused: 400, if it is not the caller's, an administrator's either."""
+        """Check the project in a path.
+
+        :raises Refused: 400, if it is not the caller's own; for administrators too.
+        """
         if project_id != self.project_id:
             raise Refused(
                 400,
@@ -35,7 +38,10 @@ class Caller:
 
 
 def caller_of(request: Request) -> Caller:
-    """Return who sent a request. :raises Refused: 401, if that is not confirmed."""
+    """Return the sender of a request.
+
+    :raises Refused: 401, if the identity is not confirmed.
+    """
     environ = request.environ
     if environ.get("HTTP_X_IDENTITY_STATUS") != "Confirmed":
         raise Refused(401, "This request needs a valid token.", {"WWW-Authenticate": 'Keystone uri="/identity/v3"'})

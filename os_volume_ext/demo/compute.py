@@ -1,4 +1,4 @@
-"""The demo compute API, in the manner of Cyclades or of Nova 2.1: servers, flavors, extensions."""
+"""The demo compute API, like Cyclades or Nova 2.1: servers, flavors, extensions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,11 +28,7 @@ from .servers import ServerStore
 
 @dataclass(frozen=True)
 class Dialect:
-    """What differs between the two compute APIs.
-
-    ``nova`` stands for what Nova has and Cyclades has not: a project in the path, microversions, paging,
-    and hosts shown to administrators.
-    """
+    """The differences between the two compute APIs."""
 
     name: str
     api: ApiVersion
@@ -41,6 +37,7 @@ class Dialect:
     fault_members: Mapping[str, str] = field(default_factory=dict)
     extensions: Sequence[Mapping[str, Any]] | None = None
     nova: bool = False
+    """Whether it has what only Nova has: a project in the path, microversions, paging, hosts for administrators."""
 
 
 DIALECTS = {
@@ -52,21 +49,21 @@ DIALECTS = {
 def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "ComputeApplication":
     """Make the application for PasteDeploy.
 
-    The options are ``dialect`` (``cyclades`` or ``openstack``), ``state`` (absolute path of the file that
-    keeps the servers), ``folders`` (absolute path of the folder that holds a folder for each server) and,
-    if wanted, ``seed`` (the section of the filter that gets the sample's volumes at the first start).
+    The options are ``dialect`` (``cyclades`` or ``openstack``), ``state`` (the absolute path of the file with the
+    servers), ``directories`` (the absolute path of the directory that has one for each server) and optionally ``seed``
+    (the section of the filter to which the sample's volumes are added at the first start).
 
-    :raises ValueError: if an option is unknown, missing or wrong; it names the option.
+    :raises ValueError: if an option is unknown, missing or invalid, with the option's name.
     """
     section = local_conf.pop("seed", None)
-    given = options.read(local_conf, dialect=None, state=None, folders=None)
+    given = options.read(local_conf, dialect=None, state=None, directories=None)
     if given["dialect"] not in DIALECTS:
         raise ValueError(f"dialect must be one of {', '.join(DIALECTS)}, not {given['dialect']!r}")
-    state, folders = options.absolute_path(given, "state"), options.absolute_path(given, "folders")
+    state, directories = options.absolute_path(given, "state"), options.absolute_path(given, "directories")
     try:
-        store = ServerStore(given["dialect"], state, folders)
+        store = ServerStore(given["dialect"], state, directories)
     except OSError as error:
-        raise ValueError(f"state and folders must be where files can be written: {error}") from error
+        raise ValueError(f"state and directories must be writable: {error}") from error
     if section and store.is_new():
         seed(global_conf, section)
         store.keep()
@@ -77,7 +74,11 @@ class ComputeApplication(Application):
     """The compute API of one dialect."""
 
     def __init__(self, dialect: Dialect, store: ServerStore) -> None:
-        """:param store: the servers."""
+        """Make the application.
+
+        :param dialect: of the API.
+        :param store: the servers.
+        """
         self._dialect = dialect
         self._store = store
         self._views = views.Views(dialect.document_id, hosts=dialect.nova)
@@ -97,7 +98,10 @@ class ComputeApplication(Application):
         self._root = Routes({"": {"GET": self._show_version}})
 
     def respond(self, request: Request) -> Response:
-        """Answer a request; only the version document is for everybody. :raises Refused: for an error."""
+        """Return the response; only the version document needs no token.
+
+        :raises Refused: for an error.
+        """
         path = path_of(request)
         if not path:
             return self._root.find(request.method, path)(request)
@@ -114,11 +118,11 @@ class ComputeApplication(Application):
         return response
 
     def fault(self, refused: Refused) -> Response:
-        """Answer with a fault."""
+        """Return the response for an error."""
         return fault_response(refused, self._dialect.fault_names, self._dialect.fault_members)
 
     def _split(self, path: str) -> tuple[str | None, str]:
-        """Take the project from a path's beginning, where there is one."""
+        """Split the project, if there is one, from the rest of a path."""
         first, _, rest = path.removeprefix("/").partition("/")
         if not self._dialect.nova or first in ("servers", "flavors", "extensions"):
             return None, path
@@ -143,19 +147,22 @@ class ComputeApplication(Application):
         return self._page(query, lambda server: self._views.server(query, server, listed=True))
 
     def _page(self, query: "_Query", view: Callable[[Server], dict[str, Any]]) -> Response:
-        servers = self._wanted(query)
+        servers = self._selected(query)
         if not self._dialect.nova:
             return json_response({"servers": [view(server) for server in servers]})
         found, links = page(query.request, servers)
         document = {"servers": [view(server) for server in found]}
         return json_response({**document, "servers_links": links} if links else document)
 
-    def _wanted(self, query: "_Query") -> list[Server]:
-        """Return the servers that a list is about. :raises Refused: 403, for all of them to just anybody."""
-        everywhere = query.get("all_tenants", "0").lower() in options.TRUE
-        if everywhere and not query.caller.admin:
+    def _selected(self, query: "_Query") -> list[Server]:
+        """Return the servers that a list is about.
+
+        :raises Refused: 403, if the caller may not list those of all projects.
+        """
+        all_projects = query.get("all_tenants", "0").lower() in options.TRUE
+        if all_projects and not query.caller.admin:
             raise Refused(403, "Only an administrator may list the servers of all projects.")
-        project_id = query.get("project_id", "") if everywhere else query.caller.project_id
+        project_id = query.get("project_id", "") if all_projects else query.caller.project_id
         return [
             server
             for server in self._store.servers()
@@ -168,7 +175,7 @@ class ComputeApplication(Application):
         _refuse_reader(query)
         name = member(json_object(query.request), "server").get("name")
         if not isinstance(name, str) or not 0 < len(name.strip()) <= 255:
-            raise Refused(400, "name must be a text of 1 to 255 characters.")
+            raise Refused(400, "name must be a string of 1 to 255 characters.")
         server = self._store.create(name.strip(), query.caller.project_id, query.caller.user_id)
         document = self._views.server(query, server)
         return json_response({"server": document}, 202, {"Location": document["links"][0]["href"]})
@@ -186,7 +193,10 @@ class ComputeApplication(Application):
         return Response(status=204, content_type=None)
 
     def _visible(self, query: "_Query", server_id: str) -> Server:
-        """Return a server that the caller may see. :raises Refused: 404, if there is none."""
+        """Return a server that the caller may see.
+
+        :raises Refused: 404, if there is none.
+        """
         for server in self._store.servers():
             if server.id == server_id and query.caller.sees(server.project_id):
                 return server
@@ -218,7 +228,7 @@ class ComputeApplication(Application):
 
 @dataclass(frozen=True)
 class _Query:
-    """A request, with what was found out about it."""
+    """A request, with what has been read from it."""
 
     request: Request
     caller: Caller
@@ -227,7 +237,7 @@ class _Query:
 
     @property
     def url(self) -> str:
-        """Where this API is, with the project that the caller had in the path."""
+        """The API's URL, with the project if the request's path has it."""
         return f"{self.request.application_url}{self.prefix}"
 
     @property

@@ -8,7 +8,7 @@ from ..api.microversions import LAST
 
 @dataclass(frozen=True)
 class Project:
-    """A project; its id is its name, which is easy to type."""
+    """A project; its id equals its name."""
 
     id: str
     name: str
@@ -16,7 +16,7 @@ class Project:
 
 @dataclass(frozen=True)
 class User:
-    """A user, who has one project, one password (the user's name) and one token."""
+    """A user with one project, one password and one token."""
 
     id: str
     name: str
@@ -28,19 +28,21 @@ class User:
 
 @dataclass(frozen=True)
 class Server:
-    """A server; ``status`` is Nova's (``ACTIVE``, ``BUILD``), ``created`` an ISO 8601 time in UTC."""
+    """A server."""
 
     id: str
     name: str
     project_id: str
     user_id: str
     status: str = "ACTIVE"
+    """Nova's, such as ``ACTIVE`` or ``BUILD``."""
     created: str = "2026-01-01T00:00:00Z"
+    """An ISO 8601 time in UTC."""
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume to put into the catalog."""
+    """A volume of the catalog."""
 
     id: str
     project_id: str
@@ -48,7 +50,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class RootVolume:
-    """A volume that is attached to a server from the beginning, and stays."""
+    """The volume that a server boots from, which can't be detached."""
 
     server_id: str
     volume_id: str
@@ -58,14 +60,16 @@ class RootVolume:
 
 @dataclass(frozen=True)
 class ApiVersion:
-    """What a version document says of an API; ``version`` and ``min_version`` are "" without microversions."""
+    """The version document of an API."""
 
     id: str
     status: str
     updated: str
     media_type: str
     version: str = ""
+    """The newest microversion; empty if there are none."""
     min_version: str = ""
+    """The oldest microversion; empty if there are none."""
 
 
 DOMAIN = {"id": "default", "name": "Default"}
@@ -103,7 +107,7 @@ SERVERS: Mapping[str, tuple[Server, ...]] = {
         Server("7be0e5f4-8c1d-4a53-9a54-2f6d1c0e8b10", "rooted", "demo", "user-demo"),
     ),
 }
-"""The servers that are there from the beginning, by dialect."""
+"""The initial servers, by dialect."""
 
 VOLUMES: Mapping[str, tuple[Volume, ...]] = {
     "cyclades": (
@@ -126,7 +130,7 @@ ROOT_VOLUMES: Mapping[str, tuple[RootVolume, ...]] = {
         RootVolume("7be0e5f4-8c1d-4a53-9a54-2f6d1c0e8b10", "c0ffee00-1111-4222-8333-444444444444", "demo", "/dev/vda"),
     ),
 }
-"""What is attached from the beginning, by dialect."""
+"""The initial attachments, by dialect."""
 
 CYCLADES_API = ApiVersion(
     "v2.0", "SUPPORTED", "2011-01-21T11:33:21Z", "application/vnd.openstack.compute+json;version=2"

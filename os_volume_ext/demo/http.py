@@ -1,4 +1,4 @@
-"""What the demo applications share: routes, JSON in and out, and errors that become answers."""
+"""HTTP for the demo applications: routes, JSON bodies, and errors as responses."""
 
 import abc
 import json
@@ -19,17 +19,22 @@ FAULT_NAMES = {
     404: "itemNotFound",
     405: "badMethod",
 }
-"""What Nova and Cinder call an error, by its status."""
+"""The names of Nova's and Cinder's faults, by status."""
 
 Handler = Callable[..., Response]
-"""Takes the request, and by name what the path holds."""
+"""Takes the request, and the parts of the path by name."""
 
 
 class Refused(Exception):
-    """A request that gets an error for an answer."""
+    """A request that gets an error as response."""
 
     def __init__(self, code: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-        """:param code: the HTTP status. :param message: for people. :param headers: of the answer."""
+        """Make the error.
+
+        :param code: the HTTP status.
+        :param message: for the fault.
+        :param headers: of the response.
+        """
         super().__init__(message)
         self.code = code
         self.message = message
@@ -37,15 +42,18 @@ class Refused(Exception):
 
 
 class Application(abc.ABC):
-    """A WSGI application that answers in JSON."""
+    """A WSGI application with JSON responses."""
 
     @abc.abstractmethod
     def respond(self, request: Request) -> Response:
-        """Answer a request. :raises Refused: for an error."""
+        """Return the response.
+
+        :raises Refused: for an error.
+        """
 
     @abc.abstractmethod
     def fault(self, refused: Refused) -> Response:
-        """Answer with an error, in the words of this API."""
+        """Return the response for an error, in the format of this API."""
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
@@ -55,19 +63,25 @@ class Application(abc.ABC):
             response = self.fault(Refused(400, "The URL is not UTF-8."))
         except Refused as refused:
             response = self.fault(refused)
-        answer: Iterable[bytes] = response(environ, start_response)
-        return answer
+        chunks: Iterable[bytes] = response(environ, start_response)
+        return chunks
 
 
 class Routes:
-    """Which handler answers which path and method; ``{name}`` in a path stands for one segment."""
+    """The handlers by path and method; ``{name}`` in a path stands for one segment."""
 
     def __init__(self, table: Mapping[str, Mapping[str, Handler]]) -> None:
-        """:param table: by path, the handlers by method; HEAD is answered where GET is."""
+        """Compile the paths.
+
+        :param table: by path, the handlers by method; that of GET also serves HEAD.
+        """
         self._table = [(_pattern(path), _with_head(methods)) for path, methods in table.items()]
 
     def find(self, method: str, path: str) -> Handler:
-        """Return the handler, which knows what the path holds. :raises Refused: 404 or 405."""
+        """Return the handler, with the parts of the path bound.
+
+        :raises Refused: 404 or 405.
+        """
         for pattern, methods in self._table:
             match = pattern.fullmatch(path)
             if match and method not in methods:
@@ -78,14 +92,14 @@ class Routes:
 
 
 def path_of(request: Request) -> str:
-    """Return the path below the application, without a slash at its end; "" for the root."""
-    # Not request.path_info, which fails on bytes that are not UTF-8: such a path is just not found.
+    """Return the path below the application, without a trailing slash; "" for the root."""
+    # Not request.path_info, which fails on bytes that are not UTF-8: such a path is not found.
     path: str = request.environ.get("PATH_INFO", "")
     return path.rstrip("/")
 
 
 def json_response(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return an answer with a JSON body."""
+    """Return a response with a JSON body."""
     response = Response(json.dumps(document), status=status, content_type="application/json", charset="UTF-8")
     response.headers.update(headers or {})
     return response
@@ -94,13 +108,20 @@ def json_response(document: Any, status: int = 200, headers: Mapping[str, str] |
 def fault_response(
     refused: Refused, names: Mapping[int, str] = FAULT_NAMES, members: Mapping[str, str] | None = None
 ) -> Response:
-    """Return an answer with a fault in Nova's form. :param members: what it has besides code and message."""
+    """Return a response with a fault in Nova's format.
+
+    :param names: the faults' names by status.
+    :param members: those besides code and message.
+    """
     fault = {"code": refused.code, "message": refused.message, **(members or {})}
     return json_response({names.get(refused.code, "computeFault"): fault}, refused.code, refused.headers)
 
 
 def json_object(request: Request) -> dict[str, Any]:
-    """Return the JSON object in the request's body. :raises Refused: 400, if there is none."""
+    """Return the JSON object in the request's body.
+
+    :raises Refused: 400, if there is none.
+    """
     try:
         document = json.loads(request.body)
     except (ValueError, RecursionError) as error:
@@ -109,9 +130,9 @@ def json_object(request: Request) -> dict[str, Any]:
 
 
 def member(document: Any, name: str | None = None) -> dict[str, Any]:
-    """Return a member of a JSON object, or the document itself, which must be an object.
+    """Return a member of a JSON object, or without a name the object itself.
 
-    :raises Refused: 400, if it is missing or something else.
+    :raises Refused: 400, if it is missing or not an object.
     """
     value = document if name is None else document.get(name)
     if not isinstance(value, dict):
@@ -120,7 +141,10 @@ def member(document: Any, name: str | None = None) -> dict[str, Any]:
 
 
 def version_document(api: ApiVersion, url: str, *, microversions: bool) -> dict[str, Any]:
-    """Return what an API says of itself; ``microversions``: whether its kind of API tells of them."""
+    """Return the version document of an API.
+
+    :param microversions: whether documents of this kind of API have the microversions.
+    """
     document = asdict(api)
     media_type = document.pop("media_type")
     if not microversions:

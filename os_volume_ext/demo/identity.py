@@ -1,4 +1,4 @@
-"""An identity API in the manner of Keystone v3, for the fixed users: as much as the ``openstack`` command asks."""
+"""An identity API like Keystone v3, for the fixed users: what the ``openstack`` command needs."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from .http import Application, Refused, Routes, json_object, json_response, memb
 
 REGION = "RegionOne"
 
-_Thing = TypeVar("_Thing", User, Project)
+_Named = TypeVar("_Named", User, Project)
 
 _TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
 _UNAUTHORIZED = "The request you have made requires authentication."
@@ -24,7 +24,7 @@ def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "IdentityA
     (default ``/volume/v3``) are the paths of the two compute APIs and of the block-storage API on the same host,
     for the catalog.
 
-    :raises ValueError: if an option is unknown or wrong; it names the option.
+    :raises ValueError: if an option is unknown or invalid, with the option's name.
     """
     given = options.read(local_conf, compute="/v2.1", cyclades="/compute/v2.0", volume="/volume/v3")
     return IdentityApplication(**{name: options.url_path(given, name) for name in given})
@@ -34,7 +34,12 @@ class IdentityApplication(Application):
     """The identity API."""
 
     def __init__(self, compute: str, cyclades: str, volume: str) -> None:
-        """Take the paths of the openstack dialect, of the cyclades dialect and of the block-storage API."""
+        """Make the application.
+
+        :param compute: the path of the compute API in the dialect openstack.
+        :param cyclades: the path of that in the dialect cyclades.
+        :param volume: the path of the block-storage API.
+        """
         self._compute = compute
         self._cyclades = cyclades
         self._volume = volume
@@ -51,13 +56,16 @@ class IdentityApplication(Application):
         )
 
     def respond(self, request: Request) -> Response:
-        """Answer a request. :raises Refused: for an error."""
+        """Return the response.
+
+        :raises Refused: for an error.
+        """
         response = self._routes.find(request.method, path_of(request))(request)
         response.vary = ("X-Auth-Token",)
         return response
 
     def fault(self, refused: Refused) -> Response:
-        """Answer with an error in Keystone's form."""
+        """Return the response for an error, in Keystone's format."""
         error = {"code": refused.code, "message": refused.message, "title": _TITLES[refused.code]}
         headers = {"WWW-Authenticate": 'Keystone uri="/identity/v3"'} if refused.code == 401 else {}
         return json_response({"error": error}, refused.code, {**headers, **refused.headers})
@@ -66,7 +74,7 @@ class IdentityApplication(Application):
         auth = member(json_object(request), "auth")
         identity = member(auth, "identity")
         methods, user = _authenticate(identity)
-        return self._token_response(request, user, methods, 201, scoped=_wants_scope(auth.get("scope"), user))
+        return self._token_response(request, user, methods, 201, scoped=_is_scoped(auth.get("scope"), user))
 
     def _validate(self, request: Request) -> Response:
         caller = _caller(request)
@@ -80,8 +88,8 @@ class IdentityApplication(Application):
     def _token_response(
         self, request: Request, user: User, methods: list[str], status: int, *, scoped: bool
     ) -> Response:
-        # An unscoped answer bears the static token too, which the auth filter and a later validation
-        # take for a token of the user's project: one token for each user keeps the sample simple.
+        # An unscoped response has the static token too, which the auth filter and a later validation take for a token
+        # scoped to the user's project: one token per user keeps the sample simple.
         token = tokens.document(user, methods, scoped=scoped)
         if scoped:
             token["catalog"] = self._catalog(request, user.project)
@@ -102,7 +110,10 @@ def _service(kind: str, name: str, url: str) -> dict[str, Any]:
 
 
 def _authenticate(identity: Mapping[str, Any]) -> tuple[list[str], User]:
-    """Return the methods that were used and the user who they prove it is. :raises Refused: 400 or 401."""
+    """Return the methods that were used, and the authenticated user.
+
+    :raises Refused: 400 or 401.
+    """
     methods = identity.get("methods")
     if not isinstance(methods, list) or not methods or not all(isinstance(method, str) for method in methods):
         raise Refused(400, "methods must be a list of names.")
@@ -124,21 +135,24 @@ def _by_password(data: Mapping[str, Any]) -> User | None:
 def _by_token(data: Mapping[str, Any]) -> User | None:
     token = data.get("id")
     if not isinstance(token, str):
-        raise Refused(400, "The token's id must be a text.")
+        raise Refused(400, "The token's id must be a string.")
     return USERS_BY_TOKEN.get(token)
 
 
 _METHODS = {"password": _by_password, "token": _by_token}
 
 
-def _wants_scope(scope: Any, user: User) -> bool:
-    """Say whether a token is to be of the user's project. :raises Refused: 400 or 401."""
+def _is_scoped(scope: Any, user: User) -> bool:
+    """Return whether a token is to be scoped to the user's project.
+
+    :raises Refused: 400 or 401.
+    """
     if scope == "unscoped":
         return False
     if scope is None:  # the user's project is the default
         return True
     if not isinstance(scope, dict) or len(scope) != 1:
-        raise Refused(400, "scope must name one thing.")
+        raise Refused(400, "scope must have one member.")
     if "unscoped" in scope:
         return False
     if "project" not in scope:
@@ -148,16 +162,19 @@ def _wants_scope(scope: Any, user: User) -> bool:
     return True
 
 
-def _named(things: Iterable[_Thing], document: Mapping[str, Any], what: str) -> _Thing | None:
-    """Find a user or project by its id, or by its name and domain. :raises Refused: 400 where both lack."""
+def _named(items: Iterable[_Named], document: Mapping[str, Any], what: str) -> _Named | None:
+    """Return the user or project with an id, or with a name and domain.
+
+    :raises Refused: 400, if both are missing.
+    """
     if "id" in document:
-        return next((thing for thing in things if thing.id == document["id"]), None)
+        return next((item for item in items if item.id == document["id"]), None)
     if "name" not in document:
         raise Refused(400, f"Expecting to find id or name in {what}.")
     domain = member(document, "domain")
     if not domain or any(DOMAIN.get(key) != value for key, value in domain.items()):
         return None
-    return next((thing for thing in things if thing.name == document["name"]), None)
+    return next((item for item in items if item.name == document["name"]), None)
 
 
 def _caller(request: Request) -> User:

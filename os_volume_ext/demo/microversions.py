@@ -1,4 +1,4 @@
-"""Nova's microversions: which one a request asks for, and the headers that tell which one it got."""
+"""Nova's microversions: the requested one, and the headers of the response."""
 
 import re
 
@@ -10,13 +10,13 @@ from .http import Refused
 
 Version = tuple[int, int]
 
-_FORM = re.compile(r"([1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
+_FORMAT = re.compile(r"([1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
 
 
 def requested(request: Request) -> Version:
-    """Return the microversion that a request asks for, the oldest where it asks for none.
+    """Return the microversion that a request asks for, by default the oldest.
 
-    :raises Refused: 400 for one of the wrong form, 406 for one that is not spoken.
+    :raises Refused: 400 for an invalid format, 406 for a version that is not supported.
     """
     text = requested_version(request.environ)
     if text is None:
@@ -34,7 +34,7 @@ def requested(request: Request) -> Version:
 
 
 def announce(response: Response, version: Version) -> None:
-    """Say in the answer's headers which microversion it was made for."""
+    """Set the headers with the response's microversion."""
     text = f"{version[0]}.{version[1]}"
     response.headers[HEADER] = f"compute {text}"
     response.headers[LEGACY_HEADER] = text
@@ -42,7 +42,7 @@ def announce(response: Response, version: Version) -> None:
 
 
 def _parse(text: str) -> Version:
-    match = _FORM.fullmatch(text)
+    match = _FORMAT.fullmatch(text)
     if match is None:
         raise Refused(400, f"API Version String {text} is of invalid format. Must be of format MajorNum.MinorNum.")
     return int(match[1]), int(match[2])

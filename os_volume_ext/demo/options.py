@@ -1,18 +1,18 @@
-"""The options of a demo section in a paste file: checked here, so that a typing error stops start-up."""
+"""The options of a demo section in a paste file, checked at start-up."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 TRUE = frozenset(("", "1", "t", "true", "y", "yes", "on"))
-"""What switches a query's parameter on, in small letters."""
+"""The values that turn a query parameter on, in lowercase."""
 
 
 def read(given: Mapping[str, str], **known: str | None) -> dict[str, str]:
-    """Return the options with their defaults filled in.
+    """Return the options, with defaults.
 
     :param given: the section's own options.
-    :param known: each option's default; None for one that must be given.
-    :raises ValueError: if an option is unknown or missing; it names the option.
+    :param known: the default of each option; None if it is required.
+    :raises ValueError: if an option is unknown or missing, with the option's name.
     """
     for name in sorted(set(given) - set(known)):
         raise ValueError(f"{name} is not an option here; there are: {', '.join(known) or 'none'}")
@@ -24,17 +24,23 @@ def read(given: Mapping[str, str], **known: str | None) -> dict[str, str]:
 
 
 def absolute_path(options: Mapping[str, str], name: str) -> Path:
-    """Return an option that is an absolute path. :raises ValueError: if it is a relative one."""
+    """Return an option that is an absolute path.
+
+    :raises ValueError: if it is a relative path.
+    """
     path = Path(options[name])
     if not path.is_absolute():
         raise ValueError(
-            f"{name} must be an absolute path, not {options[name]!r}: %(here)s is the folder of the paste file"
+            f"{name} must be an absolute path, not {options[name]!r}: %(here)s is the directory of the paste file"
         )
     return path
 
 
 def url_path(options: Mapping[str, str], name: str) -> str:
-    """Return an option that is the path of a URL, such as ``/v2.1``. :raises ValueError: if it is none."""
+    """Return an option that is the path of a URL, such as ``/v2.1``.
+
+    :raises ValueError: if it does not begin with a slash.
+    """
     if not options[name].startswith("/"):
         raise ValueError(f"{name} must be a path that begins with /, not {options[name]!r}")
     return options[name].rstrip("/")

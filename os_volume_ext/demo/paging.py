@@ -1,4 +1,4 @@
-"""Long lists in pages, as OpenStack's APIs cut them: by ``limit``, and by the ``marker`` after which a page begins."""
+"""Pages of long lists, as in OpenStack's APIs: ``limit`` items after the item ``marker``."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
@@ -21,9 +21,9 @@ _Item = TypeVar("_Item", bound=_HasId)
 
 
 def page(request: Request, items: Sequence[_Item]) -> tuple[Sequence[_Item], list[dict[str, Any]]]:
-    """Return the items that a request asks for, and the links to what comes after: none or one.
+    """Return the items of the requested page, and a list with the link to the next page, if there is one.
 
-    :raises Refused: 400, for a wrong limit or marker.
+    :raises Refused: 400, for an invalid limit or marker.
     """
     start, limit = _after_marker(items, request.GET.get("marker")), _limit(request.GET.get("limit"))
     found = items[start : start + limit]
@@ -37,8 +37,8 @@ def _limit(text: str | None) -> int:
     if text is None:
         return MAX_LIMIT
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise Refused(400, "limit must be an integer from 0 on.")
-    # 0 means as many as there may be.
+        raise Refused(400, "limit must be an integer, 0 or more.")
+    # 0 means the maximum.
     return min(int(text) or MAX_LIMIT, MAX_LIMIT)
 
 

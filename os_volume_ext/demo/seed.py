@@ -1,7 +1,7 @@
-"""Fills the catalog and the registry of the sample with the fixed volumes, by the roads that operators have."""
+"""Initial volumes and attachments of the sample, made with the means that operators have."""
 
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from ..assembly import Assembly, assemble_current
 from ..catalog.sql import SQLCatalog
@@ -13,19 +13,18 @@ from .section import options_of
 
 
 def seed(global_conf: Mapping[str, str], section: str) -> None:
-    """Add what is not there yet; the servers must be.
+    """Add what is missing; the servers must exist.
 
-    :param global_conf: PasteDeploy's, which names the paste file.
-    :param section: the section of the filter whose catalog and registry are filled.
+    :param global_conf: PasteDeploy's, with the path of the paste file.
+    :param section: the section of the filter with the catalog and the registry.
     :raises ConfigurationError: if there is no such section, or its filter has no sql catalog.
     """
     given = options_of(global_conf, "seed", section)
-    # Without compute.*: this compute API is not being served yet.
+    # Without compute.*: this compute API is not served yet.
     options = {name: value for name, value in given.items() if not name.startswith("compute.")}
-    assembly = assemble_current(Settings.parse(options))
-    _fill_catalog(assembly)
-    _attach_root_volumes(assembly)
-    assembly.database.dispose()
+    with closing(assemble_current(Settings.parse(options))) as assembly:
+        _fill_catalog(assembly)
+        _attach_root_volumes(assembly)
 
 
 def _fill_catalog(assembly: Assembly) -> None:

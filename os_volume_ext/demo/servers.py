@@ -1,4 +1,4 @@
-"""The servers of the demo compute API: a state file for what is there, and a folder for each server."""
+"""The servers of the demo compute API: a state file, and a directory for each server."""
 
 import fcntl
 import json
@@ -15,7 +15,7 @@ from .data import SERVERS, Server
 
 _FIRST_NUMBER = max(int(server.id) for server in SERVERS["cyclades"]) + 1
 
-# By dialect: the next server's id, from how many were made before. So no number comes twice.
+# By dialect: the id of the next server, given the number of servers made before. So no number is used twice.
 _NEW_ID: Mapping[str, Callable[[int], str]] = {
     "cyclades": lambda made: str(_FIRST_NUMBER + made),
     "openstack": lambda made: str(uuid.uuid4()),
@@ -31,29 +31,30 @@ class _State:
 class ServerStore:
     """The servers of one dialect; any number of threads and processes may use the same files."""
 
-    def __init__(self, dialect: str, state: Path, folders: Path) -> None:
-        """Make the folders of the servers that are there.
+    def __init__(self, dialect: str, state: Path, directories: Path) -> None:
+        """Make the directories of the existing servers.
 
         :param dialect: ``cyclades`` or ``openstack``.
-        :param state: the state file; while there is none, the servers are the fixed ones.
-        :param folders: where each server has a folder called by its id.
-        :raises OSError, ValueError: if a folder can't be made or the state file can't be read.
+        :param state: the state file; without one, the servers are the fixed ones.
+        :param directories: the parent of the servers' directories, which have the servers' ids as names.
+        :raises OSError: if a directory can't be made.
+        :raises ValueError: if the state file is invalid.
         """
         self._dialect = dialect
         self._path = state
-        self._folders = folders
+        self._directories = directories
         state.parent.mkdir(parents=True, exist_ok=True)
-        folders.mkdir(parents=True, exist_ok=True)
+        directories.mkdir(parents=True, exist_ok=True)
         with self._locked():
             for server in self.servers():
-                self._folder(server.id).mkdir(exist_ok=True)
+                self._directory(server.id).mkdir(exist_ok=True)
 
     def is_new(self) -> bool:
-        """Say whether there is no state file yet."""
+        """Return whether there is no state file yet."""
         return not self._path.exists()
 
     def keep(self) -> None:
-        """Write the state file, with the servers as they are."""
+        """Write the state file with the current servers."""
         with self._locked():
             self._write(self._read())
 
@@ -62,27 +63,27 @@ class ServerStore:
         return self._read().servers
 
     def create(self, name: str, project_id: str, user_id: str) -> Server:
-        """Make a server and its folder."""
+        """Make a server and its directory."""
         with self._locked():
             state = self._read()
             created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             server = Server(_NEW_ID[self._dialect](state.made), name, project_id, user_id, created=created)
-            self._folder(server.id).mkdir(exist_ok=True)
+            self._directory(server.id).mkdir(exist_ok=True)
             self._write(_State((*state.servers, server), state.made + 1))
         return server
 
     def delete(self, server_id: str) -> None:
-        """Remove a server, and its folder with all that is in it; one that is gone already is no error."""
+        """Remove a server and its directory, if they exist."""
         with self._locked():
             state = self._read()
-            # The folder first: when this fails on the way, the server is still there to be deleted again.
+            # The directory first: if this fails halfway, the server can be deleted again.
             if any(server.id == server_id for server in state.servers):
-                _remove(self._folder(server_id))
+                _remove(self._directory(server_id))
             left = tuple(server for server in state.servers if server.id != server_id)
             self._write(_State(left, state.made))
 
-    def _folder(self, server_id: str) -> Path:
-        return self._folders / server_id
+    def _directory(self, server_id: str) -> Path:
+        return self._directories / server_id
 
     def _read(self) -> _State:
         try:
@@ -111,18 +112,18 @@ def _flocked(descriptor: int) -> Iterator[None]:
     try:
         yield
     finally:
-        # Closing alone would not unlock: a process forked meanwhile has the descriptor too.
+        # Closing alone would not unlock: a forked process may have the descriptor too.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def _remove(folder: Path) -> None:
+def _remove(directory: Path) -> None:
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         return
     try:
-        # The directory backend holds this lock while it makes a link in the folder.
+        # The directory backend holds this lock while it makes a link in the directory.
         with _flocked(descriptor):
-            shutil.rmtree(folder)
+            shutil.rmtree(directory)
     finally:
         os.close(descriptor)

@@ -1,8 +1,7 @@
-"""An auth filter with fixed tokens, in the place of keystonemiddleware's ``auth_token``.
+"""An auth filter with fixed tokens, in place of keystonemiddleware's ``auth_token``.
 
-It behaves as that one does with ``delay_auth_decision``: a request without a valid token goes on, marked
-``X-Identity-Status: Invalid``, and whoever needs to know the caller refuses it. No header that tells who
-the caller is comes through from outside.
+Like that one with ``delay_auth_decision``, it passes on a request without a valid token with ``X-Identity-Status:
+Invalid``, and the application refuses it. Identity headers sent by clients are removed.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +11,7 @@ from ..wsgi import WSGIApp
 from . import options, tokens
 from .data import DOMAIN, USERS_BY_TOKEN, User
 
-# Each of them also exists for the service that sent the request: X-Service-User-Id and so on.
+# Each of them also exists for the service that sent the request, such as X-Service-User-Id.
 _OF_USER_AND_SERVICE = (
     "DOMAIN_ID",
     "DOMAIN_NAME",
@@ -41,11 +40,14 @@ IDENTITY_KEYS = frozenset((
     "keystone.token_info",
     "keystone.token_auth",
 ))  # fmt: skip
-"""The environ keys that tell who the caller is, and that only this filter may set."""
+"""The environ keys with the caller's identity, which only this filter may set."""
 
 
 def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callable[[WSGIApp], WSGIApp]:
-    """Make the filter for PasteDeploy; it has no options. :raises ValueError: if it is given one."""
+    """Make the filter for PasteDeploy; it has no options.
+
+    :raises ValueError: if an option is given.
+    """
     options.read(local_conf)
     return StaticTokens
 
@@ -54,7 +56,10 @@ class StaticTokens:
     """The filter, as WSGI middleware."""
 
     def __init__(self, app: WSGIApp) -> None:
-        """:param app: the application behind it."""
+        """Wrap an application.
+
+        :param app: the application.
+        """
         self._app = app
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -65,10 +70,10 @@ class StaticTokens:
 
 
 def _identity(environ: Mapping[str, Any]) -> dict[str, Any]:
-    # As auth_token does: the second name counts only where the first is missing, not where it is wrong.
+    # As in auth_token: the second header is used only if the first is missing, not if it is invalid.
     token = environ.get("HTTP_X_AUTH_TOKEN", environ.get("HTTP_X_STORAGE_TOKEN"))
     user = USERS_BY_TOKEN.get(token) if token else None
-    # No service has a token here, so one that is sent is wrong.
+    # There are no service tokens here, so each is invalid.
     service = {"HTTP_X_SERVICE_IDENTITY_STATUS": "Invalid"} if environ.get("HTTP_X_SERVICE_TOKEN") else {}
     if user is None:
         return {"HTTP_X_IDENTITY_STATUS": "Invalid", **service}
@@ -92,7 +97,7 @@ def _headers(user: User) -> dict[str, str]:
         "HTTP_X_PROJECT_DOMAIN_ID": DOMAIN["id"],
         "HTTP_X_PROJECT_DOMAIN_NAME": DOMAIN["name"],
         "HTTP_X_ROLES": roles,
-        # What follows is deprecated, and still set.
+        # auth_token still sets these deprecated headers.
         "HTTP_X_ROLE": roles,
         "HTTP_X_USER": user.name,
         "HTTP_X_TENANT": user.project.name,

@@ -1,4 +1,4 @@
-"""What Keystone's v3 API says of a token; the auth filter and the identity API say the same."""
+"""Tokens as JSON documents of Keystone's v3 API, for the auth filter and the identity API."""
 
 import secrets
 from collections.abc import Sequence
@@ -8,14 +8,15 @@ from typing import Any
 from .data import DOMAIN, User
 
 LIFETIME = timedelta(hours=1)
-"""What a token is said to live, counted from the moment that somebody asks: the sample's tokens never expire."""
+"""The time from a request to the token's reported expiry; the sample's tokens never expire."""
 
 
 def document(user: User, methods: Sequence[str], *, scoped: bool = True) -> dict[str, Any]:
     """Return the token as a JSON object, without a catalog.
 
-    :param methods: how the user proved to be the user, such as ``["password"]``.
-    :param scoped: whether the token is for the user's project; without it there are no roles.
+    :param user: its user.
+    :param methods: the authentication methods, such as ``["password"]``.
+    :param scoped: whether it is scoped to the user's project; otherwise it has no roles.
     """
     now = datetime.now(UTC)
     token: dict[str, Any] = {

@@ -15,10 +15,10 @@ Document = dict[str, Any]
 def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "VersionsApplication":
     """Make the application for PasteDeploy.
 
-    With the option ``identity``, the path of the identity API, it answers as Keystone does. Else it answers
-    as Nova does, for the APIs at ``compute`` (default ``/v2.1``) and ``cyclades`` (default ``/compute/v2.0``).
+    With the option ``identity``, the path of the identity API, the list is like Keystone's. Otherwise it is like
+    Nova's, for the APIs at ``compute`` (default ``/v2.1``) and ``cyclades`` (default ``/compute/v2.0``).
 
-    :raises ValueError: if an option is unknown or wrong; it names the option.
+    :raises ValueError: if an option is unknown or invalid, with the option's name.
     """
     if "identity" in local_conf:
         path = options.url_path(options.read(local_conf, identity=None), "identity")
@@ -29,20 +29,27 @@ def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "VersionsA
 
 
 class VersionsApplication(Application):
-    """A list of versions, and nothing else."""
+    """A list of versions."""
 
     def __init__(self, document: Callable[[str], Document], status: int) -> None:
-        """:param document: makes the list, from the URL of the host. :param status: of the answer."""
+        """Make the application.
+
+        :param document: makes the list, given the URL of the host.
+        :param status: of the response.
+        """
         self._document = document
         self._status = status
         self._routes = Routes({"": {"GET": self._list}})
 
     def respond(self, request: Request) -> Response:
-        """Answer a request. :raises Refused: for an error."""
+        """Return the response.
+
+        :raises Refused: for an error.
+        """
         return self._routes.find(request.method, path_of(request))(request)
 
     def fault(self, refused: Refused) -> Response:
-        """Answer with an error."""
+        """Return the response for an error."""
         return fault_response(refused)
 
     def _list(self, request: Request) -> Response:

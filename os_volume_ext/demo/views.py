@@ -1,4 +1,4 @@
-"""The documents of the demo compute API: servers, flavors and extensions, in Nova's form."""
+"""The JSON documents of the demo compute API: servers, flavors and extensions, in Nova's format."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -9,7 +9,7 @@ from .microversions import Version
 FLAVOR_ID = "1"
 FLAVOR_NAME = "demo.tiny"
 
-# What Nova's microversions say of a server from one on, where there is but one thing to say in this API.
+# The members of servers that Nova's microversions add, and that are constant in this API.
 _ADDED: tuple[tuple[Version, dict[str, Any]], ...] = (
     (
         (2, 1),
@@ -56,39 +56,43 @@ EXTENSIONS = (
     _extension("flavors", "Flavors", "Flavors Extension."),
     _extension("os-extended-server-attributes", "ExtendedServerAttributes", "Extended Server Attributes support."),
 )
-"""The extensions that the openstack dialect lists, in Nova's words."""
+"""The extensions that the dialect openstack lists, as in Nova."""
 
 
 class Query(Protocol):
-    """What a view needs to know of a request.
-
-    ``url`` is where the API is; ``admin`` tells whether an administrator asks; ``version`` is the microversion.
-    """
+    """What a view needs of a request."""
 
     @property
-    def url(self) -> str: ...
+    def url(self) -> str:
+        """The URL of the API."""
 
     @property
-    def admin(self) -> bool: ...
+    def admin(self) -> bool:
+        """Whether the caller is an administrator."""
 
     @property
-    def version(self) -> Version | None: ...
+    def version(self) -> Version | None:
+        """The microversion; None for an API without microversions."""
 
 
 class Views:
     """Makes the documents of one dialect."""
 
     def __init__(self, document_id: Callable[[str], int | str], *, hosts: bool) -> None:
-        """:param document_id: what an id looks like in JSON. :param hosts: whether administrators see hosts."""
+        """Make the views.
+
+        :param document_id: converts an id to its JSON value.
+        :param hosts: whether administrators see the servers' hosts.
+        """
         self._id = document_id
         self._hosts = hosts
 
     def reference(self, query: Query, collection: str, item_id: str, name: str) -> dict[str, Any]:
-        """Return what a list without details says of an item."""
+        """Return an item of a list without details."""
         return {"id": self._id(item_id), "name": name, "links": _links(query, collection, item_id)}
 
     def server(self, query: Query, server: Server, *, listed: bool = False) -> dict[str, Any]:
-        """Return all there is to say of a server, or what a list with details says."""
+        """Return a server, or with ``listed`` an item of a list with details."""
         version = query.version or (0, 0)
         return {
             **self.reference(query, "servers", server.id, server.name),
@@ -110,12 +114,12 @@ class Views:
         }
 
     def listed_flavor(self, query: Query) -> dict[str, Any]:
-        """Return what a list without details says of the one flavor."""
+        """Return the one flavor as an item of a list without details."""
         reference = self.reference(query, "flavors", FLAVOR_ID, FLAVOR_NAME)
         return reference | ({"description": None} if (query.version or (0, 0)) >= _FLAVOR_DESCRIPTION else {})
 
     def flavor(self, query: Query) -> dict[str, Any]:
-        """Return all there is to say of the one flavor; memory in MiB, disks in GiB."""
+        """Return the one flavor; memory in MiB, disks in GiB."""
         version = query.version or (0, 0)
         return {
             **self.listed_flavor(query),
@@ -150,7 +154,7 @@ def _links(query: Query, collection: str, item_id: str) -> list[dict[str, str]]:
 
 
 def _states(server: Server) -> dict[str, Any]:
-    """Return what Nova says of a server besides its status."""
+    """Return Nova's states of a server besides its status."""
     runs = server.status == "ACTIVE"
     return {
         "OS-EXT-STS:vm_state": "building" if server.status == "BUILD" else server.status.lower(),

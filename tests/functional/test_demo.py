@@ -65,7 +65,7 @@ def make(tmp_path):
             {},
             dialect=dialect,
             state=str(tmp_path / "var" / dialect / "servers.json"),
-            folders=str(tmp_path / "backend" / dialect),
+            directories=str(tmp_path / "backend" / dialect),
         )
         return TestApp(static_tokens.filter_factory({})(app))
 
@@ -340,13 +340,13 @@ class TestTheRestOfCompute:
         [
             ({"dialect": "xen"}, "dialect must be"),
             ({"state": "var/x.json"}, "state must be an absolute path"),
-            ({"folders": "var"}, "folders must be an absolute path"),
+            ({"directories": "var"}, "directories must be an absolute path"),
             ({"colour": "red"}, "colour is not an option"),
             ({"dialect": ""}, "dialect is missing"),
         ],
     )
     def test_a_wrong_option_is_named(self, tmp_path, wrong, named):
-        right = {"dialect": "cyclades", "state": str(tmp_path / "s"), "folders": str(tmp_path / "f")}
+        right = {"dialect": "cyclades", "state": str(tmp_path / "s"), "directories": str(tmp_path / "f")}
         with pytest.raises(ValueError, match=named):
             compute.app_factory({}, **right | wrong)
 

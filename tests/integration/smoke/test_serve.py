@@ -253,7 +253,7 @@ class TestRefusals:
     def test_a_state_directory_that_can_not_be_made(self, refuse, tmp_path):
         (tmp_path / "file").touch()
         said = refuse(var=tmp_path / "file" / "var")
-        assert "state and folders" in said  # the demo compute API's, which is made before the filter
+        assert "state and directories" in said  # the demo compute API's, which is made before the filter
         assert str(tmp_path / "file" / "var") in said
 
     def test_a_database_that_can_not_be_made(self, refuse, tmp_path):
