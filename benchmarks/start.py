@@ -10,7 +10,7 @@ from .measure import Finding, compare
 
 DEPENDENCIES = """
 import webob, paste.deploy, routes, lxml.etree, sqlalchemy, alembic.command, alembic.config, alembic.migration
-import alembic.script, stevedore, oslo_policy.policy, oslo_config.cfg, requests
+import alembic.script, oslo_policy.policy, oslo_config.cfg, requests
 """
 FILTER = """
 import sys

@@ -2,7 +2,7 @@
 
 Public, and changed with a release note only:
 
-- ``os_volume_ext.filter``: ``filter_factory`` and ``make_filter``
+- ``os_volume_ext.filter``: ``filter_factory``, ``make_filter`` and the ``Filter`` that they return
 - ``os_volume_ext.backends.base``, the interface of backends
 - ``os_volume_ext.catalog.base``, the interface of volume catalogs
 - ``os_volume_ext.testing``, the tests for plugins

@@ -1,6 +1,5 @@
 """The wiring: builds the objects that do the work from the settings, for the filter and for the commands."""
 
-import weakref
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -71,7 +70,6 @@ class Assembly:
         )
         self._versions = Versions(settings.dialect, settings.max_microversion, **settings.overrides)
         self._close_observers = PerProcess(observers.close)
-        _assemblies.add(self)
 
     def resource(self, app: WSGIApp) -> Resource:
         """Return the handler of the requests to our paths.
@@ -144,15 +142,6 @@ class Assembly:
         )
         reconciler.start()
         return reconciler
-
-
-_assemblies: "weakref.WeakSet[Assembly]" = weakref.WeakSet()
-
-
-def close_all() -> None:
-    """Close every assembly of this process: for a process that has filters of a paste file, and no access to them."""
-    for assembly in list(_assemblies):
-        assembly.close()
 
 
 def assemble(settings: Settings, *, backend: Backend | None = None, catalog: VolumeCatalog | None = None) -> Assembly:

@@ -35,7 +35,7 @@ class Adopter:
     def adopt(
         self, server_id: str, volume_id: str, *, device: str | None, root: bool, project_id: str | None
     ) -> Attachment:
-        """Add a row for a disk that a server has, and return it.
+        """Add a row for a disk that a server has, and return it (docs/protocol.rst, R19).
 
         :param device: None for what the backend reports.
         :param root: whether the server boots from it, so that it can't be detached.

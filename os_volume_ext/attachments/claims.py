@@ -78,7 +78,7 @@ class Claims:
         return Claim(row, deadline, PriorState.NONE)
 
     def acquire(self, seen: Attachment, state: str, request_id: str) -> Claim | None:
-        """Claim a row that is ``attached`` or stale.
+        """Claim a row that is ``attached`` or stale (docs/protocol.rst, R6 and R7).
 
         :returns: None if the row is no longer as it was seen.
         """
@@ -141,7 +141,8 @@ class Claims:
     def detach(self, claim: Claim, slot: Slot, server: Server, is_gone: Callable[[], bool]) -> None:
         """Detach under a claim and remove the row.
 
-        :param is_gone: whether the compute API no longer has the server; called if the backend has none.
+        :param is_gone: whether the compute API no longer has the server; called if the backend has none
+            (docs/protocol.rst, R12).
         :raises OutcomeUnknown: the row stays as claimed.
         :raises BackendError: nothing happened; the row is as it was before the claim.
         :raises OperationIncomplete: if the claim is lost or expired, or the prior state can't be restored.
@@ -184,6 +185,7 @@ class Claims:
                 raise OperationIncomplete("the compute API has the server, but the backend does not") from error
 
     def _restore(self, claim: Claim, error: BackendError) -> None:
+        """Undo a claim after a certain failure (docs/protocol.rst, R9)."""
         if claim.prior is PriorState.PENDING:
             raise OperationIncomplete(
                 f"the backend refused ({error}), but an earlier operation that did not complete may have taken effect"
@@ -194,6 +196,7 @@ class Claims:
             raise OperationIncomplete(_MODIFIED) from error
 
     def _check_deadline(self, claim: Claim) -> None:
+        # docs/protocol.rst, R4
         if time.monotonic() >= claim.deadline:
             raise OperationIncomplete("the claim's deadline passed before the backend call")
 

@@ -42,7 +42,7 @@ class BackendExecutor:
 
     @contextmanager
     def slot(self, request_id: str) -> Iterator["Slot"]:
-        """Provide a slot for backend calls, one after the other.
+        """Provide a slot for backend calls, one after the other (docs/protocol.rst, R17).
 
         :param request_id: the request that the calls are made for; it appears in the log and in thread names.
         :raises Overloaded: if no slot is free.

@@ -146,7 +146,7 @@ class AttachmentManager:
         return self._find(context, "update", server_id, volume_id)
 
     def set_delete_on_termination(self, context: RequestContext, row: Attachment, value: bool) -> None:
-        """Change whether the volume is deleted with its server.
+        """Change whether the volume is deleted with its server (docs/protocol.rst, R18).
 
         :param row: as ``find_for_update`` returned it.
         :raises Unsupported: if the catalog could not delete the volume.

@@ -149,7 +149,7 @@ class Reconciler:
             return self._repair_attached(case) if row.is_attached else self._repair_stale(case)
 
     def _repair_stale(self, case: "_Case") -> Result:
-        """Complete or undo an attach or a detach that did not complete."""
+        """Complete or undo an attach or a detach that did not complete (docs/protocol.rst, R13)."""
         slot, row, server, dry_run = case
         if dry_run:
             return Outcome.NEEDS_REPAIR, "an operation did not complete"
@@ -166,6 +166,7 @@ class Reconciler:
         return Outcome.REPAIRED, "detached, row removed"
 
     def _repair_attached(self, case: "_Case") -> Result:
+        """Make row and disk of an attached volume consistent (docs/protocol.rst, R14)."""
         slot, row, server, _ = case
         disks = _disks(slot, case.known_server)
         has_disk = row.volume_id in disks
@@ -210,6 +211,7 @@ class Reconciler:
         return Outcome.REPAIRED, detail
 
     def _delete(self, row: Attachment) -> str:
+        """Delete the volume of a deleted server (docs/protocol.rst, R16), and return what became of it."""
         try:
             self._catalog.delete(server_id=row.server_id, volume_id=row.volume_id)
         except VolumeNotFound:

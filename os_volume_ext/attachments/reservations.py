@@ -1,7 +1,7 @@
 """From a request to a claim: reserve a row, or take over the row that conflicts with it where that is allowed.
 
 A stale attach of the same volume to the same server is taken over, and so is the row of a server that the compute
-API no longer has (docs/protocol.rst). Any other conflicting row is a conflict that names it.
+API no longer has (docs/protocol.rst, R11). Any other conflicting row is a conflict that names it.
 """
 
 import logging
@@ -133,7 +133,10 @@ class Reservations:
     def _take_over_from_deleted(
         self, context: RequestContext, slot: Slot, row: Attachment, other: Attachment
     ) -> Claim | None:
-        """Free a volume of a server that neither the compute API nor the backend has any more."""
+        """Free a volume of a server that neither the compute API nor the backend has any more.
+
+        docs/protocol.rst, R11.
+        """
         if other.state != ATTACHED and not self._claims.is_stale(other):
             raise self._conflict(other)
         if _has_disk(slot, other):

@@ -215,7 +215,7 @@ class Registry:
 
     @retry_on_deadlock
     def reserve(self, row: Attachment, limit: int | None = None) -> None:
-        """Insert a row. When this returns, no conflicting row exists (docs/protocol.rst, R1).
+        """Insert a row. When this returns, no conflicting row exists (docs/protocol.rst, R2).
 
         :param limit: how many rows the server may have.
         :raises AlreadyReserved: if another row has the exclusive volume or the device.

@@ -1,7 +1,7 @@
 """Leases: which one of several workers does a job that all could do.
 
 A lease only saves work: a worker that hangs loses it to another and may still continue. So whatever is done under a
-lease must be safe without it, as reconcile is because of its claims.
+lease must be safe without it, as reconcile is because of its claims (docs/protocol.rst, R20).
 """
 
 from sqlalchemy import Connection, and_, bindparam, insert, select, update

@@ -1,13 +1,7 @@
 """Attach, detach, reconcile, deletions, faults, deaths and time in any order: what the protocol promises holds.
 
-The invariants have the names that they have in the protocol's model:
-
-I1  the disk is never in two servers at once (unless the volume is multiattach)
-I2  what was shown as attached is in registry and backend until a detach claims it or its server is deleted;
-    also in the backend, that is, but for a disk that the backend itself has lost
-I3  when all is quiet and reconcile has run, registry and backend agree and nothing is under way
-I4  who was told "failed for certain", or "detached", has left nothing behind
-I5  reconcile twice, one after the other or side by side, is reconcile once
+The invariants are docs/protocol.rst, I1, docs/protocol.rst, I2, docs/protocol.rst, I3, docs/protocol.rst, I4 and
+docs/protocol.rst, I5.
 
 Operations overlap without threads: at a step of one, others run to their end or to their own worker's death.
 What timing promises is kept to: a backend call ends, wholly, before the claim that it was made under is stale.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from os_volume_ext.assembly import Assembly, assemble, assemble_current, close_all
+from os_volume_ext.assembly import Assembly, assemble, assemble_current
 from os_volume_ext.attachments.periodic import THREAD
 from os_volume_ext.errors import ConfigurationError
 from os_volume_ext.observers.base import Observer, Observers
@@ -88,15 +88,6 @@ def test_observers_are_closed_once(make):
     assembly.close()
     assembly.close()
     assert recorder.closed == 1
-
-
-def test_all_assemblies_of_a_process_can_be_closed(make, path):
-    assemblies = [make(), make()]
-    for assembly in assemblies:
-        assembly.registry.find()
-    assert connections(path) == 2
-    close_all()
-    assert connections(path) == 0
 
 
 def test_a_catalog_that_can_not_be_loaded_is_named(path):

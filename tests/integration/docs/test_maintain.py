@@ -1,14 +1,13 @@
 """The pages for maintainers: what they name exists, and what the code cites of them does too."""
 
-import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.docs.test_diagrams import parse_source
 from tests.support.paths import DOCS, ROOT
+from tests.unit.test_layers import LAYERS
 
 PACKAGE = ROOT / "os_volume_ext"
 FILES = [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
@@ -78,33 +77,8 @@ def test_the_diagram_of_layers_names_each_module_and_no_other() -> None:
     assert sorted(word for layer in layers() for word in layer) == sorted(modules())
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield the modules at the top level that a file imports from, its own excluded."""
-    package = ["os_volume_ext", *path.relative_to(PACKAGE).parts[:-1]]
-    own = path.relative_to(PACKAGE).with_suffix("").parts[0]
-    for node in ast.walk(ast.parse(path.read_text())):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            parents = package[: len(package) - node.level + 1] if node.level else []
-            names = [".".join([*parents, *filter(None, [node.module]), alias.name]) for alias in node.names]
-        for name in names:
-            top, *rest = name.split(".")
-            if top == "os_volume_ext" and rest and rest[0] in modules() - {own}:
-                yield rest[0]
-
-
-def test_imports_run_downward_only() -> None:
-    depth = {name: number for number, layer in enumerate(layers()) for name in layer}
-    upward = [
-        (str(path.relative_to(PACKAGE)), name)
-        for path in PACKAGE.rglob("*.py")
-        if path != PACKAGE / "__init__.py"
-        for name in imports(path)
-        if depth[name] < depth[path.relative_to(PACKAGE).with_suffix("").parts[0]]
-    ]
-    assert upward == []
+def test_the_diagram_has_the_layers_that_imports_keep_to() -> None:
+    assert [set(layer) - {"testing"} for layer in layers()] == list(LAYERS)
 
 
 def test_the_files_that_the_pages_name_exist() -> None:
