@@ -18,12 +18,12 @@ REMOVE = f"DELETE FROM attachments {SEEN}"
 
 def run() -> Iterator[Finding]:
     # A file for each: commits of one connection would invalidate the other's page cache.
-    with harness(DIALECT) as (ours, _, path), harness(DIALECT) as (_, _, bare_path):
+    with harness(DIALECT) as (filtered, _, path), harness(DIALECT) as (_, _, bare_path):
         connect(path).execute(
             "INSERT INTO volumes (id, project_id, multiattach, created_at) VALUES (?, 'demo', 0, ?)", (VOLUME, NOW)
         )
         bare = connect(bare_path)
-        full = compare("attach and detach, synchronous=FULL", floor(bare), pair(ours), 2.2, 1, 400)
+        full = compare("attach and detach, synchronous=FULL", floor(bare), pair(filtered), 2.2, 1, 400)
         bare.execute("PRAGMA synchronous = NORMAL")
         unsynced = cost(floor(bare), 50)
         note = (

@@ -19,18 +19,18 @@ WHERE server_id = ? AND state != 'attaching' ORDER BY created_at, volume_id LIMI
 
 def run() -> Iterator[Finding]:
     for dialect, server_id in SERVER.items():
-        with harness(dialect) as (ours, _, path):
+        with harness(dialect) as (filtered, _, path):
             fill(path, ((volume, server_id) for volume in volume_ids(dialect, 1000)))
             connection = connect(path)
             for format, write in ("json", _json), ("xml", _xml):
                 request = environ("GET", f"/servers/{server_id}/os-volume_attachments.{format}")
                 bare = floor(connection, server_id, _show_integers if dialect == "cyclades" else _show_strings, write)
-                if bare() != ask(ours, dict(request), "200 OK"):
+                if bare() != ask(filtered, dict(request), "200 OK"):
                     raise RuntimeError("the floor's response differs")
                 yield compare(
                     f"list of 1,000 in {format.upper()}, {dialect}",
                     bare,
-                    lambda request=request: ask(ours, dict(request), "200 OK"),
+                    lambda request=request: ask(filtered, dict(request), "200 OK"),
                     1.5,
                 )
 

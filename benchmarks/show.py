@@ -22,15 +22,15 @@ WHERE volume_id = ? AND server_id = ? AND state != 'attaching'
 
 def run() -> Iterator[Finding]:
     for dialect, server_id in SERVER.items():
-        with harness(dialect) as (ours, app, path):
+        with harness(dialect) as (filtered, app, path):
             volume_id, *_ = volumes = volume_ids(dialect, 100)
             fill(path, ((each, server_id) for each in volumes))
             request = environ("GET", f"/servers/{server_id}/os-volume_attachments/{volume_id}")
             bare = floor(app, path, int if dialect == "cyclades" else str)
-            if bare(request) != ask(ours, dict(request), "200 OK"):
+            if bare(request) != ask(filtered, dict(request), "200 OK"):
                 raise RuntimeError("the floor's response differs")
             finding = compare(
-                f"show, {dialect}", bare, lambda request: ask(ours, dict(request), "200 OK"), 8, 20, 150, (request,)
+                f"show, {dialect}", bare, lambda request: ask(filtered, dict(request), "200 OK"), 8, 20, 150, (request,)
             )
             if dialect == "openstack":
                 registry = Registry(Database({"url": f"sqlite:///{path}"}))
