@@ -97,7 +97,7 @@ class ComputeAPI:
             LOG.exception("%s compute API: GET %r failed", context.request_id, path)
             raise ComputeUnavailable(f"GET {path} failed") from error
         if status != 200:
-            LOG.info("%s compute API: GET %r: %s", context.request_id, path, status)
+            LOG.info("%s compute API refused GET %r: %s", context.request_id, path, status)
             raise _refusal(status, body, server_id)
         return body
 
