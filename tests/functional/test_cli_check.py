@@ -289,7 +289,7 @@ def test_a_database_server_that_is_behind_is_told_with_the_command_to_run(wrong,
         file.set_ours("database.url", url.replace("%", "%%"))
         what, details = wrong()
     assert what == "database"
-    assert details.endswith(f"is at revision none and has to be at {schema.head()}: run os-volume-ext db upgrade")
+    assert details.endswith(f"is at revision none but must be at {schema.head()}: run os-volume-ext db upgrade")
 
 
 def test_a_database_that_is_none_is_reported(wrong, var):

@@ -13,7 +13,6 @@ from os_volume_ext.backends.base import ConfigurationError
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.errors import RegistryUnavailable
 from os_volume_ext.registry import schema
-from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.leases import Leases
 from os_volume_ext.registry.tables import utc_now, volumes
 from tests.support.proxy import Proxy
@@ -113,11 +112,11 @@ class TestCallers:
 
 
 @pytest.mark.parametrize("how", ["refuse", "hang"])
-def test_reconciling_by_itself_goes_on_when_it_is_back(url, behind_proxy, caplog, how):
+def test_reconciling_by_itself_goes_on_when_it_is_back(url, behind_proxy, caplog, how, make_database):
     url, proxy = behind_proxy(url)
     rounds = []
     reconciler = SimpleNamespace(reconcile_stale=lambda: rounds.append("made") or ())
-    database = Database({"url": url})
+    database = make_database(url)
     background = PeriodicReconciler(reconciler=reconciler, leases=Leases(database), interval=300)
     caplog.set_level("INFO")
     background.run_once()
@@ -134,9 +133,9 @@ def test_reconciling_by_itself_goes_on_when_it_is_back(url, behind_proxy, caplog
 
 
 @pytest.mark.parametrize("how", ["cut", "refuse", "hang"])
-def test_a_transaction_that_it_leaves_changes_nothing(url, behind_proxy, how):
+def test_a_transaction_that_it_leaves_changes_nothing(url, behind_proxy, how, make_database):
     url, proxy = behind_proxy(url)
-    database = Database({"url": url})
+    database = make_database(url)
 
     def lose():
         with database.transaction() as connection:
@@ -153,20 +152,20 @@ def test_a_transaction_that_it_leaves_changes_nothing(url, behind_proxy, how):
 
 
 @pytest.mark.parametrize("how", ["refuse", "hang"])
-def test_a_start_without_it_is_refused_in_a_sentence(url, behind_proxy, how):
+def test_a_start_without_it_is_refused_in_a_sentence(url, behind_proxy, how, make_database):
     url, proxy = behind_proxy(url)
     getattr(proxy, how)()
     began = time.monotonic()
     with pytest.raises(ConfigurationError, match=r"^database\.url: .* can't be used: "):
-        schema.ensure(Database({"url": url}))
+        schema.ensure(make_database(url))
     assert time.monotonic() - began < BOUND
 
 
-def test_an_upgrade_waits_for_as_long_as_it_takes(new_url, behind_proxy, monkeypatch):
+def test_an_upgrade_waits_for_as_long_as_it_takes(new_url, behind_proxy, monkeypatch, make_database):
     url, _ = behind_proxy(new_url)
     wait = {"postgresql": "SELECT pg_sleep(1.5)", "mysql": "SELECT SLEEP(1.5)"}
     monkeypatch.setattr(schema, "_LOCKS", wait)
     start = time.monotonic()
-    schema.upgrade(Database({"url": url}))
+    schema.upgrade(make_database(url))
     assert time.monotonic() - start >= 1.5  # longer than read_timeout
-    assert schema.current(Database({"url": new_url})) == schema.head()
+    assert schema.current(make_database(new_url)) == schema.head()

@@ -586,10 +586,10 @@ def test_a_rows_age_is_how_long_it_has_not_been_changed(registry, database):
 
 
 @pytest.mark.only_on("sqlite")
-def test_times_and_ages_are_by_the_databases_clock(url, monkeypatch):
+def test_times_and_ages_are_by_the_databases_clock(url, monkeypatch, make_database):
     now = ["2031-02-03 04:05:06.123456"]
     monkeypatch.setattr(database_module, "_utc_now", lambda: now[0])
-    database = Database({"url": url})
+    database = make_database(url)
     schema.ensure(database)
     registry = Registry(database)
     registry.reserve(attachment())
@@ -618,7 +618,7 @@ def test_of_sixteen_threads_that_reserve_one_volume_one_wins(registry):
     assert [row.server_id for row in registry.of_volume("9")] == [str(winner)]
 
 
-def test_of_sixteen_threads_that_claim_one_row_one_wins(registry):
+def test_of_sixteen_threads_that_claim_one_row_one_wins(registry, make_database):
     registry.reserve(attachment(state=ATTACHED))
     seen = registry.get("1134", "9")
     outcomes = in_threads(
@@ -689,7 +689,7 @@ def test_of_two_transactions_in_each_others_way_both_are_made_in_the_end(registr
     assert {row.request_id for row in registry.find()} == {begun[-1]}
 
 
-def test_who_gave_way_to_another_that_has_the_volume_by_then_is_reported_at_once(registry, monkeypatch):
+def test_who_gave_way_to_another_that_has_the_volume_by_then_is_reported_at_once(registry, monkeypatch, make_database):
     registry.reserve(attachment(server_id="1135"))
     begun = []
 
@@ -740,13 +740,13 @@ def test_however_many_want_one_volume_the_database_is_never_called_unavailable(u
 
 
 @pytest.mark.only_on("postgresql")
-def test_a_change_that_can_not_be_serialized_is_made_again(url, registry):
+def test_a_change_that_can_not_be_serialized_is_made_again(url, registry, make_database):
     registry.reserve(attachment())
     seen = registry.get("1134", "9")
     strict = make_url(url).update_query_dict({"options": "-c default_transaction_isolation=serializable"})
-    database = Database({"url": strict.render_as_string(hide_password=False)})
+    database = make_database(strict.render_as_string(hide_password=False))
     claimed = []
-    with Database({"url": url}).transaction() as connection:
+    with make_database(url).transaction() as connection:
         connection.execute(update(table).values(request_id="req-2"))
         thread = threading.Thread(target=lambda: claimed.append(Registry(database).claim(seen, DETACHING, "req-3")))
         thread.start()
@@ -776,9 +776,9 @@ def connections_made(prepare=lambda connection: None):
         event.remove(Engine, "connect", connected)
 
 
-def test_connections_are_reused_for_reading_and_for_writing(url, database):
+def test_connections_are_reused_for_reading_and_for_writing(url, database, make_database):
     with connections_made() as made:
-        registry = Registry(Database({"url": url}))
+        registry = Registry(make_database(url))
         for number in range(20):
             registry.reserve(attachment(str(number)))
             registry.get(str(number), "1134")
@@ -786,9 +786,9 @@ def test_connections_are_reused_for_reading_and_for_writing(url, database):
     assert len(made) == 1
 
 
-def test_nothing_is_connected_before_first_use(url):
+def test_nothing_is_connected_before_first_use(url, make_database):
     with connections_made() as made:
-        Registry(Database({"url": url}))
+        Registry(make_database(url))
     assert made == []
 
 
@@ -843,8 +843,8 @@ class TestSQLite:
     def transactions(statements):
         return [each for each in statements if each.startswith(("BEGIN", "COMMIT", "ROLLBACK"))]
 
-    def test_what_reads_and_then_writes_begins_an_immediate_transaction(self, statements, url, database):
-        registry = Registry(Database({"url": url}))
+    def test_what_reads_and_then_writes_begins_an_immediate_transaction(self, statements, url, make_database):
+        registry = Registry(make_database(url))
         registry.count()
         statements.clear()
         registry.reserve(attachment(), limit=3)
@@ -855,8 +855,8 @@ class TestSQLite:
         assert statements[0] == "BEGIN IMMEDIATE"
         assert self.transactions(statements) == ["BEGIN IMMEDIATE", "COMMIT"]
 
-    def test_reads_begin_no_transaction(self, statements, url, database):
-        registry = Registry(Database({"url": url}))
+    def test_reads_begin_no_transaction(self, statements, url, make_database):
+        registry = Registry(make_database(url))
         registry.count()
         statements.clear()
         registry.get("1134", "9")
@@ -867,8 +867,8 @@ class TestSQLite:
         assert len(statements) >= 5
         assert self.transactions(statements) == []
 
-    def test_a_read_after_a_write_on_the_same_connection_begins_none_either(self, statements, url, database):
-        registry = Registry(Database({"url": url}))
+    def test_a_read_after_a_write_on_the_same_connection_begins_none_either(self, statements, url, make_database):
+        registry = Registry(make_database(url))
         registry.reserve(attachment(), limit=3)
         statements.clear()
         registry.get("1134", "9")
@@ -880,9 +880,9 @@ class TestSQLite:
             assert registry.get("1134", "9") is None
         assert registry.get("1134", "9").volume_id == "9"
 
-    def test_a_writer_that_waits_too_long_is_told_that_the_database_does_not_answer(self, url, database, monkeypatch):
+    def test_a_writer_that_waits_too_long_gets_registry_unavailable(self, url, database, monkeypatch, make_database):
         monkeypatch.setattr(database_module, "BUSY_TIMEOUT", 1)
-        impatient = Registry(Database({"url": url}))
+        impatient = Registry(make_database(url))
         with database.transaction(), pytest.raises(RegistryUnavailable, match="locked"):
             impatient.reserve(attachment())
         impatient.reserve(attachment())

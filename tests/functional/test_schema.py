@@ -134,7 +134,7 @@ def test_a_start_upgrades_a_file_of_the_first_revision_and_keeps_its_rows(databa
 @servers
 def test_the_command_upgrades_a_server_of_the_first_revision_and_keeps_its_rows(database, first_rows):
     before = first_rows()
-    with pytest.raises(ConfigurationError, match=r"is at revision 0001 and has to be at .*: run os-volume-ext db upgr"):
+    with pytest.raises(ConfigurationError, match=r"is at revision 0001 but must be at .*: run os-volume-ext db upgr"):
         schema.ensure(database)
     schema.upgrade(database)
     assert schema.current(database) == schema.head()
@@ -232,7 +232,7 @@ def test_a_database_of_a_later_version_is_refused(database, start):
 
 @servers
 def test_a_database_server_is_not_upgraded_by_itself(database):
-    with pytest.raises(ConfigurationError, match=r"revision none and has to be at .*: run os-volume-ext db upgrade$"):
+    with pytest.raises(ConfigurationError, match=r"revision none but must be at .*: run os-volume-ext db upgrade$"):
         schema.ensure(database)
     assert schema.current(database) is None
 

@@ -124,7 +124,7 @@ def run(tmp_path: Path) -> Callable[..., tuple[dict[str, Any], str]]:
 def test_an_attach_and_a_detach_are_heard_when_they_start_and_end(heard: Heard, application: Any) -> None:
     answers = [compute.attach(application), compute.detach(application)]
     assert [answer.status_code for answer in answers] == [200, 202]
-    device = iter(["", "/dev/vdb", "/dev/vdb", "/dev/vdb"])
+    device = iter([None, "/dev/vdb", "/dev/vdb", "/dev/vdb"])
     for answer, action in zip(answers, ("attach", "detach"), strict=True):
         for phase in ("start", "end"):
             assert heard.next() == (
@@ -176,7 +176,7 @@ def test_what_is_refused_before_it_starts_is_not_heard(heard: Heard, application
 
 def test_publisher_and_topics_are_what_the_operator_says(heard: Heard, topic: str, url: str) -> None:
     notifications = Notifications(url, f"{topic}, {topic}-other", "compute.host1")
-    notifications.begun(Operation("attach", "req-1", SERVER, VOLUME))
+    notifications.started(Operation("attach", "req-1", SERVER, VOLUME))
     notifications.close()
     assert heard.next()[1:3] == ("compute.host1", "instance.volume_attach.start")
     with kombu.Connection(f"amqp://guest:guest@{BROKER[0]}:{BROKER[1]}//") as connection:
@@ -186,16 +186,16 @@ def test_publisher_and_topics_are_what_the_operator_says(heard: Heard, topic: st
 
 def test_a_child_sends_on_a_connection_of_its_own(heard: Heard, topic: str, url: str) -> None:
     notifications = Notifications(url, topic, None)
-    notifications.begun(Operation("attach", "req-parent", SERVER, VOLUME))
+    notifications.started(Operation("attach", "req-parent", SERVER, VOLUME))
     assert heard.next()[3]["request_id"] == "req-parent"
     child = os.fork()
     if child == 0:
-        notifications.begun(Operation("attach", "req-child", SERVER, VOLUME))
+        notifications.started(Operation("attach", "req-child", SERVER, VOLUME))
         notifications.close()
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     assert heard.next()[3]["request_id"] == "req-child"
-    notifications.begun(Operation("attach", "req-parent-again", SERVER, VOLUME))
+    notifications.started(Operation("attach", "req-parent-again", SERVER, VOLUME))
     notifications.close()
     assert heard.next()[3]["request_id"] == "req-parent-again"
 
@@ -231,8 +231,8 @@ def test_nobody_waits_for_a_broker_that_is_not_there(run: Callable[..., Any], fr
     done, log = run(URL.format("127.0.0.1", free_port), "any", 600)
     assert done["statuses"] == [200, 202]
     assert done["slowest"] < PROMPT
-    assert "1000 notifications wait for the broker: further ones are dropped" in log
-    assert "2400 notifications were dropped: the broker did not take them" in log
+    assert "1000 notifications are queued for the broker; more are dropped" in log
+    assert "2400 notifications were dropped because the broker did not accept them" in log
 
 
 def test_nobody_waits_for_a_broker_that_says_nothing(run: Callable[..., Any]) -> None:
@@ -266,7 +266,7 @@ def forward(listener: socket.socket) -> None:
 def test_what_waited_is_sent_when_the_broker_is_back(heard: Heard, topic: str, free_port: int) -> None:
     notifications = Notifications(URL.format("127.0.0.1", free_port), topic, None)
     for number in range(3):
-        notifications.begun(Operation("attach", f"req-{number}", SERVER, VOLUME))
+        notifications.started(Operation("attach", f"req-{number}", SERVER, VOLUME))
     with socket.create_server(("127.0.0.1", free_port)) as listener:
         forward(listener)
         assert [heard.next()[3]["request_id"] for _ in range(3)] == ["req-0", "req-1", "req-2"]
