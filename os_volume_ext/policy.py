@@ -12,7 +12,7 @@ from .context import ATTACHMENTS
 from .errors import ConfigurationError
 
 # Nova's base rules (nova/policies/base.py): an operator's rules may refer to them; an unknown one is never true.
-_BASE_RULES = {
+BASE_RULES = {
     "context_is_admin": "role:admin",
     "admin_or_owner": "is_admin:True or project_id:%(project_id)s",
     "admin_api": "is_admin:True",
@@ -25,7 +25,7 @@ _BASE_RULES = {
     "project_reader_or_admin": "rule:project_reader_api or rule:context_is_admin",
     "service_or_admin": "rule:service_api or rule:context_is_admin",
 }
-_RULES = {
+RULES = {
     "index": "rule:project_reader_or_admin",
     "show": "rule:project_reader_or_admin",
     "create": "rule:project_member_or_admin",
@@ -52,7 +52,7 @@ class Policy:
         conf(args=[], default_config_files=[], default_config_dirs=[], use_env=False)
         self._enforcer = policy.Enforcer(conf, policy_file=policy_file)
         conf.set_override("policy_dirs", [], "oslo_policy")
-        rules = _BASE_RULES | {ATTACHMENTS + action: rule for action, rule in _RULES.items()}
+        rules = BASE_RULES | {ATTACHMENTS + action: rule for action, rule in RULES.items()}
         if policy_file is None:
             # By default oslo.policy would read a file from the home directory or from /etc.
             self._enforcer.set_rules(policy.Rules.from_dict(rules), use_conf=False)

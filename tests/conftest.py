@@ -2,7 +2,6 @@
 
 # First of all: what is imported only within a run of pytester's is forgotten after it, but not by all who have it.
 import multiprocessing.connection  # noqa: F401
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ from hypothesis import HealthCheck, settings
 pytest.register_assert_rewrite("tests.support")  # before anything there is imported
 
 from tests.support import databases  # noqa: E402
-from tests.support.waiting import wait_until  # noqa: E402
+from tests.support.waiting import backend_calls, wait_until  # noqa: E402
 
 pytest_plugins = ["pytester"]
 
@@ -30,8 +29,6 @@ SERVICES = {
     "nova": "openstack",
     "torture": None,
 }
-
-CALLS = "os-volume-ext-req-"  # what the name of a thread begins with while it calls a backend
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -71,7 +68,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _no_call_outlives_its_test() -> Iterator[None]:
     """Wait for calls that were given up: what they log when they end would be in the next test's log."""
     yield
-    assert wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith(CALLS)])
+    assert wait_until(lambda: not backend_calls())
 
 
 @pytest.fixture(scope="session")

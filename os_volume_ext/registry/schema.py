@@ -22,7 +22,7 @@ from ..errors import ConfigurationError
 from .database import TIMEOUT, Database
 
 # One upgrade at a time, until its connection is closed.
-_LOCKS = {
+UPGRADE_LOCKS = {
     "postgresql": "SELECT pg_advisory_xact_lock(hashtextextended('os-volume-ext db upgrade', 0))",
     "mysql": "SELECT GET_LOCK('os-volume-ext db upgrade', 3600)",
     "mariadb": "SELECT GET_LOCK('os-volume-ext db upgrade', 3600)",
@@ -50,8 +50,8 @@ def upgrade(database: Database) -> None:
     :raises ConfigurationError: if the database does not respond, or is of a later version than the package.
     """
     with _one_at_a_time(database), _connection(database, read_timeout=None) as connection:
-        if connection.dialect.name in _LOCKS:
-            connection.exec_driver_sql(_LOCKS[connection.dialect.name])
+        if connection.dialect.name in UPGRADE_LOCKS:
+            connection.exec_driver_sql(UPGRADE_LOCKS[connection.dialect.name])
         _refuse_later(database, MigrationContext.configure(connection).get_current_revision())
         config = _config()
         config.attributes["connection"] = connection

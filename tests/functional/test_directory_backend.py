@@ -435,8 +435,8 @@ def test_a_server_made_anew_while_waiting_for_the_old_one_is_not_found(backend, 
 
 
 def test_a_server_that_vanishes_after_it_is_locked_is_not_found(backend, server_dir, monkeypatch):
-    provide = backend._provide
-    monkeypatch.setattr(backend, "_provide", lambda volume: (provide(volume), server_dir.rmdir()))
+    link = os.symlink
+    monkeypatch.setattr(directory.os, "symlink", lambda *links, **where: (server_dir.rmdir(), link(*links, **where)))
     with pytest.raises(ServerNotFound):
         backend.attach(SERVER, VOLUME, None)
 

@@ -20,9 +20,7 @@ LEAST = {"backend": "directory", "database.url": "sqlite:////x"}
 
 @pytest.fixture
 def harness(database, monkeypatch):
-    harness = Harness(database, monkeypatch, timeout=0.02, max_concurrent=1)
-    harness.observers._observers = (Metrics(),)
-    return harness
+    return Harness(database, monkeypatch, timeout=0.02, max_concurrent=1, observers=(Metrics(),))
 
 
 @pytest.fixture

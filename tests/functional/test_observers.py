@@ -44,7 +44,7 @@ def test_an_operation_is_its_callers_and_of_the_servers_project(harness):
 
 def test_the_row_is_there_when_an_attach_begins_and_the_disk_when_it_ends(harness, monkeypatch):
     seen = []
-    monkeypatch.setattr(harness.listener, "_record", lambda *_: seen.append(harness.state()))
+    monkeypatch.setattr(harness.listener, "record", lambda *_: seen.append(harness.state()))
     harness.attach()
     assert seen == [(ATTACHING, False), (ATTACHED, True)]
 
@@ -148,13 +148,13 @@ class Broken(Observer):
     started = finished = backend_called = overloaded = close = _fail
 
 
-def test_an_observer_that_fails_breaks_nothing_and_the_others_hear_all(harness, heard, caplog):
-    harness.observers._observers = (Broken(), harness.listener)
+def test_an_observer_that_fails_breaks_nothing_and_the_others_hear_all(database, monkeypatch, caplog):
+    harness = Harness(database, monkeypatch, observers=(Broken(),))
     harness.attach()
     harness.detach()
     harness.observers.overloaded()
     harness.observers.close()
-    assert [what for what, *_ in heard] == ["begun", "done", "begun", "done"]
+    assert [what for what, *_ in harness.listener.events] == ["begun", "done", "begun", "done"]
     assert harness.listener.overloads == 1
     told = (logging.ERROR, "observer Broken failed")
     assert {(record.levelno, record.getMessage()) for record in caplog.records} == {told}

@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from os_volume_ext.api import resource
 from os_volume_ext.api.microversions import CHANGES, LAST
-from os_volume_ext.compute.wrapped import ComputeAPI
+from os_volume_ext.demo.compute import ComputeApplication
 from os_volume_ext.registry.tables import attachments
 from tests.support import openapi
 
@@ -161,7 +161,7 @@ def test_each_status_that_it_has_is_answered(
     (tmp_path / "policy.yaml").write_text(REFUSE_ALL)
     Requests(client_of(start(paste_file(policy_file=f"{tmp_path}/policy.yaml")))).each()
     with monkeypatch.context() as broken:
-        broken.setattr(ComputeAPI, "_call", lambda *_: 1 / 0)
+        broken.setattr(ComputeApplication, "respond", lambda *_: 1 / 0)
         requests.each()
     monkeypatch.setattr(resource, "Call", lambda *_: 1 / 0)
     requests.each()
@@ -197,6 +197,6 @@ def newest(prefix, minor):
 def fitting(prefix, attachment):
     found = []
     for name in named(prefix):
-        validator = DOCUMENT._validator(json.dumps({"$ref": openapi.pointer("components", "schemas", name)}))
+        validator = DOCUMENT.validator(json.dumps({"$ref": openapi.pointer("components", "schemas", name)}))
         found += [name] if validator.is_valid(attachment) else []
     return found

@@ -1,5 +1,6 @@
 """A database server that goes away, behind a proxy that can do that: what callers get meanwhile, and afterwards."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -15,7 +16,9 @@ from os_volume_ext.errors import RegistryUnavailable
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.leases import Leases
 from os_volume_ext.registry.tables import utc_now, volumes
+from tests.support.databases import direct_connection
 from tests.support.proxy import Proxy
+from tests.support.waiting import TIMEOUT
 
 pytestmark = [pytest.mark.only_on("postgresql", "mariadb"), pytest.mark.one_format]
 
@@ -161,11 +164,14 @@ def test_a_start_without_it_is_refused_in_a_sentence(url, behind_proxy, how, mak
     assert time.monotonic() - began < BOUND
 
 
-def test_an_upgrade_waits_for_as_long_as_it_takes(new_url, behind_proxy, monkeypatch, make_database):
+def test_an_upgrade_waits_for_another_for_as_long_as_that_takes(new_url, behind_proxy, make_database):
     url, _ = behind_proxy(new_url)
-    wait = {"postgresql": "SELECT pg_sleep(1.5)", "mysql": "SELECT SLEEP(1.5)"}
-    monkeypatch.setattr(schema, "_LOCKS", wait)
-    start = time.monotonic()
-    schema.upgrade(make_database(url))
-    assert time.monotonic() - start >= 1.5  # longer than read_timeout
+    with direct_connection(make_database(new_url)) as other:
+        other.exec_driver_sql(schema.UPGRADE_LOCKS[other.dialect.name])
+        upgrade = threading.Thread(target=schema.upgrade, args=(make_database(url),))
+        upgrade.start()
+        upgrade.join(1.5)  # longer than read_timeout
+        assert upgrade.is_alive()
+    upgrade.join(TIMEOUT)
+    assert not upgrade.is_alive()
     assert schema.current(make_database(new_url)) == schema.head()

@@ -1,7 +1,6 @@
 """Attach, detach, reconcile, deletions, faults, deaths and time in any order: what the protocol promises holds.
 
-The invariants are docs/protocol.rst, I1, docs/protocol.rst, I2, docs/protocol.rst, I3, docs/protocol.rst, I4 and
-docs/protocol.rst, I5.
+The invariants I1 to I5 are those of docs/protocol.rst.
 
 Operations overlap without threads: at a step of one, others run to their end or to their own worker's death.
 What timing promises is kept to: a backend call ends, wholly, before the claim that it was made under is stale.
@@ -9,6 +8,7 @@ What timing promises is kept to: a backend call ends, wholly, before the claim t
 
 import itertools
 import os
+import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import delete
+from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy.pool import Pool
 
 from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.backends.base import (
@@ -36,7 +38,6 @@ from os_volume_ext.errors import (
     ServerMissing,
 )
 from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING, REATTACHING
-from os_volume_ext.registry import database as database_module
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments as table
@@ -121,7 +122,7 @@ class Protocol(RuleBasedStateMachine):
         self.calling = []
         self.overlaps, self.faults = {}, {}
         self.steps = self.changes = 0
-        harness.backend._call = self.call(harness.backend._call)
+        harness.backend.call = self.call(harness.backend.call)
         harness.hooks.reached = self.reached
 
     # -- what is noted at once ---------------------------------------------------------------------------
@@ -381,18 +382,18 @@ class Protocol(RuleBasedStateMachine):
 
 @pytest.fixture(scope="module")
 def protocol(place, empty_url, tmp_path_factory):
-    def in_a_hurry(connection, record):
-        prepare(connection, record)
-        connection.execute("PRAGMA synchronous = OFF")  # nothing here is about power cuts
+    def in_a_hurry(connection, *_):
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")  # nothing here is about power cuts
 
-    prepare = database_module._prepare_sqlite
     path = tmp_path_factory.mktemp("protocol") / "registry.db"
     with pytest.MonkeyPatch.context() as monkeypatch, place.copy(empty_url, path) as url:
-        monkeypatch.setattr(database_module, "_prepare_sqlite", in_a_hurry)
         database = Database({"url": url})
+        sqlalchemy_event.listen(Pool, "checkout", in_a_hurry)
         monkeypatch.setattr(Protocol, "database", database)
         monkeypatch.setattr(Protocol, "monkeypatch", monkeypatch)
         yield Protocol
+        sqlalchemy_event.remove(Pool, "checkout", in_a_hurry)
         database.dispose()
 
 

@@ -10,7 +10,9 @@ import pytest
 import sqlalchemy
 from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import insert, text
 from sqlalchemy.engine import make_url
 
@@ -50,7 +52,15 @@ FIRST_ROWS = {
         "created_at": LONG_AGO.strftime("%Y-%m-%d %H:%M:%S.%f"),
     },
 }
-REVISIONS = [script.revision for script in schema._script().walk_revisions()]
+
+
+def alembic_config():
+    config = Config()
+    config.set_main_option("script_location", "os_volume_ext.registry:migrations")
+    return config
+
+
+REVISIONS = [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
 
 sqlite = pytest.mark.only_on("sqlite")
 servers = pytest.mark.only_on("postgresql", "mariadb")
@@ -89,7 +99,7 @@ def test_the_migrations_make_the_tables_of_the_package(database):
 
 
 def upgrade_to(database, revision):
-    config = schema._config()
+    config = alembic_config()
     with direct_connection(database) as config.attributes["connection"]:
         command.upgrade(config, revision)
     assert schema.current(database) == revision

@@ -44,7 +44,7 @@ class Harness:
     77 of demo, which is multiattach, and 200 of other.
     """
 
-    def __init__(self, database, monkeypatch, timeout=CALL_TIMEOUT, max_concurrent=8):
+    def __init__(self, database, monkeypatch, timeout=CALL_TIMEOUT, max_concurrent=8, observers=()):
         self.database = database
         self.hooks = Hooks()
         self.at = self.hooks.at
@@ -56,7 +56,7 @@ class Harness:
         monkeypatch.setattr(claims_module, "time", SimpleNamespace(monotonic=lambda: self.now))
         self.claims = Claims(registry=self.registry, operation_timeout=OPERATION_TIMEOUT, stale_after=STALE_AFTER)
         self.listener = Listener()
-        self.observers = Observers(self.listener)
+        self.observers = Observers(*observers, self.listener)
         self.executor = BackendExecutor(
             backend=self.backend, timeout=timeout, max_concurrent=max_concurrent, observers=self.observers
         )

@@ -141,12 +141,12 @@ class Document:
 
     def _validate(self, schema: Mapping[str, Any], value: Any, what: str) -> None:
         try:
-            self._validator(json.dumps(schema)).validate(value)
+            self.validator(json.dumps(schema)).validate(value)
         except jsonschema_rs.ValidationError as error:
             raise AssertionError(f"{what}: {error}") from error
 
     @functools.cache  # noqa: B019 - there is one document
-    def _validator(self, schema: str) -> Any:
+    def validator(self, schema: str) -> Any:
         # Within the document, so that references are found.
         return jsonschema_rs.Draft202012Validator({**self.tree, **json.loads(schema)}, validate_formats=True)
 

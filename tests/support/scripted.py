@@ -107,19 +107,19 @@ class ScriptedBackend(Backend):
     def check(self):
         pass
 
-    def _call(self, method, effect, server, *arguments):
+    def call(self, method, effect, server, *arguments):
         self.calls.append((method, server.id, *(volume.id for volume in arguments)))
         with step(self._hooks.reached, f"backend {method}"):
             return (self.faults[method].pop(0) if self.faults[method] else perform)(effect)
 
     def attach(self, server, volume, device):
-        return self._call("attach", lambda: self.do_attach(server, volume, device), server, volume)
+        return self.call("attach", lambda: self.do_attach(server, volume, device), server, volume)
 
     def detach(self, server, volume, device):
-        return self._call("detach", lambda: self.do_detach(server, volume), server, volume)
+        return self.call("detach", lambda: self.do_detach(server, volume), server, volume)
 
     def attached(self, server):
-        return self._call("attached", lambda: dict(self._server(server)), server)
+        return self.call("attached", lambda: dict(self._server(server)), server)
 
     def do_attach(self, server, volume, device):
         disks = self._server(server)
@@ -251,10 +251,10 @@ class Listener(Observer):
         self.overloads = 0
 
     def started(self, operation):
-        self._record("begun", operation)
+        self.record("begun", operation)
 
     def finished(self, operation):
-        self._record("done" if operation.error is None else type(operation.error).__name__, operation)
+        self.record("done" if operation.error is None else type(operation.error).__name__, operation)
         self.operations.append(operation)
 
     def backend_called(self, method, seconds, error):
@@ -263,5 +263,5 @@ class Listener(Observer):
     def overloaded(self):
         self.overloads += 1
 
-    def _record(self, what, operation):
+    def record(self, what, operation):
         self.events.append((what, operation.action, operation.volume_id, operation.server_id, operation.device))

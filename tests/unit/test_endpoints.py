@@ -5,7 +5,7 @@ import pytest
 from os_volume_ext.api.controller import Controller
 from os_volume_ext.api.endpoints import ENDPOINTS, Endpoint, effective, endpoints_of
 from os_volume_ext.api.queries import COMMON_PARAMS, LIST_PARAMS
-from os_volume_ext.policy import _RULES
+from os_volume_ext.policy import RULES
 
 by_dialect = pytest.mark.parametrize("dialect", ENDPOINTS)
 
@@ -40,7 +40,7 @@ def test_every_endpoint_exists_from_the_first_version_on(dialect):
 
 
 def test_every_action_is_a_policy_rule_and_the_name_of_the_controllers_method():
-    assert {endpoint.action for endpoint in every_endpoint()} == _RULES.keys()
+    assert {endpoint.action for endpoint in every_endpoint()} == RULES.keys()
     assert all(endpoint.handler is getattr(Controller, endpoint.action) for endpoint in every_endpoint())
 
 

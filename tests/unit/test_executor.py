@@ -26,23 +26,14 @@ SERVER = Server("1134", "demo", "ACTIVE")
 
 
 class ScriptedBackend:
-    """A backend whose ``attached`` does what it is given."""
+    """A backend whose ``attached`` calls the function that it gets in place of a server."""
 
-    def __init__(self):
-        self.function = dict
-
-    def attached(self, server):
-        return self.function()
+    def attached(self, function):
+        return function()
 
 
 def make_executor(timeout, max_concurrent):
     return BackendExecutor(backend=ScriptedBackend(), timeout=timeout, max_concurrent=max_concurrent)
-
-
-def call(executor, slot, function):
-    """Have the backend call a function in a slot."""
-    executor._backend.function = function
-    return slot.attached(SERVER)
 
 
 class Died(BaseException):
@@ -88,7 +79,7 @@ def raising(error):
 
 def test_a_call_returns_what_the_backend_returns(executor):
     with executor.slot("req-1") as slot:
-        assert call(executor, slot, lambda: {"9": "/dev/vdb"}) == {"9": "/dev/vdb"}
+        assert slot.attached(lambda: {"9": "/dev/vdb"}) == {"9": "/dev/vdb"}
 
 
 @pytest.mark.parametrize("method", ["attach", "detach"])
@@ -102,7 +93,7 @@ def test_attach_and_detach_are_called_with_their_arguments(method):
 
 def test_calls_in_one_slot_are_made_one_after_the_other(executor):
     with executor.slot("req-1") as slot:
-        assert [call(executor, slot, itertools.count(n).__next__) for n in range(3)] == [0, 1, 2]
+        assert [slot.attached(itertools.count(n).__next__) for n in range(3)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -119,25 +110,25 @@ def test_calls_in_one_slot_are_made_one_after_the_other(executor):
 )
 def test_what_a_backend_may_raise_arrives_unchanged(executor, error):
     with executor.slot("req-1") as slot, pytest.raises(type(error)) as raised:
-        call(executor, slot, raising(error))
+        slot.attached(raising(error))
     assert raised.value is error
 
 
 def test_anything_else_is_an_unknown_outcome(executor):
     with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
-        call(executor, slot, raising(RuntimeError("a bug")))
+        slot.attached(raising(RuntimeError("a bug")))
 
 
 def test_a_time_out_of_the_backends_own_is_an_unknown_outcome_that_it_has_told(executor, caplog):
     with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match="the backend failed"):
-        call(executor, slot, raising(TimeoutError("its socket")))
+        slot.attached(raising(TimeoutError("its socket")))
     assert "its socket" in caplog.text
     assert "req-1" in caplog.text
 
 
 def test_anything_else_is_logged_with_its_traceback_and_the_methods_name(executor, caplog):
     with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
-        call(executor, slot, raising(RuntimeError("a bug")))
+        slot.attached(raising(RuntimeError("a bug")))
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert record.getMessage() == "req-1 backend attached raised an unexpected exception"
@@ -146,7 +137,7 @@ def test_anything_else_is_logged_with_its_traceback_and_the_methods_name(executo
 
 def test_a_call_that_takes_too_long_is_an_unknown_outcome_that_names_the_limit(impatient, hung):
     with impatient.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match=r"no response within 0\.02 seconds"):
-        call(impatient, slot, hung)
+        slot.attached(hung)
 
 
 @pytest.mark.parametrize("ending", ["late", "a late failure"])
@@ -160,7 +151,7 @@ def test_how_a_call_ended_that_was_timed_out_is_logged(impatient, caplog, ending
         raise BackendUnavailable(ending)
 
     with impatient.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
-        call(impatient, slot, late)
+        slot.attached(late)
     slot.when_idle(logged.set)
     go_on.set()
     assert logged.wait(TIMEOUT)
@@ -173,7 +164,7 @@ def test_how_a_call_ended_that_was_timed_out_is_logged(impatient, caplog, ending
 
 def test_what_tells_a_thread_to_end_is_passed_on(executor):
     with pytest.raises(Died), executor.slot("req-1") as slot:
-        call(executor, slot, raising(Died()))
+        slot.attached(raising(Died()))
 
 
 def test_more_calls_than_may_be_are_refused_at_once(executor):
@@ -184,7 +175,7 @@ def test_more_calls_than_may_be_are_refused_at_once(executor):
 def test_a_slot_is_free_again_when_its_work_is_done(executor):
     for _ in range(5):
         with executor.slot("req-1") as slot:
-            assert call(executor, slot, dict) == {}
+            assert slot.attached(dict) == {}
 
 
 def test_a_slot_is_free_again_when_its_work_failed(executor):
@@ -198,7 +189,7 @@ def test_a_slot_is_free_again_when_its_work_failed(executor):
 def test_a_call_that_timed_out_keeps_its_slot_until_it_ends(hung):
     executor = make_executor(0.02, 1)
     with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
-        call(executor, slot, hung)
+        slot.attached(hung)
     free = threading.Event()
     slot.when_idle(free.set)
     with pytest.raises(Overloaded), executor.slot("req-1"):
@@ -207,13 +198,13 @@ def test_a_call_that_timed_out_keeps_its_slot_until_it_ends(hung):
     hung.go_on.set()
     assert free.wait(TIMEOUT)
     with executor.slot("req-1") as slot:
-        assert call(executor, slot, dict) == {}
+        assert slot.attached(dict) == {}
 
 
 def test_a_slot_is_given_back_once_after_a_call_that_was_timed_out(hung):
     executor = make_executor(0.02, 1)
     with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
-        call(executor, slot, hung)
+        slot.attached(hung)
     free = threading.Event()
     slot.when_idle(free.set)
     hung.go_on.set()
@@ -225,11 +216,10 @@ def test_a_slot_is_given_back_once_after_a_call_that_was_timed_out(hung):
 
 def test_calls_in_different_slots_are_made_at_once(executor):
     both = threading.Barrier(2)
-    executor._backend.function = lambda: both.wait(TIMEOUT)
 
     def work():
         with executor.slot("req-1") as slot:
-            slot.attached(SERVER)
+            slot.attached(lambda: both.wait(TIMEOUT))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
@@ -248,7 +238,7 @@ def test_no_thread_is_started_before_a_call_is_made():
 
 def test_a_call_is_made_in_a_thread_that_is_called_by_the_request(executor):
     with executor.slot("req-1") as slot:
-        assert call(executor, slot, lambda: threading.current_thread().name) == "os-volume-ext-req-1"
+        assert slot.attached(lambda: threading.current_thread().name) == "os-volume-ext-req-1"
 
 
 def test_where_there_can_be_no_more_threads_nothing_happened_and_nothing_happens_later(executor, monkeypatch):
@@ -260,8 +250,8 @@ def test_where_there_can_be_no_more_threads_nothing_happened_and_nothing_happens
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refuse)
             with pytest.raises(BackendUnavailable, match="no thread"):
-                call(executor, slot, lambda: called.append("refused"))
-        call(executor, slot, lambda: called.append("made"))
+                slot.attached(lambda: called.append("refused"))
+        slot.attached(lambda: called.append("made"))
     assert called == ["made"]
 
 

@@ -1,7 +1,10 @@
 import gc
+import itertools
 import threading
 import time
 import weakref
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
 
 import pytest
 
@@ -122,12 +125,17 @@ def test_a_call_that_comes_when_a_thread_is_about_to_end_is_made(threads, monkey
 
 
 def test_a_thread_that_was_taken_when_it_was_about_to_end_does_not(threads, monkeypatch):
-    monkeypatch.setattr(module, "IDLE_TIMEOUT", 0.01)
+    gets, second = itertools.count(1), Future()
+
+    class Calls(SimpleQueue):
+        """Its second ``get`` times out just after another call has taken the thread."""
+
+        def get(self, timeout):
+            if next(gets) == 2:
+                second.set_result(threads.submit("two", threading.current_thread))
+                raise Empty
+            return super().get(timeout=timeout)
+
+    monkeypatch.setattr(module, "SimpleQueue", Calls)
     first = threads.submit("one", threading.current_thread).result(TIMEOUT)
-    [calls] = threads._idle
-    threads._idle.clear()  # as ``submit`` does before it hands over the call
-    first.join(0.1)
-    threads._idle.append(calls)
-    assert first.is_alive()
-    first.join(TIMEOUT)
-    assert not first.is_alive()
+    assert second.result(TIMEOUT).result(TIMEOUT) is first

@@ -13,6 +13,8 @@ from ...perprocess import PerProcess
 
 LOG = logging.getLogger(__name__)
 
+PAUSE_TIMEOUT = 10.0  # seconds that a fork waits for an event handler to end
+
 REMOVED = libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED
 REMOVAL_FAILED = libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED
 
@@ -62,7 +64,6 @@ class _Loop:
     """
 
     NEVER, NOW = -1, 0  # milliseconds, as libvirt's timers count them
-    PAUSE_TIMEOUT = 10.0  # seconds that a fork waits for an event handler to end
 
     def __init__(self) -> None:
         self._is_used = False  # in this process, or in the one that it was forked from
@@ -95,7 +96,7 @@ class _Loop:
     def pause(self) -> None:
         self._forking.acquire()
         self._set_timer(self.NOW)
-        self._is_paused = self._iterating.acquire(timeout=self.PAUSE_TIMEOUT)
+        self._is_paused = self._iterating.acquire(timeout=PAUSE_TIMEOUT)
 
     def resume(self) -> None:
         if self._is_paused:
@@ -104,7 +105,7 @@ class _Loop:
             LOG.warning(
                 "libvirt's event loop was busy for %g seconds and not paused during a fork: "
                 "the forked process may be unable to connect to libvirt",
-                self.PAUSE_TIMEOUT,
+                PAUSE_TIMEOUT,
             )
         self._set_timer(self.NEVER)
         self._forking.release()

@@ -7,7 +7,7 @@ import pytest
 from tests.functional.protocol.cases import SLOTS
 from tests.support.harness import Harness
 from tests.support.scripted import hang
-from tests.support.waiting import TIMEOUT
+from tests.support.waiting import backend_calls, wait_until
 
 
 @pytest.fixture
@@ -35,5 +35,4 @@ def hung(small):
     hang_next.resume = resume
     yield hang_next
     resume.set()
-    for _ in range(SLOTS):  # the calls that hold them have ended then
-        assert small.executor._slots().acquire(timeout=TIMEOUT)
+    assert wait_until(lambda: not backend_calls())

@@ -9,7 +9,7 @@ from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
 from tests.functional.protocol.cases import NOWHERE, refusals, unknown
 from tests.support.harness import STALE_AFTER
 from tests.support.scripted import Died, die, refuse, succeed_and_raise
-from tests.support.waiting import TIMEOUT
+from tests.support.waiting import backend_calls, wait_until
 
 # -- certain failures --------------------------------------------------------------------------------
 
@@ -148,12 +148,7 @@ def test_a_hung_call_keeps_its_place_until_it_ends(small, hung):
     with pytest.raises(Overloaded):
         small.attach("77")
     hung.resume.set()
-    places = small.executor._slots()
-    # Both places come free when the calls have ended; to take them is to wait for that.
-    for _ in range(2):
-        assert places.acquire(timeout=TIMEOUT)
-    for _ in range(2):
-        places.release()
+    assert wait_until(lambda: not backend_calls())
     small.attach("77")
     assert small.state("77") == (ATTACHED, True)
 

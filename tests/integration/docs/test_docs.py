@@ -340,8 +340,8 @@ def test_the_table_of_the_payload_has_its_keys(pages: Mapping[str, nodes.documen
 
 def test_the_tables_of_rules_have_their_names_and_defaults(pages: Mapping[str, nodes.document]) -> None:
     ours, base = tables(pages["keystone"], "Rule")
-    assert as_texts(ours) == {ATTACHMENTS + action: rule for action, rule in policy._RULES.items()}
-    assert as_texts(base) == policy._BASE_RULES
+    assert as_texts(ours) == {ATTACHMENTS + action: rule for action, rule in policy.RULES.items()}
+    assert as_texts(base) == policy.BASE_RULES
 
 
 def test_the_policy_file_lets_managers_detach_and_support_look(tmp_path: Path) -> None:

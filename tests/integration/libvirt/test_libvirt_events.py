@@ -81,7 +81,7 @@ def test_the_loop_resumes_after_forks_of_several_threads(handler):
 
 
 def test_a_fork_does_not_wait_for_a_loop_that_hangs(handler, monkeypatch, caplog):
-    monkeypatch.setattr(events._Loop, "PAUSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(events, "PAUSE_TIMEOUT", 0.1)
     handler.seconds = 2
     assert handler.runs_again()
     assert busy_in_a_child(handler)

@@ -23,6 +23,8 @@ from tests.support.waiting import TIMEOUT
 
 LibvirtBackend = backend_class()
 
+import libvirt  # noqa: E402
+
 
 @pytest.fixture
 def new_backend(libvirtd):
@@ -43,6 +45,19 @@ def backend(new_backend):
 def stubborn(machine):
     """Give a machine that never releases a virtio disk: it has no operating system that could."""
     return machine("virtio")
+
+
+@pytest.fixture
+def callbacks(monkeypatch):
+    """Give what the last connection registered with libvirt: ``{event: (connection, callback)}``."""
+    registered, register = {}, libvirt.virConnect.domainEventRegisterAny
+
+    def remember(connection, domain, event, callback, opaque):
+        registered[event] = (connection, callback)
+        return register(connection, domain, event, callback, opaque)
+
+    monkeypatch.setattr(libvirt.virConnect, "domainEventRegisterAny", remember)
+    return registered
 
 
 # What a guest sees
@@ -303,13 +318,14 @@ def test_a_detach_ends_when_the_guest_releases_the_disk_late(new_backend, libvir
     assert slow.disks() == {}
 
 
-def test_a_refusal_by_the_guest_is_reported_at_once(new_backend, libvirtd, stubborn):
+def test_a_refusal_by_the_guest_is_reported_at_once(new_backend, libvirtd, stubborn, callbacks):
     backend, volume = new_backend("virtio", detach_timeout="30"), libvirtd.volume()
     backend.attach(stubborn.server, volume, None)
     # No guest can be made to refuse on this machine type: so it is libvirt's event alone that is not real.
-    domain = backend._domain(stubborn.server)._domain
-    event = (domain.connect(), domain, f"ua-{volume.id}", 22)
-    threading.Timer(6, lambda: backend._connections.removals._deliver(*event)).start()
+    event = libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED
+    connection, callback = callbacks[event]
+    domain = connection.lookupByName(stubborn.name)
+    threading.Timer(6, lambda: callback(connection, domain, f"ua-{volume.id}", event)).start()
     began = time.monotonic()
     with pytest.raises(OutcomeUnknown, match="refused to release"):
         backend.detach(stubborn.server, volume, None)
