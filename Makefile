@@ -4,7 +4,8 @@ VAR ?= var
 TESTS ?=
 FUZZ_SECONDS ?= 60
 TORTURE ?= 20
-WORKERS ?= auto
+# One more than cores, since some tests mostly wait.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 
 # libvirt-python is compiled, so the extra is installed only if libvirt's headers are.
 LIBVIRT := $(shell pkg-config --exists libvirt 2>/dev/null && echo ,libvirt)

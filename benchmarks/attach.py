@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from .harness import SERVER, WSGIApp, ask, environ, harness
+from .harness import SERVER, WSGIApp, environ, harness, send_request
 from .measure import Finding, compare, cost
 from .rows import INSERT, NOW, connect
 
@@ -39,8 +39,8 @@ def pair(app: WSGIApp) -> Callable[[], None]:
     body = b'{"volumeAttachment": {"volumeId": "%s"}}' % VOLUME.encode()
 
     def both() -> None:
-        ask(app, environ("POST", path, body), "200 OK")
-        ask(app, environ("DELETE", f"{path}/{VOLUME}"), "202 Accepted")
+        send_request(app, environ("POST", path, body), "200 OK")
+        send_request(app, environ("DELETE", f"{path}/{VOLUME}"), "202 Accepted")
 
     return both
 

@@ -100,7 +100,7 @@ def environ(method: str, path: str, body: bytes = b"", **more: Any) -> dict[str,
     return {**made, "CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(body))} if body else made
 
 
-def ask(app: WSGIApp, environ: dict[str, Any], expected: str) -> bytes:
+def send_request(app: WSGIApp, environ: dict[str, Any], expected: str) -> bytes:
     """Send a request, and return the body of the response.
 
     :param environ: the request, which the application may modify.

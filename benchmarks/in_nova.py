@@ -14,7 +14,7 @@ del sys.argv[1:]  # Nova parses them too
 from nova.wsgi.osapi_compute import application  # noqa: E402
 from paste.deploy import loadapp  # noqa: E402
 
-from .harness import ask, environ  # noqa: E402
+from .harness import environ, send_request  # noqa: E402
 from .measure import compare  # noqa: E402
 
 
@@ -29,7 +29,7 @@ def main():
 
 
 def asking(app, path):
-    return lambda: ask(app, environ("GET", path, HTTP_X_AUTH_TOKEN=token), "200 OK")
+    return lambda: send_request(app, environ("GET", path, HTTP_X_AUTH_TOKEN=token), "200 OK")
 
 
 main()

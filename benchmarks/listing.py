@@ -7,7 +7,7 @@ from typing import Any
 
 from lxml import etree
 
-from .harness import SERVER, ask, environ, harness
+from .harness import SERVER, environ, harness, send_request
 from .measure import Finding, compare
 from .rows import connect, fill, volume_ids
 
@@ -25,12 +25,12 @@ def run() -> Iterator[Finding]:
             for format, write in ("json", _json), ("xml", _xml):
                 request = environ("GET", f"/servers/{server_id}/os-volume_attachments.{format}")
                 bare = floor(connection, server_id, _show_integers if dialect == "cyclades" else _show_strings, write)
-                if bare() != ask(filtered, dict(request), "200 OK"):
+                if bare() != send_request(filtered, dict(request), "200 OK"):
                     raise RuntimeError("the floor's response differs")
                 yield compare(
                     f"list of 1,000 in {format.upper()}, {dialect}",
                     bare,
-                    lambda request=request: ask(filtered, dict(request), "200 OK"),
+                    lambda request=request: send_request(filtered, dict(request), "200 OK"),
                     1.5,
                 )
 

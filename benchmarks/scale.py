@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-from .harness import SERVER, WSGIApp, ask, environ, harness
+from .harness import SERVER, WSGIApp, environ, harness, send_request
 from .measure import Finding, compare
 from .rows import fill, volume_ids
 
@@ -17,7 +17,7 @@ def run() -> Iterator[Finding]:
         (small, _, path), (large, _, large_path) = (stack.enter_context(harness("cyclades")) for _ in range(2))
         fill(path, pairs(SMALL))
         fill(large_path, pairs(LARGE))
-        responses = {ask(app, dict(request), "200 OK") for app in (small, large)}
+        responses = {send_request(app, dict(request), "200 OK") for app in (small, large)}
         if len(responses) != 1:
             raise RuntimeError("the responses differ")
         yield compare(
@@ -31,7 +31,7 @@ def run() -> Iterator[Finding]:
 
 
 def asking(app: WSGIApp, request: dict[str, Any]) -> Any:
-    return lambda: ask(app, dict(request), "200 OK")
+    return lambda: send_request(app, dict(request), "200 OK")
 
 
 def pairs(count: int) -> Iterator[tuple[str, str]]:

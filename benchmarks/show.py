@@ -9,7 +9,7 @@ from typing import Any
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 
-from .harness import SERVER, WSGIApp, ask, environ, harness
+from .harness import SERVER, WSGIApp, environ, harness, send_request
 from .measure import Finding, compare
 from .parts import where_time_goes
 from .rows import connect, fill, volume_ids
@@ -27,10 +27,16 @@ def run() -> Iterator[Finding]:
             fill(path, ((each, server_id) for each in volumes))
             request = environ("GET", f"/servers/{server_id}/os-volume_attachments/{volume_id}")
             bare = floor(app, path, int if dialect == "cyclades" else str)
-            if bare(request) != ask(filtered, dict(request), "200 OK"):
+            if bare(request) != send_request(filtered, dict(request), "200 OK"):
                 raise RuntimeError("the floor's response differs")
             finding = compare(
-                f"show, {dialect}", bare, lambda request: ask(filtered, dict(request), "200 OK"), 8, 20, 150, (request,)
+                f"show, {dialect}",
+                bare,
+                lambda request: send_request(filtered, dict(request), "200 OK"),
+                8,
+                20,
+                150,
+                (request,),
             )
             if dialect == "openstack":
                 registry = Registry(Database({"url": f"sqlite:///{path}"}))
@@ -52,7 +58,7 @@ def floor(app: WSGIApp, path: Path, read_id: Callable[[str], Any]) -> Callable[[
             "HTTP_ACCEPT": "application/json",
             "wsgi.input": io.BytesIO(),
         }
-        return json.loads(ask(app, sub_request, "200 OK"))["server"]
+        return json.loads(send_request(app, sub_request, "200 OK"))["server"]
 
     def show(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         _, _, server_id, _, volume_id = environ["PATH_INFO"].split("/")
@@ -76,4 +82,4 @@ def floor(app: WSGIApp, path: Path, read_id: Callable[[str], Any]) -> Callable[[
         start_response("200 OK", headers)
         return [body]
 
-    return lambda request: ask(show, dict(request), "200 OK")
+    return lambda request: send_request(show, dict(request), "200 OK")

@@ -177,7 +177,7 @@ class TooManyAttachments(BackendError):
 
 
 class AttachRefused(BackendError):
-    """The backend can't do it; the message, which callers read, says why."""
+    """The backend can't do it; callers read the message, which names the reason."""
 
     kind = Kind.CONFLICT
 
@@ -249,4 +249,4 @@ class Overloaded(OSVolumeExtError):
 
 
 class NotAdopted(OSVolumeExtError):
-    """The disk can't be adopted; the message says why."""
+    """The disk can't be adopted; the message names the reason."""

@@ -1,4 +1,4 @@
-"""The values that the packages exchange: servers, volumes, attachments, and what a caller asks for."""
+"""The values that the packages exchange: servers, volumes, attachments, and callers' requests."""
 
 import datetime
 import uuid
@@ -49,7 +49,7 @@ class Attachment:
     exclusive: bool
     """Whether the volume may be attached to one server only."""
     device: str | None
-    """Such as ``/dev/vdb``: while ``attaching`` what the caller asked for, then what the backend reported."""
+    """Such as ``/dev/vdb``: while ``attaching`` what the caller requested, then what the backend reported."""
     root: bool
     """Whether the server boots from the volume, so that it can't be detached."""
     state: str
@@ -79,7 +79,7 @@ class Attachment:
 
     @property
     def is_attached(self) -> bool:
-        """Whether callers have been told that the volume is attached; while reattached, the disk may be missing."""
+        """Whether callers have seen the volume as attached; while reattached, the disk may be missing."""
         return self.state in (ATTACHED, REATTACHING)
 
     @property
@@ -120,7 +120,7 @@ Projection = type[AttachmentSummary] | type[AttachmentDetail]
 
 @dataclass(frozen=True, slots=True)
 class AttachRequest:
-    """What a caller asks to attach."""
+    """A request to attach a volume."""
 
     volume_id: str
     device: str | None = None
@@ -134,7 +134,7 @@ class Constraints:
     """Which volumes may be attached, and to which servers."""
 
     server_states: frozenset[str]
-    """The statuses in which servers take and give up disks."""
+    """The statuses in which disks can be attached to and detached from servers."""
     transient_states: frozenset[str]
     """The statuses that end by themselves."""
     multiattach: bool

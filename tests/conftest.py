@@ -50,29 +50,29 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
 
 
 def _database(item: pytest.Function) -> str:
-    return item.callspec.params.get("place", "sqlite") if hasattr(item, "callspec") else "sqlite"
+    return item.callspec.params.get("database_kind", "sqlite") if hasattr(item, "callspec") else "sqlite"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests that need a database on each kind."""
-    if "place" not in metafunc.fixturenames:
+    if "database_kind" not in metafunc.fixturenames:
         return
     marker = metafunc.definition.get_closest_marker("only_on")
     kinds = marker.args if marker else databases.KINDS
     if metafunc.definition.get_closest_marker("changes_nothing"):
         kinds = ("sqlite",)  # what is refused is refused above the database
-    metafunc.parametrize("place", kinds, indirect=True, scope="session")
+    metafunc.parametrize("database_kind", kinds, indirect=True, scope="session")
 
 
 @pytest.fixture(autouse=True)
 def _no_call_outlives_its_test() -> Iterator[None]:
-    """Wait for calls that were given up: what they log when they end would be in the next test's log."""
+    """Wait for calls that timed out: what they log at their end would be in the next test's log."""
     yield
     assert wait_until(lambda: not backend_calls())
 
 
 @pytest.fixture(scope="session")
-def place(request: pytest.FixtureRequest) -> Iterator[Any]:
+def database_kind(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Give what makes the databases of a test; see ``databases``."""
-    with databases.place(request.param) as place:
-        yield place
+    with databases.of_kind(request.param) as database_kind:
+        yield database_kind

@@ -123,7 +123,7 @@ def _bytes(environ: Mapping[str, Any], limit: int) -> bytes:
     length = _length(environ)
     if length is not None and length > limit:
         raise _too_large(limit)
-    # Without a length, one byte more than allowed tells whether the body is too large.
+    # Without a length, one byte more than allowed shows whether the body is too large.
     body = _read(environ["wsgi.input"], limit + 1 if length is None else length)
     if length is None and len(body) > limit:
         raise _too_large(limit)

@@ -48,7 +48,7 @@ class Call(NamedTuple):
 
 
 class Controller:
-    """Performs the operations; ``endpoints`` says which method handles which request.
+    """Performs the operations; ``endpoints`` maps requests to methods.
 
     Each method is named as Nova names the operation's policy rule, and returns a status and a body.
     """

@@ -42,7 +42,7 @@ class Dialect:
     detach_status: int
     """The status of the response to a detach."""
     server_states: frozenset[str]
-    """The statuses in which servers take and give up disks."""
+    """The statuses in which disks can be attached to and detached from servers."""
     transient_states: frozenset[str]
     """The statuses that end by themselves, so that a conflict is worth a retry."""
     multiattach: bool

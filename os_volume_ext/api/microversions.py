@@ -1,4 +1,4 @@
-"""Nova's microversions: what each of them changes, and which one a request asks for."""
+"""Nova's microversions: what each of them changes, and which one a request requires."""
 
 import re
 from collections.abc import Mapping
@@ -118,7 +118,7 @@ class Versions:
         self._default = next(iter(self._by_version.values()), unversioned)
 
     def negotiate(self, environ: Mapping[str, Any]) -> Negotiated:
-        """Return the version that a request asks for; the oldest if it asks for none.
+        """Return the version that a request requires; the oldest if it names none.
 
         :param environ: the WSGI environment.
         :raises BadRequest: if the version is malformed.
@@ -139,7 +139,7 @@ class Versions:
 
 
 def requested_version(environ: Mapping[str, Any]) -> str | None:
-    """Return the microversion of the compute API that a request asks for, unchecked; None if it asks for none.
+    """Return the microversion of the compute API that a request names, unchecked; None if it names none.
 
     :param environ: the WSGI environment.
     """

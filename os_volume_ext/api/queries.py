@@ -23,7 +23,7 @@ _SHAPE = re.compile(r"[\dW-]+[T ][\d:.,]+(Z|[+-][\d:.]+)?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The part of a list that a request asks for."""
+    """The part of a list that a request selects."""
 
     since: datetime.datetime | None
     """Timezone-aware; None: from the beginning."""

@@ -154,7 +154,7 @@ class AttachmentManager:
         """
         if value:
             self._check_deletes()
-        # The request id is written too: whoever read the row before, such as reconcile, must read it again.
+        # The request id is written too: code that read the row before, such as reconcile, must read it again.
         seen = replace(row, state=ATTACHED)
         if not self._registry.describe(seen, context.request_id, row.tag, value):
             raise operations_in_progress(row.volume_id)

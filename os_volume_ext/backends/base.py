@@ -120,5 +120,5 @@ class Backend(abc.ABC):
     def check(self) -> None:
         """Check that the backend could work now.
 
-        :raises BackendUnavailable: if it could not; the message says why.
+        :raises BackendUnavailable: if it could not; the message names the reason.
         """

@@ -215,7 +215,7 @@ def _linked_volume(directory: int, name: str) -> str | None:
 
 
 def _devices_of(volume: Volume, disks: Mapping[str, str | None]) -> list[str]:
-    # More than one only if somebody created links by hand.
+    # More than one only if links were created by hand.
     return [device for device, volume_id in disks.items() if volume_id == volume.id]
 
 

@@ -31,6 +31,7 @@ class Serve(Command):  # type: ignore[misc]
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
+        signal.signal(signal.SIGTERM, _exit)  # before the port is open, which shows that it serves
         logging.getLogger("os_volume_ext").setLevel(logging.INFO)
         create_server = _waitress()
         path = config.paste_file(parsed_args)
@@ -43,7 +44,6 @@ class Serve(Command):  # type: ignore[misc]
         url = f"http://{parsed_args.host}:{parsed_args.port}"
         self.app.stdout.write(f"Serving {path} at {url}; press Ctrl-C to stop.\n{_examples(path, url)}")
         self.app.stdout.flush()
-        signal.signal(signal.SIGTERM, _exit)
         server.run()
 
 

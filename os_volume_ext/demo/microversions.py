@@ -14,7 +14,7 @@ _FORMAT = re.compile(r"([1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})")
 
 
 def requested(request: Request) -> Version:
-    """Return the microversion that a request asks for, by default the oldest.
+    """Return the microversion that a request requires, by default the oldest.
 
     :raises Refused: 400 for an invalid format, 406 for a version that is not supported.
     """

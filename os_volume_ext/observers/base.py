@@ -1,4 +1,4 @@
-"""Operations as observers see them. Whoever carries one out reports its start and its end, and knows no observer."""
+"""Operations as observers see them. The code that carries one out reports its start and its end to all observers."""
 
 import logging
 import time
@@ -68,7 +68,7 @@ class Observers:
 
     @contextmanager
     def operation(self, action: str, context: RequestContext, server_id: str, volume_id: str) -> Iterator[Operation]:
-        """Observe what a caller requested, until it has finished; whoever carries it out calls ``start``."""
+        """Observe what a caller requested, until it has finished; the code that carries it out calls ``start``."""
         operation = Operation(action, context.request_id, server_id, volume_id, context.project_id, caller=context)
         with _timed(lambda seconds, error: self._finish(operation, seconds, error)):
             yield operation

@@ -1,5 +1,5 @@
-"""The registry: who is attached to what, kept in a relational database.
+"""The registry: which volumes are attached to which servers, in a relational database.
 
-``tables`` says what is stored, ``database`` connects, ``schema`` migrates, ``attachments`` asks and changes,
-``leases`` lets one worker at a time do what all of them could.
+``tables`` defines what is stored, ``database`` connects, ``schema`` migrates, ``attachments`` queries and changes the
+rows, and ``leases`` lets one worker at a time do work that all of them could.
 """

@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Func
 def _is_repetition(item: pytest.Function) -> bool:
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     is_xml = parameters.get("format") == "xml"
-    if parameters.get("place", "sqlite") != "sqlite":
+    if parameters.get("database_kind", "sqlite") != "sqlite":
         # Neither format nor dialect reach a database; the registry's own tests have both projections.
         return is_xml or parameters.get("dialect") == "cyclades"
     return is_xml and item.get_closest_marker("one_format") is not None
@@ -45,11 +45,11 @@ def _close_apps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _first_state(place: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
+def _first_state(database_kind: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
     """Give what the sample's first start makes of an empty directory and of new databases."""
     directory = tmp_path_factory.mktemp("sample")
     with contextlib.ExitStack() as stack:
-        urls = {name: stack.enter_context(place.new(directory / "var" / f"{name}.db")) for name in DIALECTS}
+        urls = {name: stack.enter_context(database_kind.new(directory / "var" / f"{name}.db")) for name in DIALECTS}
         for url in urls.values():
             schema.upgrade(Database({"url": url}))
         with closing_apps():
@@ -58,18 +58,20 @@ def _first_state(place: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="session")
-def _unchanged_sample(place: Any, _first_state: State, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestApp]:
+def _unchanged_sample(
+    database_kind: Any, _first_state: State, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TestApp]:
     """Give one sample to all tests that only see requests refused."""
     directory = tmp_path_factory.mktemp("unchanged")
-    with _first_state.copy(place, directory / "var") as state, closing_apps():
+    with _first_state.copy(database_kind, directory / "var") as state, closing_apps():
         yield load(write_paste(directory, state.urls), state.var)
 
 
 @pytest.fixture
-def _state(request: pytest.FixtureRequest, place: Any, tmp_path: Path, _first_state: State) -> Iterator[State]:
+def _state(request: pytest.FixtureRequest, database_kind: Any, tmp_path: Path, _first_state: State) -> Iterator[State]:
     """Give the sample's state, as its first start leaves it: a copy, which is faster."""
     names = [request.getfixturevalue("dialect").name] if "dialect" in request.fixturenames else DIALECTS
-    with _first_state.copy(place, tmp_path / "var", names) as state:
+    with _first_state.copy(database_kind, tmp_path / "var", names) as state:
         yield state
 
 
@@ -101,7 +103,7 @@ def start(var: Path, paste_file: Callable[..., Path]) -> Callable[..., TestApp]:
 
 
 @pytest.fixture
-def sample(request: pytest.FixtureRequest, place: Any) -> TestApp:
+def sample(request: pytest.FixtureRequest, database_kind: Any) -> TestApp:
     """Give the sample with a fresh state; one for all to tests that are marked ``changes_nothing``."""
     if request.node.get_closest_marker("changes_nothing"):
         return request.getfixturevalue("_unchanged_sample")
@@ -160,24 +162,24 @@ def rows(tables: Callable[[], AbstractContextManager[Connection]]) -> Callable[[
 
 
 @pytest.fixture
-def new_url(place: Any, tmp_path: Path) -> Iterator[str]:
+def new_url(database_kind: Any, tmp_path: Path) -> Iterator[str]:
     """Give the URL of a database without tables."""
-    with place.new(tmp_path / "new.db") as url:
+    with database_kind.new(tmp_path / "new.db") as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def empty_url(place: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def empty_url(database_kind: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the URL of a database with empty tables, to be copied."""
-    with place.new(tmp_path_factory.mktemp("empty") / "registry.db") as url:
+    with database_kind.new(tmp_path_factory.mktemp("empty") / "registry.db") as url:
         schema.upgrade(Database({"url": url}))
         yield url
 
 
 @pytest.fixture
-def url(place: Any, empty_url: str, tmp_path: Path) -> Iterator[str]:
+def url(database_kind: Any, empty_url: str, tmp_path: Path) -> Iterator[str]:
     """Give the URL of the database that a registry, a catalog or a command is tested on; its tables are empty."""
-    with place.copy(empty_url, tmp_path / "registry.db") as url:
+    with database_kind.copy(empty_url, tmp_path / "registry.db") as url:
         yield url
 
 

@@ -1,4 +1,4 @@
-"""The sample's block-storage API: the volumes of the catalog, with what the registry says of them."""
+"""The sample's block-storage API: the volumes of the catalog, with their state in the registry."""
 
 import dataclasses
 
@@ -43,8 +43,8 @@ class TestInTheSample:
             ids(sample.get(BASE, headers=DEMO)) == ids(sample.get(f"{BASE}/detail", headers=READER)) == [FIRST, SECOND]
         )
         assert ids(sample.get("/volume/v3/other/volumes?all_tenants=1", headers=OTHER)) == [OTHERS]
-        answer = sample.get(f"{BASE}/{OTHERS}", headers=DEMO, status=404)
-        assert answer.json == {"itemNotFound": {"code": 404, "message": f"Volume {OTHERS} could not be found."}}
+        response = sample.get(f"{BASE}/{OTHERS}", headers=DEMO, status=404)
+        assert response.json == {"itemNotFound": {"code": 404, "message": f"Volume {OTHERS} could not be found."}}
         sample.get(f"{BASE}/nothing", headers=DEMO, status=404)
 
     @pytest.mark.changes_nothing
@@ -71,7 +71,7 @@ class TestInTheSample:
         assert ids(sample.get(f"{BASE}?name=data", headers=DEMO)) == []
 
     @pytest.mark.changes_nothing
-    def test_who_may_not_ask_is_told_so(self, sample):
+    def test_an_unauthorized_caller_is_refused(self, sample):
         assert sample.get(BASE, status=401).json["unauthorized"]["code"] == 401
         fault = sample.get("/volume/v3/other/volumes", headers=DEMO, status=400).json["badRequest"]
         assert "doesn't match" in fault["message"]
@@ -88,7 +88,7 @@ class TestInTheSample:
 class TestStatus:
     @pytest.fixture
     def status(self, database):
-        """Give ``status(STATE_ON_WEB[, STATE_ON_MAIL])``: a volume's status, and the servers it is said to be on."""
+        """Give ``status(STATE_ON_WEB[, STATE_ON_MAIL])``: a volume's status, and its servers."""
         registry, catalog = Registry(database), SQLCatalog({}, database)
         app = TestApp(static_tokens.StaticTokens(block_storage.BlockStorageApplication(database)))
         catalog.create(Volume(FIRST, "demo", multiattach=True))

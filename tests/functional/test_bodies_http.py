@@ -1,4 +1,4 @@
-"""The bodies of requests, over HTTP: each that is wrong gets a 400 that says what is wrong."""
+"""The bodies of requests, over HTTP: each invalid one gets a 400 that names the mistake."""
 
 import json
 
@@ -29,10 +29,10 @@ class Unreadable:
     read = readline = readlines = __iter__ = _fail
 
 
-def refused(answer, message):
-    """See that an answer is a 400 with just that message."""
-    assert answer.failure == ("badRequest", 400)
-    assert answer.fault.message == message
+def refused(response, message):
+    """Check that a response is a 400 with just that message."""
+    assert response.failure == ("badRequest", 400)
+    assert response.fault.message == message
 
 
 def post(client, body, **more):
@@ -92,10 +92,10 @@ class TestWrongInJson:
     @only_json
     def test_the_specifications_own_example_has_a_trailing_comma(self, client):
         body = b'{\n    "volumeAttachment": {\n        "volumeId": 9,\n    }\n}\n'
-        answer = post(client, body)
-        assert answer.failure == ("badRequest", 400)
-        assert "a trailing comma before '}'" in answer.fault.message
-        assert "line 3, column 22" in answer.fault.message or "line 4, column 5" in answer.fault.message
+        response = post(client, body)
+        assert response.failure == ("badRequest", 400)
+        assert "a trailing comma before '}'" in response.fault.message
+        assert "line 3, column 22" in response.fault.message or "line 4, column 5" in response.fault.message
 
     @pytest.mark.parametrize(
         "body",
@@ -105,9 +105,9 @@ class TestWrongInJson:
     @only_json
     def test_nesting_is_a_400(self, start, paste_file, client_of, body):
         client = client_of(start(paste_file(without="size_limit", max_body=str(2**20))))
-        answer = post(client, body)
-        assert answer.failure == ("badRequest", 400)
-        assert "nested too deeply" in answer.fault.message
+        response = post(client, body)
+        assert response.failure == ("badRequest", 400)
+        assert "nested too deeply" in response.fault.message
 
     @pytest.mark.parametrize(
         ("value", "called"),
@@ -145,9 +145,9 @@ class TestWrongInJson:
     @only_openstack
     @only_json
     def test_a_number_is_no_id_where_ids_are_strings(self, client):
-        answer = post(client, b'{"volumeAttachment": {"volumeId": 9}}')
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message.endswith(", not the number 9.")
+        response = post(client, b'{"volumeAttachment": {"volumeId": 9}}')
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message.endswith(", not the number 9.")
 
 
 @pytest.mark.changes_nothing
@@ -218,23 +218,23 @@ class TestWrongInXml:
     )
     @only_xml
     def test_what_is_not_well_formed_is_400_with_the_place(self, client, body):
-        answer = client.request("POST", client.path(), body or b"   ")
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message.startswith("The body is not XML: line 1, column ")
+        response = client.request("POST", client.path(), body or b"   ")
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message.startswith("The body is not XML: line 1, column ")
 
     @only_xml
     def test_nesting_is_a_400(self, start, paste_file, client_of):
         client = client_of(start(paste_file(without="size_limit", max_body=str(2**20))))
-        answer = post(client, b"<a>" * 100_000 + b"</a>" * 100_000)
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message.startswith("The body is not XML: line 1, column ")
+        response = post(client, b"<a>" * 100_000 + b"</a>" * 100_000)
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message.startswith("The body is not XML: line 1, column ")
 
     @pytest.mark.parametrize("value", ["", " 9", "+9", "9_9", "9.0", "٩", "1" * 19, "null"])
     @only_xml
-    def test_a_volume_id_of_the_wrong_form_is_named(self, client, value):
-        answer = post(client, etree.tostring(etree.Element("volumeAttachment", {"volumeId": value})))
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message.endswith(f", not {value!r}." if value else ", not an empty string.")
+    def test_a_malformed_volume_id_is_named(self, client, value):
+        response = post(client, etree.tostring(etree.Element("volumeAttachment", {"volumeId": value})))
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message.endswith(f", not {value!r}." if value else ", not an empty string.")
 
     @only_xml
     def test_an_external_entity_is_not_read(self, client, tmp_path):
@@ -245,16 +245,16 @@ class TestWrongInXml:
 
     @only_xml
     def test_a_namespaced_attribute_is_not_the_member(self, client):
-        answer = post(client, b'<volumeAttachment xmlns:x="urn:x" x:volumeId="9"/>')
-        assert answer.failure == ("badRequest", 400)
+        response = post(client, b'<volumeAttachment xmlns:x="urn:x" x:volumeId="9"/>')
+        assert response.failure == ("badRequest", 400)
 
 
 class TestRight:
     """Bodies that look odd and mean something."""
 
     def attached(self, client, body, **more):
-        answer = post(client, body, **more)
-        assert (answer.status, answer.attachment) == (200, client.shown())
+        response = post(client, body, **more)
+        assert (response.status, response.attachment) == (200, client.shown())
 
     def test_a_byte_order_mark_is_skipped(self, client):
         self.attached(client, BOM + client.format.request(client.dialect.number(client.dialect.volume)))
@@ -262,7 +262,7 @@ class TestRight:
     @pytest.mark.parametrize("before", [b"", BOM])
     @pytest.mark.parametrize("encoding", ["UTF-8", "utf-8"])
     @only_xml
-    def test_a_declaration_that_says_utf_8_is_fine(self, client, before, encoding):
+    def test_a_declaration_of_utf_8_is_accepted(self, client, before, encoding):
         declaration = f'<?xml version="1.0" encoding="{encoding}"?>\n'.encode()
         self.attached(client, before + declaration + client.format.request(client.dialect.volume))
 
@@ -358,9 +358,9 @@ class TestContentType:
 
     def test_the_other_formats_body_is_400(self, client):
         other = {"json": "application/xml", "xml": "application/json"}[client.format.name]
-        answer = post(client, client.format.request(client.dialect.volume), headers={"Content-Type": other})
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message.startswith("The body is not ")
+        response = post(client, client.format.request(client.dialect.volume), headers={"Content-Type": other})
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message.startswith("The body is not ")
 
 
 class TestLength:
@@ -373,58 +373,61 @@ class TestLength:
 
     def test_a_chunked_body_has_none_and_is_read_to_its_end(self, client):
         body = client.format.request(client.dialect.number(client.dialect.volume))
-        answer = post(
+        response = post(
             client,
             body,
             environ={"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"},
             without=("CONTENT_LENGTH",),
         )
-        assert (answer.status, answer.attachment) == (200, client.shown())
+        assert (response.status, response.attachment) == (200, client.shown())
 
     def test_a_chunked_body_whose_end_the_server_hides_is_400(self, start, paste_file, client_of):
-        # oslo.middleware's sizelimit says of every body without a length that its end is passed on.
+        # oslo.middleware's sizelimit declares the end of every body without a length as passed on.
         client = client_of(start(paste_file(without="size_limit")))
         body = client.format.request(client.dialect.volume)
-        answer = post(client, body, environ={"HTTP_TRANSFER_ENCODING": "chunked"}, without=("CONTENT_LENGTH",))
-        refused(answer, "Content-Length is missing.")
+        response = post(client, body, environ={"HTTP_TRANSFER_ENCODING": "chunked"}, without=("CONTENT_LENGTH",))
+        refused(response, "Content-Length is missing.")
 
     def test_a_chunked_body_over_the_limit_is_413(self, client):
-        answer = post(
+        response = post(
             client,
             b" " * (MAX_BODY + 1),
             environ={"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"},
             without=("CONTENT_LENGTH",),
         )
-        assert (answer.failure, answer.fault.message) == (("overLimit", 413), self.TOO_LARGE)
+        assert (response.failure, response.fault.message) == (("overLimit", 413), self.TOO_LARGE)
 
     @pytest.mark.changes_nothing
     def test_a_body_over_the_limit_is_413_and_not_read(self, client):
-        answer = client.request(
+        response = client.request(
             "POST",
             client.path(),
             headers={"Content-Type": client.format.media_type, "Content-Length": str(MAX_BODY + 1)},
             environ={"wsgi.input": Unreadable()},
         )
-        assert (answer.failure, answer.fault.message) == (("overLimit", 413), self.TOO_LARGE)
+        assert (response.failure, response.fault.message) == (("overLimit", 413), self.TOO_LARGE)
 
     def test_the_limit_is_the_operators_choice(self, start, paste_file, client_of):
         client = client_of(start(paste_file(max_body="10")))
-        answer = client.attach()
-        assert (answer.failure, answer.fault.message) == (("overLimit", 413), "The body must have at most 10 bytes.")
+        response = client.attach()
+        assert (response.failure, response.fault.message) == (
+            ("overLimit", 413),
+            "The body must have at most 10 bytes.",
+        )
 
     @pytest.mark.changes_nothing
     def test_a_body_that_ends_early_is_400(self, client):
         body = client.format.request(client.dialect.volume)
-        answer = post(client, body, headers={"Content-Length": str(len(body) + 1)})
-        refused(answer, f"The body ended after {len(body)} of {len(body) + 1} bytes.")
+        response = post(client, body, headers={"Content-Length": str(len(body) + 1)})
+        refused(response, f"The body ended after {len(body)} of {len(body) + 1} bytes.")
 
     @pytest.mark.changes_nothing
     def test_an_empty_body_is_400(self, client):
-        answer = client.request(
+        response = client.request(
             "POST", client.path(), headers={"Content-Type": client.format.media_type, "Content-Length": "0"}
         )
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message.startswith(f"The body is not {client.format.name.upper()}")
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message.startswith(f"The body is not {client.format.name.upper()}")
 
 
 class TestIgnored:
@@ -452,7 +455,7 @@ class TestIgnored:
         assert client.request("DELETE", path, **unread).status == client.dialect.detach_status
 
     @pytest.mark.changes_nothing
-    def test_a_body_that_nobody_may_send_is_not_read(self, client):
+    def test_a_body_of_a_forbidden_request_is_not_read(self, client):
         unread = {
             "headers": {"Content-Length": "9", "Content-Type": client.format.media_type},
             "environ": {"wsgi.input": Unreadable()},
@@ -472,9 +475,9 @@ class TestEchoes:
     def test_a_volume_id_in_the_body(self, client, value):
         for query in ("?json", "?xml"):
             body = f'{{"volumeAttachment": {{"volumeId": "{value}"}}}}'.encode()
-            answer = client.request("POST", client.path() + query, body)
-            assert answer.failure == ("badRequest", 400)
-            assert ", not '\\" in answer.fault.message
+            response = client.request("POST", client.path() + query, body)
+            assert response.failure == ("badRequest", 400)
+            assert ", not '\\" in response.fault.message
 
     @only_openstack
     @only_json
@@ -482,9 +485,9 @@ class TestEchoes:
     def test_an_unknown_member(self, client, name):
         for query in ("?json", "?xml"):
             body = f'{{"volumeAttachment": {{"volumeId": "{client.dialect.volume}", "{name}": 1}}}}'.encode()
-            answer = client.request("POST", client.path() + query, body)
-            assert answer.failure == ("badRequest", 400)
-            assert answer.fault.message.startswith("The body has the unknown member ")
+            response = client.request("POST", client.path() + query, body)
+            assert response.failure == ("badRequest", 400)
+            assert response.fault.message.startswith("The body has the unknown member ")
 
     @pytest.mark.parametrize(
         ("raw", "shown"),
@@ -501,6 +504,6 @@ class TestEchoes:
         ],
     )
     def test_an_id_in_the_path(self, client, raw, shown):
-        for answer in (client.list(raw), client.show(volume=raw), client.attach(raw), client.detach(raw, raw)):
-            assert answer.failure == ("itemNotFound", 404)
-            assert shown in answer.fault.message
+        for response in (client.list(raw), client.show(volume=raw), client.attach(raw), client.detach(raw, raw)):
+            assert response.failure == ("itemNotFound", 404)
+            assert shown in response.fault.message

@@ -101,15 +101,19 @@ def test_an_option_is_refused_by_name(database):
         SQLCatalog({"url": "http://cinder"}, database)
 
 
-def test_a_database_that_does_not_answer_is_a_catalog_that_can_not_be_asked(broken):
+def test_a_database_that_does_not_respond_is_an_unavailable_catalog(broken):
     with pytest.raises(CatalogUnavailable):
         broken.volume(CONTEXT, "9")
 
 
-def test_the_commands_are_told_that_the_database_does_not_answer(broken):
-    for ask in (broken.list_volumes, lambda: broken.create(Volume("9", "demo")), lambda: broken.delete(volume_id="9")):
+def test_the_commands_report_that_the_database_does_not_respond(broken):
+    for send_request in (
+        broken.list_volumes,
+        lambda: broken.create(Volume("9", "demo")),
+        lambda: broken.delete(volume_id="9"),
+    ):
         with pytest.raises(RegistryUnavailable):
-            ask()
+            send_request()
 
 
 def test_a_volume_is_deleted_although_it_is_attached_to_the_server_that_is_gone(catalog, database):
@@ -121,7 +125,7 @@ def test_a_volume_is_deleted_although_it_is_attached_to_the_server_that_is_gone(
     assert catalog.list_volumes() == []
 
 
-def test_a_catalog_deletes_only_if_it_says_so(catalog):
+def test_a_catalog_deletes_only_if_it_declares_it(catalog):
     class Another(VolumeCatalog):
         __init__ = volume = None
 

@@ -146,15 +146,15 @@ def compute(option):
         def do_GET(self):
             last = self.path.partition("?")[0].rpartition("/")[2]
             if self.headers["X-Auth-Token"] != "the operator's":
-                self.answer(401, {})
+                self.response(401, {})
             elif last == "detail":
-                self.answer(200, {"servers": list(known.values())})
+                self.response(200, {"servers": list(known.values())})
             elif last in known:
-                self.answer(200, {"server": known[last]})
+                self.response(200, {"server": known[last]})
             else:
-                self.answer(404, {})
+                self.response(404, {})
 
-        def answer(self, status, document):
+        def response(self, status, document):
             body = json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
@@ -190,7 +190,7 @@ def test_a_volume_is_created_shown_listed_and_deleted(ok):
     assert json.loads(ok("volume", "list", "-f", "json")) == []
 
 
-def test_a_multiattach_volume_says_so(ok):
+def test_a_multiattach_volume_is_shown_as_such(ok):
     ok("volume", "create", "9", "--project", "demo", "--multiattach")
     assert json.loads(ok("volume", "show", "9", "-f", "json"))["multiattach"] is True
 
@@ -228,7 +228,7 @@ def test_an_id_is_made_canonical(ok):
 
 
 @pytest.mark.parametrize("volume_id", ["x", "9.5", UUID, "1" * 19, "", "٩"])
-def test_an_id_of_the_wrong_form_is_reported(error_message, volume_id):
+def test_a_malformed_id_is_reported(error_message, volume_id):
     sentence = error_message("volume", "create", volume_id, "--project", "demo")
     assert f"{volume_id!r} is not the id of a volume: it must be an integer of up to 18 digits" in sentence
 
@@ -322,12 +322,12 @@ def test_attachments_are_chosen_by_ids_in_any_spelling(ok, put):
     assert ok("attachment", "list", "--volume", "009", "-f", "value", "-c", "volume_id").split() == ["9"]
 
 
-def test_attachments_are_not_chosen_by_ids_of_the_wrong_form(error_message):
+def test_attachments_are_not_selected_by_malformed_ids(error_message):
     assert "'x' is not the id of a server" in error_message("attachment", "list", "--server", "x")
     assert "'x' is not the id of a volume" in error_message("attachment", "list", "--volume", "x")
 
 
-def test_an_attachment_is_shown_with_all_that_is_known(ok, put):
+def test_an_attachment_is_shown_with_all_its_fields(ok, put):
     put(ATTACHED, host="node-1", source="/a/file", device="/dev/vdb")
     shown = json.loads(ok("attachment", "show", "01134", "009", "-f", "json"))
     assert (shown["server_id"], shown["volume_id"], shown["device"]) == ("1134", "9", "/dev/vdb")
@@ -341,7 +341,7 @@ def test_an_attachment_that_is_not_there_is_reported(error_message, database):
 
 @pytest.mark.parametrize(("arguments", "what"), [(("x", "9"), "server"), (("1134", "x"), "volume")])
 @pytest.mark.parametrize("command", ["show", "adopt"])
-def test_attachments_ids_of_the_wrong_form_are_reported(error_message, command, arguments, what):
+def test_malformed_ids_of_attachments_are_reported(error_message, command, arguments, what):
     assert f"'x' is not the id of a {what}" in error_message("attachment", command, *arguments)
 
 
@@ -385,7 +385,7 @@ def test_a_disk_with_a_row_is_not_adopted_again(ok, error_message, backend, regi
     assert registry.count() == 1
 
 
-def test_a_disk_whose_project_nobody_knows_is_not_adopted(error_message, backend, registry):
+def test_a_disk_of_an_unknown_project_is_not_adopted(error_message, backend, registry):
     backend.attach(server("1134"), Volume("9", "demo"), None)
     assert "give --project" in error_message("attachment", "adopt", "1134", "9")
     assert registry.count() == 0
@@ -419,7 +419,7 @@ def test_reconcile_with_nothing_to_do_exits_0(run, database):
     assert run("reconcile", "-f", "json") == (0, "[]\n", "0 consistent, 0 repaired, 0 unresolved\n")
 
 
-def test_reconcile_settles_stale_rows_in_a_table(run, put, registry):
+def test_reconcile_repairs_stale_rows_and_prints_a_table(run, put, registry):
     put(ATTACHING, "9", disk=True, stale=True)
     put(DETACHING, "10", disk=True, stale=True)
     put(ATTACHING, "11", "1135")
@@ -446,7 +446,7 @@ def test_reconciles_output_can_be_parsed_and_its_summary_is_apart(run, put):
     assert (status, err) == (0, "0 consistent, 1 repaired, 0 unresolved\n")
 
 
-def test_reconcile_leaves_attached_rows_alone_unless_all_are_asked_for(run, put):
+def test_reconcile_leaves_attached_rows_alone_without_all(run, put):
     put(ATTACHED)
     assert run("reconcile", "-f", "json")[:2] == (0, "[]\n")
     status, out, err = run("reconcile", "--all", "-f", "json")
@@ -454,12 +454,12 @@ def test_reconcile_leaves_attached_rows_alone_unless_all_are_asked_for(run, put)
     assert json.loads(out)[0]["outcome"] == "unresolved"
 
 
-def test_reconcile_of_all_says_nothing_of_what_agrees(run, put):
+def test_reconcile_of_all_omits_consistent_rows(run, put):
     put(ATTACHED, disk=True)
     assert run("reconcile", "--all", "-f", "json") == (0, "[]\n", "1 consistent, 0 repaired, 0 unresolved\n")
 
 
-def test_reconcile_of_all_names_disks_that_no_row_knows(run, put, backend, compute):
+def test_reconcile_of_all_names_unmanaged_disks(run, put, backend, compute):
     for server_id in ("1134", "1135"):
         compute(server_id)
     put(ATTACHED, disk=True)
@@ -481,7 +481,7 @@ def test_reconcile_of_all_attaches_again_and_removes_what_deleted_servers_left(r
     assert run("reconcile", "--all", "-f", "json") == (0, "[]\n", "1 consistent, 0 repaired, 0 unresolved\n")
 
 
-def test_a_dry_run_of_reconcile_says_what_is_to_be_done_and_does_nothing(run, put, registry, backend, compute):
+def test_a_dry_run_of_reconcile_shows_what_it_would_do_and_does_nothing(run, put, registry, backend, compute):
     compute("1134")
     put(ATTACHING, "8", disk=True, stale=True)
     put(ATTACHED, "9")
@@ -567,7 +567,7 @@ def test_the_paste_file_may_be_a_relative_path(ok, paste, monkeypatch):
     assert ok("volume", "list", "-f", "json", paste=paste.name) == "[]\n"
 
 
-def test_without_a_paste_file_it_is_told_how_to_give_one(error_message):
+def test_without_a_paste_file_the_error_names_the_option(error_message):
     sentence = error_message("volume", "list", paste=None)
     assert "--paste FILE" in sentence
     assert "OS_VOLUME_EXT_PASTE" in sentence
@@ -593,7 +593,7 @@ def test_a_paste_file_without_a_section_of_ours_is_reported(error_message, paste
     assert error_message("volume", "list") == f"os-volume-ext: {paste} has no os-volume-ext filter.\n"
 
 
-def test_a_filter_that_is_somebody_elses_is_not_imported(ok, paste, tmp_path, monkeypatch):
+def test_a_filter_of_another_package_is_not_imported(ok, paste, tmp_path, monkeypatch):
     (tmp_path / "somebody_elses.py").write_text("def factory(global_conf): pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     paste.write_text(paste.read_text() + "[filter:theirs]\npaste.filter_factory = somebody_elses:factory\n")
@@ -605,7 +605,7 @@ def test_of_several_sections_one_must_be_chosen_and_the_sentence_names_them(erro
     assert "several filters found; choose one with --filter: volumes, nova" in error_message("volume", "list")
 
 
-def test_a_section_that_is_none_of_ours_is_told_and_the_sentence_names_ours(error_message, two_sections):
+def test_a_section_of_another_filter_is_reported_with_ours(error_message, two_sections):
     sentence = error_message("volume", "list", "--filter", "somebody_elses")
     assert "somebody_elses is not an os-volume-ext filter; choose one of: volumes, nova" in sentence
 
@@ -628,7 +628,7 @@ def test_var_is_what_the_paste_file_may_refer_to(ok, paste, url, tmp_path):
 # -- options that are wrong ------------------------------------------------------------------------------
 
 
-def test_a_misspelled_option_is_told_with_the_one_that_was_meant(error_message, option):
+def test_a_misspelled_option_is_reported_with_the_similar_one(error_message, option):
     option("max_atachments = 3")
     assert "max_atachments is not an option of os-volume-ext: did you mean max_attachments?" in error_message(
         "volume", "list"
@@ -667,7 +667,7 @@ def test_a_database_that_is_none_is_reported(error_message, paste, tmp_path):
 # -- the command itself ------------------------------------------------------------------------------------
 
 
-def test_without_arguments_it_says_what_there_is(ok):
+def test_without_arguments_it_prints_help(ok):
     out = ok(paste=None)
     for command in ("volume create", "attachment adopt", "reconcile", "check", "db upgrade", "serve"):
         assert command in out
@@ -686,7 +686,7 @@ def test_an_option_that_is_not_there_exits_2(run):
 
 
 @pytest.mark.parametrize("arguments", [(), ("-v",)])
-def test_without_a_command_it_says_what_commands_there_are(run, arguments):
+def test_without_a_command_it_lists_the_commands(run, arguments):
     status, out, err = run(*arguments, paste=None)
     assert (status, err) == (0, "")
     assert "volume create" in out
@@ -702,7 +702,7 @@ def test_what_is_done_can_be_logged_to_a_file(run, tmp_path):
     assert "DEBUG" in log.read_text()
 
 
-def test_set_says_what_a_name_in_the_paste_file_is(ok, paste, tmp_path):
+def test_set_defines_a_variable_of_the_paste_file(ok, paste, tmp_path):
     paste.write_text(paste.read_text().replace("%(here)s", "%(where)s"))
     assert "%(where)s" in paste.read_text()
     ok("volume", "create", "7", "--project", "demo", "--set", f"where={tmp_path}")

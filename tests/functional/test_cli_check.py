@@ -100,7 +100,7 @@ def wrong(check):
 # -- when all is well -----------------------------------------------------------------------------------
 
 
-def test_where_nothing_is_wrong_each_check_says_so_and_it_exits_0(check):
+def test_where_all_checks_are_ok_it_exits_0(check):
     status, found = check()
     assert status == 0
     assert set(found) == {(section, what) for section in SECTIONS for what in ("position", *CHECKS)}
@@ -125,7 +125,7 @@ def test_another_application_is_chosen_by_its_name(check):
     assert {section for section, _ in check("--name", "cyclades")[1]} == {"volumes_cyclades"}
 
 
-def test_before_the_first_start_it_says_what_the_start_will_do_and_does_not_do_it(check, tmp_path):
+def test_before_the_first_start_it_reports_and_does_not_create_a_database(check, tmp_path):
     new = tmp_path / "new"
     status, found = check("--var", str(new))
     assert status == 0
@@ -195,7 +195,7 @@ def authtoken(file):
 
 
 @pytest.mark.parametrize("delay", ["true", "false"])
-def test_keystonemiddleware_is_known_by_what_it_does(authtoken, check, delay):
+def test_keystonemiddleware_is_recognized_by_its_behaviour(authtoken, check, delay):
     authtoken(delay_auth_decision=delay, www_authenticate_uri="http://127.0.0.1:9")
     status, found = check("--name", "cyclades")
     assert (status, found["volumes_cyclades", "position"]) == (
@@ -240,7 +240,7 @@ def test_a_config_file_that_can_not_be_read_is_reported(error_message, tmp_path,
 # -- options, database, catalog, backend, policy ------------------------------------------------------------
 
 
-def test_a_wrong_option_is_told_beside_its_position_and_what_is_right_of_others(file, check):
+def test_a_wrong_option_does_not_stop_the_checks_of_other_filters(file, check):
     file.set_ours("max_atachments", "3")
     status, found = check()
     assert status == 1
@@ -273,7 +273,7 @@ def test_an_option_that_default_hides_is_reported(file, run, var, caplog):
     assert "[DEFAULT] of the paste file has 'policy_file'" in caplog.text
 
 
-def test_a_database_of_a_later_version_is_told_and_left_as_it_is(wrong, var):
+def test_a_database_of_a_later_version_is_reported_and_left(wrong, var):
     database = Database({"url": f"sqlite:///{var}/cyclades.db"})
     with direct_connection(database) as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
@@ -284,8 +284,8 @@ def test_a_database_of_a_later_version_is_told_and_left_as_it_is(wrong, var):
 
 
 @pytest.mark.only_on("postgresql", "mariadb")
-def test_a_database_server_that_is_behind_is_told_with_the_command_to_run(wrong, file, place):
-    with place.new() as url:
+def test_an_outdated_database_server_is_reported_with_the_command_to_run(wrong, file, database_kind):
+    with database_kind.new() as url:
         file.set_ours("database.url", url.replace("%", "%%"))
         what, details = wrong()
     assert what == "database"
@@ -418,7 +418,7 @@ class Quiet(WSGIRequestHandler):
 
 @pytest.fixture
 def compute(file, var):
-    """Give ``compute(token)``: the sample, served over HTTP, is asked for servers with this token. Return its URL."""
+    """Give ``compute(token)``: the sample, served over HTTP, is called with this token. Return its URL."""
     app = load(PASTE, var).app
     with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -447,7 +447,7 @@ def test_credentials_that_do_not_see_all_servers_are_reported(compute, wrong, to
     assert wrong() == ("compute", f"{url}/servers/detail?all_tenants=1&limit=1 responded with {status}")
 
 
-def test_a_compute_api_that_does_not_answer_is_reported(file, wrong):
+def test_a_compute_api_that_does_not_respond_is_reported(file, wrong):
     file.set_ours("compute.url", "http://127.0.0.1:9")
     file.set_ours("compute.token", "admin-token")
     what, details = wrong()
@@ -471,7 +471,7 @@ def test_an_application_that_the_paste_file_does_not_have_is_reported(error_mess
     assert "nova can't be loaded: LookupError: No section 'nova' " in sentence
 
 
-def test_a_pipeline_without_a_filter_of_ours_is_told_what_to_do(error_message, file, var):
+def test_a_pipeline_without_our_filter_is_reported_with_the_remedy(error_message, file, var):
     file.set_pipeline("request_id auth compute_cyclades")
     sentence = error_message("check", "--var", str(var), "--name", "cyclades")
     assert "--name: cyclades has no os-volume-ext filter: add the name of a section" in sentence

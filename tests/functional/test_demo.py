@@ -137,7 +137,7 @@ class TestStaticTokens:
         assert environ["keystone.token_info"]["token"]["project"]["id"] == "demo"
 
     @pytest.mark.parametrize("headers", [{}, {"X-Auth-Token": "wrong"}, {"X-Auth-Token": ""}])
-    def test_a_request_without_a_known_token_goes_on_as_invalid(self, seen, headers):
+    def test_a_request_without_a_known_token_is_passed_on_as_invalid(self, seen, headers):
         environ = seen(**headers)
         assert environ["HTTP_X_IDENTITY_STATUS"] == "Invalid"
         assert "keystone.token_info" not in environ
@@ -201,14 +201,14 @@ class TestServers:
 
 class TestCreateAndDelete:
     def test_a_server_that_is_made_has_a_directory_until_it_is_deleted(self, nova, tmp_path):
-        answer = nova.post_json("/servers", {"server": {"name": "new"}}, headers=DEMO, status=202)
-        server_id = answer.json["server"]["id"]
+        response = nova.post_json("/servers", {"server": {"name": "new"}}, headers=DEMO, status=202)
+        server_id = response.json["server"]["id"]
         directory = tmp_path / "backend" / "openstack" / server_id
         (directory / "vdb").symlink_to("../../volumes/9")
-        assert answer.headers["Location"] == f"http://localhost/servers/{server_id}"
+        assert response.headers["Location"] == f"http://localhost/servers/{server_id}"
         assert nova.get(f"/servers/{server_id}", headers=DEMO).json["server"]["status"] == "ACTIVE"
-        gone = nova.delete(f"/servers/{server_id}", headers=DEMO, status=204)
-        assert (gone.body, "Content-Type" in gone.headers) == (b"", False)
+        deleted = nova.delete(f"/servers/{server_id}", headers=DEMO, status=204)
+        assert (deleted.body, "Content-Type" in deleted.headers) == (b"", False)
         assert not directory.exists()
         nova.get(f"/servers/{server_id}", headers=DEMO, status=404)
         nova.delete(f"/servers/{server_id}", headers=DEMO, status=404)
@@ -241,8 +241,8 @@ class TestCreateAndDelete:
 
     @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\xff", b'{"server": {}}', b'{"server": {"name": " "}}'])
     def test_a_body_without_a_name_is_a_bad_request(self, nova, body):
-        answer = nova.post("/servers", body, headers=DEMO, content_type="application/json", status=400)
-        assert answer.json["badRequest"]["code"] == 400
+        response = nova.post("/servers", body, headers=DEMO, content_type="application/json", status=400)
+        assert response.json["badRequest"]["code"] == 400
 
 
 class TestPaging:
@@ -275,7 +275,7 @@ class TestProjectInPath:
 
 class TestMicroversions:
     @pytest.mark.parametrize(
-        ("headers", "spoken"),
+        ("headers", "expected"),
         [
             ({}, "2.1"),
             ({"OpenStack-API-Version": "compute 2.9"}, "2.9"),
@@ -286,20 +286,20 @@ class TestMicroversions:
             ({"OpenStack-API-Version": "volume 3.1"}, "2.1"),
         ],
     )
-    def test_the_answer_tells_the_version_that_was_asked_for(self, nova, headers, spoken):
-        answer = nova.get(f"/servers/{WEB}", headers=DEMO | headers)
-        assert answer.headers["OpenStack-API-Version"] == f"compute {spoken}"
-        assert answer.headers["X-OpenStack-Nova-API-Version"] == spoken
-        assert "OpenStack-API-Version" in answer.headers["Vary"]
-        assert ("locked" in answer.json["server"]) == (spoken in ("2.9", "2.104"))
+    def test_the_response_names_the_requested_version(self, nova, headers, expected):
+        response = nova.get(f"/servers/{WEB}", headers=DEMO | headers)
+        assert response.headers["OpenStack-API-Version"] == f"compute {expected}"
+        assert response.headers["X-OpenStack-Nova-API-Version"] == expected
+        assert "OpenStack-API-Version" in response.headers["Vary"]
+        assert ("locked" in response.json["server"]) == (expected in ("2.9", "2.104"))
 
     @pytest.mark.parametrize(("version", "status"), [("2.105", 406), ("2.0", 406), ("3.0", 406), ("two", 400)])
     def test_a_version_that_is_not_spoken_is_refused(self, nova, version, status):
         nova.get("/servers", headers=DEMO | {"OpenStack-API-Version": f"compute {version}"}, status=status)
 
-    def test_cyclades_knows_nothing_of_versions(self, cyclades):
-        answer = cyclades.get("/servers", headers=DEMO | {"OpenStack-API-Version": "compute 2.99"})
-        assert "OpenStack-API-Version" not in answer.headers
+    def test_cyclades_has_no_versions(self, cyclades):
+        response = cyclades.get("/servers", headers=DEMO | {"OpenStack-API-Version": "compute 2.99"})
+        assert "OpenStack-API-Version" not in response.headers
 
 
 class TestTheRestOfCompute:
@@ -322,13 +322,13 @@ class TestTheRestOfCompute:
 
     def test_without_a_token_there_is_only_the_version_document(self, nova):
         assert nova.get("/").json["version"]["id"] == "v2.1"
-        answer = nova.get("/servers", status=401)
-        assert answer.json["unauthorized"]["code"] == 401
-        assert answer.headers["WWW-Authenticate"].startswith("Keystone")
+        response = nova.get("/servers", status=401)
+        assert response.json["unauthorized"]["code"] == 401
+        assert response.headers["WWW-Authenticate"].startswith("Keystone")
 
     def test_a_method_that_does_not_exist_is_named_so(self, nova, cyclades):
-        answer = nova.put("/servers", headers=DEMO, status=405)
-        assert (answer.headers["Allow"], list(answer.json)) == ("GET, HEAD, POST", ["badMethod"])
+        response = nova.put("/servers", headers=DEMO, status=405)
+        assert (response.headers["Allow"], list(response.json)) == ("GET, HEAD, POST", ["badMethod"])
         assert list(cyclades.put("/servers", headers=DEMO, status=405).json) == ["notAllowed"]
 
     def test_letters_that_are_not_utf8_are_no_internal_error(self, nova):
@@ -363,20 +363,20 @@ class TestIdentity:
         [None, {"project": {"id": "demo"}}, {"project": {"name": "demo", "domain": {"id": "default"}}}],
     )
     def test_a_password_gets_the_static_token_of_the_project(self, keystone, scope):
-        answer = keystone.post_json("/auth/tokens", by_password(scope=scope), status=201)
-        issued = answer.json["token"]
-        assert answer.headers["X-Subject-Token"] == "demo-token"
+        response = keystone.post_json("/auth/tokens", by_password(scope=scope), status=201)
+        issued = response.json["token"]
+        assert response.headers["X-Subject-Token"] == "demo-token"
         assert (issued["user"]["id"], issued["project"]["id"], issued["is_domain"]) == ("user-demo", "demo", False)
         assert [role["name"] for role in issued["roles"]] == ["member", "reader"]
         assert issued["methods"] == ["password"]
 
     def test_the_catalog_is_of_the_requests_own_host(self, keystone):
-        answer = keystone.post_json("/auth/tokens", by_password(), extra_environ={"HTTP_HOST": "cloud:81"})
-        urls = {each["type"]: each["endpoints"][0]["url"] for each in answer.json["token"]["catalog"]}
+        response = keystone.post_json("/auth/tokens", by_password(), extra_environ={"HTTP_HOST": "cloud:81"})
+        urls = {each["type"]: each["endpoints"][0]["url"] for each in response.json["token"]["catalog"]}
         assert urls["compute"] == "http://cloud:81/v2.1"
         assert urls["cyclades_compute"] == "http://cloud:81/compute/v2.0"
         assert urls["volumev3"] == "http://cloud:81/volume/v3/demo"
-        assert len({each["name"] for each in answer.json["token"]["catalog"]}) == 4
+        assert len({each["name"] for each in response.json["token"]["catalog"]}) == 4
 
     @pytest.mark.parametrize("scope", ["unscoped", {"unscoped": {}}])
     def test_an_unscoped_token_has_no_project_and_no_catalog(self, keystone, scope):
@@ -401,7 +401,7 @@ class TestIdentity:
             {"auth": {"identity": {"methods": ["totp"], "totp": {}}}},
         ],
     )
-    def test_who_is_not_known_or_may_not_is_unauthorized(self, keystone, body):
+    def test_an_unknown_or_unauthorized_caller_is_refused(self, keystone, body):
         error = keystone.post_json("/auth/tokens", body, status=401).json["error"]
         assert (error["code"], error["title"]) == (401, "Unauthorized")
 
@@ -424,8 +424,8 @@ class TestIdentity:
     def test_a_token_is_validated_by_itself_and_by_an_administrator(self, keystone):
         subject = {"X-Subject-Token": "demo-token"}
         for caller in (DEMO, ADMIN):
-            answer = keystone.get("/auth/tokens", headers=caller | subject)
-            assert answer.json["token"]["user"]["name"] == "demo"
+            response = keystone.get("/auth/tokens", headers=caller | subject)
+            assert response.json["token"]["user"]["name"] == "demo"
             assert keystone.head("/auth/tokens", headers=caller | subject).headers["X-Subject-Token"] == "demo-token"
         keystone.get("/auth/tokens", headers=OTHER | subject, status=403)
         keystone.get("/auth/tokens", headers=subject, status=401)
@@ -462,8 +462,8 @@ class TestVersions:
         }
 
     def test_the_identity_list_is_in_keystones_form(self):
-        answer = TestApp(versions.app_factory({}, identity="/identity/v3")).get("/", status=300)
-        assert answer.json["versions"]["values"][0]["links"][0]["href"] == "http://localhost/identity/v3/"
+        response = TestApp(versions.app_factory({}, identity="/identity/v3")).get("/", status=300)
+        assert response.json["versions"]["values"][0]["links"][0]["href"] == "http://localhost/identity/v3/"
 
     def test_anything_else_is_not_found_in_json(self):
         assert TestApp(versions.app_factory({})).get("/other", status=404).json["itemNotFound"]["code"] == 404

@@ -1,4 +1,4 @@
-"""The directory backend keeps the backend contract, and what its own docstring says."""
+"""The directory backend: the backend contract, and the promises of its own docstring."""
 
 import errno
 import fcntl
@@ -176,7 +176,7 @@ def test_a_root_that_can_not_be_written_to_is_refused_by_its_name(root, monkeypa
         DirectoryBackend({"root": str(root)})
 
 
-def test_an_unknown_option_is_refused_with_those_there_are(root):
+def test_an_unknown_option_is_refused_with_the_existing_ones(root):
     with pytest.raises(ConfigurationError, match=r"backend\.path .*backend\.root"):
         DirectoryBackend({"root": str(root), "path": "/srv"})
 
@@ -269,7 +269,7 @@ def test_the_first_free_device_is_chosen(backend):
     assert backend.attach(SERVER, Volume("d", "demo"), None) == "/dev/vdc"
 
 
-def test_a_device_beyond_those_chosen_from_can_be_asked_for(backend, server_dir):
+def test_a_device_beyond_the_default_range_can_be_requested(backend, server_dir):
     assert backend.attach(SERVER, VOLUME, "/dev/sda1") == "/dev/sda1"
     assert names(server_dir) == ["sda1"]
 
@@ -419,7 +419,7 @@ def test_a_server_that_vanishes_before_it_is_locked_is_not_found(backend, server
         backend.attach(SERVER, VOLUME, None)
 
 
-def test_a_server_made_anew_while_waiting_for_the_old_one_is_not_found(backend, server_dir, monkeypatch):
+def test_a_server_recreated_during_the_wait_for_its_lock_is_not_found(backend, server_dir, monkeypatch):
     lock = fcntl.flock
 
     def replace_and_lock(descriptor, how):

@@ -35,65 +35,65 @@ def without_declaration(body):
 @pytest.mark.changes_nothing
 class TestSample:
     def test_openstack_lists_its_own_and_then_ours(self, sample):
-        answer = sample.get("/v2.1/extensions", headers=DEMO)
-        aliases = [extension["alias"] for extension in answer.json["extensions"]]
+        response = sample.get("/v2.1/extensions", headers=DEMO)
+        aliases = [extension["alias"] for extension in response.json["extensions"]]
         assert aliases == ["flavors", "os-extended-server-attributes", "os-volumes"]
-        assert answer.json["extensions"][-1] == OURS
-        assert list(answer.json) == ["extensions"]
+        assert response.json["extensions"][-1] == OURS
+        assert list(response.json) == ["extensions"]
 
-    def test_the_length_is_made_anew(self, sample):
-        answer = sample.get("/v2.1/extensions", headers=DEMO)
-        assert answer.headers.getall("Content-Length") == [str(len(answer.body))]
+    def test_the_content_length_is_updated(self, sample):
+        response = sample.get("/v2.1/extensions", headers=DEMO)
+        assert response.headers.getall("Content-Length") == [str(len(response.body))]
 
     def test_the_hosts_own_headers_stay(self, sample):
-        answer = sample.get("/v2.1/extensions", headers=DEMO)
-        assert answer.headers["Content-Type"] == "application/json"
-        assert answer.headers["OpenStack-API-Version"] == "compute 2.1"
-        assert "Cache-Control" not in answer.headers
+        response = sample.get("/v2.1/extensions", headers=DEMO)
+        assert response.headers["Content-Type"] == "application/json"
+        assert response.headers["OpenStack-API-Version"] == "compute 2.1"
+        assert "Cache-Control" not in response.headers
 
-    def test_openstack_answers_ours_by_its_alias(self, sample):
-        answer = sample.get("/v2.1/extensions/os-volumes", headers=DEMO)
-        assert (answer.status_int, answer.json) == (200, {"extension": OURS})
+    def test_openstack_returns_our_entry_by_its_alias(self, sample):
+        response = sample.get("/v2.1/extensions/os-volumes", headers=DEMO)
+        assert (response.status_int, response.json) == (200, {"extension": OURS})
 
     def test_the_hosts_others_are_the_hosts(self, sample):
         assert sample.get("/v2.1/extensions/flavors", headers=DEMO).json["extension"]["alias"] == "flavors"
         assert sample.get("/v2.1/extensions/unheard-of", headers=DEMO, status=404).json["itemNotFound"]["code"] == 404
 
     def test_cyclades_which_has_none_lists_ours(self, sample):
-        answer = sample.get("/compute/v2.0/extensions", headers=DEMO)
-        assert (answer.status_int, answer.json) == (200, {"extensions": [OURS]})
-        assert answer.headers["Content-Type"] == "application/json; charset=UTF-8"
+        response = sample.get("/compute/v2.0/extensions", headers=DEMO)
+        assert (response.status_int, response.json) == (200, {"extensions": [OURS]})
+        assert response.headers["Content-Type"] == "application/json; charset=UTF-8"
 
-    def test_cyclades_answers_ours_by_its_alias(self, sample):
-        answer = sample.get("/compute/v2.0/extensions/os-volumes", headers=DEMO)
-        assert (answer.status_int, answer.json) == (200, {"extension": OURS})
+    def test_cyclades_returns_our_entry_by_its_alias(self, sample):
+        response = sample.get("/compute/v2.0/extensions/os-volumes", headers=DEMO)
+        assert (response.status_int, response.json) == (200, {"extension": OURS})
 
     @pytest.mark.parametrize(
         ("path", "headers"),
         [("", XML), (".xml", {}), ("?xml", {}), ("?format=xml", {}), ("/?xml", {}), (".xml", {"Accept": "text/html"})],
     )
-    def test_ours_alone_is_in_the_format_asked_for(self, sample, path, headers):
-        answer = sample.get(f"/compute/v2.0/extensions{path}", headers=DEMO | headers)
-        assert answer.headers["Content-Type"] == "application/xml; charset=UTF-8"
-        assert without_declaration(answer.body) == f"<extensions{XMLNS}>{XML_OURS.format('')}</extensions>"
-        assert etree.fromstring(answer.body) is not None
+    def test_our_entry_alone_has_the_requested_format(self, sample, path, headers):
+        response = sample.get(f"/compute/v2.0/extensions{path}", headers=DEMO | headers)
+        assert response.headers["Content-Type"] == "application/xml; charset=UTF-8"
+        assert without_declaration(response.body) == f"<extensions{XMLNS}>{XML_OURS.format('')}</extensions>"
+        assert etree.fromstring(response.body) is not None
 
-    def test_ours_by_its_alias_is_in_the_format_asked_for(self, sample):
+    def test_our_entry_by_its_alias_has_the_requested_format(self, sample):
         for base in ("/compute/v2.0", "/v2.1"):
-            answer = sample.get(f"{base}/extensions/os-volumes", headers=DEMO | XML)
-            assert without_declaration(answer.body) == XML_OURS.format(XMLNS)
+            response = sample.get(f"{base}/extensions/os-volumes", headers=DEMO | XML)
+            assert without_declaration(response.body) == XML_OURS.format(XMLNS)
 
     def test_of_two_formats_at_once_json_is_given(self, sample):
-        answer = sample.get("/compute/v2.0/extensions?json&xml", headers=DEMO)
-        assert answer.json == {"extensions": [OURS]}
+        response = sample.get("/compute/v2.0/extensions?json&xml", headers=DEMO)
+        assert response.json == {"extensions": [OURS]}
 
     @pytest.mark.parametrize("base", ["/compute/v2.0", "/v2.1"])
     def test_without_a_token_the_hosts_401_passes(self, sample, base):
         assert list(sample.get(f"{base}/extensions", status=401).json) == ["unauthorized"]
 
     def test_head_is_the_hosts(self, sample):
-        answer = sample.head("/v2.1/extensions", headers=DEMO)
-        assert (answer.status_int, answer.body) == (200, b"")
+        response = sample.head("/v2.1/extensions", headers=DEMO)
+        assert (response.status_int, response.body) == (200, b"")
         assert sample.head("/compute/v2.0/extensions", headers=DEMO, status=404).body == b""
 
     @pytest.mark.parametrize("base", ["/compute/v2.0", "/v2.1"])
@@ -103,7 +103,7 @@ class TestSample:
 
 
 class Host:
-    """A compute API that gives one answer to everything, and remembers how it was treated."""
+    """A compute API with one response to every request, which records how it was used."""
 
     def __init__(self, status, headers, *chunks):
         self.status, self.headers, self.chunks = status, headers, chunks
@@ -147,9 +147,9 @@ class TestHosts:
     )
     def test_ours_is_added_to_a_json_list(self, behind, content_type):
         host = Host("200 OK", [("Content-Type", content_type)], listing(ANOTHER))
-        answer = behind(host).get("/extensions")
-        assert json.loads(answer.body) == {"extensions": [ANOTHER, OURS]}
-        assert answer.headers["Content-Type"] == content_type
+        response = behind(host).get("/extensions")
+        assert json.loads(response.body) == {"extensions": [ANOTHER, OURS]}
+        assert response.headers["Content-Type"] == content_type
         assert host.closed == 1
 
     def test_what_else_the_document_holds_stays(self, behind):
@@ -167,22 +167,22 @@ class TestHosts:
     def test_the_length_and_the_entity_tag_were_of_the_other_body(self, behind):
         body = listing(ANOTHER)
         headers = [PLAIN, ("Content-Length", str(len(body))), ("ETag", '"of-that-body"'), ("X-Kept", "yes")]
-        answer = behind(Host("200 OK", headers, body)).get("/extensions")
-        assert answer.headers.getall("Content-Length") == [str(len(answer.body))]
-        assert "ETag" not in answer.headers
-        assert answer.headers["X-Kept"] == "yes"
+        response = behind(Host("200 OK", headers, body)).get("/extensions")
+        assert response.headers.getall("Content-Length") == [str(len(response.body))]
+        assert "ETag" not in response.headers
+        assert response.headers["X-Kept"] == "yes"
 
     def test_where_the_alias_is_there_already_the_hosts_entry_stays(self, behind):
         body = listing({"alias": "os-volumes", "name": "In other words"}, ANOTHER)
-        answer = behind(Host("200 OK", [PLAIN], body)).get("/extensions")
-        assert answer.body == body
+        response = behind(Host("200 OK", [PLAIN], body)).get("/extensions")
+        assert response.body == body
 
     @pytest.mark.parametrize(
         "path", ["/0123456789abcdef0123456789abcdef/extensions", "/extensions.json", "/extensions/"]
     )
     def test_the_path_may_have_a_project_an_ending_or_a_slash(self, behind, path):
-        answer = behind(Host("200 OK", [PLAIN], listing(ANOTHER))).get(path)
-        assert answer.json == {"extensions": [ANOTHER, OURS]}
+        response = behind(Host("200 OK", [PLAIN], listing(ANOTHER))).get(path)
+        assert response.json == {"extensions": [ANOTHER, OURS]}
 
     @pytest.mark.parametrize(
         ("status", "headers", "body"),
@@ -211,31 +211,31 @@ class TestHosts:
             ("503 Service Unavailable", [PLAIN, ("Retry-After", "7")], b"{}"),
         ],
     )
-    def test_every_other_answer_passes_unchanged(self, behind, status, headers, body):
+    def test_every_other_response_passes_unchanged(self, behind, status, headers, body):
         host = Host(status, [*headers, ("Content-Length", str(len(body)))], body)
         # Not as a TestApp does it, which would unpack the body.
-        answer = Request.blank("/extensions").get_response(lint.middleware(behind(host).app))
-        assert (answer.status, answer.body) == (status, body)
-        assert list(answer.headers.items()) == host.headers
+        response = Request.blank("/extensions").get_response(lint.middleware(behind(host).app))
+        assert (response.status, response.body) == (status, body)
+        assert list(response.headers.items()) == host.headers
         assert host.closed == 1
 
     def test_a_404_of_the_hosts_becomes_the_list_of_one(self, behind):
         host = Host("404 Not Found", [("Content-Type", "text/html"), ("X-Host", "yes")], b"<h1>Not here</h1>")
-        answer = behind(host).get("/extensions")
-        assert answer.json == {"extensions": [OURS]}
-        assert "X-Host" not in answer.headers
+        response = behind(host).get("/extensions")
+        assert response.json == {"extensions": [OURS]}
+        assert "X-Host" not in response.headers
         assert host.closed == 1
 
     def test_our_alias_is_the_hosts_where_it_has_one(self, behind):
         body = b'{"extension": {"alias": "os-volumes", "name": "In other words"}}'
         assert behind(Host("200 OK", [PLAIN], body)).get("/extensions/os-volumes").body == body
 
-    def test_head_passes_with_the_hosts_answer(self, behind):
+    def test_head_passes_with_the_hosts_response(self, behind):
         host = Host("200 OK", [PLAIN, ("Content-Length", "2")])
-        answer = behind(host).head("/extensions")
-        assert list(answer.headers.items()) == host.headers
+        response = behind(host).head("/extensions")
+        assert list(response.headers.items()) == host.headers
 
-    def test_a_head_that_the_host_answers_with_404_stays_so(self, behind):
+    def test_a_head_response_of_404_stays(self, behind):
         assert behind(Host("404 Not Found", [PLAIN])).head("/extensions", status=404).body == b""
 
     @pytest.mark.parametrize("path", ["/", "/servers/extensions", "/extensions/os-another", "/servers/1/os-volume_x"])

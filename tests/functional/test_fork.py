@@ -1,4 +1,4 @@
-"""A server that answers requests, forks, and answers more in the parent and in the children at once."""
+"""A server that handles requests, forks, and handles more in the parent and in the children at once."""
 
 import os
 import pickle
@@ -14,7 +14,7 @@ from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.filter import make_filter
 from os_volume_ext.registry.database import Database
-from tests.support.inprocess import ask, collection, compute_api
+from tests.support.inprocess import collection, compute_api, send_request
 from tests.support.waiting import TIMEOUT
 
 CHILDREN, ROUNDS = 3, 8
@@ -39,10 +39,10 @@ def attach_and_detach(app, server_id, volume_id):
     """Attach, list, show and detach; return the statuses."""
     path = collection(server_id)
     return [
-        ask(app, "POST", path, {"volumeAttachment": {"volumeId": volume_id}})[0],
-        ask(app, "GET", path)[0],
-        ask(app, "GET", f"{path}/{volume_id}")[0],
-        ask(app, "DELETE", f"{path}/{volume_id}")[0],
+        send_request(app, "POST", path, {"volumeAttachment": {"volumeId": volume_id}})[0],
+        send_request(app, "GET", path)[0],
+        send_request(app, "GET", f"{path}/{volume_id}")[0],
+        send_request(app, "DELETE", f"{path}/{volume_id}")[0],
     ]
 
 
@@ -66,7 +66,7 @@ class Children:
         status = 1
         try:
             os.close(self.go_writing)
-            os.read(self.go_reading, 1)  # ends when the parent says go
+            os.read(self.go_reading, 1)  # ends when the parent writes
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 outcome = function()
@@ -84,9 +84,9 @@ class Children:
         found = []
         for child, reading in self.pipes:
             with os.fdopen(reading, "rb") as pipe:
-                answer = pipe.read()
+                response = pipe.read()
             assert os.waitpid(child, 0)[1] == 0
-            outcome, caught = pickle.loads(answer)
+            outcome, caught = pickle.loads(response)
             assert caught == []
             found.append(outcome)
         return found
@@ -120,7 +120,7 @@ def called(monkeypatch):
     return started
 
 
-def test_parent_and_children_answer_at_once_after_a_fork(app):
+def test_parent_and_children_respond_at_once_after_a_fork(app):
     assert attach_and_detach(app, SERVERS[0], 1) == [200] * 4
     children = Children()
     for number in range(CHILDREN):
@@ -130,7 +130,7 @@ def test_parent_and_children_answer_at_once_after_a_fork(app):
     own = [attach_and_detach(app, SERVERS[0], volume_id) for volume_id in range(50, 50 + ROUNDS)]
     assert [own, *children.outcomes()] == [[[200] * 4] * ROUNDS] * (CHILDREN + 1)
     for server_id in SERVERS:
-        assert ask(app, "GET", collection(server_id)) == (200, {"volumeAttachments": []})
+        assert send_request(app, "GET", collection(server_id)) == (200, {"volumeAttachments": []})
 
 
 def test_of_parent_and_children_that_attach_one_volume_one_wins(app):
@@ -139,14 +139,14 @@ def test_of_parent_and_children_that_attach_one_volume_one_wins(app):
 
     def race(server_id):
         document = {"volumeAttachment": {"volumeId": 7}}
-        return ask(app, "POST", collection(server_id), document)[0]
+        return send_request(app, "POST", collection(server_id), document)[0]
 
     for server_id in SERVERS[1:]:
         children.fork(lambda server_id=server_id: race(server_id))
     children.go()
     statuses = [race(SERVERS[0]), *children.outcomes()]
     assert sorted(statuses) == [200] + [400] * CHILDREN
-    assert [ask(app, "GET", collection(server_id) + "/7")[0] == 200 for server_id in SERVERS] == [
+    assert [send_request(app, "GET", collection(server_id) + "/7")[0] == 200 for server_id in SERVERS] == [
         status == 200 for status in statuses
     ]
 
@@ -180,13 +180,13 @@ def test_the_parents_connection_works_on_after_its_children_have_ended(app, conn
 
 def test_nothing_is_connected_and_no_thread_is_started_before_the_first_request(called, app, connected):
     assert (connected, called) == ([], [])
-    ask(app, "GET", collection(SERVERS[0]))
+    send_request(app, "GET", collection(SERVERS[0]))
     assert (connected, called) == ([os.getpid()], [])
     attach_and_detach(app, SERVERS[0], 1)
     assert called == [os.getpid()]
 
 
-def test_a_fork_while_a_request_is_answered_does_not_stop_the_child(app, monkeypatch):
+def test_a_fork_during_a_request_does_not_block_the_child(app, monkeypatch):
     attaching, go_on = threading.Event(), threading.Event()
     attach = DirectoryBackend.attach
     parent = os.getpid()
@@ -198,8 +198,8 @@ def test_a_fork_while_a_request_is_answered_does_not_stop_the_child(app, monkeyp
         return attach(*arguments)
 
     monkeypatch.setattr(DirectoryBackend, "attach", slow)
-    answers = []
-    thread = threading.Thread(target=lambda: answers.append(attach_and_detach(app, SERVERS[0], 1)))
+    responses = []
+    thread = threading.Thread(target=lambda: responses.append(attach_and_detach(app, SERVERS[0], 1)))
     thread.start()
     try:
         assert attaching.wait(TIMEOUT)
@@ -210,4 +210,4 @@ def test_a_fork_while_a_request_is_answered_does_not_stop_the_child(app, monkeyp
     finally:
         go_on.set()
         thread.join(TIMEOUT)
-    assert answers == [[200] * 4]
+    assert responses == [[200] * 4]

@@ -1,4 +1,4 @@
-"""Which format an answer has, over HTTP."""
+"""Which format a response has, over HTTP."""
 
 import json
 
@@ -7,7 +7,7 @@ from lxml import etree
 
 only_json = pytest.mark.parametrize("format", ["json"], indirect=True)
 
-# What is asked for: the path's ending and query, the Accept header, and the format of the answer.
+# The path's suffix and query, the Accept header, and the format of the response.
 BY_QUERY = [
     ("?json", "json"),
     ("?xml", "xml"),
@@ -52,14 +52,14 @@ BY_ACCEPT = [
 CONTRADICTIONS = ["?json&xml", "?xml&json", "?json&format=xml", "?format=json&xml=1", "?format=json&format=xml"]
 
 
-def format_of(answer):
-    """Return the format that an answer says it has, having read it as such."""
-    media_type = answer.headers["Content-Type"]
+def format_of(response):
+    """Return the format that a response declares, after parsing it."""
+    media_type = response.headers["Content-Type"]
     if media_type == "application/xml; charset=UTF-8":
-        assert etree.fromstring(answer.body) is not None
+        assert etree.fromstring(response.body) is not None
         return "xml"
     assert media_type == "application/json; charset=UTF-8"
-    json.loads(answer.body)
+    json.loads(response.body)
     return "json"
 
 
@@ -67,30 +67,30 @@ def format_of(answer):
 class TestByQuery:
     @pytest.mark.parametrize(("query", "expected"), BY_QUERY)
     @pytest.mark.changes_nothing
-    def test_a_word_in_the_query_decides_whatever_the_accept_header_says(self, client, query, expected):
-        answer = client.request("GET", client.path() + query)
-        assert (answer.status, format_of(answer)) == (200, expected)
+    def test_a_format_in_the_query_overrides_the_accept_header(self, client, query, expected):
+        response = client.request("GET", client.path() + query)
+        assert (response.status, format_of(response)) == (200, expected)
 
     @pytest.mark.parametrize(("ending", "_"), BY_ENDING)
     @pytest.mark.parametrize(("query", "expected"), [("?json", "json"), ("?format=xml", "xml")])
     @pytest.mark.changes_nothing
-    def test_and_whatever_the_ending_says(self, client, ending, _, query, expected):
+    def test_a_format_in_the_query_overrides_the_suffix(self, client, ending, _, query, expected):
         assert format_of(client.request("GET", client.path() + ending + query)) == expected
 
     @pytest.mark.parametrize("query", CONTRADICTIONS)
     @pytest.mark.parametrize("ending", ["", ".xml"])
     @pytest.mark.changes_nothing
     def test_two_formats_are_400_in_json(self, client, ending, query):
-        answer = client.request("GET", client.path() + ending + query)
-        assert (answer.failure, format_of(answer)) == (("badRequest", 400), "json")
-        assert "one format only" in answer.fault.message
+        response = client.request("GET", client.path() + ending + query)
+        assert (response.failure, format_of(response)) == (("badRequest", 400), "json")
+        assert "one format only" in response.fault.message
 
     @pytest.mark.parametrize("word", ["yaml", "", "XML", "application/xml", "%01"])
     @pytest.mark.changes_nothing
     def test_another_word_is_400_in_json(self, client, word):
-        answer = client.request("GET", f"{client.path()}.xml?format={word}")
-        assert (answer.failure, format_of(answer)) == (("badRequest", 400), "json")
-        assert "format must be json or xml" in answer.fault.message
+        response = client.request("GET", f"{client.path()}.xml?format={word}")
+        assert (response.failure, format_of(response)) == (("badRequest", 400), "json")
+        assert "format must be json or xml" in response.fault.message
 
     @pytest.mark.parametrize("query", ["?json&xml", "?format=yaml"])
     def test_then_nothing_is_done(self, client, query):
@@ -107,24 +107,24 @@ class TestByQuery:
 class TestByAccept:
     @pytest.mark.parametrize(("accept", "expected"), BY_ACCEPT)
     def test_the_accept_header_decides_where_nothing_else_does(self, client, accept, expected):
-        answer = client.request("GET", client.path(), headers={"Accept": accept})
-        assert (answer.status, format_of(answer)) == (200, expected)
+        response = client.request("GET", client.path(), headers={"Accept": accept})
+        assert (response.status, format_of(response)) == (200, expected)
 
     def test_without_one_it_is_json(self, client):
-        answer = client.request("GET", client.path(), without=("HTTP_ACCEPT",))
-        assert (answer.status, format_of(answer)) == (200, "json")
+        response = client.request("GET", client.path(), without=("HTTP_ACCEPT",))
+        assert (response.status, format_of(response)) == (200, "json")
 
 
 @pytest.mark.changes_nothing
 class TestByEnding:
     @pytest.mark.parametrize(("ending", "expected"), BY_ENDING)
-    def test_the_ending_decides_whatever_the_accept_header_says(self, client, ending, expected):
+    def test_the_suffix_overrides_the_accept_header(self, client, ending, expected):
         assert format_of(client.request("GET", client.path() + ending)) == expected
 
 
 @pytest.mark.changes_nothing
 class TestFaults:
-    """Each fault has the format that the answer would have had."""
+    """Each fault has the format that the response would have had."""
 
     def faults(self, client, suffix):
         dialect = client.dialect
@@ -140,25 +140,25 @@ class TestFaults:
         yield dialect.conflict[1], client.request("POST", client.path(dialect.building) + suffix, attach)
 
     def test_by_the_accept_header(self, client):
-        for status, answer in self.faults(client, ""):
-            assert (answer.fault.code, format_of(answer)) == (status, client.format.name)
+        for status, response in self.faults(client, ""):
+            assert (response.fault.code, format_of(response)) == (status, client.format.name)
 
     @pytest.mark.parametrize(("suffix", "expected"), [("?xml", "xml"), ("?format=json", "json"), *BY_ENDING])
     def test_by_query_and_ending(self, client, suffix, expected):
-        for status, answer in self.faults(client, suffix):
-            assert (answer.fault.code, format_of(answer)) == (status, expected)
+        for status, response in self.faults(client, suffix):
+            assert (response.fault.code, format_of(response)) == (status, expected)
 
 
 class TestRequestsFormat:
-    """The format of a request says nothing about its answer's."""
+    """The format of a request does not decide that of its response's."""
 
     def test_the_content_type_does_not_decide(self, client):
         other = {"json": "xml", "xml": "json"}[client.format.name]
-        answer = client.request("POST", f"{client.path()}?{other}", client.format.request(client.dialect.volume))
-        assert (answer.status, format_of(answer)) == (200, other)
+        response = client.request("POST", f"{client.path()}?{other}", client.format.request(client.dialect.volume))
+        assert (response.status, format_of(response)) == (200, other)
 
     @pytest.mark.parametrize("dialect", ["cyclades"], indirect=True)
     @pytest.mark.parametrize("format", ["xml"], indirect=True)
-    def test_without_an_accept_header_xml_is_answered_in_json(self, client):
-        answer = client.request("POST", client.path(), client.format.request(9), without=("HTTP_ACCEPT",))
-        assert (answer.status, format_of(answer)) == (200, "json")
+    def test_without_an_accept_header_a_request_in_xml_gets_json(self, client):
+        response = client.request("POST", client.path(), client.format.request(9), without=("HTTP_ACCEPT",))
+        assert (response.status, format_of(response)) == (200, "json")

@@ -1,4 +1,4 @@
-"""Leases: who has one, for how long, and that of several who want one at once exactly one gets it."""
+"""Leases: who holds one, for how long, and that exactly one of several concurrent holders acquires it."""
 
 import datetime
 import multiprocessing
@@ -48,14 +48,14 @@ def pass_time(database):
     return move
 
 
-def test_a_lease_that_nobody_has_is_taken_by_the_first_who_wants_it(leases, row):
+def test_a_free_lease_goes_to_the_first_that_acquires_it(leases, row):
     assert leases.acquire("work", "a", LASTS)
     holder, taken_at, now = row()
     assert holder == "a"
     assert datetime.timedelta(0) <= now - taken_at < datetime.timedelta(seconds=LASTS)
 
 
-def test_nobody_else_gets_it_while_it_lasts(leases, pass_time, row):
+def test_no_other_holder_acquires_it_before_it_expires(leases, pass_time, row):
     leases.acquire("work", "a", LASTS)
     pass_time(LASTS / 2)
     before = row()[:2]
@@ -79,7 +79,7 @@ def test_when_it_has_run_out_another_takes_it_and_the_first_has_it_no_more(lease
     assert not leases.acquire("work", "a", LASTS)
 
 
-def test_one_that_has_run_out_and_that_nobody_took_is_renewed(leases, pass_time):
+def test_an_expired_lease_that_is_still_free_is_renewed(leases, pass_time):
     leases.acquire("work", "a", LASTS)
     pass_time(2 * LASTS)
     assert leases.acquire("work", "a", LASTS)
@@ -114,7 +114,7 @@ def test_to_take_one_leaves_others_as_they_are_though_they_look_the_same(leases,
         assert connection.execute(other).one() == ("dead", LONG_AGO)
 
 
-def test_who_comes_between_a_look_and_a_step_has_it(leases, database, monkeypatch):
+def test_a_holder_that_acquires_it_between_read_and_write_keeps_it(leases, database, monkeypatch):
     """Another takes a lease that has run out after one has seen that it has."""
     with direct_connection(database) as connection:
         connection.execute(insert(table).values(name="work", holder="dead", taken_at=LONG_AGO))
@@ -160,7 +160,7 @@ def compete_in_process(url, holder, start, outcomes):
 
 
 @pytest.fixture(params=["new", "run out"])
-def wanted(request, database):
+def competing(request, database):
     """Have the leases not yet be there, or have run out."""
     if request.param == "run out":
         with direct_connection(database) as connection:
@@ -168,7 +168,7 @@ def wanted(request, database):
             connection.execute(insert(table), dead)
 
 
-@pytest.mark.usefixtures("wanted")
+@pytest.mark.usefixtures("competing")
 class TestAtOnce:
     def test_of_several_threads_exactly_one_gets_each(self, url):
         start, got = threading.Barrier(4), []

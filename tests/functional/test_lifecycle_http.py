@@ -19,10 +19,10 @@ def create(client):
     """Give ``create()``: the id of a new server, made through the compute API."""
 
     def post():
-        answer = client.app.post_json(
+        response = client.app.post_json(
             f"{client.dialect.base}/servers", {"server": {"name": "passing"}}, headers={"X-Auth-Token": "demo-token"}
         )
-        return str(answer.json["server"]["id"])
+        return str(response.json["server"]["id"])
 
     return post
 
@@ -34,8 +34,8 @@ def delete(client, var):
     def send(server):
         directory = var / client.dialect.name / "servers" / server
         assert directory.is_dir()
-        answer = client.app.delete(f"{client.dialect.base}/servers/{server}", headers={"X-Auth-Token": "demo-token"})
-        assert answer.status_int == 204
+        response = client.app.delete(f"{client.dialect.base}/servers/{server}", headers={"X-Auth-Token": "demo-token"})
+        assert response.status_int == 204
         assert not directory.exists()
 
     return send
@@ -70,20 +70,20 @@ class TestDeletedServers:
         server = create()
         client.attach(server)
         delete(server)
-        answer = client.attach()
+        response = client.attach()
         assert (
             "os_volume_ext.attachments.reservations",
             "WARNING",
-            f"{answer.headers['X-Openstack-Request-Id']} volume {client.dialect.volume} was attached to server "
+            f"{response.headers['X-Openstack-Request-Id']} volume {client.dialect.volume} was attached to server "
             f"{server}, which is deleted: attachment removed",
         ) in [(record.name, record.levelname, record.getMessage()) for record in caplog.records]
 
-    def test_a_detach_on_a_deleted_server_answers_as_done(self, client, create, delete, rows):
+    def test_a_detach_from_a_deleted_server_succeeds(self, client, create, delete, rows):
         server = create()
         client.attach(server)
         delete(server)
-        answer = client.detach(server)
-        assert (answer.status, answer.body) == (client.dialect.detach_status, b"")
+        response = client.detach(server)
+        assert (response.status, response.body) == (client.dialect.detach_status, b"")
         assert rows() == []
         assert client.detach(server).failure == ("itemNotFound", 404)
 
@@ -91,9 +91,9 @@ class TestDeletedServers:
         server = create()
         client.attach(server)
         delete(server)
-        answer = client.by("other").detach(server)
-        assert answer.failure == ("itemNotFound", 404)
-        assert answer.fault.message == f"Server {server} could not be found."
+        response = client.by("other").detach(server)
+        assert response.failure == ("itemNotFound", 404)
+        assert response.fault.message == f"Server {server} could not be found."
         assert len(rows()) == 1
 
     def test_a_deleted_server_shows_no_attachments(self, client, create, delete):
@@ -180,9 +180,7 @@ class TestReconcile:
         assert client.attach().failure == ("itemNotFound", 404)
         assert client.attach(volume=client.dialect.other_volume).status == 200
 
-    def test_leaves_a_deleted_servers_row_alone_where_not_all_is_asked_for(
-        self, client, create, delete, rows, reconcile
-    ):
+    def test_leaves_a_deleted_servers_row_alone_without_all(self, client, create, delete, rows, reconcile):
         server = create()
         client.attach(server)
         delete(server)
@@ -203,7 +201,7 @@ class TestReconcile:
         assert disks(client.dialect.server) == {"/dev/vdb": client.dialect.volume}
         assert [row["state"] for row in rows()] == ["attached"]
 
-    def test_names_a_disk_that_no_row_knows(self, client, var, disks, reconcile):
+    def test_names_an_unmanaged_disk(self, client, var, disks, reconcile):
         client.attach(volume=client.dialect.other_volume)
         directory = var / client.dialect.name / "servers" / client.dialect.server
         (directory / "vdq").symlink_to(f"../../volumes/{client.dialect.volume}")
@@ -212,7 +210,7 @@ class TestReconcile:
         assert "/dev/vdq" in output.out
         assert disks(client.dialect.server)["/dev/vdq"] == client.dialect.volume
 
-    def test_cannot_decide_where_the_compute_api_does_not_answer(
+    def test_is_unresolved_while_the_compute_api_does_not_respond(
         self, client, rows, create, delete, command, paste_file
     ):
         server = create()
@@ -260,10 +258,10 @@ class TestCommandsBesideTheFilter:
         assert client.attach().failure == ("itemNotFound", 404)
 
     def test_the_commands_see_what_was_attached(self, client, command):
-        answer = client.attach()
+        response = client.attach()
         status, output = command("attachment", "show", client.dialect.server, client.dialect.volume, "-f", "value")
         assert status == 0
-        assert answer.headers["X-Openstack-Request-Id"] in output.out.splitlines()
+        assert response.headers["X-Openstack-Request-Id"] in output.out.splitlines()
 
 
 class TestRestart:
@@ -292,7 +290,7 @@ class TestRestart:
 
 class TestAtOnce:
     def at_once(self, *operations):
-        """Begin the operations at the same moment; return their answers."""
+        """Begin the operations at the same moment; return their responses."""
         barrier = threading.Barrier(len(operations))
 
         def begin(operation):
@@ -306,10 +304,10 @@ class TestAtOnce:
     def test_of_attaches_of_one_volume_exactly_one_succeeds(self, client, rows, disks, _):
         dialect = client.dialect
         servers = [dialect.server, dialect.other_server] * 2
-        answers = self.at_once(*(lambda server=server: client.attach(server) for server in servers))
-        succeeded = [server for server, answer in zip(servers, answers, strict=True) if answer.status == 200]
+        responses = self.at_once(*(lambda server=server: client.attach(server) for server in servers))
+        succeeded = [server for server, response in zip(servers, responses, strict=True) if response.status == 200]
         assert len(succeeded) == 1
-        refused = {answer.failure for answer in answers if answer.status != 200}
+        refused = {response.failure for response in responses if response.status != 200}
         assert refused <= {dialect.in_use, dialect.conflict}
         assert [row["server_id"] for row in rows()] == succeeded
         found = {server: list(disks(server).values()) for server in (dialect.server, dialect.other_server)}
@@ -317,29 +315,29 @@ class TestAtOnce:
 
     def test_attaches_of_two_volumes_get_two_devices(self, client, disks):
         dialect = client.dialect
-        answers = self.at_once(client.attach, lambda: client.attach(volume=dialect.other_volume))
-        assert [answer.status for answer in answers] == [200, 200]
+        responses = self.at_once(client.attach, lambda: client.attach(volume=dialect.other_volume))
+        assert [response.status for response in responses] == [200, 200]
         assert sorted(disks(dialect.server)) == ["/dev/vdb", "/dev/vdc"]
 
     def test_of_detaches_none_fails_but_as_a_second_one_may(self, client, disks):
         dialect = client.dialect
         client.attach()
-        answers = self.at_once(*[client.detach] * 4)
-        done = [answer for answer in answers if answer.status == dialect.detach_status]
+        responses = self.at_once(*[client.detach] * 4)
+        done = [response for response in responses if response.status == dialect.detach_status]
         assert done
-        others = {answer.failure for answer in answers if answer.status != dialect.detach_status}
+        others = {response.failure for response in responses if response.status != dialect.detach_status}
         assert others <= {("itemNotFound", 404), dialect.conflict}
         assert disks(dialect.server) == {}
 
     @pytest.mark.parametrize("dialect", ["openstack"], indirect=True)
     def test_of_two_that_ask_for_one_device_exactly_one_gets_it(self, client):
         volumes = [client.dialect.volume, client.dialect.other_volume]
-        answers = self.at_once(
+        responses = self.at_once(
             *(lambda volume=volume: client.attach(volume=volume, device="/dev/vdq") for volume in volumes)
         )
-        assert sorted(answer.status for answer in answers) == [200, 409]
+        assert sorted(response.status for response in responses) == [200, 409]
 
     def test_two_processes_of_the_filter_share_one_truth(self, client, start, client_of):
         other = client_of(TestApp(start().app))
-        answers = self.at_once(client.attach, lambda: other.attach(client.dialect.other_server))
-        assert sorted(answer.status == 200 for answer in answers) == [False, True]
+        responses = self.at_once(client.attach, lambda: other.attach(client.dialect.other_server))
+        assert sorted(response.status == 200 for response in responses) == [False, True]

@@ -15,8 +15,8 @@ READ_PATH = "/servers/{server_id}/metadata"
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """Give the paths that the compute API was asked for."""
+def requested(monkeypatch):
+    """Give the paths that were requested from the compute API."""
     paths = []
     respond = ComputeApplication.respond
 
@@ -34,16 +34,16 @@ def reading(start, paste_file, client_of):
     return client_of(start(paste_file(server_read_path=READ_PATH)))
 
 
-def test_a_read_asks_for_server_read_path_only(reading, asked):
+def test_a_read_requests_server_read_path_only(reading, requested):
     reading.list()
     reading.show()
-    assert asked == [f"/servers/{reading.dialect.server}/metadata"] * 2
+    assert requested == [f"/servers/{reading.dialect.server}/metadata"] * 2
 
 
-def test_a_write_asks_for_the_server_all_the_same(reading, asked):
+def test_a_write_requests_the_server_itself(reading, requested):
     assert reading.attach().status == 200
     assert reading.detach().status == reading.dialect.detach_status
-    assert asked == [f"/servers/{reading.dialect.server}"] * 2
+    assert requested == [f"/servers/{reading.dialect.server}"] * 2
 
 
 def test_with_server_read_path_reads_show_the_same(reading):
@@ -57,14 +57,14 @@ def test_with_server_read_path_reads_show_the_same(reading):
 def test_with_server_read_path_another_projects_server_is_missing_still(reading):
     reading.attach()
     other = reading.by("other")
-    for answer in (other.list(), other.show()):
-        assert answer.failure == ("itemNotFound", 404)
-        assert answer.fault.message == f"Server {reading.dialect.server} could not be found."
+    for response in (other.list(), other.show()):
+        assert response.failure == ("itemNotFound", 404)
+        assert response.fault.message == f"Server {reading.dialect.server} could not be found."
 
 
 def test_with_server_read_path_policy_has_the_last_word_by_the_rows_project(start, paste_file, client_of, tmp_path):
     rules = tmp_path / "policy.yaml"
-    # Of the caller's own project everything may be asked; of others, nothing, although the compute API shows them.
+    # Policy allows everything in the caller's project, and nothing in others, although the compute API shows them.
     rules.write_text(
         '"os_compute_api:os-volumes-attachments:index": "project_id:%(project_id)s"\n'
         '"os_compute_api:os-volumes-attachments:show": "project_id:%(project_id)s"\n'
@@ -72,8 +72,8 @@ def test_with_server_read_path_policy_has_the_last_word_by_the_rows_project(star
     client = client_of(start(paste_file(server_read_path=READ_PATH, policy_file=str(rules))))
     client.attach()
     admin = client.by("admin")
-    for answer in (admin.list(), admin.show()):
-        assert answer.failure == ("itemNotFound", 404)
+    for response in (admin.list(), admin.show()):
+        assert response.failure == ("itemNotFound", 404)
 
 
 class HostedBackend(DirectoryBackend):
@@ -99,16 +99,16 @@ def test_a_backend_that_needs_the_host_gets_it_and_the_caller_does_not(hosted, s
         "server",
         lambda self, server_id: Server(server_id, "demo", "ACTIVE", host="hypervisor-17", instance_name="i-1"),
     )
-    answer = client_of(start()).attach()
-    assert answer.status == 200
-    assert b"hypervisor" not in answer.body
+    response = client_of(start()).attach()
+    assert response.status == 200
+    assert b"hypervisor" not in response.body
     assert [(server.host, server.instance_name) for server in seen] == [("hypervisor-17", "i-1")]
     assert [(row["host"], row["instance_name"]) for row in rows()] == [("hypervisor-17", "i-1")]
 
 
 def test_the_host_is_looked_up_after_the_caller_has_seen_the_server_only(hosted, start, client_of, monkeypatch):
     def look_up(self, server_id):
-        pytest.fail("asked with the operator's credentials for what the caller does not see")
+        pytest.fail("looked up with the operator's credentials what the caller does not see")
 
     monkeypatch.setattr(RemoteComputeAPI, "server", look_up)
     client = client_of(start())

@@ -60,7 +60,7 @@ def test_a_refused_operation_is_counted_but_not_timed(harness, added):
 @pytest.mark.parametrize(
     ("error", "outcome"), [(BackendUnavailable("down"), "failed"), (OutcomeUnknown("?"), "unknown")]
 )
-def test_calls_that_fail_are_told_from_those_whose_outcome_is_unknown(harness, added, error, outcome):
+def test_failed_calls_are_counted_apart_from_unknown_outcomes(harness, added, error, outcome):
     harness.backend.fail("attach", refuse(error))
     with pytest.raises(type(error)):
         harness.attach()

@@ -16,24 +16,24 @@ BOTH = ["OpenStack-API-Version", "X-OpenStack-Nova-API-Version"]
 SHARED = "5ea5ed00-1111-4222-8333-444444444444"  # a multiattach volume
 
 
-def versions_of(answer):
-    """Return the versions that an answer names."""
-    return [answer.headers.get(name) for name in BOTH]
+def versions_of(response):
+    """Return the versions that a response names."""
+    return [response.headers.get(name) for name in BOTH]
 
 
-def varies(answer):
-    [line] = answer.headers.getall("Vary")
+def varies(response):
+    [line] = response.headers.getall("Vary")
     return set(line.split(", "))
 
 
 class TestHeaders:
-    def test_an_answer_names_the_version_it_was_made_for(self, client):
-        answers = [client.list(), client.attach(), client.show(), client.detach()]
-        assert [versions_of(answer) for answer in answers] == [["compute 2.1", "2.1"]] * 4
+    def test_a_response_names_its_version(self, client):
+        responses = [client.list(), client.attach(), client.show(), client.detach()]
+        assert [versions_of(response) for response in responses] == [["compute 2.1", "2.1"]] * 4
         client = client.at("2.30")
-        answers = [client.list(), client.attach(), client.show(), client.detach()]
-        assert [versions_of(answer) for answer in answers] == [["compute 2.30", "2.30"]] * 4
-        assert all(varies(answer) == {"Accept", "X-Auth-Token", *BOTH} for answer in answers)
+        responses = [client.list(), client.attach(), client.show(), client.detach()]
+        assert [versions_of(response) for response in responses] == [["compute 2.30", "2.30"]] * 4
+        assert all(varies(response) == {"Accept", "X-Auth-Token", *BOTH} for response in responses)
 
     @pytest.mark.changes_nothing
     def test_a_fault_names_it_too(self, client):
@@ -47,30 +47,30 @@ class TestHeaders:
     @pytest.mark.changes_nothing
     @pytest.mark.parametrize("name", ["2.60", "latest"])
     def test_the_older_header_is_read_too(self, client, name):
-        answer = client.request("GET", client.path(), headers={BOTH[1]: name})
-        assert versions_of(answer) == (["compute 2.60", "2.60"] if name == "2.60" else ["compute 2.104", "2.104"])
+        response = client.request("GET", client.path(), headers={BOTH[1]: name})
+        assert versions_of(response) == (["compute 2.60", "2.60"] if name == "2.60" else ["compute 2.104", "2.104"])
 
     @pytest.mark.changes_nothing
     def test_one_that_is_not_spoken_is_not_acceptable(self, client):
-        answer = client.at("2.105").list()
-        assert answer.failure == ("computeFault", 406)
+        response = client.at("2.105").list()
+        assert response.failure == ("computeFault", 406)
         expected = "Version 2.105 is not supported by the API. Minimum is 2.1 and maximum is 2.104."
-        assert answer.fault.message == expected
-        assert versions_of(answer) == ["compute 2.105", "2.105"]
-        assert varies(answer) == {"Accept", "X-Auth-Token", *BOTH}
+        assert response.fault.message == expected
+        assert versions_of(response) == ["compute 2.105", "2.105"]
+        assert varies(response) == {"Accept", "X-Auth-Token", *BOTH}
 
     @pytest.mark.changes_nothing
-    def test_one_of_the_wrong_form_is_a_bad_request_and_not_repeated(self, client):
-        answer = client.at("two\u00b2").list()
-        assert answer.failure == ("badRequest", 400)
-        assert versions_of(answer) == [None, None]
+    def test_a_malformed_version_is_a_bad_request_and_not_repeated(self, client):
+        response = client.at("two\u00b2").list()
+        assert response.failure == ("badRequest", 400)
+        assert versions_of(response) == [None, None]
 
     @pytest.mark.changes_nothing
-    def test_it_is_told_before_all_else(self, client):
+    def test_it_is_reported_before_all_else(self, client):
         wrong = client.at("2.105").by(None)
         assert wrong.request("PATCH", f"{client.path()}?format=x").status == 406
 
-    def test_the_operator_says_which_is_the_newest(self, sample, start, paste_file, client_of, var):
+    def test_the_operator_sets_the_newest_version(self, sample, start, paste_file, client_of, var):
         path = paste_file()
         text = path.read_text().replace(
             "dialect = openstack\ndatabase", "dialect = openstack\nmax_microversion = 2.59\ndatabase"
@@ -95,10 +95,10 @@ class TestShelved:
     @only_json
     @pytest.mark.parametrize("version", [None, "2.1", "2.19"])
     def test_servers_take_and_give_up_no_volumes_below_2_20(self, client, version, state):
-        answer = client.at(version).attach()
-        assert answer.failure == client.dialect.conflict
-        assert state in answer.fault.message
-        assert "Retry-After" not in answer.headers
+        response = client.at(version).attach()
+        assert response.failure == client.dialect.conflict
+        assert state in response.fault.message
+        assert "Retry-After" not in response.headers
         assert client.at("2.20").attach().status == 200
         assert client.at(version).detach().failure == client.dialect.conflict
         assert client.list().volumes == [client.dialect.volume]
@@ -128,10 +128,10 @@ class TestMultiattach:
 
     @pytest.mark.parametrize("version", [None, "2.59"])
     def test_a_volume_for_several_servers_is_not_attached_below_2_60(self, client, version):
-        answer = client.at(version).attach(volume=SHARED)
-        assert answer.failure == ("badRequest", 400)
+        response = client.at(version).attach(volume=SHARED)
+        assert response.failure == ("badRequest", 400)
         expected = "Multiattach volumes are only supported starting with compute API version 2.60."
-        assert answer.fault.message == expected
+        assert response.fault.message == expected
         assert client.list().volumes == []
 
     def test_a_volume_for_several_servers_is_attached_from_2_60_on(self, client):
@@ -172,36 +172,36 @@ class TestForms:
 
     @pytest.mark.changes_nothing
     @pytest.mark.parametrize(("name", "below"), [("tag", "2.48"), ("delete_on_termination", "2.78")])
-    def test_what_came_later_is_unknown_before(self, client, name, below):
-        answer = client.at(below).attach(**{name: "true"})
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message == f"The body has the unknown member {name!r}."
+    def test_members_of_later_versions_are_unknown_before(self, client, name, below):
+        response = client.at(below).attach(**{name: "true"})
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message == f"The body has the unknown member {name!r}."
 
     @only_json
     def test_delete_on_termination_is_refused_where_volumes_can_not_be_deleted(self, client, monkeypatch):
         monkeypatch.setattr(SQLCatalog, "can_delete", False)
         client = client.at("2.79")
-        answer = client.attach(delete_on_termination=True)
-        assert answer.failure == ("badRequest", 400)
-        assert "delete_on_termination is not supported" in answer.fault.message
+        response = client.attach(delete_on_termination=True)
+        assert response.failure == ("badRequest", 400)
+        assert "delete_on_termination is not supported" in response.fault.message
         assert client.attach(delete_on_termination=False).status == 200
 
 
 @pytest.mark.changes_nothing
 class TestQueries:
     @pytest.mark.parametrize("version", [None, "2.74"])
-    def test_what_is_unknown_is_ignored_below_2_75(self, client, version):
+    def test_unknown_parameters_are_ignored_below_2_75(self, client, version):
         assert client.at(version).list(marker="9").status == 200
 
-    def test_what_is_unknown_in_a_list_is_refused_from_2_75_on(self, client):
-        answer = client.at("2.75").list(limit="1", marker="9")
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message == "The query has the unknown parameter 'marker'."
+    def test_unknown_parameters_of_a_list_are_refused_from_2_75_on(self, client):
+        response = client.at("2.75").list(limit="1", marker="9")
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message == "The query has the unknown parameter 'marker'."
         known = {"limit": "1", "offset": "0", "since": "2026-01-01T00:00Z", client.format.name: ""}
         assert client.at("2.75").list(**known).status == 200
         assert client.at("2.75").list(format=client.format.name).status == 200
 
-    def test_what_is_unknown_of_one_attachment_is_refused_from_2_102_on(self, client):
+    def test_unknown_parameters_of_a_show_are_refused_from_2_102_on(self, client):
         dialect = client.dialect
         path = client.path(dialect.rooted, dialect.root_volume)
         statuses = [client.at(version).request("GET", f"{path}?limit=1").status for version in ("2.101", "2.102")]
@@ -211,20 +211,20 @@ class TestQueries:
 
 class TestAttach:
     @pytest.mark.parametrize(("version", "status"), [(None, 200), ("2.100", 200), ("2.101", 202), ("latest", 202)])
-    def test_from_2_101_on_it_is_answered_202_without_a_body(self, client, version, status):
-        answer = client.at(version).attach()
-        assert answer.status == status
+    def test_from_2_101_on_it_is_202_without_a_body(self, client, version, status):
+        response = client.at(version).attach()
+        assert response.status == status
         if status == 202:
-            assert (answer.body, answer.headers.get("Content-Type")) == (b"", None)
+            assert (response.body, response.headers.get("Content-Type")) == (b"", None)
         else:
-            assert answer.attachment["volumeId"] == client.dialect.volume
+            assert response.attachment["volumeId"] == client.dialect.volume
         assert client.list().volumes == [client.dialect.volume]
 
     @only_json
     def test_its_status_is_the_operators_choice_in_every_version(self, start, paste_file, client_of):
         client = client_of(start(paste_file(attach_status="200"))).at("2.101")
-        answer = client.attach()
-        assert (answer.status, answer.body) == (200, b"")
+        response = client.attach()
+        assert (response.status, response.body) == (200, b"")
 
 
 class TestPut:
@@ -238,11 +238,11 @@ class TestPut:
     def is_to_go(self, client):
         return client.show().attachment["delete_on_termination"] in (True, "true")
 
-    def test_from_2_85_on_it_says_whether_the_volume_is_to_go_with_the_server(self, attached):
-        for said in ("true", "false", "on"):
-            answer = attached.put(delete_on_termination=said)
-            assert (answer.status, answer.body, answer.headers.get("Content-Type")) == (202, b"", None)
-            assert self.is_to_go(attached) is (said != "false")
+    def test_from_2_85_on_it_sets_delete_on_termination(self, attached):
+        for text in ("true", "false", "on"):
+            response = attached.put(delete_on_termination=text)
+            assert (response.status, response.body, response.headers.get("Content-Type")) == (202, b"", None)
+            assert self.is_to_go(attached) is (text != "false")
         assert attached.show().attachment["tag"] == "mine"
         assert attached.detach().status == 202
 
@@ -256,9 +256,9 @@ class TestPut:
         ("name", "value"), [("device", "/dev/vdc"), ("tag", "yours"), ("id", SHARED), ("serverId", SHARED)]
     )
     def test_what_can_not_change_is_refused_otherwise_and_nothing_changes(self, attached, name, value):
-        answer = attached.put(delete_on_termination="true", **{name: value})
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message == f"The {name} property is not mutable."
+        response = attached.put(delete_on_termination="true", **{name: value})
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message == f"The {name} property is not mutable."
         assert not self.is_to_go(attached)
 
     def test_nothing_given_changes_nothing(self, attached):
@@ -269,7 +269,7 @@ class TestPut:
     @pytest.mark.changes_nothing
     def test_of_what_is_not_attached_is_missing(self, client):
         assert client.at("2.85").put(delete_on_termination="true").failure == ("itemNotFound", 404)
-        assert client.at("2.85").put(volume="x", wanted=client.dialect.volume).failure == ("itemNotFound", 404)
+        assert client.at("2.85").put(volume="x", new_volume=client.dialect.volume).failure == ("itemNotFound", 404)
         assert client.by("admin").put().failure == ("itemNotFound", 404)
 
     @pytest.mark.changes_nothing
@@ -283,19 +283,19 @@ class TestPut:
     def test_needs_a_body(self, client, version):
         path = client.path(volume=client.dialect.volume)
         headers = {"Content-Type": client.format.media_type}
-        answer = client.by("admin").at(version).request("PUT", path, headers=headers)
-        assert answer.failure == ("badRequest", 400)
+        response = client.by("admin").at(version).request("PUT", path, headers=headers)
+        assert response.failure == ("badRequest", 400)
 
     @pytest.mark.parametrize("version", [None, "2.84", "2.85", "2.104"])
     def test_another_volume_is_for_services_and_administrators_and_for_them_a_conflict(self, client, version):
         client.attach()
         client, other = client.at(version), client.dialect.other_volume
-        answer = client.put(wanted=other)
-        assert answer.failure == ("forbidden", 403)
-        answer = client.by("admin").put(wanted=other)
-        assert answer.failure == ("conflictingRequest", 409)
-        assert f"Volume {client.dialect.volume} is not migrating" in answer.fault.message
-        assert "Retry-After" not in answer.headers
+        response = client.put(new_volume=other)
+        assert response.failure == ("forbidden", 403)
+        response = client.by("admin").put(new_volume=other)
+        assert response.failure == ("conflictingRequest", 409)
+        assert f"Volume {client.dialect.volume} is not migrating" in response.fault.message
+        assert "Retry-After" not in response.headers
         assert client.list().volumes == [client.dialect.volume]
 
     @pytest.mark.parametrize("version", [None, "2.84"])
@@ -307,25 +307,25 @@ class TestPut:
 
     @pytest.mark.changes_nothing
     @pytest.mark.parametrize(("version", "name"), [("2.84", "device"), ("2.85", "attachment_id")])
-    def test_knows_no_other_members(self, client, version, name):
-        answer = client.by("admin").at(version).put(**{name: "/dev/vdb"})
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message == f"The body has the unknown member {name!r}."
+    def test_has_no_other_members(self, client, version, name):
+        response = client.by("admin").at(version).put(**{name: "/dev/vdb"})
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message == f"The body has the unknown member {name!r}."
 
     @only_json
     def test_is_refused_where_volumes_can_not_be_deleted(self, attached, monkeypatch):
         monkeypatch.setattr(SQLCatalog, "can_delete", False)
-        answer = attached.put(delete_on_termination=True)
-        assert answer.failure == ("badRequest", 400)
+        response = attached.put(delete_on_termination=True)
+        assert response.failure == ("badRequest", 400)
         assert attached.put(delete_on_termination=False).status == 202
 
     @only_json
     def test_is_a_conflict_while_the_volume_is_being_detached(self, attached, tables):
         with tables() as connection:
             connection.execute(update(attachments).where(~attachments.c.root).values(state="detaching"))
-        answer = attached.put(delete_on_termination=True)
-        assert answer.failure == ("conflictingRequest", 409)
-        assert int(answer.headers["Retry-After"]) > 0
+        response = attached.put(delete_on_termination=True)
+        assert response.failure == ("conflictingRequest", 409)
+        assert int(response.headers["Retry-After"]) > 0
 
     @only_json
     def test_a_policy_may_keep_it_from_members_and_leave_them_the_rest(self, start, paste_file, client_of, tmp_path):

@@ -1,4 +1,4 @@
-"""What observers hear of operations: each once, when it begins and when it has ended, whatever it ends in."""
+"""What observers are notified of: each operation once at its start and once at its end, however it ends."""
 
 import logging
 from types import SimpleNamespace
@@ -20,14 +20,14 @@ def harness(database, monkeypatch):
 
 
 @pytest.fixture
-def heard(harness):
+def reported(harness):
     return harness.listener.events
 
 
-def test_an_attach_and_a_detach_begin_and_end(harness, heard):
+def test_an_attach_and_a_detach_begin_and_end(harness, reported):
     harness.attach()
     harness.detach()
-    assert heard == [
+    assert reported == [
         ("begun", "attach", "9", "1134", None),
         ("done", "attach", "9", "1134", "/dev/vdb"),
         ("begun", "detach", "9", "1134", "/dev/vdb"),
@@ -49,48 +49,48 @@ def test_the_row_is_there_when_an_attach_begins_and_the_disk_when_it_ends(harnes
     assert seen == [(ATTACHING, False), (ATTACHED, True)]
 
 
-def test_what_is_refused_before_it_begins_only_ends(harness, heard):
+def test_what_is_refused_before_it_begins_only_ends(harness, reported):
     harness.attach()
-    del heard[:]
+    del reported[:]
     with pytest.raises(VolumeInUse):
         harness.attach(server_id="1135")
     harness.set_server(status="BUILD")
     with pytest.raises(Conflict):
         harness.detach()
-    assert heard == [("VolumeInUse", "attach", "9", "1135", None), ("Conflict", "detach", "9", "1134", None)]
+    assert reported == [("VolumeInUse", "attach", "9", "1135", None), ("Conflict", "detach", "9", "1134", None)]
     assert not any(operation.started for operation in harness.listener.operations[1:])
 
 
-def test_what_fails_ends_in_what_its_caller_gets(harness, heard):
+def test_what_fails_ends_in_what_its_caller_gets(harness, reported):
     harness.backend.fail("attach", refuse(BackendUnavailable("down")))
     with pytest.raises(BackendUnavailable):
         harness.attach()
-    assert heard == [("begun", "attach", "9", "1134", None), ("BackendUnavailable", "attach", "9", "1134", None)]
+    assert reported == [("begun", "attach", "9", "1134", None), ("BackendUnavailable", "attach", "9", "1134", None)]
 
 
-def test_what_ends_the_process_is_not_told_as_done(harness, heard):
+def test_an_exception_that_ends_the_process_is_not_reported_as_success(harness, reported):
     def die():
         raise Died
 
     harness.at("before confirm", die)
     with pytest.raises(Died):
         harness.attach()
-    assert [what for what, *_ in heard] == ["begun", "Died"]
+    assert [what for what, *_ in reported] == ["begun", "Died"]
 
 
-def test_reading_tells_nothing(harness, heard):
+def test_reading_tells_nothing(harness, reported):
     harness.attach()
-    del heard[:]
+    del reported[:]
     harness.list()
     harness.get()
-    assert heard == []
+    assert reported == []
 
 
-def test_a_volume_that_is_taken_from_a_deleted_server_is_a_detach_within_the_attach(harness, heard):
+def test_a_volume_that_is_taken_from_a_deleted_server_is_a_detach_within_the_attach(harness, reported):
     harness.put(ATTACHED, device="/dev/vdc")
     harness.delete_server()
     harness.attach(server_id="1135")
-    assert heard == [
+    assert reported == [
         ("begun", "detach", "9", "1134", "/dev/vdc"),
         ("done", "detach", "9", "1134", "/dev/vdc"),
         ("begun", "attach", "9", "1135", None),
@@ -108,21 +108,21 @@ def test_a_volume_that_is_taken_from_a_deleted_server_is_a_detach_within_the_att
         (ATTACHED, False, "attach"),
     ],
 )
-def test_what_reconcile_attaches_and_detaches_is_reported(harness, heard, state, disk, action):
+def test_what_reconcile_attaches_and_detaches_is_reported(harness, reported, state, disk, action):
     harness.put(state, disk=disk, stale=True, device="/dev/vdb")
     harness.reconcile(everything=True)
-    assert heard == [(what, action, "9", "1134", "/dev/vdb") for what in ("begun", "done")]
+    assert reported == [(what, action, "9", "1134", "/dev/vdb") for what in ("begun", "done")]
     (operation,) = harness.listener.operations
     assert (operation.caller, operation.project_id) == (None, "demo")
 
 
-def test_what_agrees_with_the_backend_is_not_reported(harness, heard):
+def test_what_agrees_with_the_backend_is_not_reported(harness, reported):
     harness.put(ATTACHED, disk=True, device="/dev/vdb")
     harness.reconcile(everything=True)
-    assert heard == []
+    assert reported == []
 
 
-def test_each_call_of_the_backend_is_told_with_what_it_ended_in(harness):
+def test_each_backend_call_is_reported_with_its_outcome(harness):
     harness.backend.fail("attach", refuse(ServerNotFound("none")), refuse(RuntimeError("a bug")))
     for error in (ServerMissing, OutcomeUnknown):
         with pytest.raises(error):
@@ -134,7 +134,7 @@ def test_each_call_of_the_backend_is_told_with_what_it_ended_in(harness):
     ]
 
 
-def test_an_operation_without_a_place_is_told_as_overload(database, monkeypatch):
+def test_an_operation_without_a_free_slot_is_reported_as_overload(database, monkeypatch):
     harness = Harness(database, monkeypatch, timeout=0.02, max_concurrent=1)
     harness.overload()
     assert harness.listener.overloads == 1
@@ -156,20 +156,20 @@ def test_an_observer_that_fails_breaks_nothing_and_the_others_hear_all(database,
     harness.observers.close()
     assert [what for what, *_ in harness.listener.events] == ["begun", "done", "begun", "done"]
     assert harness.listener.overloads == 1
-    told = (logging.ERROR, "observer Broken failed")
-    assert {(record.levelno, record.getMessage()) for record in caplog.records} == {told}
+    expected = (logging.ERROR, "observer Broken failed")
+    assert {(record.levelno, record.getMessage()) for record in caplog.records} == {expected}
     assert len(caplog.records) == 8
 
 
 def test_seconds_are_those_from_the_call_to_its_end(monkeypatch):
     moments = iter([10.0, 10.25])
     monkeypatch.setattr(base, "time", SimpleNamespace(monotonic=lambda: next(moments)))
-    told = []
+    calls = []
 
     class Clock(Observer):
         def backend_called(self, method, seconds, error):
-            told.append((method, seconds, error))
+            calls.append((method, seconds, error))
 
     with Observers(Clock()).backend_call("attach"):
         pass
-    assert told == [("attach", 0.25, None)]
+    assert calls == [("attach", 0.25, None)]

@@ -1,4 +1,4 @@
-"""``docs/openapi.yaml``: it is valid, what it has is answered, and nothing else is."""
+"""``docs/openapi.yaml``: it is valid, and the responses are those that it has."""
 
 import json
 from urllib.parse import unquote
@@ -22,24 +22,24 @@ VERSIONS = {"cyclades": (None,), "openstack": (None, "2.104")}
 
 @pytest.fixture
 def seen():
-    """Give the operations' ids, each with a status that it was answered with."""
+    """Give the operations' ids, each with a status that it returned."""
     return set()
 
 
 @pytest.fixture
 def client_of(client_of, seen):
-    """Give what the directory's gives, but that each answer is held against the document."""
+    """Like the fixture of the directory, and each response is validated against the document."""
 
     def make(app):
         client = client_of(app)
         do_request = app.do_request
 
         def checked(request, **more):
-            answer = do_request(request, **more)
+            response = do_request(request, **more)
             path = unquote(request.path, errors="backslashreplace")
-            operation = DOCUMENT.check(request.method, path, answer.status_int, answer.headers, answer.body)
-            seen.add((operation, answer.status_int))
-            return answer
+            operation = DOCUMENT.check(request.method, path, response.status_int, response.headers, response.body)
+            seen.add((operation, response.status_int))
+            return response
 
         app.do_request = checked
         return client
@@ -128,14 +128,14 @@ class Requests:
 
 
 @pytest.mark.only_on("sqlite")
-def test_each_status_that_it_has_is_answered(
+def test_each_status_that_it_has_is_returned(
     dialect, format, start, paste_file, client_of, seen, tables, tmp_path, monkeypatch
 ):
     app = start()
     for version in VERSIONS[dialect.name]:
         client = client_of(app).at(version)
         requests = Requests(client)
-        # 200, 202; and what is in the way.
+        # 200, 202; and conflicts.
         client.attach()
         client.attach()
         client.put()

@@ -38,18 +38,18 @@ def is_attached(client, server=None, volume=None):
 
 
 class TestAttach:
-    def test_answers_200_with_the_attachment(self, client):
-        answer = client.attach()
-        assert (answer.status, answer.attachment) == (200, client.shown())
+    def test_returns_200_with_the_attachment(self, client):
+        response = client.attach()
+        assert (response.status, response.attachment) == (200, client.shown())
 
     @only_cyclades
     @only_json
-    def test_answers_the_very_document_of_the_specification(self, client):
+    def test_returns_the_document_of_the_specification(self, client):
         assert client.attach().body == b'{"volumeAttachment": {"device": "", "serverId": 1134, "id": 9, "volumeId": 9}}'
 
     @only_openstack
     @only_json
-    def test_answers_the_very_document_of_nova(self, client):
+    def test_returns_the_document_of_nova(self, client):
         assert client.attach().body == (
             b'{"volumeAttachment": {"device": "/dev/vdb", "serverId": "4335bab6-6086-4247-8274-8b8b048edaaa", '
             b'"id": "a26887c6-c47b-4654-abb5-dfadf7d3f803", "volumeId": "a26887c6-c47b-4654-abb5-dfadf7d3f803"}}'
@@ -57,14 +57,14 @@ class TestAttach:
 
     @only_cyclades
     @only_xml
-    def test_answers_one_element_without_a_namespace_in_xml(self, client):
+    def test_returns_one_element_without_a_namespace_in_xml(self, client):
         assert client.attach().body.endswith(b'\n<volumeAttachment device="" serverId="1134" id="9" volumeId="9"/>')
 
     def test_a_second_volume_is_attached_beside_the_first(self, client):
         client.attach()
         device = {"cyclades": "", "openstack": "/dev/vdc"}[client.dialect.name]
-        answer = client.attach(volume=client.dialect.other_volume)
-        assert answer.attachment == client.shown(volume=client.dialect.other_volume, device=device)
+        response = client.attach(volume=client.dialect.other_volume)
+        assert response.attachment == client.shown(volume=client.dialect.other_volume, device=device)
         assert client.list().volumes == [client.dialect.volume, client.dialect.other_volume]
 
     def test_a_namespace_in_the_request_changes_nothing(self, client):
@@ -76,15 +76,15 @@ class TestAttach:
     def test_a_volume_that_is_detached_can_be_attached_elsewhere(self, client):
         client.attach()
         client.detach()
-        answer = client.attach(client.dialect.other_server)
-        assert (answer.status, answer.attachment) == (200, client.shown(client.dialect.other_server))
+        response = client.attach(client.dialect.other_server)
+        assert (response.status, response.attachment) == (200, client.shown(client.dialect.other_server))
 
 
 class TestShow:
-    def test_answers_what_the_attach_answered(self, client):
+    def test_returns_what_the_attach_returned(self, client):
         attached = client.attach()
-        answer = client.show()
-        assert (answer.status, answer.body) == (200, attached.body)
+        response = client.show()
+        assert (response.status, response.body) == (200, attached.body)
 
     def test_a_volume_that_is_attached_elsewhere_is_not_found(self, client):
         client.attach(client.dialect.other_server)
@@ -100,8 +100,8 @@ class TestShow:
 
 class TestList:
     def test_a_server_without_attachments_has_an_empty_list(self, client):
-        answer = client.list()
-        assert (answer.status, answer.attachments) == (200, [])
+        response = client.list()
+        assert (response.status, response.attachments) == (200, [])
 
     @only_json
     def test_the_empty_list_is_a_document_too(self, client):
@@ -141,17 +141,17 @@ class TestList:
 
 
 class TestDetach:
-    def test_answers_with_an_empty_body(self, client):
+    def test_returns_an_empty_body(self, client):
         client.attach()
-        answer = client.detach()
-        assert (answer.status, answer.body) == (client.dialect.detach_status, b"")
+        response = client.detach()
+        assert (response.status, response.body) == (client.dialect.detach_status, b"")
         assert client.list().attachments == []
 
-    def test_an_empty_answer_has_no_content_type(self, client):
+    def test_a_response_without_a_body_has_no_content_type(self, client):
         client.attach()
-        answer = client.detach()
-        assert answer.headers["Content-Length"] == "0"
-        assert "Content-Type" not in answer.headers
+        response = client.detach()
+        assert response.headers["Content-Length"] == "0"
+        assert "Content-Type" not in response.headers
 
     def test_the_second_one_is_not_found(self, client):
         client.attach()
@@ -182,8 +182,8 @@ class TestStatuses:
 
 
 class TestHeaders:
-    def every_answer(self, client):
-        """Give an answer of each operation, and faults."""
+    def every_response(self, client):
+        """Give a response of each operation, and faults."""
         yield client.attach()
         yield client.show()
         yield client.list()
@@ -192,49 +192,49 @@ class TestHeaders:
         yield client.request("PUT", client.path())
         yield client.by(None).list()
 
-    def test_each_answer_has_an_id_of_its_own_and_only_one(self, client):
-        ids = [answer.headers.getall("X-Openstack-Request-Id") for answer in self.every_answer(client)]
+    def test_each_response_has_one_unique_request_id(self, client):
+        ids = [response.headers.getall("X-Openstack-Request-Id") for response in self.every_response(client)]
         assert [len(each) for each in ids] == [1] * 7
         assert len({each[0] for each in ids}) == 7
         assert all(REQUEST_ID.fullmatch(each[0]) for each in ids)
 
     def test_the_charset_is_named(self, client):
         expected = f"{client.format.media_type}; charset=UTF-8"
-        with_body = [answer for answer in self.every_answer(client) if answer.body]
-        assert [answer.headers["Content-Type"] for answer in with_body] == [expected] * 6
+        with_body = [response for response in self.every_response(client) if response.body]
+        assert [response.headers["Content-Type"] for response in with_body] == [expected] * 6
 
-    def test_no_cache_keeps_an_answer(self, client):
-        for answer in self.every_answer(client):
-            [varies] = answer.headers.getall("Vary")
+    def test_no_cache_stores_a_response(self, client):
+        for response in self.every_response(client):
+            [varies] = response.headers.getall("Vary")
             assert varies.startswith("Accept, X-Auth-Token")
-            assert answer.headers["Cache-Control"] == "no-cache, no-store, must-revalidate"
+            assert response.headers["Cache-Control"] == "no-cache, no-store, must-revalidate"
 
     @only_cyclades
     def test_cyclades_has_one_version_and_speaks_of_none(self, client):
         client.attach()
-        for answer in (client.at("2.105").list(), client.at("two").show(), client.at("latest").detach()):
-            assert answer.status == 200
-            assert answer.headers.getall("Vary") == ["Accept, X-Auth-Token"]
-            assert not [name for name in answer.headers if "Version" in name]
+        for response in (client.at("2.105").list(), client.at("two").show(), client.at("latest").detach()):
+            assert response.status == 200
+            assert response.headers.getall("Vary") == ["Accept, X-Auth-Token"]
+            assert not [name for name in response.headers if "Version" in name]
 
     def test_the_length_is_the_bodys(self, client):
-        for answer in self.every_answer(client):
-            assert answer.headers["Content-Length"] == str(len(answer.body))
+        for response in self.every_response(client):
+            assert response.headers["Content-Length"] == str(len(response.body))
 
 
 class TestRequestId:
-    def test_the_row_bears_the_id_that_the_answer_names(self, client, rows):
-        answer = client.attach()
-        assert [row["request_id"] for row in rows()] == [answer.headers["X-Openstack-Request-Id"]]
+    def test_the_row_has_the_request_id_of_the_response(self, client, rows):
+        response = client.attach()
+        assert [row["request_id"] for row in rows()] == [response.headers["X-Openstack-Request-Id"]]
 
     def test_the_log_has_one_line_for_an_attach_and_one_for_a_detach(self, client, caplog):
         caplog.set_level(logging.INFO, "os_volume_ext")
         attached, detached = client.attach(), client.detach()
         device = "/dev/vdb"  # the backend's own word, whatever the dialect shows of it
-        for answer, action, record in zip((attached, detached), ("attach", "detach"), caplog.records, strict=True):
+        for response, action, record in zip((attached, detached), ("attach", "detach"), caplog.records, strict=True):
             assert (record.name, record.levelname) == ("os_volume_ext.observers.log", "INFO")
             assert re.fullmatch(
-                f"{answer.headers['X-Openstack-Request-Id']} {action}: volume {client.dialect.volume}, "
+                f"{response.headers['X-Openstack-Request-Id']} {action}: volume {client.dialect.volume}, "
                 rf"server {client.dialect.server}, project demo, device {device!r}, \d+ ms: done",
                 record.getMessage(),
             )
@@ -259,17 +259,17 @@ class TestRequestId:
 
     def test_the_log_has_one_line_for_an_attach_whose_body_makes_no_sense(self, client, caplog):
         caplog.set_level(logging.INFO, "os_volume_ext")
-        answer = client.attach(volume="none")
+        response = client.attach(volume="none")
         (record,) = caplog.records
         assert (record.name, record.levelname) == ("os_volume_ext.api.resource", "INFO")
-        assert record.getMessage().startswith(f"{answer.headers['X-Openstack-Request-Id']} 'POST' ")
+        assert record.getMessage().startswith(f"{response.headers['X-Openstack-Request-Id']} 'POST' ")
         assert ": 400: bad_request: " in record.getMessage()
 
-    def test_the_log_tells_of_a_fault_under_the_answers_id(self, client, caplog):
+    def test_the_log_has_a_fault_under_the_request_id_of_the_response(self, client, caplog):
         with caplog.at_level(logging.INFO, "os_volume_ext"):
-            answer = client.show()
+            response = client.show()
         messages = [record.getMessage() for record in caplog.records if record.name == "os_volume_ext.api.resource"]
-        request_id = answer.headers["X-Openstack-Request-Id"]
+        request_id = response.headers["X-Openstack-Request-Id"]
         assert [message.split()[0] for message in messages] == [request_id]
         assert ": 404: " in messages[0]
 
@@ -282,9 +282,9 @@ class TestRequestId:
 
     @only_json
     def test_without_an_outer_filter_it_is_our_own(self, tmp_path, client_of):
-        answer = client_of(bare(tmp_path)).request("GET", "/servers/1134/os-volume_attachments")
-        assert answer.status == 401
-        assert REQUEST_ID.fullmatch(answer.headers["X-Openstack-Request-Id"])
+        response = client_of(bare(tmp_path)).request("GET", "/servers/1134/os-volume_attachments")
+        assert response.status == 401
+        assert REQUEST_ID.fullmatch(response.headers["X-Openstack-Request-Id"])
 
 
 class TestHead:
@@ -293,23 +293,23 @@ class TestHead:
         client.attach()
         return [client.path(), client.path(volume=client.dialect.volume)]
 
-    def test_answers_the_headers_of_get_without_the_body(self, client, paths):
+    def test_returns_the_headers_of_get_without_the_body(self, client, paths):
         for path in paths:
             head, get = client.request("HEAD", path), client.request("GET", path)
             assert (head.status, head.body) == (200, b"")
             assert head.lasting()[1] == get.lasting()[1]
 
     def test_of_what_is_not_there_is_404(self, client):
-        answer = client.request("HEAD", client.path(volume=client.dialect.volume))
-        assert (answer.status, answer.body) == (404, b"")
+        response = client.request("HEAD", client.path(volume=client.dialect.volume))
+        assert (response.status, response.body) == (404, b"")
 
 
 class TestOtherMethods:
     def refused(self, client, method, path, allow):
-        answer = client.request(method, path)
-        assert answer.status == 405
-        assert answer.headers["Allow"] == allow
-        assert answer.failure == (client.dialect.bad_method, 405)
+        response = client.request(method, path)
+        assert response.status == 405
+        assert response.headers["Allow"] == allow
+        assert response.failure == (client.dialect.bad_method, 405)
 
     @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
     def test_on_the_list_are_405_with_those_that_are_allowed(self, client, method):
@@ -326,7 +326,7 @@ class TestOtherMethods:
     @pytest.mark.parametrize("method", ["get", "delete", "BREW"])
     @only_json
     @pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")
-    def test_methods_are_case_sensitive_and_may_be_unheard_of(self, client, method):
+    def test_methods_are_case_sensitive_and_may_be_unknown(self, client, method):
         client.attach()
         self.refused(client, method, client.path(volume=client.dialect.volume), client.dialect.member_methods)
         assert is_attached(client)
@@ -334,14 +334,14 @@ class TestOtherMethods:
     @only_cyclades
     def test_put_is_405_in_the_cyclades_dialect(self, client):
         path = client.path(client.dialect.rooted, client.dialect.root_volume)
-        answer = client.request("PUT", path, client.format.request(client.dialect.volume))
-        assert answer.failure == (client.dialect.bad_method, 405)
+        response = client.request("PUT", path, client.format.request(client.dialect.volume))
+        assert response.failure == (client.dialect.bad_method, 405)
 
 
 class TestPaths:
     def test_a_trailing_slash_changes_nothing(self, client):
-        answer = client.request("POST", client.path() + "/", client.format.request(client.dialect.volume))
-        assert answer.attachment == client.shown()
+        response = client.request("POST", client.path() + "/", client.format.request(client.dialect.volume))
+        assert response.attachment == client.shown()
         assert client.request("GET", client.path() + "/").attachments == [client.shown()]
         path = client.path(volume=client.dialect.volume) + "/"
         assert client.request("GET", path).attachment == client.shown()
@@ -350,47 +350,47 @@ class TestPaths:
 
     @pytest.mark.parametrize("ending", ["json", "xml"])
     def test_an_ending_names_the_format(self, client, ending):
-        answer = client.request("POST", f"{client.path()}.{ending}", client.format.request(client.dialect.volume))
-        assert (answer.status, answer.format.name) == (200, ending)
-        answer = client.request("GET", f"{client.path()}.{ending}")
-        assert (answer.status, answer.format.name, answer.volumes) == (200, ending, [client.dialect.volume])
+        response = client.request("POST", f"{client.path()}.{ending}", client.format.request(client.dialect.volume))
+        assert (response.status, response.format.name) == (200, ending)
+        response = client.request("GET", f"{client.path()}.{ending}")
+        assert (response.status, response.format.name, response.volumes) == (200, ending, [client.dialect.volume])
         path = f"{client.path(volume=client.dialect.volume)}.{ending}"
-        answer = client.request("GET", path)
-        assert (answer.status, answer.format.name) == (200, ending)
-        assert str(answer.attachment["volumeId"]) == client.dialect.volume
+        response = client.request("GET", path)
+        assert (response.status, response.format.name) == (200, ending)
+        assert str(response.attachment["volumeId"]) == client.dialect.volume
         assert client.request("DELETE", path).status == client.dialect.detach_status
         assert client.list().attachments == []
 
     @only_openstack
     def test_a_project_may_stand_before_the_servers(self, client):
         path = client.path().replace("/v2.1/", "/v2.1/demo/")
-        answer = client.request("POST", path, client.format.request(client.dialect.volume))
-        assert answer.attachment == client.shown()
+        response = client.request("POST", path, client.format.request(client.dialect.volume))
+        assert response.attachment == client.shown()
         assert client.request("GET", path).attachments == [client.shown()]
         assert client.request("GET", f"{path}/{client.dialect.volume}").attachment == client.shown()
         assert client.request("DELETE", f"{path}/{client.dialect.volume}").status == 202
 
     @only_openstack
     def test_another_project_there_is_refused_in_the_compute_apis_words(self, client):
-        answer = client.request("GET", client.path().replace("/v2.1/", "/v2.1/other/"))
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message == (
+        response = client.request("GET", client.path().replace("/v2.1/", "/v2.1/other/"))
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message == (
             "Malformed request URL: URL's project_id 'other' doesn't match Context's project_id 'demo'"
         )
 
     @only_cyclades
     def test_a_path_in_which_the_compute_api_finds_no_server_is_404(self, client):
-        answer = client.request("GET", client.path().replace("/v2.0/", "/v2.0/demo/"))
-        assert answer.failure == ("itemNotFound", 404)
+        response = client.request("GET", client.path().replace("/v2.0/", "/v2.0/demo/"))
+        assert response.failure == ("itemNotFound", 404)
 
     @pytest.mark.parametrize("suffix", ["x", "/9/9", "/9/9/", ".yaml"])
     @only_cyclades
     @only_json
     @pytest.mark.changes_nothing
     def test_what_only_begins_as_ours_is_the_hosts(self, client, suffix):
-        answer = client.request("GET", client.path() + suffix)
-        assert answer.status == 404
-        assert answer.headers["Content-Type"] == "application/json"  # the demo compute API's; ours has a charset
+        response = client.request("GET", client.path() + suffix)
+        assert response.status == 404
+        assert response.headers["Content-Type"] == "application/json"  # the demo compute API's; ours has a charset
 
 
 class TestPaging:
@@ -416,23 +416,23 @@ class TestPaging:
         ],
     )
     def test_limit_and_offset_choose_a_part(self, client, three, query, part):
-        answer = client.list(**query)
-        assert (answer.status, answer.volumes) == (200, three[part])
+        response = client.list(**query)
+        assert (response.status, response.volumes) == (200, three[part])
 
     @pytest.mark.parametrize("name", ["limit", "offset"])
     @pytest.mark.parametrize("value", ["-1", "1.5", "x", "", "+1", " 1", "１", "1_0", "0x1", "1" * 101])
     @pytest.mark.changes_nothing
     def test_what_is_no_integer_from_0_is_400(self, client, name, value):
-        answer = client.list(**{name: value})
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message == f"{name} must be an integer, 0 or more."
+        response = client.list(**{name: value})
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message == f"{name} must be an integer, 0 or more."
 
     @pytest.mark.parametrize("name", ["limit", "offset"])
     @pytest.mark.changes_nothing
     def test_given_twice_is_400(self, client, name):
-        answer = client.request("GET", f"{client.path()}?{name}=1&{name}=1")
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message == f"{name} must not be given twice."
+        response = client.request("GET", f"{client.path()}?{name}=1&{name}=1")
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message == f"{name} must not be given twice."
 
     @pytest.mark.parametrize("query", [{}, {"limit": 0}, {"limit": 1}, {"limit": 2}])
     def test_no_more_than_max_limit_are_given(self, start, paste_file, client_of, query):
@@ -454,7 +454,7 @@ class TestChangesSince:
     def both(self, client):
         return [client.dialect.volume, client.dialect.other_volume]
 
-    def test_answers_the_attachments_made_at_that_time_or_later(self, client, times, both):
+    def test_returns_the_attachments_created_at_that_time_or_later(self, client, times, both):
         moment = datetime.timedelta(microseconds=1)
         assert client.list(since=times[0].isoformat()).volumes == both
         assert client.list(since=(times[0] + moment).isoformat()).volumes == both[1:]
@@ -490,35 +490,35 @@ class TestChangesSince:
     )
     @pytest.mark.changes_nothing
     def test_malformed_is_400(self, client, text):
-        answer = client.list(since=text)
-        assert answer.failure == ("badRequest", 400)
-        assert "changes-since must be an ISO 8601 date and time" in answer.fault.message
+        response = client.list(since=text)
+        assert response.failure == ("badRequest", 400)
+        assert "changes-since must be an ISO 8601 date and time" in response.fault.message
 
     @pytest.mark.parametrize("text", ["2011-01-24", "20110124", "2011-W04-1"])
     @pytest.mark.changes_nothing
     def test_a_date_only_is_400(self, client, text):
-        answer = client.list(since=text)
-        assert answer.failure == ("badRequest", 400)
-        assert "changes-since must have a date and a time" in answer.fault.message
+        response = client.list(since=text)
+        assert response.failure == ("badRequest", 400)
+        assert "changes-since must have a date and a time" in response.fault.message
 
     @pytest.mark.changes_nothing
     def test_the_future_is_400(self, client):
         tomorrow = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
-        answer = client.list(since=tomorrow.isoformat())
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message == "changes-since must not be in the future."
+        response = client.list(since=tomorrow.isoformat())
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message == "changes-since must not be in the future."
 
     @pytest.mark.changes_nothing
     def test_repeated_is_400(self, client):
         time = "changes-since=2011-01-24T17:08Z"
-        answer = client.request("GET", f"{client.path()}?{time}&{time}")
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message == "changes-since must not be given twice."
+        response = client.request("GET", f"{client.path()}?{time}&{time}")
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message == "changes-since must not be given twice."
 
 
 @only_openstack
 class TestDevice:
-    def test_the_one_asked_for_is_given(self, client):
+    def test_the_requested_device_is_assigned(self, client):
         assert client.attach(device="/dev/vdq").attachment == client.shown(device="/dev/vdq")
         assert client.show().attachment == client.shown(device="/dev/vdq")
 
@@ -528,27 +528,27 @@ class TestDevice:
 
     def test_one_that_is_taken_is_a_conflict_and_attaches_nothing(self, client):
         client.attach(device="/dev/vdq")
-        answer = client.attach(volume=client.dialect.other_volume, device="/dev/vdq")
-        assert answer.failure == ("conflictingRequest", 409)
-        assert "/dev/vdq" in answer.fault.message
-        assert "Retry-After" not in answer.headers
+        response = client.attach(volume=client.dialect.other_volume, device="/dev/vdq")
+        assert response.failure == ("conflictingRequest", 409)
+        assert "/dev/vdq" in response.fault.message
+        assert "Retry-After" not in response.headers
         assert client.list().volumes == [client.dialect.volume]
 
     def test_the_root_volumes_is_taken(self, client):
-        answer = client.attach(client.dialect.rooted, device="/dev/vda")
-        assert answer.failure == ("conflictingRequest", 409)
+        response = client.attach(client.dialect.rooted, device="/dev/vda")
+        assert response.failure == ("conflictingRequest", 409)
 
     def test_it_may_be_taken_on_another_server(self, client):
         client.attach(device="/dev/vdq")
-        answer = client.attach(client.dialect.other_server, client.dialect.other_volume, device="/dev/vdq")
-        assert answer.status == 200
+        response = client.attach(client.dialect.other_server, client.dialect.other_volume, device="/dev/vdq")
+        assert response.status == 200
 
-    def test_none_asked_for_means_the_first_free(self, client):
+    def test_without_a_requested_device_the_first_free_one_is_assigned(self, client):
         client.attach(device="/dev/vdb")
         assert client.attach(volume=client.dialect.other_volume).attachment["device"] == "/dev/vdc"
 
     @only_json
-    def test_null_is_as_if_not_asked(self, client):
+    def test_null_is_the_same_as_no_device(self, client):
         assert client.attach(device=None).attachment == client.shown(device="/dev/vdb")
 
     @pytest.mark.parametrize(
@@ -568,24 +568,24 @@ class TestDevice:
     )
     @pytest.mark.changes_nothing
     def test_wrong_is_400(self, client, device):
-        answer = client.attach(device=device)
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message.startswith("device must match ^/dev/[a-z]+[0-9]*$ ")
+        response = client.attach(device=device)
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message.startswith("device must match ^/dev/[a-z]+[0-9]*$ ")
         assert not is_attached(client)
 
     @pytest.mark.parametrize("device", [1, True, ["/dev/vdb"], {"name": "/dev/vdb"}])
     @only_json
     @pytest.mark.changes_nothing
     def test_of_another_type_is_400(self, client, device):
-        answer = client.attach(device=device)
-        assert answer.failure == ("badRequest", 400)
-        assert answer.fault.message.startswith("device must match ^/dev/[a-z]+[0-9]*$ ")
+        response = client.attach(device=device)
+        assert response.failure == ("badRequest", 400)
+        assert response.fault.message.startswith("device must match ^/dev/[a-z]+[0-9]*$ ")
 
 
 @only_cyclades
 class TestDeviceInCyclades:
     @pytest.mark.parametrize("device", ["/dev/vdq", "nonsense", ""])
-    def test_one_that_is_asked_for_is_ignored(self, client, device):
+    def test_a_requested_device_is_ignored(self, client, device):
         assert client.attach(device=device).attachment == client.shown(device="")
 
     @pytest.mark.parametrize("device", [None, 1, ["/dev/vdb"]])
@@ -595,7 +595,7 @@ class TestDeviceInCyclades:
 
 
 class TestSpellings:
-    def test_one_id_has_several_and_answers_the_canonical_one(self, client):
+    def test_an_id_has_several_spellings_and_the_canonical_one_is_returned(self, client):
         server, volume = client.dialect.spellings
         body = client.format.request(volume)
         assert client.request("POST", client.path(server), body).attachment == client.shown()
@@ -615,7 +615,7 @@ class TestSpellings:
     def test_a_malformed_id_in_the_path_is_404_and_named(self, client):
         for malformed in client.dialect.malformed:
             quoted = quote(malformed)
-            for answer in (
+            for response in (
                 client.list(quoted),
                 client.attach(quoted),
                 client.show(quoted),
@@ -623,77 +623,79 @@ class TestSpellings:
                 client.show(volume=quoted),
                 client.detach(volume=quoted),
             ):
-                assert answer.failure == ("itemNotFound", 404)
-                assert malformed in answer.fault.message
+                assert response.failure == ("itemNotFound", 404)
+                assert malformed in response.fault.message
 
     @pytest.mark.changes_nothing
     def test_a_malformed_id_in_the_body_is_400_and_named(self, client):
         for malformed in client.dialect.malformed:
-            answer = client.request("POST", client.path(), client.format.request(malformed))
-            assert answer.failure == ("badRequest", 400)
-            assert repr(malformed) in answer.fault.message
+            response = client.request("POST", client.path(), client.format.request(malformed))
+            assert response.failure == ("badRequest", 400)
+            assert repr(malformed) in response.fault.message
 
     @only_cyclades
     @only_json
     def test_an_integer_and_its_digits_are_one_id(self, client):
         assert client.request("POST", client.path(), b'{"volumeAttachment": {"volumeId": "9"}}').status == 200
-        answer = client.request("POST", client.path(), b'{"volumeAttachment": {"volumeId": 9}}')
-        assert answer.fault.message == "Volume 9 is attached to server 1134."
+        response = client.request("POST", client.path(), b'{"volumeAttachment": {"volumeId": 9}}')
+        assert response.fault.message == "Volume 9 is attached to server 1134."
 
 
 class TestConflicts:
     def test_a_volume_in_use_names_the_server(self, client):
         client.attach(client.dialect.other_server)
-        answer = client.attach()
-        assert answer.failure == client.dialect.in_use
+        response = client.attach()
+        assert response.failure == client.dialect.in_use
         expected = f"Volume {client.dialect.volume} is attached to server {client.dialect.other_server}."
-        assert answer.fault.message == expected
-        assert "Retry-After" not in answer.headers
+        assert response.fault.message == expected
+        assert "Retry-After" not in response.headers
         assert client.list().attachments == []
 
     def test_attached_there_already_is_in_use_too(self, client):
         client.attach()
-        answer = client.attach()
-        assert answer.failure == client.dialect.in_use
+        response = client.attach()
+        assert response.failure == client.dialect.in_use
         expected = f"Volume {client.dialect.volume} is attached to server {client.dialect.server}."
-        assert answer.fault.message == expected
+        assert response.fault.message == expected
 
     def test_a_server_that_is_being_built_takes_no_disk_yet(self, client):
-        answer = client.attach(client.dialect.building)
-        assert answer.failure == client.dialect.conflict
-        assert client.dialect.building in answer.fault.message
-        assert "BUILD" in answer.fault.message
-        assert int(answer.headers["Retry-After"]) > 0
+        response = client.attach(client.dialect.building)
+        assert response.failure == client.dialect.conflict
+        assert client.dialect.building in response.fault.message
+        assert "BUILD" in response.fault.message
+        assert int(response.headers["Retry-After"]) > 0
 
     def test_the_states_that_take_disks_are_the_operators_choice(self, start, paste_file, client_of):
         client = client_of(start(paste_file(server_states="build")))
         assert client.attach(client.dialect.building).status == 200
-        answer = client.attach(volume=client.dialect.other_volume)
-        assert answer.failure == client.dialect.conflict
-        assert "ACTIVE" in answer.fault.message
-        assert "Retry-After" not in answer.headers
+        response = client.attach(volume=client.dialect.other_volume)
+        assert response.failure == client.dialect.conflict
+        assert "ACTIVE" in response.fault.message
+        assert "Retry-After" not in response.headers
 
     def test_the_root_volume_is_not_detached(self, client):
-        answer = client.detach(client.dialect.rooted, client.dialect.root_volume)
-        assert answer.failure == ("badRequest", 400)
-        assert "root volume" in answer.fault.message
-        assert "Retry-After" not in answer.headers
+        response = client.detach(client.dialect.rooted, client.dialect.root_volume)
+        assert response.failure == ("badRequest", 400)
+        assert "root volume" in response.fault.message
+        assert "Retry-After" not in response.headers
         assert is_attached(client, client.dialect.rooted, client.dialect.root_volume)
 
     def test_one_disk_more_than_allowed_is_refused(self, start, paste_file, client_of):
         client = client_of(start(paste_file(max_attachments="1")))
         client.attach()
-        answer = client.attach(volume=client.dialect.other_volume)
-        assert answer.failure == {"cyclades": ("badRequest", 400), "openstack": ("forbidden", 403)}[client.dialect.name]
+        response = client.attach(volume=client.dialect.other_volume)
+        assert (
+            response.failure == {"cyclades": ("badRequest", 400), "openstack": ("forbidden", 403)}[client.dialect.name]
+        )
         assert client.list().volumes == [client.dialect.volume]
 
     @pytest.mark.parametrize("state", ["attaching", "detaching"])
     def test_an_operation_under_way_passes(self, client, rows, under_way, state):
         client.attach()
         under_way(state)
-        answers = [client.attach(), client.attach(client.dialect.other_server), client.detach()]
-        assert [answer.failure for answer in answers] == [client.dialect.conflict] * 3
-        assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
+        responses = [client.attach(), client.attach(client.dialect.other_server), client.detach()]
+        assert [response.failure for response in responses] == [client.dialect.conflict] * 3
+        assert all(int(response.headers["Retry-After"]) > 0 for response in responses)
         assert [row["state"] for row in rows()] == [state]
 
     def test_what_is_being_attached_is_not_shown_and_what_is_being_detached_is(self, client, under_way):
@@ -716,8 +718,8 @@ class TestConflicts:
 
 class TestFaultForm:
     def test_details_are_there_where_the_dialect_has_them(self, client):
-        for answer in (client.show(), client.request("PUT", client.path()), client.by(None).list()):
-            assert answer.fault.details == ("" if client.dialect.details else None)
+        for response in (client.show(), client.request("PUT", client.path()), client.by(None).list()):
+            assert response.fault.details == ("" if client.dialect.details else None)
 
     @only_cyclades
     @only_json
@@ -736,10 +738,10 @@ class TestFaultForm:
 
 
 class TestWhatIsNotThere:
-    def test_is_404_and_names_the_id_that_was_asked_for(self, client):
+    def test_is_404_and_names_the_requested_id(self, client):
         dialect = client.dialect
         client.attach()
-        for answer, asked in [
+        for response, requested in [
             (client.list(dialect.unknown_server), dialect.unknown_server),
             (client.attach(dialect.unknown_server), dialect.unknown_server),
             (client.show(dialect.unknown_server), dialect.unknown_server),
@@ -749,10 +751,10 @@ class TestWhatIsNotThere:
             (client.detach(volume=dialect.unknown_volume), dialect.unknown_volume),
             (client.show(volume=dialect.other_volume), dialect.other_volume),
         ]:
-            assert answer.failure == ("itemNotFound", 404)
-            assert asked in answer.fault.message
+            assert response.failure == ("itemNotFound", 404)
+            assert requested in response.fault.message
 
-    def test_another_projects_server_answers_as_a_missing_one(self, client):
+    def test_another_projects_server_is_reported_as_missing(self, client):
         dialect = client.dialect
         assert client.by("other").attach(dialect.others_server, dialect.others_volume).status == 200
         for operation in (client.list, client.attach, client.show, client.detach):
@@ -762,7 +764,7 @@ class TestWhatIsNotThere:
                 missing, dialect.unknown_server
             )
 
-    def test_another_projects_volume_answers_as_a_missing_one(self, client):
+    def test_another_projects_volume_is_reported_as_missing(self, client):
         dialect = client.dialect
         client.by("other").attach(dialect.others_server, dialect.others_volume)
         for operation in (client.attach, client.show, client.detach):
@@ -774,7 +776,7 @@ class TestWhatIsNotThere:
             )
         assert is_attached(client.by("other"), dialect.others_server, dialect.others_volume)
 
-    def test_another_projects_attachment_answers_as_a_missing_one(self, client):
+    def test_another_projects_attachment_is_reported_as_missing(self, client):
         dialect = client.dialect
         client.by("other").attach(dialect.others_server, dialect.others_volume)
         for operation in (client.show, client.detach):
@@ -786,10 +788,10 @@ class TestWhatIsNotThere:
             )
 
 
-def same_but_for_the_id(answer, asked):
-    status, headers, body = answer.lasting()
-    assert asked.encode() in body
-    return status, headers, body.replace(asked.encode(), b"ID")
+def same_but_for_the_id(response, requested):
+    status, headers, body = response.lasting()
+    assert requested.encode() in body
+    return status, headers, body.replace(requested.encode(), b"ID")
 
 
 class TestRoles:
@@ -807,9 +809,9 @@ class TestRoles:
         assert [row["project_id"] for row in rows()] == ["demo"]
 
     def test_an_admin_does_not_attach_one_projects_volume_to_anothers_server(self, client):
-        answer = client.by("admin").attach(volume=client.dialect.others_volume)
-        assert answer.failure == ("itemNotFound", 404)
-        assert client.dialect.others_volume in answer.fault.message
+        response = client.by("admin").attach(volume=client.dialect.others_volume)
+        assert response.failure == ("itemNotFound", 404)
+        assert client.dialect.others_volume in response.fault.message
 
     def test_a_reader_lists_and_shows(self, client):
         client.attach()
@@ -827,10 +829,10 @@ class TestRoles:
 
     def test_another_project_has_its_own(self, client):
         dialect = client.dialect
-        answer = client.by("other").attach(dialect.others_server, dialect.others_volume)
-        assert answer.attachment == client.shown(dialect.others_server, dialect.others_volume)
+        response = client.by("other").attach(dialect.others_server, dialect.others_volume)
+        assert response.attachment == client.shown(dialect.others_server, dialect.others_volume)
 
-    def test_a_policy_file_changes_who_may(self, start, paste_file, client_of, tmp_path):
+    def test_a_policy_file_changes_who_is_allowed(self, start, paste_file, client_of, tmp_path):
         rules = tmp_path / "policy.yaml"
         rules.write_text('"os_compute_api:os-volumes-attachments:create": "rule:project_reader_or_admin"\n')
         client = client_of(start(paste_file(policy_file=str(rules)))).by("reader")
@@ -838,19 +840,19 @@ class TestRoles:
 
 
 def bare(tmp_path, app=None):
-    """Wrap an application that must not be asked, or the one given, with no auth filter before us."""
+    """Wrap an application that must not be called, or the given one, without an auth filter before ours."""
 
     def unasked(environ, start_response):
-        raise AssertionError("the compute API was asked")
+        raise AssertionError("the compute API was called")
 
     options = {"backend.root": tmp_path / "disks", "database.url": f"sqlite:///{tmp_path}/bare.db"}
     return TestApp(close_later(make_filter(app or unasked, backend="directory", **options)))
 
 
 class TestAuthentication:
-    def refused(self, answer):
-        assert answer.failure == ("unauthorized", 401)
-        assert answer.headers["WWW-Authenticate"] == "Keystone"
+    def refused(self, response):
+        assert response.failure == ("unauthorized", 401)
+        assert response.headers["WWW-Authenticate"] == "Keystone"
 
     @pytest.mark.parametrize("user", [None, "nobody", "demo-token x", "DEMO"])
     def test_no_token_and_a_wrong_one_are_401(self, client, user):
@@ -869,10 +871,10 @@ class TestAuthentication:
 
     def test_forged_roles_do_not_help_a_reader(self, client):
         body = client.format.request(client.dialect.volume)
-        answer = client.by("reader").request("POST", client.path(), body, headers=IDENTITY_HEADERS)
-        assert answer.failure == ("forbidden", 403)
+        response = client.by("reader").request("POST", client.path(), body, headers=IDENTITY_HEADERS)
+        assert response.failure == ("forbidden", 403)
 
-    def test_without_an_auth_filter_nobody_is_believed(self, client_of, tmp_path):
+    def test_without_an_auth_filter_no_identity_header_is_trusted(self, client_of, tmp_path):
         client = client_of(bare(tmp_path)).by(None)
         path = "/servers/1134/os-volume_attachments"
         self.refused(client.request("GET", path, headers=IDENTITY_HEADERS))
@@ -895,26 +897,26 @@ class TestAuthentication:
         app = bare(tmp_path).app
         none = dict.fromkeys(("HTTP_X_USER_ID", "HTTP_X_PROJECT_ID", "HTTP_X_ROLES", "HTTP_X_SERVICE_ROLES"))
         unlinted = TestApp(lambda environ, start: app(environ | none, start))
-        answer = client_of(unlinted).request("GET", "/servers/1134/os-volume_attachments", environ=environ)
-        assert answer.failure == ("forbidden", 403)
+        response = client_of(unlinted).request("GET", "/servers/1134/os-volume_attachments", environ=environ)
+        assert response.failure == ("forbidden", 403)
 
 
 class TestOrderOfChecks:
-    """Each request here is wrong in two ways; the first check answers."""
+    """Each request here is wrong in two ways; the first check decides."""
 
     BODY = b"not a body"
 
     @pytest.mark.changes_nothing
     def test_method_before_format(self, client):
-        answer = client.request("PUT", f"{client.path()}?json&xml")
-        assert answer.failure == (client.dialect.bad_method, 405)
-        assert answer.format.name == "json"
+        response = client.request("PUT", f"{client.path()}?json&xml")
+        assert response.failure == (client.dialect.bad_method, 405)
+        assert response.format.name == "json"
 
     @pytest.mark.changes_nothing
     def test_format_before_authentication(self, client):
-        answer = client.by(None).request("GET", f"{client.path()}?json&xml")
-        assert answer.failure == ("badRequest", 400)
-        assert answer.format.name == "json"
+        response = client.by(None).request("GET", f"{client.path()}?json&xml")
+        assert response.failure == ("badRequest", 400)
+        assert response.format.name == "json"
 
     @pytest.mark.changes_nothing
     def test_method_before_authentication(self, client):
@@ -943,22 +945,22 @@ class TestOrderOfChecks:
 
     @pytest.mark.changes_nothing
     def test_body_before_server(self, client):
-        answer = client.request("POST", client.path(client.dialect.unknown_server), self.BODY)
-        assert answer.failure == ("badRequest", 400)
+        response = client.request("POST", client.path(client.dialect.unknown_server), self.BODY)
+        assert response.failure == ("badRequest", 400)
 
     @pytest.mark.changes_nothing
     def test_body_before_a_malformed_server(self, client):
         assert client.request("POST", client.path("nonsense"), self.BODY).status == 400
 
     @pytest.mark.changes_nothing
-    def test_what_the_body_asks_for_before_server(self, client):
+    def test_the_volume_of_the_body_is_checked_before_the_server(self, client):
         body = client.format.request("nonsense")
         assert client.request("POST", client.path(client.dialect.unknown_server), body).status == 400
 
     @pytest.mark.changes_nothing
     def test_the_bodys_size_before_server(self, client):
-        answer = client.request("POST", client.path(client.dialect.unknown_server), b" " * 65537)
-        assert answer.failure == ("overLimit", 413)
+        response = client.request("POST", client.path(client.dialect.unknown_server), b" " * 65537)
+        assert response.failure == ("overLimit", 413)
 
     @pytest.mark.changes_nothing
     def test_the_querys_page_before_server(self, client):
@@ -966,16 +968,16 @@ class TestOrderOfChecks:
 
     @pytest.mark.changes_nothing
     def test_server_before_volume(self, client):
-        answer = client.attach(client.dialect.unknown_server, client.dialect.unknown_volume)
-        assert client.dialect.unknown_server in answer.fault.message
+        response = client.attach(client.dialect.unknown_server, client.dialect.unknown_volume)
+        assert client.dialect.unknown_server in response.fault.message
 
     @pytest.mark.changes_nothing
     def test_volume_before_the_servers_state(self, client):
-        answer = client.attach(client.dialect.building, client.dialect.unknown_volume)
-        assert answer.failure == ("itemNotFound", 404)
+        response = client.attach(client.dialect.building, client.dialect.unknown_volume)
+        assert response.failure == ("itemNotFound", 404)
 
     def test_the_servers_state_before_the_volumes(self, client):
         client.attach()
-        answer = client.attach(client.dialect.building)
-        assert answer.failure == client.dialect.conflict
-        assert "BUILD" in answer.fault.message
+        response = client.attach(client.dialect.building)
+        assert response.failure == client.dialect.conflict
+        assert "BUILD" in response.fault.message

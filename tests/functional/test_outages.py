@@ -23,7 +23,7 @@ from tests.support.waiting import TIMEOUT
 pytestmark = [pytest.mark.only_on("postgresql", "mariadb"), pytest.mark.one_format]
 
 QUERY = {"connect_timeout": "2", "read_timeout": "1"}  # libpq takes 1 for 2
-BOUND = 3.5  # seconds that an answer may take, of which one is for a place in the pool
+BOUND = 3.5  # seconds that a response may take, of which one is for a place in the pool
 
 
 @pytest.fixture
@@ -55,34 +55,34 @@ def client(proxy, start, paste_file, client_of):
     return client
 
 
-def at_once(*asks):
-    """Ask from as many threads; return the answers, each of which came in time."""
+def at_once(*requests):
+    """Send requests from as many threads; return the responses, each of which came in time."""
 
-    def timed(ask):
+    def timed(send_request):
         began = time.monotonic()
-        answer = ask()
+        response = send_request()
         assert time.monotonic() - began < BOUND
-        return answer
+        return response
 
-    with ThreadPoolExecutor(len(asks)) as threads:
-        return list(threads.map(timed, asks))
+    with ThreadPoolExecutor(len(requests)) as threads:
+        return list(threads.map(timed, requests))
 
 
-def is_unavailable(answer):
-    return answer.failure == ("serviceUnavailable", 503) and int(answer.headers["Retry-After"]) > 0
+def is_unavailable(response):
+    return response.failure == ("serviceUnavailable", 503) and int(response.headers["Retry-After"]) > 0
 
 
 @pytest.mark.parametrize("dialect", ["openstack"], indirect=True)
 class TestCallers:
-    def test_connections_that_were_ended_while_nobody_asked_go_unnoticed(self, client, proxy):
+    def test_idle_connections_that_were_closed_go_unnoticed(self, client, proxy):
         at_once(*[client.list] * 8)
         proxy.cut()
-        assert [answer.status for answer in at_once(*[client.list] * 8)] == [200] * 8
+        assert [response.status for response in at_once(*[client.list] * 8)] == [200] * 8
         proxy.cut()
         assert client.attach().status == 200
 
     @pytest.mark.parametrize("how", ["refuse", "hang"])
-    def test_while_it_is_away_all_is_503_and_afterwards_all_is_well(self, client, proxy, rows, how):
+    def test_while_it_is_down_requests_are_503_and_afterwards_succeed(self, client, proxy, rows, how):
         getattr(proxy, how)()
         assert all(map(is_unavailable, at_once(client.list, client.show, client.attach, client.detach)))
         proxy.come_back()
@@ -95,7 +95,7 @@ class TestCallers:
         getattr(proxy, how)()
         assert all(map(is_unavailable, at_once(*[client.list] * 24)))
         proxy.come_back()
-        assert [answer.status for answer in at_once(*[client.list] * 12)] == [200] * 12
+        assert [response.status for response in at_once(*[client.list] * 12)] == [200] * 12
 
     @pytest.mark.parametrize("how", ["refuse", "hang"])
     def test_when_it_goes_away_while_a_disk_is_attached_the_row_stays(self, client, proxy, rows, monkeypatch, how):
@@ -115,7 +115,7 @@ class TestCallers:
 
 
 @pytest.mark.parametrize("how", ["refuse", "hang"])
-def test_reconciling_by_itself_goes_on_when_it_is_back(url, behind_proxy, caplog, how, make_database):
+def test_periodic_reconciliation_continues_when_it_is_back(url, behind_proxy, caplog, how, make_database):
     url, proxy = behind_proxy(url)
     rounds = []
     reconciler = SimpleNamespace(reconcile_stale=lambda: rounds.append("made") or ())
@@ -131,8 +131,8 @@ def test_reconciling_by_itself_goes_on_when_it_is_back(url, behind_proxy, caplog
     background.run_once()
     assert len(rounds) == 2
     database.dispose()
-    told = [(each.levelname, bool(each.exc_info)) for each in caplog.records]
-    assert told == [("INFO", False), ("WARNING", False), ("INFO", False)]
+    logged = [(each.levelname, bool(each.exc_info)) for each in caplog.records]
+    assert logged == [("INFO", False), ("WARNING", False), ("INFO", False)]
 
 
 @pytest.mark.parametrize("how", ["cut", "refuse", "hang"])

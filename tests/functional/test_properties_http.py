@@ -1,4 +1,4 @@
-"""Whatever a request holds, its answer is one that the API has, in the format that it says."""
+"""Whatever a request contains, its response is one that the API defines, in the requested format."""
 
 import json
 from urllib.parse import quote
@@ -81,7 +81,7 @@ def app(sample):
     body=BODY,
     token=TOKENS,
 )
-def test_every_answer_is_one_that_the_api_has(app, method, suffix, query, accept, content_type, body, token):
+def test_every_response_is_one_that_the_api_defines(app, method, suffix, query, accept, content_type, body, token):
     request = Request.blank(COLLECTION, method=method, body=body)
     # As a server leaves them: the path's bytes one a character, the query as it came.
     request.environ["PATH_INFO"] = COLLECTION + suffix.decode("latin-1")
@@ -90,13 +90,13 @@ def test_every_answer_is_one_that_the_api_has(app, method, suffix, query, accept
         request.environ.pop(key, None)
         if value is not None:
             request.environ[key] = value
-    answer = request.get_response(app)
-    assert answer.status_int in STATUSES
-    assert answer.headers["X-Openstack-Request-Id"].startswith("req-")
-    if not answer.body:
-        assert answer.status_int in (200, 202) or method == "HEAD"
-    elif answer.content_type == "application/xml":
-        assert etree.fromstring(answer.body) is not None
+    response = request.get_response(app)
+    assert response.status_int in STATUSES
+    assert response.headers["X-Openstack-Request-Id"].startswith("req-")
+    if not response.body:
+        assert response.status_int in (200, 202) or method == "HEAD"
+    elif response.content_type == "application/xml":
+        assert etree.fromstring(response.body) is not None
     else:
-        assert answer.content_type == "application/json"
-        assert isinstance(json.loads(answer.body), dict)
+        assert response.content_type == "application/json"
+        assert isinstance(json.loads(response.body), dict)

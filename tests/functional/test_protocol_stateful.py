@@ -50,7 +50,7 @@ EXAMPLES = int(os.environ.get("PROTOCOL_EXAMPLES", "200"))
 EXCLUSIVE, MULTIATTACH = "9", "77"
 DEVICES = (None, "/dev/vdb")
 MOST_STEPS = 16  # of an attach that takes its volume from a deleted server; others have fewer
-ANSWERS = (
+OUTCOMES = (
     BackendError,
     OperationIncomplete,
     Conflict,
@@ -93,7 +93,7 @@ faults = st.dictionaries(
 
 @dataclass
 class Late:
-    """A call that was given up and will yet have its effect; not after ``until``, which timing promises."""
+    """A call that timed out and will still have its effect; not after ``until``, which timing promises."""
 
     effect: object
     until: float
@@ -127,8 +127,8 @@ class Protocol(RuleBasedStateMachine):
 
     # -- what is noted at once ---------------------------------------------------------------------------
 
-    def changed(self, method, arguments, answer):
-        if not answer and method != "reserve":
+    def changed(self, method, arguments, response):
+        if not response and method != "reserve":
             return
         row = arguments[0]
         here = (row.volume_id, row.server_id)
@@ -207,7 +207,7 @@ class Protocol(RuleBasedStateMachine):
             self.lost.add((volume_id, server_id))
 
     def do_swap(self, server_id):
-        """Have the disks of a server change places, as when somebody edits it."""
+        """Have the disks of a server change places, as when an operator edits it."""
         disks = self.harness.backend.disks.get(server_id, {})
         disks.update(zip(list(disks), list(disks.values())[::-1], strict=True))
 
@@ -216,16 +216,16 @@ class Protocol(RuleBasedStateMachine):
 
     def take_effect(self, late):
         self.late.remove(late)
-        with suppress(BackendError):  # it was given up, so nobody hears of it
+        with suppress(BackendError):  # it timed out, so no caller gets the error
             late.effect()
 
     def nested(self, event):
-        """Have something happen at a step of an operation, which then goes on; only ``die`` ends it."""
+        """Run an event at a step of an operation, which then continues; only ``die`` ends it."""
         if event == ("die",):
             raise Died
         try:
             self.happen(event)
-        except ANSWERS:
+        except OUTCOMES:
             pass
         except BaseException as error:
             self.broken.append(f"{event} raised {error!r}")
@@ -251,7 +251,7 @@ class Protocol(RuleBasedStateMachine):
     def run(self, operation, overlaps, faults):
         self.overlaps, self.faults = dict(overlaps), dict(faults)
         self.steps = self.changes = 0
-        with suppress(*ANSWERS):
+        with suppress(*OUTCOMES):
             self.happen(operation)
         self.overlaps, self.faults = {}, {}
         self.harness.backend.faults.clear()
@@ -381,19 +381,19 @@ class Protocol(RuleBasedStateMachine):
 
 
 @pytest.fixture(scope="module")
-def protocol(place, empty_url, tmp_path_factory):
-    def in_a_hurry(connection, *_):
+def protocol(database_kind, empty_url, tmp_path_factory):
+    def without_sync(connection, *_):
         if isinstance(connection, sqlite3.Connection):
             connection.execute("PRAGMA synchronous = OFF")  # nothing here is about power cuts
 
     path = tmp_path_factory.mktemp("protocol") / "registry.db"
-    with pytest.MonkeyPatch.context() as monkeypatch, place.copy(empty_url, path) as url:
+    with pytest.MonkeyPatch.context() as monkeypatch, database_kind.copy(empty_url, path) as url:
         database = Database({"url": url})
-        sqlalchemy_event.listen(Pool, "checkout", in_a_hurry)
+        sqlalchemy_event.listen(Pool, "checkout", without_sync)
         monkeypatch.setattr(Protocol, "database", database)
         monkeypatch.setattr(Protocol, "monkeypatch", monkeypatch)
         yield Protocol
-        sqlalchemy_event.remove(Pool, "checkout", in_a_hurry)
+        sqlalchemy_event.remove(Pool, "checkout", without_sync)
         database.dispose()
 
 
@@ -412,7 +412,7 @@ def test_whatever_happens_the_invariants_hold(protocol):
 
 # -- short stories of one volume, as the model has them: what a long walk seldom comes to -------------------------
 
-ASKED = [
+REQUESTED = [
     ("attach", EXCLUSIVE, "1134", None),
     ("attach", EXCLUSIVE, "1135", None),
     ("detach", EXCLUSIVE, "1134"),
@@ -423,9 +423,9 @@ LEFT = [
     (ATTACHED, "yes"),
     *[(state, happened) for state in (ATTACHING, REATTACHING, DETACHING) for happened in ("yes", "no", "late")],
 ]
-asked = st.sampled_from(ASKED)
+requested = st.sampled_from(REQUESTED)
 happens = st.one_of(
-    asked,
+    requested,
     st.sampled_from(
         [
             ("pass_time", OPERATION_TIMEOUT + 1),
@@ -441,7 +441,7 @@ left = st.sampled_from([None, *LEFT])
 meanwhile = st.dictionaries(st.integers(1, 6), st.lists(happens, min_size=1, max_size=2), min_size=1, max_size=2)
 
 
-def begun(protocol, left):
+def story_after(protocol, left):
     story = protocol()
     if left and left[0] == ATTACHED:
         story.do_attach(EXCLUSIVE, "1134", None)
@@ -455,7 +455,7 @@ def begun(protocol, left):
 @given(
     left=left,
     first=st.lists(happens, max_size=2),
-    operation=asked,
+    operation=requested,
     meanwhile=meanwhile,
     faults=st.one_of(st.just({}), faults),
     after=st.lists(happens, max_size=2),
@@ -463,7 +463,7 @@ def begun(protocol, left):
 def test_however_two_or_three_operations_overlap_the_invariants_hold(
     protocol, left, first, operation, meanwhile, faults, after
 ):
-    story = begun(protocol, left)
+    story = story_after(protocol, left)
     for event in first:
         story.nested_or_dead(event)
     story.run(operation, meanwhile, faults)
@@ -476,11 +476,11 @@ def test_however_two_or_three_operations_overlap_the_invariants_hold(
 
 @pytest.mark.only_on("sqlite")
 @pytest.mark.parametrize("deleted", [False, True])
-@pytest.mark.parametrize("operation", ASKED, ids=lambda operation: "-".join(map(str, operation)))
+@pytest.mark.parametrize("operation", REQUESTED, ids=lambda operation: "-".join(map(str, operation)))
 @pytest.mark.parametrize("left", LEFT, ids=lambda left: "-".join(left or ["nothing"]))
-def test_whoever_dies_at_whichever_step_the_invariants_hold(protocol, left, operation, deleted):
+def test_the_invariants_hold_wherever_a_worker_dies(protocol, left, operation, deleted):
     for step in itertools.count(1):
-        story = begun(protocol, left)
+        story = story_after(protocol, left)
         story.do_pass_time(STALE_AFTER + 1)
         if deleted:
             story.do_delete("1134")

@@ -89,12 +89,12 @@ def in_threads(*functions):
     start = threading.Barrier(len(functions))
     outcomes = [None] * len(functions)
 
-    def run(place, function):
+    def run(database_kind, function):
         start.wait(TIMEOUT)
         try:
-            outcomes[place] = function()
+            outcomes[database_kind] = function()
         except Exception as error:
-            outcomes[place] = error
+            outcomes[database_kind] = error
 
     threads = [threading.Thread(target=run, args=each) for each in enumerate(functions)]
     for thread in threads:
@@ -121,7 +121,7 @@ def test_a_row_that_is_not_there_is_none(registry):
     assert registry.get("1134", "9") is None
 
 
-def test_a_row_knows_the_server_and_the_volume_as_they_were(registry):
+def test_a_row_keeps_the_server_and_the_volume_as_they_were(registry):
     registry.reserve(attachment(host="node-1", instance_name="i-1", source="/a/file", format="raw", exclusive=False))
     found = registry.get("1134", "9")
     assert (found.server.id, found.server.host, found.server.instance_name) == ("1134", "node-1", "i-1")
@@ -174,7 +174,7 @@ def test_texts_may_be_as_long_as_their_columns(registry, letter):
     assert {name: getattr(found, name) for name in values} == values
 
 
-# -- what stands in the way ------------------------------------------------------------------------
+# -- conflicting rows -------------------------------------------------------------------------------
 
 
 def test_a_volume_is_reserved_once_on_a_server(registry):
@@ -214,7 +214,7 @@ def test_servers_have_devices_of_the_same_name(registry):
     assert [(row.server_id, row.device) for row in registry.walk()] == [("1134", "/dev/vdb"), ("1135", "/dev/vdb")]
 
 
-def test_devices_that_are_not_known_are_not_in_each_others_way(registry):
+def test_unknown_devices_do_not_conflict(registry):
     registry.reserve(attachment())
     registry.reserve(attachment("10"))
     assert {row.volume_id: row.device for row in registry.walk()} == {"9": None, "10": None}
@@ -364,7 +364,7 @@ def test_each_row_has_an_id_of_its_own(registry):
     assert len({uuid.UUID(row.id) for row in registry.list_visible("1134", projection=AttachmentDetail)}) == 2
 
 
-def test_a_row_is_described_anew_if_it_is_as_seen(registry):
+def test_a_row_is_changed_if_it_is_as_seen(registry):
     row = attachment(tag="old")
     registry.reserve(row)
     assert registry.describe(row, "req-2", "new", True)
@@ -557,7 +557,7 @@ def test_a_walk_shows_rows_as_they_are_when_it_comes_to_their_page(registry, dat
     assert {row.volume_id: row.request_id for row in walk}["01400"] == "req-2"
 
 
-def test_a_walk_over_unfinished_rows_leaves_out_the_attached_ones(registry, database):
+def test_a_walk_over_pending_rows_omits_the_attached_ones(registry, database):
     states = [ATTACHING, ATTACHED, DETACHING]
     fill(database, [attachment(f"{number:05}", state=states[number % 3]) for number in range(3600)])
     walked = [row.state for row in registry.walk(pending=True)]
@@ -668,16 +668,16 @@ def test_of_two_transactions_in_each_others_way_both_are_made_in_the_end(registr
     registry.reserve(attachment("1"))
     registry.reserve(attachment("2"))
     both_have_one = threading.Barrier(2)
-    begun = []
+    started = []
 
     @retry_on_deadlock
     def claim(request_id, *volume_ids):
-        begun.append(request_id)
+        started.append(request_id)
         with database.transaction() as connection:
             for volume_id in volume_ids:
                 here = table.c.volume_id == volume_id
                 connection.execute(update(table).where(here).values(request_id=request_id))
-                if len(begun) <= 2 and volume_id == volume_ids[0]:
+                if len(started) <= 2 and volume_id == volume_ids[0]:
                     both_have_one.wait(TIMEOUT)
 
     def first():
@@ -687,31 +687,31 @@ def test_of_two_transactions_in_each_others_way_both_are_made_in_the_end(registr
         claim("req-2", "2", "1")
 
     assert in_threads(first, second) == [None, None]
-    assert len(begun) == 3
-    assert {row.request_id for row in registry.find()} == {begun[-1]}
+    assert len(started) == 3
+    assert {row.request_id for row in registry.find()} == {started[-1]}
 
 
 def test_an_aborted_reservation_whose_volume_is_reserved_by_then_is_not_retried(registry, database, monkeypatch):
     registry.reserve(attachment(server_id="1135"))
-    autocommit, begun = database.autocommit, []
+    autocommit, started = database.autocommit, []
 
     def abort_the_first():
-        begun.append(None)
-        if len(begun) == 1:
+        started.append(None)
+        if len(started) == 1:
             raise TransactionAborted
         return autocommit()
 
     monkeypatch.setattr(database, "autocommit", abort_the_first)
     with pytest.raises(AlreadyReserved):
         registry.reserve(attachment(server_id="1134"))
-    assert len(begun) == 2  # the insert, and the look for the row that conflicts
+    assert len(started) == 2  # the insert, and the look for the row that conflicts
 
 
 def reserve_and_remove(url, servers, start, outcomes):
     registry = Registry(Database({"url": url, "pool_size": "8"}))
 
     def run():
-        told = []
+        results = []
         for number in range(200):
             row = attachment(server_id=servers[number % len(servers)], request_id=str(uuid.uuid4()))
             try:
@@ -719,13 +719,13 @@ def reserve_and_remove(url, servers, start, outcomes):
             except AlreadyReserved:
                 continue
             except RegistryUnavailable as error:
-                told.append(str(error))
+                results.append(str(error))
                 continue
-            told.append(registry.remove(row))
-        return told
+            results.append(registry.remove(row))
+        return results
 
     start.wait(TIMEOUT)
-    outcomes.put([told for each in in_threads(*[run] * 8) for told in each])
+    outcomes.put([results for each in in_threads(*[run] * 8) for results in each])
 
 
 @pytest.mark.only_on("postgresql", "mariadb")
@@ -736,10 +736,10 @@ def test_however_many_want_one_volume_the_database_is_never_called_unavailable(u
     processes = [spawn.Process(target=reserve_and_remove, args=arguments) for _ in range(4)]
     for process in processes:
         process.start()
-    told = [each for _ in processes for each in outcomes.get(timeout=TIMEOUT)]
+    results = [each for _ in processes for each in outcomes.get(timeout=TIMEOUT)]
     for process in processes:
         process.join(TIMEOUT)
-    assert set(told) == {True}
+    assert set(results) == {True}
     assert registry.find() == []
 
 
@@ -809,9 +809,9 @@ def test_a_transaction_that_fails_changes_nothing(database, registry):
     assert registry.get("1134", "9").state == ATTACHING
 
 
-def test_a_database_that_does_not_answer_is_unavailable(tmp_path):
+def test_a_database_that_does_not_respond_is_unavailable(tmp_path):
     registry = Registry(Database({"url": f"sqlite:///{tmp_path}/no/such/directory/registry.db"}))
-    for ask in (
+    for send_request in (
         lambda: registry.get("1134", "9"),
         lambda: registry.list_visible("1134"),
         lambda: registry.reserve(attachment()),
@@ -820,7 +820,7 @@ def test_a_database_that_does_not_answer_is_unavailable(tmp_path):
         registry.count,
     ):
         with pytest.raises(RegistryUnavailable):
-            ask()
+            send_request()
 
 
 @pytest.mark.only_on("sqlite")
@@ -838,7 +838,7 @@ class TestSQLite:
 
     @pytest.fixture
     def statements(self):
-        """Give what SQLite itself is told."""
+        """Give the statements that SQLite itself gets."""
         statements = []
         with connections_made(lambda connection: connection.set_trace_callback(statements.append)):
             yield statements
@@ -886,10 +886,10 @@ class TestSQLite:
 
     def test_a_writer_that_waits_too_long_gets_registry_unavailable(self, url, database, monkeypatch, make_database):
         monkeypatch.setattr(database_module, "BUSY_TIMEOUT", 1)
-        impatient = Registry(make_database(url))
+        short_timeout = Registry(make_database(url))
         with database.transaction(), pytest.raises(RegistryUnavailable, match="locked"):
-            impatient.reserve(attachment())
-        impatient.reserve(attachment())
+            short_timeout.reserve(attachment())
+        short_timeout.reserve(attachment())
 
     @staticmethod
     def values():

@@ -1,4 +1,4 @@
-"""The compute API asked over HTTP, with the operator's credentials."""
+"""The compute API called over HTTP, with the operator's credentials."""
 
 import json
 import threading
@@ -23,20 +23,20 @@ class Quiet(WSGIRequestHandler):
 
 
 class Host:
-    """A compute API that gives the answers it was told to, path by path, and keeps what it was asked."""
+    """A compute API with a given response for each path, which records the requests."""
 
     def __init__(self):
-        self.answers, self.environs, self.url = {}, [], None
+        self.responses, self.environs, self.url = {}, [], None
 
     def __call__(self, environ, start_response):
         self.environs.append(environ)
         query = f"?{environ['QUERY_STRING']}" if environ["QUERY_STRING"] else ""
-        status, body, headers = self.answers.get(environ["PATH_INFO"] + query, ("404 Not Found", b"", []))
+        status, body, headers = self.responses.get(environ["PATH_INFO"] + query, ("404 Not Found", b"", []))
         start_response(status, [("Content-Length", str(len(body))), *headers])
         return [body]
 
-    def answer(self, path, document=None, status="200 OK", body=None, headers=()):
-        self.answers[path] = status, json.dumps(document).encode() if body is None else body, list(headers)
+    def response(self, path, document=None, status="200 OK", body=None, headers=()):
+        self.responses[path] = status, json.dumps(document).encode() if body is None else body, list(headers)
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def api(host):
     return RemoteComputeAPI(url=host.url + "/", token=lambda: "t1", headers=OPENSTACK.lookup_headers)
 
 
-def test_a_server_is_asked_for_with_the_token_and_the_microversion(host, api):
-    host.answer("/v2.1/servers/s1", {"server": shown("S1", locked=True, **{"OS-EXT-SRV-ATTR:host": "node1"})})
+def test_a_server_is_requested_with_the_token_and_the_microversion(host, api):
+    host.response("/v2.1/servers/s1", {"server": shown("S1", locked=True, **{"OS-EXT-SRV-ATTR:host": "node1"})})
     assert api.server("s1") == Server("s1", "demo", "ACTIVE", True, "node1", None)
     (environ,) = host.environs
     assert environ["REQUEST_METHOD"] == "GET"
@@ -66,9 +66,9 @@ def test_a_server_is_asked_for_with_the_token_and_the_microversion(host, api):
     assert environ["HTTP_OPENSTACK_API_VERSION"] == "compute 2.9"
 
 
-def test_a_token_is_asked_for_each_time(host):
+def test_a_token_is_requested_each_time(host):
     tokens = iter(["t1", "t2"])
-    host.answer("/v2.1/servers/1134", {"server": shown(1134)})
+    host.response("/v2.1/servers/1134", {"server": shown(1134)})
     api = RemoteComputeAPI(url=host.url, token=lambda: next(tokens), headers=CYCLADES.lookup_headers)
     assert [api.server("1134").id, api.server("1134").id] == ["1134", "1134"]
     assert [environ["HTTP_X_AUTH_TOKEN"] for environ in host.environs] == ["t1", "t2"]
@@ -82,8 +82,8 @@ def test_a_missing_server_is_named(api):
 
 @pytest.mark.parametrize("status", ["204 x", "300 x", "400 x", "401 x", "403 x", "429 x", "500 x", "503 x"])
 def test_every_other_status_is_not_available(host, api, status):
-    host.answer("/v2.1/servers/s1", {"server": shown("s1")}, status)
-    host.answer("/v2.1/servers/detail?all_tenants=1", {"servers": []}, status)
+    host.response("/v2.1/servers/s1", {"server": shown("s1")}, status)
+    host.response("/v2.1/servers/detail?all_tenants=1", {"servers": []}, status)
     with pytest.raises(ComputeUnavailable, match=status[:3]):
         api.server("s1")
     with pytest.raises(ComputeUnavailable, match=status[:3]):
@@ -95,8 +95,8 @@ def test_a_missing_list_is_not_available(api):
         list(api.servers())
 
 
-def test_the_token_is_not_carried_to_where_the_answer_points(host, api):
-    host.answer("/v2.1/servers/s1", status="302 Found", headers=[("Location", f"{host.url}/elsewhere")])
+def test_the_token_is_not_sent_to_where_a_response_redirects(host, api):
+    host.response("/v2.1/servers/s1", status="302 Found", headers=[("Location", f"{host.url}/elsewhere")])
     with pytest.raises(ComputeUnavailable, match="302"):
         api.server("s1")
     assert len(host.environs) == 1
@@ -104,13 +104,13 @@ def test_the_token_is_not_carried_to_where_the_answer_points(host, api):
 
 @pytest.mark.parametrize("body", [b"", b"<html/>", b"{}", b'{"server": {}}', b"\xff", b"[" * 100_000], ids=range(6))
 def test_a_broken_body_is_not_available(host, api, body):
-    host.answer("/v2.1/servers/s1", body=body)
+    host.response("/v2.1/servers/s1", body=body)
     with pytest.raises(ComputeUnavailable):
         api.server("s1")
 
 
-def test_another_server_than_asked_for_is_not_available(host, api):
-    host.answer("/v2.1/servers/s1", {"server": shown("s2")})
+def test_a_response_about_another_server_is_unavailable(host, api):
+    host.response("/v2.1/servers/s1", {"server": shown("s2")})
     with pytest.raises(ComputeUnavailable, match="s2"):
         api.server("s1")
 
@@ -147,8 +147,8 @@ def test_a_request_does_not_wait_for_ever(api, monkeypatch):
 
 def test_the_servers_of_all_projects_are_listed_page_by_page(host, api):
     following = {"servers_links": [{"rel": "self", "href": "x"}, {"rel": "next", "href": f"{host.url}/more?marker=s2"}]}
-    host.answer("/v2.1/servers/detail?all_tenants=1", {"servers": [shown("s1"), shown("S2")], **following})
-    host.answer("/v2.1/more?marker=s2", {"servers": [shown("s3", tenant_id="other")], "servers_links": []})
+    host.response("/v2.1/servers/detail?all_tenants=1", {"servers": [shown("s1"), shown("S2")], **following})
+    host.response("/v2.1/more?marker=s2", {"servers": [shown("s3", tenant_id="other")], "servers_links": []})
     assert list(api.servers()) == [
         Server("s1", "demo", "ACTIVE"),
         Server("s2", "demo", "ACTIVE"),
@@ -158,30 +158,30 @@ def test_the_servers_of_all_projects_are_listed_page_by_page(host, api):
 
 
 @pytest.mark.parametrize("servers", [[], [shown("s1")]])
-def test_a_check_asks_for_one_server_of_all_projects(host, api, servers):
+def test_a_check_requests_one_server_of_all_projects(host, api, servers):
     following = {"servers_links": [{"rel": "next", "href": f"{host.url}/more"}]}
-    host.answer("/v2.1/servers/detail?all_tenants=1&limit=1", {"servers": servers} | (following if servers else {}))
+    host.response("/v2.1/servers/detail?all_tenants=1&limit=1", {"servers": servers} | (following if servers else {}))
     api.check()
     assert len(host.environs) == 1
 
 
-@pytest.mark.parametrize("answer", [{"status": "403 Forbidden"}, {"body": b"{}"}])
-def test_a_check_tells_what_stands_against_it(host, api, answer):
-    host.answer("/v2.1/servers/detail?all_tenants=1&limit=1", **answer)
+@pytest.mark.parametrize("response", [{"status": "403 Forbidden"}, {"body": b"{}"}])
+def test_a_check_tells_what_stands_against_it(host, api, response):
+    host.response("/v2.1/servers/detail?all_tenants=1&limit=1", **response)
     with pytest.raises(ComputeUnavailable):
         api.check()
 
 
 def test_a_list_without_links_is_all_there_is(host, api):
-    host.answer("/v2.1/servers/detail?all_tenants=1", {"servers": []})
+    host.response("/v2.1/servers/detail?all_tenants=1", {"servers": []})
     assert list(api.servers()) == []
     assert len(host.environs) == 1
 
 
 def test_a_page_that_is_broken_ends_the_list_with_an_error_and_never_early(host, api):
     following = {"servers_links": [{"rel": "next", "href": f"{host.url}/more"}]}
-    host.answer("/v2.1/servers/detail?all_tenants=1", {"servers": [shown("s1")], **following})
-    host.answer("/v2.1/more", status="500 Oops")
+    host.response("/v2.1/servers/detail?all_tenants=1", {"servers": [shown("s1")], **following})
+    host.response("/v2.1/more", status="500 Oops")
     servers = api.servers()
     assert next(servers).id == "s1"
     with pytest.raises(ComputeUnavailable, match="500"):
@@ -206,6 +206,6 @@ def test_a_page_that_is_broken_ends_the_list_with_an_error_and_never_early(host,
     ids=range(11),
 )
 def test_a_list_that_makes_no_sense_is_not_available(host, api, body):
-    host.answer("/v2.1/servers/detail?all_tenants=1", body=body)
+    host.response("/v2.1/servers/detail?all_tenants=1", body=body)
     with pytest.raises(ComputeUnavailable):
         list(api.servers())

@@ -216,7 +216,7 @@ def test_ensuring_brings_an_empty_file_to_the_head(database, path):
 
 
 @sqlite
-def test_checking_says_the_revision_and_changes_nothing(database, path):
+def test_a_check_reports_the_revision_and_changes_nothing(database, path):
     assert schema.check(database) is None
     assert list(path.parent.iterdir()) == []
     path.touch()

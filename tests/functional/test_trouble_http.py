@@ -1,4 +1,4 @@
-"""What callers are told when the backend, the database or we ourselves fail, and the options that bound it."""
+"""The responses when the backend, the database or the extension itself fails, and the options that limit waiting."""
 
 import datetime
 import logging
@@ -37,13 +37,13 @@ def backend():
 
 @pytest.fixture
 def hanging(backend):
-    """Give the event that lets the backend's attach go on; its ``begun`` is the one of the first call."""
+    """Give the event that lets the backend's attach go on; its ``started`` is the one of the first call."""
     go_on = threading.Event()
-    go_on.begun = threading.Event()
+    go_on.started = threading.Event()
     attach = backend.attach
 
     def hang(self, server, volume, device):
-        go_on.begun.set()
+        go_on.started.set()
         assert go_on.wait(TIMEOUT)
         return attach(self, server, volume, device)
 
@@ -58,10 +58,10 @@ def test_a_backend_that_is_not_available_is_503_and_leaves_no_row(backend, start
 
     backend.attach = refuse
     client = client_of(start())
-    answer = client.attach()
-    assert answer.failure == ("serviceUnavailable", 503)
-    assert int(answer.headers["Retry-After"]) > 0
-    assert "hypervisor-17" not in answer.fault.message
+    response = client.attach()
+    assert response.failure == ("serviceUnavailable", 503)
+    assert int(response.headers["Retry-After"]) > 0
+    assert "hypervisor-17" not in response.fault.message
     assert rows() == []
 
 
@@ -70,11 +70,11 @@ def test_what_no_backend_should_raise_is_503_and_keeps_the_row(backend, start, c
         raise ZeroDivisionError("a bug in the plugin")
 
     backend.attach = fail
-    answer = client_of(start()).attach()
-    assert answer.failure == ("serviceUnavailable", 503)
-    assert "ZeroDivision" not in answer.body.decode()
+    response = client_of(start()).attach()
+    assert response.failure == ("serviceUnavailable", 503)
+    assert "ZeroDivision" not in response.body.decode()
     assert "ZeroDivisionError: a bug in the plugin" in caplog.text
-    assert answer.headers["X-Openstack-Request-Id"] in caplog.text
+    assert response.headers["X-Openstack-Request-Id"] in caplog.text
     assert [row["state"] for row in rows()] == ["attaching"]
 
 
@@ -82,9 +82,9 @@ def test_a_backend_that_hangs_is_waited_for_no_longer_than_operation_timeout(
     hanging, start, paste_file, client_of, rows
 ):
     client = client_of(start(paste_file(operation_timeout="1")))
-    answer = client.attach()
-    assert answer.failure == ("serviceUnavailable", 503)
-    assert answer.headers["Retry-After"]
+    response = client.attach()
+    assert response.failure == ("serviceUnavailable", 503)
+    assert response.headers["Retry-After"]
     assert [row["state"] for row in rows()] == ["attaching"]
     assert client.list().attachments == []
     again = client.attach()
@@ -96,24 +96,22 @@ def test_a_backend_that_hangs_is_waited_for_no_longer_than_operation_timeout(
 def test_more_operations_than_max_operations_are_503_and_reads_go_on(hanging, start, paste_file, client_of, rows):
     client = client_of(start(paste_file(operation_timeout="1", max_operations="1")))
     client.attach()
-    answer = client.attach(volume=client.dialect.other_volume)
-    assert answer.failure == ("serviceUnavailable", 503)
-    assert answer.fault.message == "Too many operations are in progress."
-    assert answer.headers["Retry-After"]
+    response = client.attach(volume=client.dialect.other_volume)
+    assert response.failure == ("serviceUnavailable", 503)
+    assert response.fault.message == "Too many operations are in progress."
+    assert response.headers["Retry-After"]
     assert len(rows()) == 1
     assert client.list().status == 200
 
 
-def test_callers_who_find_no_place_are_503_while_others_wait_yet_and_leave_no_row(
-    hanging, start, paste_file, client_of, rows
-):
+def test_requests_without_a_free_slot_are_503_and_leave_no_row(hanging, start, paste_file, client_of, rows):
     client = client_of(start(paste_file(operation_timeout=str(TIMEOUT), stale_after="100", max_operations="1")))
     with ThreadPoolExecutor(1) as callers:
         waiting = callers.submit(client.attach)
-        assert hanging.begun.wait(TIMEOUT)
-        answers = [client.attach(volume=client.dialect.other_volume) for _ in range(3)]
-        assert {answer.failure for answer in answers} == {("serviceUnavailable", 503)}
-        assert all(answer.headers["Retry-After"] for answer in answers)
+        assert hanging.started.wait(TIMEOUT)
+        responses = [client.attach(volume=client.dialect.other_volume) for _ in range(3)]
+        assert {response.failure for response in responses} == {("serviceUnavailable", 503)}
+        assert all(response.headers["Retry-After"] for response in responses)
         assert [row["volume_id"] for row in rows()] == [client.dialect.volume]
         assert (client.list().status, client.show(client.dialect.rooted, client.dialect.root_volume).status) == (
             200,
@@ -124,7 +122,7 @@ def test_callers_who_find_no_place_are_503_while_others_wait_yet_and_leave_no_ro
         assert waiting.result().status == 200
 
 
-def test_when_a_backend_that_hung_is_back_what_it_left_is_settled_and_all_goes_on(
+def test_when_a_hung_backend_is_back_its_stale_rows_are_repaired(
     hanging, start, paste_file, client_of, rows, tables, backgrounds, monkeypatch
 ):
     monkeypatch.setattr(RemoteComputeAPI, "server", lambda self, server_id: Server(server_id, "demo", "ACTIVE"))
@@ -143,7 +141,7 @@ def test_when_a_backend_that_hung_is_back_what_it_left_is_settled_and_all_goes_o
 
 
 def devices(client):
-    """Return where the first two disks are, as far as the dialect tells."""
+    """Return where the first two disks are, as far as the dialect shows."""
     return ("/dev/vdb", "/dev/vdc") if client.dialect.first_device else ("", "")
 
 
@@ -154,9 +152,9 @@ def test_a_backend_that_is_dead_refuses_changes_at_once_and_leaves_all_as_it_was
     before = [(row["volume_id"], row["state"], row["device"]) for row in rows()]
     servers = var / client.dialect.name / "servers"
     away = servers.rename(servers.with_name("away"))
-    for answer in (client.attach(volume=other), client.detach()):
-        assert answer.failure == ("serviceUnavailable", 503)
-        assert answer.headers["Retry-After"]
+    for response in (client.attach(volume=other), client.detach()):
+        assert response.failure == ("serviceUnavailable", 503)
+        assert response.headers["Retry-After"]
     assert [(row["volume_id"], row["state"], row["device"]) for row in rows()] == before
     assert client.list().attachments == [client.show().attachment] == [client.shown()]
     away.rename(servers)
@@ -168,28 +166,28 @@ def test_a_database_that_fails_is_503_and_nothing_of_it_is_reported(start, table
     assert client.list().status == 200
     with tables() as connection:
         connection.exec_driver_sql("ALTER TABLE attachments RENAME TO elsewhere")
-    for answer in (client.list(), client.show(), client.attach(), client.detach()):
-        assert answer.failure == ("serviceUnavailable", 503)
-        assert answer.headers["Retry-After"]
-        assert "table" not in answer.fault.message
+    for response in (client.list(), client.show(), client.attach(), client.detach()):
+        assert response.failure == ("serviceUnavailable", 503)
+        assert response.headers["Retry-After"]
+        assert "table" not in response.fault.message
     with tables() as connection:
         connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO attachments")
     assert client.list().status == 200
 
 
-def test_what_nobody_expected_is_500_and_only_the_log_tells_it(sample, client, monkeypatch, caplog):
+def test_an_unexpected_exception_is_500_with_details_in_the_log_only(sample, client, monkeypatch, caplog):
     def fail(*arguments, **named):
         raise RuntimeError("secret of the inside")
 
     monkeypatch.setattr(AttachmentManager, "list_attachments", fail)
-    answer = client.list()
-    assert answer.failure == (
+    response = client.list()
+    assert response.failure == (
         {"cyclades": "internalServerError", "openstack": "computeFault"}[client.dialect.name],
         500,
     )
-    assert "secret" not in answer.body.decode()
+    assert "secret" not in response.body.decode()
     assert "RuntimeError: secret of the inside" in caplog.text
-    assert answer.headers["X-Openstack-Request-Id"] in caplog.text
+    assert response.headers["X-Openstack-Request-Id"] in caplog.text
 
 
 @pytest.fixture
@@ -216,7 +214,7 @@ def leave(tables, dialect):
 
 @pytest.fixture
 def by_itself(start, paste_file, client_of, backgrounds, monkeypatch, caplog):
-    """Give what reconciles by itself in an application that was asked for a list."""
+    """Give the periodic reconcilers of an application that has handled a list."""
     monkeypatch.setattr(RemoteComputeAPI, "server", lambda self, server_id: Server(server_id, "demo", "ACTIVE"))
     caplog.set_level(logging.INFO)
     client = client_of(start(paste_file(reconcile_interval="7")))
@@ -227,7 +225,7 @@ def by_itself(start, paste_file, client_of, backgrounds, monkeypatch, caplog):
     return background
 
 
-def test_with_reconcile_interval_the_filter_settles_by_itself_what_a_crash_left(by_itself, leave, rows, caplog):
+def test_with_reconcile_interval_the_filter_repairs_what_a_crash_left(by_itself, leave, rows, caplog):
     leave()
     by_itself.run_once()
     assert rows() == []
@@ -235,7 +233,7 @@ def test_with_reconcile_interval_the_filter_settles_by_itself_what_a_crash_left(
     assert f"{by_itself.holder} acquired the reconcile lease; the interval is 7 seconds" in caplog.text
 
 
-def test_while_another_worker_has_the_lease_the_filter_settles_nothing_by_itself(by_itself, leave, rows, tables):
+def test_while_another_worker_has_the_lease_the_filter_repairs_nothing(by_itself, leave, rows, tables):
     leave()
     with tables() as connection:
         connection.execute(insert(leases).values(name="reconcile", holder="another", taken_at=utc_now()))
@@ -258,8 +256,8 @@ def test_without_its_table_periodic_reconcile_retries_and_reports_that_once(by_i
         connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO leases")
     by_itself.run_once()
     assert rows() == []
-    told = [record.levelname for record in caplog.records if record.name == periodic.__name__]
-    assert told == ["WARNING", "INFO", "INFO"]  # trouble, who reconciles, no more trouble
+    logged = [record.levelname for record in caplog.records if record.name == periodic.__name__]
+    assert logged == ["WARNING", "INFO", "INFO"]  # an error, the acquired lease, the end of the error
 
 
 def test_without_reconcile_interval_nothing_reconciles_and_leases_are_not_looked_at(

@@ -13,7 +13,7 @@ import pytest
 from tests.support import real_keystone, wsgi_service
 from tests.support.services import require_service
 
-START_TIMEOUT = 30  # seconds that a server may take until its port answers
+START_TIMEOUT = 30  # seconds that a server may take until its port responds
 
 
 def _environment(**more: str) -> dict[str, str]:
@@ -42,7 +42,7 @@ def run_command() -> Callable[..., str]:
 
 @pytest.fixture
 def free_port() -> int:
-    """Give a port of 127.0.0.1 that nobody listens on."""
+    """Give a free port of 127.0.0.1."""
     return wsgi_service.free_port()
 
 
@@ -59,7 +59,7 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> No
         except subprocess.TimeoutExpired:
             continue
         pytest.fail(f"{process.args} exited {process.returncode}\n{log.read_text()}")
-    pytest.fail(f"{process.args} does not answer on port {port}\n{log.read_text()}")
+    pytest.fail(f"{process.args} does not respond on port {port}\n{log.read_text()}")
 
 
 @contextlib.contextmanager
@@ -90,7 +90,7 @@ def _ending_servers(directory: Path) -> Iterator[Callable[..., subprocess.Popen[
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Give ``start_server(*command, port=PORT)``: the process, once its port answers."""
+    """Give ``start_server(*command, port=PORT)``: the process, once its port responds."""
     with _ending_servers(tmp_path) as start:
         yield start
 

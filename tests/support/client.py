@@ -132,14 +132,14 @@ class Client:
         return self.request("POST", self.path(server), self.format.request(volume_id, **more))
 
     def put(
-        self, server: str | None = None, volume: str | None = None, wanted: str | None = None, **more: Any
+        self, server: str | None = None, volume: str | None = None, new_volume: str | None = None, **more: Any
     ) -> Response:
         """Update an attachment, or swap its volume.
 
-        :param wanted: the new volume; None for the same.
+        :param new_volume: the new volume; None for the same.
         """
         volume = volume or self.dialect.volume
-        return self.request("PUT", self.path(server, volume), self.format.request(wanted or volume, **more))
+        return self.request("PUT", self.path(server, volume), self.format.request(new_volume or volume, **more))
 
     def detach(self, server: str | None = None, volume: str | None = None) -> Response:
         """Detach a volume."""

@@ -96,7 +96,7 @@ class Server:
 
 
 @contextmanager
-def place(kind):
+def of_kind(kind):
     """Give what makes databases of a kind; skip the test without such a server, fail in CI."""
     if kind == "sqlite":
         yield Files()

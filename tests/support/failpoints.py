@@ -3,7 +3,7 @@
 There is nothing of this in the code itself, so it costs nothing there. A test that runs the protocol over a scripted
 backend names its steps here; a process that is to be killed is wrapped at all of its seams: each question to and
 change of registry, backend and catalog, each statement and COMMIT, the directory backend's own system calls, and the
-answer. What is new in the code at one of these seams is a step by itself.
+response. New code at one of these seams is a step automatically.
 """
 
 import functools

@@ -204,7 +204,7 @@ class Harness:
         self.backend.disks.pop(server_id, None)
 
     def compute_is_down(self):
-        self.compute.error = ComputeUnavailable("it does not answer")
+        self.compute.error = ComputeUnavailable("it does not respond")
 
     def is_consistent(self):
         """Return whether registry and backend agree, and no operation is pending."""

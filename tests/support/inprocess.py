@@ -37,7 +37,7 @@ def collection(server_id: str) -> str:
     return f"/servers/{server_id}/os-volume_attachments"
 
 
-def ask(app: WSGIApp, method: str, path: str, document: Any = None) -> tuple[int, Any]:
+def send_request(app: WSGIApp, method: str, path: str, document: Any = None) -> tuple[int, Any]:
     """Send a request as a member of the project demo; return the status and the document of the response."""
     body = json.dumps(document).encode() if document else b""
     environ = {

@@ -66,9 +66,9 @@ class _Connection(socketserver.BaseRequestHandler):
     def talk(self, proxy, others):
         while True:
             for each in select.select(list(others), [], [])[0]:
-                said = each.recv(65536)
-                if not said:
+                received = each.recv(65536)
+                if not received:
                     return
                 proxy.sent += each is self.request
                 if not proxy.silent:
-                    others[each].sendall(said)
+                    others[each].sendall(received)

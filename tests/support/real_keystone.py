@@ -54,14 +54,14 @@ class Keystone(WSGIService):
             (self.directory / name).mkdir(mode=0o700)
         self._manage("db_sync")
         self._manage("fernet_setup", "--keystone-user", str(os.getuid()), "--keystone-group", str(os.getgid()))
-        # authtoken asks at the internal endpoint.
+        # authtoken uses the internal endpoint.
         endpoint = ("--bootstrap-internal-url", f"{self.url}/v3", "--bootstrap-region-id", "RegionOne")
         self._manage("bootstrap", "--bootstrap-password", PASSWORD, *endpoint)
 
     def _manage(self, *arguments: str) -> None:
         self.run("keystone-manage", "--config-file", self._conf, *arguments)
 
-    def ask(
+    def send_request(
         self, method: str, path: str, token: str, document: Any = None, subject: str | None = None
     ) -> requests.Response:
         """Send a request, as the owner of a token."""
@@ -71,9 +71,9 @@ class Keystone(WSGIService):
     def make(self, kind: str, token: str, **values: Any) -> dict[str, Any]:
         """Make a project, a user or whatever else Keystone has; return it."""
         path = values.pop("path", f"/{kind}s")
-        answer = self.ask("POST", path, token, {kind: values})
-        assert answer.status_code == 201, answer.text
-        return answer.json()[kind]
+        response = self.send_request("POST", path, token, {kind: values})
+        assert response.status_code == 201, response.text
+        return response.json()[kind]
 
     def token(self, user: str, scope: Any = None) -> str:
         """Return a new token of a user, by the password; without a scope it is unscoped."""
@@ -83,9 +83,9 @@ class Keystone(WSGIService):
     def authenticate(self, identity: Mapping[str, Any], scope: Any = None) -> str:
         """Return a new token."""
         auth = {"identity": identity} | ({"scope": scope} if scope else {})
-        answer = requests.post(f"{self.url}/v3/auth/tokens", json={"auth": auth}, timeout=TIMEOUT)
-        assert answer.status_code == 201, answer.text
-        return answer.headers["X-Subject-Token"]
+        response = requests.post(f"{self.url}/v3/auth/tokens", json={"auth": auth}, timeout=TIMEOUT)
+        assert response.status_code == 201, response.text
+        return response.headers["X-Subject-Token"]
 
 
 def project(name: str) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class People:
 def fill(keystone: Keystone) -> People:
     """Make the projects ``here`` and ``there``, and who has which role where."""
     admin = keystone.token("admin", project("admin"))
-    roles = {role["name"]: role["id"] for role in keystone.ask("GET", "/roles", admin).json()["roles"]}
+    roles = {role["name"]: role["id"] for role in keystone.send_request("GET", "/roles", admin).json()["roles"]}
     projects = {
         name: keystone.make("project", admin, name=name, domain_id="default")["id"]
         for name in ("here", "there", "service")
@@ -124,8 +124,8 @@ def fill(keystone: Keystone) -> People:
         ("/domains/default", "domain-member", "member"),
         ("/system", "system-reader", "reader"),
     ]:
-        answer = keystone.ask("PUT", f"{where}/users/{users[user]}/roles/{roles[role]}", admin)
-        assert answer.status_code == 204, answer.text
+        response = keystone.send_request("PUT", f"{where}/users/{users[user]}/roles/{roles[role]}", admin)
+        assert response.status_code == 204, response.text
     tokens = {
         "member": keystone.token("member", project("here")),
         "reader": keystone.token("reader", project("here")),

@@ -114,9 +114,11 @@ class State:
     urls: Mapping[str, str]
 
     @contextlib.contextmanager
-    def copy(self, place: Any, var: Path, names: Collection[str] = tuple(DIALECTS)) -> "Iterator[State]":
+    def copy(self, database_kind: Any, var: Path, names: Collection[str] = tuple(DIALECTS)) -> "Iterator[State]":
         """Give a copy. :param names: dialects whose databases are copied; the others are shared."""
         shutil.copytree(self.var, var, symlinks=True, ignore=shutil.ignore_patterns("*.db*"))
         with contextlib.ExitStack() as stack:
-            copies = {name: stack.enter_context(place.copy(self.urls[name], var / f"{name}.db")) for name in names}
+            copies = {
+                name: stack.enter_context(database_kind.copy(self.urls[name], var / f"{name}.db")) for name in names
+            }
             yield State(var, {**self.urls, **copies})

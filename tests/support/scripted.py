@@ -21,7 +21,7 @@ class Died(BaseException):
 
 
 def die():
-    """End the worker, as far as its code can tell."""
+    """End the worker, as its code sees it."""
     raise Died
 
 
@@ -46,14 +46,14 @@ class ScriptedRegistry(Registry):
         super().__init__(database)
         self._hooks = hooks
 
-    def changed(self, method, arguments, answer):
+    def changed(self, method, arguments, response):
         """Do nothing; a subclass may record the change at once."""
 
     def _step(self, method, *arguments):
         with step(self._hooks.reached, method):
-            answer = getattr(super(), method)(*arguments)
-            self.changed(method, arguments, answer)
-        return answer
+            response = getattr(super(), method)(*arguments)
+            self.changed(method, arguments, response)
+        return response
 
     def reserve(self, row, limit=None):
         return self._step("reserve", row, limit)
@@ -183,7 +183,7 @@ class ScriptedCompute:
     def __init__(self):
         self.known = {}
         self.error = None
-        self.asked = []
+        self.requested = []
         self.remote = SimpleNamespace(server=self._look_up, servers=self._list)
 
     def add(self, server):
@@ -202,7 +202,7 @@ class ScriptedCompute:
         return self.server(context, server_id).project_id
 
     def _look_up(self, server_id):
-        self.asked.append(server_id)
+        self.requested.append(server_id)
         if self.error:
             raise self.error
         if server_id not in self.known:

@@ -46,7 +46,7 @@ def venv(name: str) -> Path:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
+    """Return a free port of 127.0.0.1."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 
@@ -55,7 +55,7 @@ def free_port() -> int:
 class WSGIService:
     """A module's ``application``, served by a process of its own; several may share one directory.
 
-    ``directory`` is the process's working directory; ``ready`` the path that answers 200 once it serves.
+    ``directory`` is the process's working directory; ``ready`` the path that returns 200 once it serves.
     """
 
     venv: Path
@@ -94,7 +94,7 @@ class WSGIService:
         return done.stdout
 
     def start(self) -> None:
-        """Serve until ``stop``; return when it answers."""
+        """Serve until ``stop``; return when it responds."""
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
                 [self.venv / "bin/python", "-c", SERVE, self.module, str(self.port)],

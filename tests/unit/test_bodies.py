@@ -50,14 +50,14 @@ class Broken:
 
 
 class Dripping:
-    """A stream that gives less than it is asked for, as a socket does."""
+    """A stream that returns less than requested, as a socket does."""
 
     def __init__(self, content):
         self._rest = content
-        self.asked = []
+        self.sizes = []
 
     def read(self, size):
-        self.asked.append(size)
+        self.sizes.append(size)
         given, self._rest = self._rest[: min(size, 7)], self._rest[min(size, 7) :]
         return given
 
@@ -108,7 +108,7 @@ def complaint(body, dialect, format_="json", minor=1):
     return caught.value.message
 
 
-# What asks for the volume.
+# Members that name the volume.
 
 
 @by_dialect
@@ -560,7 +560,7 @@ def test_a_chunked_body_over_the_limit_is_read_no_further_than_it_takes_to_see_t
     assert environ["wsgi.input"].tell() == MAX_BODY + 1
 
 
-def test_no_more_is_read_than_the_content_length_says():
+def test_no_more_is_read_than_the_content_length():
     environ = environ_of(b'{"a": 1}{"b": 2}', CONTENT_LENGTH="8")
     assert bodies.read(environ, MAX_BODY) == {"a": 1}
     assert environ["wsgi.input"].tell() == 8
@@ -569,7 +569,7 @@ def test_no_more_is_read_than_the_content_length_says():
 def test_a_body_that_comes_in_pieces_is_put_together_and_never_overread():
     stream = Dripping(b'{"abcdefghij": 12345}AND THE NEXT REQUEST')
     assert bodies.read(environ_of(b"", CONTENT_LENGTH="21", wsgi_input=stream), MAX_BODY) == {"abcdefghij": 12345}
-    assert stream.asked == [21, 14, 7]
+    assert stream.sizes == [21, 14, 7]
 
 
 def test_an_empty_body_is_not_read_and_is_not_json():
@@ -599,14 +599,14 @@ def test_a_chunked_body_that_an_outer_filter_finds_too_large_is_over_the_limit()
     assert message == "The body is larger than this server accepts."
 
 
-# The syntax; what is malformed, test_serializers says.
+# The syntax; test_serializers has the malformed ones.
 
 
 @by_dialect
 def test_the_specifications_own_example_is_refused_for_its_trailing_comma(dialect, volume_id):
-    place = "line 3, column 22" if sys.version_info >= (3, 13) else "line 4, column 5"
+    database_kind = "line 3, column 22" if sys.version_info >= (3, 13) else "line 4, column 5"
     assert complaint(SPECIFICATIONS_EXAMPLE, dialect) == (
-        f"The body is not JSON: {place}: a trailing comma before '}}'."
+        f"The body is not JSON: {database_kind}: a trailing comma before '}}'."
     )
 
 

@@ -41,16 +41,16 @@ class ScriptedRegistry:
 
     def __init__(self):
         self.calls = []
-        self.answers = {}
+        self.responses = {}
 
     def __getattr__(self, name):
         def method(*arguments):
             self.calls.append((name, *arguments))
-            answers = self.answers.get(name, True)
-            answer = answers.pop(0) if isinstance(answers, list) else answers
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
+            responses = self.responses.get(name, True)
+            response = responses.pop(0) if isinstance(responses, list) else responses
+            if isinstance(response, Exception):
+                raise response
+            return response
 
         return method
 
@@ -127,8 +127,8 @@ def gone():
     return True
 
 
-def must_not_be_asked():
-    pytest.fail("the compute API need not be asked")
+def must_not_be_called():
+    pytest.fail("the compute API must not be called")
 
 
 # -- when a row may be taken over ------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_a_claims_deadline_counts_from_before_it_was_sent(claims, registry, cloc
 
 @pytest.mark.parametrize("error", [AlreadyReserved(), AttachmentLimitReached(1)])
 def test_what_stands_in_the_way_of_a_reservation_is_reported(claims, registry, error):
-    registry.answers["reserve"] = error
+    registry.responses["reserve"] = error
     with pytest.raises(type(error)):
         claims.reserve(attachment(), 1)
 
@@ -187,7 +187,7 @@ def test_a_claim_on_an_unfinished_row_has_no_way_back(claims, state):
 
 
 def test_a_row_that_has_changed_is_not_taken(claims, registry):
-    registry.answers["claim"] = False
+    registry.responses["claim"] = False
     assert claims.acquire(attachment(ATTACHED), DETACHING, "req-1") is None
 
 
@@ -200,7 +200,7 @@ def test_attaching_calls_the_backend_and_confirms_the_row(claims, reserved, regi
     assert registry.calls == [("confirm", reserved.row, "/dev/vdb")]
 
 
-def test_a_backend_that_can_not_say_the_device_leaves_it_unknown(claims, reserved, registry, backend):
+def test_a_backend_that_reports_no_device_leaves_it_unknown(claims, reserved, registry, backend):
     backend.device = None
     assert claims.attach(reserved, backend, SERVER, VOLUME, None) is None
     assert registry.calls == [("confirm", reserved.row, None)]
@@ -240,7 +240,7 @@ def test_an_unknown_outcome_leaves_the_row(claims, reserved, registry, backend):
 
 
 def test_a_row_that_changed_before_it_was_confirmed_is_left_alone(claims, reserved, registry, backend):
-    registry.answers["confirm"] = False
+    registry.responses["confirm"] = False
     with pytest.raises(OperationIncomplete):
         claims.attach(reserved, backend, SERVER, VOLUME, None)
     assert [call[0] for call in backend.calls] == ["attach"]
@@ -249,7 +249,7 @@ def test_a_row_that_changed_before_it_was_confirmed_is_left_alone(claims, reserv
 
 def test_a_row_that_changed_before_it_could_be_removed_is_left_alone(claims, reserved, registry, backend):
     backend.error = BackendUnavailable("down")
-    registry.answers["remove"] = False
+    registry.responses["remove"] = False
     with pytest.raises(OperationIncomplete):
         claims.attach(reserved, backend, SERVER, VOLUME, None)
     assert len(backend.calls) == 1
@@ -274,7 +274,7 @@ def test_no_detach_starts_after_the_deadline(claims, registry, backend, clock):
     claim = taken(claims, registry, DETACHING)
     clock.now += 60
     with pytest.raises(OperationIncomplete, match="deadline passed"):
-        claims.detach(claim, backend, SERVER, must_not_be_asked)
+        claims.detach(claim, backend, SERVER, must_not_be_called)
     assert backend.calls == registry.calls == []
 
 
@@ -290,13 +290,13 @@ def test_a_moved_claim_keeps_its_deadline(claims, registry, clock):
 def test_detaching_calls_the_backend_and_removes_the_row(claims, registry, backend):
     claim = claims.acquire(attachment(ATTACHED, "req-0", device="/dev/vdb"), DETACHING, "req-1")
     registry.calls.clear()
-    claims.detach(claim, backend, SERVER, must_not_be_asked)
+    claims.detach(claim, backend, SERVER, must_not_be_called)
     assert backend.calls == [("detach", SERVER, VOLUME, "/dev/vdb")]
     assert registry.calls == [("remove", claim.row)]
 
 
 def test_detaching_gives_the_backend_no_device_where_it_is_not_known(claims, registry, backend):
-    claims.detach(taken(claims, registry, DETACHING), backend, SERVER, must_not_be_asked)
+    claims.detach(taken(claims, registry, DETACHING), backend, SERVER, must_not_be_called)
     assert backend.calls[0][3] is None
 
 
@@ -306,7 +306,7 @@ def test_a_detach_that_failed_for_certain_puts_the_row_back(claims, registry, ba
     registry.calls.clear()
     backend.error = error
     with pytest.raises(type(error)):
-        claims.detach(claim, backend, SERVER, must_not_be_asked)
+        claims.detach(claim, backend, SERVER, must_not_be_called)
     assert registry.calls == [("restore", claim.row)]
 
 
@@ -314,7 +314,7 @@ def test_a_detach_that_failed_for_certain_after_a_take_over_leaves_the_row(claim
     claim = taken(claims, registry, DETACHING, DETACHING, 200)
     backend.error = BackendUnavailable("down")
     with pytest.raises(OperationIncomplete):
-        claims.detach(claim, backend, SERVER, must_not_be_asked)
+        claims.detach(claim, backend, SERVER, must_not_be_called)
     assert registry.calls == []
 
 
@@ -322,23 +322,23 @@ def test_a_detach_of_unknown_outcome_leaves_the_row(claims, registry, backend):
     claim = taken(claims, registry, DETACHING)
     backend.error = OutcomeUnknown("no word")
     with pytest.raises(OutcomeUnknown):
-        claims.detach(claim, backend, SERVER, must_not_be_asked)
+        claims.detach(claim, backend, SERVER, must_not_be_called)
     assert registry.calls == []
 
 
 def test_a_detach_that_finds_its_row_gone_is_done(claims, registry, backend):
     claim = taken(claims, registry, DETACHING)
-    registry.answers.update(remove=False, get=None)
-    claims.detach(claim, backend, SERVER, must_not_be_asked)
+    registry.responses.update(remove=False, get=None)
+    claims.detach(claim, backend, SERVER, must_not_be_called)
     assert [name for name, *_ in registry.calls] == ["remove", "get"]
     assert registry.calls[0] == ("remove", claim.row)
 
 
 def test_a_detach_that_finds_its_row_changed_is_incomplete(claims, registry, backend):
     claim = taken(claims, registry, DETACHING)
-    registry.answers.update(remove=False, get=attachment(DETACHING, "req-2"))
+    registry.responses.update(remove=False, get=attachment(DETACHING, "req-2"))
     with pytest.raises(OperationIncomplete):
-        claims.detach(claim, backend, SERVER, must_not_be_asked)
+        claims.detach(claim, backend, SERVER, must_not_be_called)
 
 
 def test_a_server_that_neither_backend_nor_compute_api_has_counts_as_detached(claims, registry, backend):
@@ -369,7 +369,7 @@ def test_a_moved_claim_is_first_hand(claims, registry):
 
 def test_a_claim_that_is_gone_is_not_moved(claims, registry):
     claim = taken(claims, registry, DETACHING)
-    registry.answers["transfer"] = False
+    registry.responses["transfer"] = False
     with pytest.raises(OperationIncomplete):
         claims.transfer(claim, attachment(server_id="1135"), None)
     assert [call[0] for call in registry.calls] == ["transfer"]
@@ -380,7 +380,7 @@ def test_a_claim_that_is_gone_is_not_moved(claims, registry):
 )
 def test_a_claim_that_can_not_be_moved_is_removed_all_the_same(claims, registry, error):
     claim = taken(claims, registry, DETACHING)
-    registry.answers["transfer"] = error
+    registry.responses["transfer"] = error
     with pytest.raises(type(error)):
         claims.transfer(claim, attachment(server_id="1135"), None)
     assert registry.calls[-1] == ("remove", claim.row)

@@ -1,4 +1,4 @@
-"""The compute API, asked in-process as the caller."""
+"""The compute API, called in-process as the caller."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ FOUND = {"server": {"id": 1134, "tenant_id": "demo", "status": "ACTIVE"}}
 
 
 class Host:
-    """A compute API with one answer, which sees what it was asked and whether its answer was closed."""
+    """A compute API with one response, which records the request and whether the response was closed."""
 
     def __init__(self, document=None, status="200 OK", body=None):
         self.status = status
@@ -46,15 +46,15 @@ def server(host, server_id="1134", headers=(), **more):
     return ComputeAPI(app=host, headers=dict(headers)).server(context(**more), server_id)
 
 
-def asked(**environ):
-    """Ask with an environ; return the one that the compute API was asked with."""
+def environ_of(**environ):
+    """Look up a server with an environ; return the one that the compute API got."""
     host = Host()
     server(host, environ=environ)
     (seen,) = host.environs
     return seen
 
 
-# What is asked.
+# Requests
 
 
 class Unread:
@@ -117,8 +117,8 @@ KEPT = [
 ]
 
 
-def test_a_server_is_asked_for_by_get_as_json_with_an_empty_query_and_body():
-    seen = asked(**CALLERS)
+def test_a_server_is_requested_by_get_as_json_without_query_and_body():
+    seen = environ_of(**CALLERS)
     assert (seen["REQUEST_METHOD"], seen["SCRIPT_NAME"], seen["PATH_INFO"]) == ("GET", "/v2.1", "/servers/1134")
     assert (seen["QUERY_STRING"], seen["CONTENT_LENGTH"], seen["HTTP_ACCEPT"]) == ("", "0", "application/json")
     assert seen["wsgi.input"].read() == b""
@@ -126,13 +126,13 @@ def test_a_server_is_asked_for_by_get_as_json_with_an_empty_query_and_body():
 
 @pytest.mark.parametrize("name", DROPPED)
 def test_what_belongs_to_the_callers_request_alone_is_dropped(name):
-    assert name not in asked(**CALLERS, **{name: "x"})
+    assert name not in environ_of(**CALLERS, **{name: "x"})
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_what_tells_who_asks_and_how_is_kept_as_the_same_object(name):
+def test_what_identifies_the_caller_is_passed_as_the_same_object(name):
     value = object()
-    assert asked(**CALLERS, **{name: value})[name] is value
+    assert environ_of(**CALLERS, **{name: value})[name] is value
 
 
 def test_the_callers_own_environ_is_left_as_it_is():
@@ -145,14 +145,14 @@ def test_the_callers_own_environ_is_left_as_it_is():
 
 
 @pytest.mark.parametrize("project", ["demo", "6f70656e737461636b20342065766572", "\xce\xb1"])
-def test_the_project_of_the_path_is_asked_with(project):
+def test_the_project_of_the_path_is_in_the_request(project):
     host = Host()
     server(host, environ=CALLERS, path_project=project)
     assert host.environs[0]["PATH_INFO"] == f"/{project}/servers/1134"
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_the_dialects_microversion_is_asked_for_whatever_the_callers(name):
+def test_the_dialects_microversion_replaces_the_callers(name):
     host = Host()
     caller = {"HTTP_OPENSTACK_API_VERSION": "compute 2.89", "HTTP_X_OPENSTACK_NOVA_API_VERSION": "2.89"}
     server(host, headers=DIALECTS[name].lookup_headers, environ=caller)
@@ -161,7 +161,7 @@ def test_the_dialects_microversion_is_asked_for_whatever_the_callers(name):
     assert versions == (["compute 2.9", "2.9"] if name == "openstack" else [None, None])
 
 
-# What is answered.
+# Responses
 
 
 def test_a_server_is_read_as_nova_shows_it():
@@ -182,19 +182,19 @@ def test_a_server_is_read_as_cyclades_shows_it():
 
 
 @pytest.mark.parametrize(("locked", "expected"), [(True, True), (False, False), (None, False)])
-def test_a_server_says_whether_it_is_locked(locked, expected):
+def test_a_server_has_its_lock(locked, expected):
     assert server(Host({"server": {**FOUND["server"], "locked": locked}})).locked is expected
 
 
 @pytest.mark.parametrize("status", ["200 OK", "200", "404 Not Found", "500 Oops"])
-def test_the_answer_is_closed(status):
+def test_the_response_is_closed(status):
     host = Host(status=status)
     with contextlib.suppress(ServerMissing, ComputeUnavailable):
         server(host)
     assert host.closed == 1
 
 
-def test_an_answer_that_breaks_off_is_closed_and_is_not_available():
+def test_an_incomplete_response_is_closed_and_unavailable():
     class Breaking(Host):
         def __iter__(self):
             yield b"{"
@@ -206,7 +206,7 @@ def test_an_answer_that_breaks_off_is_closed_and_is_not_available():
     assert host.closed == 1
 
 
-def test_an_answer_without_close_is_fine():
+def test_a_response_without_close_is_accepted():
     def host(environ, start_response):
         start_response("200 OK", [])
         return [json.dumps(FOUND).encode()]
@@ -214,7 +214,7 @@ def test_an_answer_without_close_is_fine():
     assert server(host).id == "1134"
 
 
-def test_an_answer_that_was_written_with_write_is_read_first():
+def test_what_was_sent_with_write_is_read_first():
     closed = []
 
     class Rest(list):
@@ -232,13 +232,13 @@ def test_an_answer_that_was_written_with_write_is_read_first():
     assert closed == [True]
 
 
-def test_an_application_that_starts_its_answer_late_is_heard():
+def test_an_application_may_start_its_response_late():
     def host(environ, start_response):
         yield b""
         start_response("200 OK", [])
         yield json.dumps(FOUND).encode()
 
-    # WSGI wants start_response before the first piece; a generator calls it when it is first asked.
+    # WSGI requires start_response before the first chunk; a generator calls it at its first iteration.
     assert server(host).id == "1134"
 
 
@@ -324,7 +324,7 @@ def test_a_broken_body_is_not_available(body):
 
 
 @pytest.mark.parametrize("wrong", [1135, "1135", "01134", "", None, 1134.0, True, [1134]])
-def test_another_server_than_asked_for_is_not_available(wrong):
+def test_a_response_about_another_server_is_unavailable(wrong):
     with pytest.raises(ComputeUnavailable):
         server(Host({"server": {**FOUND["server"], "id": wrong}}))
 
@@ -389,7 +389,7 @@ def test_the_project_is_the_servers_own():
 
 
 @pytest.mark.parametrize(("path_project", "prefix"), [(None, ""), ("demo", "/demo")])
-def test_a_cheaper_path_is_asked_where_one_is_named_and_does_not_tell_the_project(path_project, prefix):
+def test_a_cheaper_path_is_requested_and_shows_no_project(path_project, prefix):
     host = Host(body=b"anything at all")
     assert project(host, "/servers/{server_id}/metadata", path_project=path_project) is None
     assert host.environs[0]["PATH_INFO"] == f"{prefix}/servers/1134/metadata"
@@ -405,7 +405,7 @@ def test_a_cheaper_path_refuses_as_the_dear_one_does(status, error):
         project(Host(status=status), "/servers/{server_id}/metadata")
 
 
-def test_the_server_itself_is_never_asked_for_the_cheaper_way():
+def test_the_server_itself_is_never_requested_by_the_cheaper_path():
     host = Host()
     assert (
         ComputeAPI(app=host, headers={}, read_path="/servers/{server_id}/metadata").server(context(), "1134").project_id
@@ -425,46 +425,46 @@ def test_odd_letters_of_an_id_do_not_count_as_a_pattern():
 
 
 class Privileged:
-    """Stands in for the compute API asked with the operator's credentials."""
+    """Stands in for the compute API called with the operator's credentials."""
 
-    def __init__(self, answer):
-        self.answer, self.asked = answer, []
+    def __init__(self, response):
+        self.response, self.requested = response, []
 
     def server(self, server_id):
-        self.asked.append(server_id)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+        self.requested.append(server_id)
+        if isinstance(self.response, Exception):
+            raise self.response
+        return self.response
 
 
-def test_where_a_backend_needs_the_host_the_operators_credentials_are_asked_for_it():
+def test_a_needed_host_is_looked_up_with_the_operators_credentials():
     privileged = Privileged(Server("1134", "not this", "NOR THIS", True, "node1", "instance-0001"))
     found = ComputeAPI(app=Host(), headers={}, privileged=privileged).server(context(), "1134")
     assert found == Server("1134", "demo", "ACTIVE", False, "node1", "instance-0001")
-    assert privileged.asked == ["1134"]
+    assert privileged.requested == ["1134"]
 
 
-def test_where_the_caller_sees_the_host_nobody_else_is_asked():
-    privileged = Privileged(AssertionError("asked"))
+def test_a_host_that_the_caller_sees_is_not_looked_up_again():
+    privileged = Privileged(AssertionError("called"))
     shown = {**FOUND["server"], "OS-EXT-SRV-ATTR:host": "node2"}
     assert (
         ComputeAPI(app=Host({"server": shown}), headers={}, privileged=privileged).server(context(), "1134").host
         == "node2"
     )
-    assert privileged.asked == []
+    assert privileged.requested == []
 
 
-def test_what_the_caller_may_not_see_is_not_asked_for_with_more_rights():
-    privileged = Privileged(AssertionError("asked"))
+def test_a_server_hidden_from_the_caller_is_not_looked_up_with_more_rights():
+    privileged = Privileged(AssertionError("called"))
     with pytest.raises(ServerMissing):
         ComputeAPI(app=Host(status="404 x"), headers={}, privileged=privileged).server(context(), "1134")
-    assert privileged.asked == []
+    assert privileged.requested == []
 
 
-def test_the_project_alone_is_not_asked_for_with_more_rights():
-    privileged = Privileged(AssertionError("asked"))
+def test_the_project_alone_is_not_looked_up_with_more_rights():
+    privileged = Privileged(AssertionError("called"))
     assert ComputeAPI(app=Host(), headers={}, privileged=privileged).project(context(), "1134") == "demo"
-    assert privileged.asked == []
+    assert privileged.requested == []
 
 
 @pytest.mark.parametrize("error", [ServerMissing("1134"), ComputeUnavailable("gone")])

@@ -11,16 +11,16 @@ def context(enforce=None, **credentials):
 
 @pytest.mark.parametrize("verdict", [True, False])
 def test_what_a_caller_can_do_is_decided_by_policy(verdict):
-    asked = []
+    checked = []
 
     def enforce(*arguments):
-        asked.append(arguments)
+        checked.append(arguments)
         return verdict
 
     caller = context(enforce)
     assert caller.can("create", "other") is verdict
     assert caller.can("index", None) is verdict
-    assert asked == [("create", "other"), ("index", None)]
+    assert checked == [("create", "other"), ("index", None)]
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ def test_the_user_and_the_project_are_those_of_the_credentials():
     assert (context().user_id, context().project_id) == (None, None)
 
 
-def test_policy_is_asked_once_for_each_action_and_project():
-    asked = []
-    caller = context(lambda *arguments: asked.append(arguments) or False)
+def test_policy_is_checked_once_for_each_action_and_project():
+    checked = []
+    caller = context(lambda *arguments: checked.append(arguments) or False)
     for _ in range(2):
         assert caller.can("create", "demo") is caller.can("create", "other") is False
-    assert asked == [("create", "demo"), ("create", "other")]
+    assert checked == [("create", "demo"), ("create", "other")]
 
 
 def test_a_context_takes_no_further_attributes():

@@ -21,11 +21,11 @@ PYMYSQL = {"connect_timeout": TIMEOUT, "read_timeout": TIMEOUT, "write_timeout":
 
 @pytest.fixture
 def connecting(monkeypatch):
-    """Give ``connecting(url)``: what the driver is told to connect to."""
-    told = []
+    """Give ``connecting(url)``: the driver's arguments."""
+    seen = []
 
     def refuse(*arguments, **options):
-        told.append(options)
+        seen.append(options)
         raise (psycopg if "dbname" in options or "context" in options else pymysql).OperationalError("not here")
 
     monkeypatch.setattr(psycopg.Connection, "connect", refuse)
@@ -34,7 +34,7 @@ def connecting(monkeypatch):
     def connect(url):
         with pytest.raises(DBAPIError):
             Database({"url": url}).make_engine().connect()
-        (options,) = told
+        (options,) = seen
         return {name: value for name, value in options.items() if name not in ("context", "client_flag")}
 
     return connect
@@ -98,16 +98,16 @@ def connecting(monkeypatch):
     ],
     ids=["a password and TLS", "a socket", "two hosts", "MySQL with TLS", "MariaDB's socket"],
 )
-def test_the_driver_gets_what_the_url_says_and_where_it_says_nothing_our_timeouts(connecting, url, options):
+def test_the_driver_gets_the_options_of_the_url_and_our_timeouts_else(connecting, url, options):
     assert connecting(url) == options
 
 
 def test_what_sqlalchemy_keeps_for_the_next_connection_stays_as_it_was(monkeypatch):
-    monkeypatch.setattr(psycopg.Connection, "connect", lambda **options: SimpleNamespace(told=options))
+    monkeypatch.setattr(psycopg.Connection, "connect", lambda **options: SimpleNamespace(arguments=options))
     options = {"host": "h", "read_timeout": "3"}
     for _ in range(2):
         connection = postgresql.connect(None, None, [], options)
-        assert (connection.told, connection.read_timeout) == ({"host": "h"}, 3.0)
+        assert (connection.arguments, connection.read_timeout) == ({"host": "h"}, 3.0)
 
 
 @pytest.mark.parametrize("url", ["postgresql+psycopg://u@h/d", "mysql+pymysql://u@h/d", "sqlite:////nowhere/x.db"])

@@ -15,7 +15,7 @@ HOSTS = {"alias": "os-keypairs", "name": "Keypairs", "links": []}
 
 
 class Host:
-    """A wrapped API with one answer, which sees whether what it gave was closed."""
+    """A wrapped API with one response, which records whether its body was closed."""
 
     def __init__(self, status="200 OK", headers=(JSON_TYPE,), body=b"", write=b"", exc_info=False):
         self.status, self.headers, self.body, self.written, self.exc_info = status, list(headers), body, write, exc_info
@@ -46,7 +46,7 @@ def listing(*extensions, **more):
 
 
 def get(host, path="/extensions", **environ):
-    """Ask for a path; return the answer's status, headers and body."""
+    """Request a path; return the response's status, headers and body."""
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "SCRIPT_NAME": "/v2.1", **environ}
     started = []
     discovery = Discovery(host)
@@ -67,7 +67,7 @@ def test_our_entry_is_added_at_the_end_of_the_hosts_list():
     assert json.loads(body) == {"extensions": [HOSTS, EXTENSION]}
 
 
-def test_our_entry_is_what_the_design_says():
+def test_our_entry_is_the_documented_one():
     _, _, body = get(listing())
     assert json.loads(body) == {
         "extensions": [
@@ -83,12 +83,12 @@ def test_our_entry_is_what_the_design_says():
     }
 
 
-def test_what_else_the_hosts_answer_has_stays():
+def test_other_members_of_the_hosts_response_stay():
     _, _, body = get(listing(HOSTS, extensions_links=[1]))
     assert json.loads(body)["extensions_links"] == [1]
 
 
-def test_the_content_length_is_made_anew_and_what_was_of_the_old_body_goes():
+def test_headers_of_the_old_body_are_replaced_or_removed():
     host = listing(HOSTS)
     host.headers += [
         ("content-length", str(len(host.body))),
@@ -118,7 +118,7 @@ def test_a_list_that_was_written_with_write_is_added_to_as_well():
 @pytest.mark.parametrize(
     "content_type", ["application/json; charset=utf-8", "Application/JSON", "application/json ;a=b"]
 )
-def test_json_is_known_by_its_media_type(content_type):
+def test_json_is_recognized_by_its_media_type(content_type):
     host = Host(headers=[("content-type", content_type)], body=b'{"extensions": []}')
     assert json.loads(get(host)[2]) == {"extensions": [EXTENSION]}
 
@@ -151,7 +151,7 @@ def test_json_is_known_by_its_media_type(content_type):
     ],
     ids=range(22),
 )
-def test_every_other_answer_passes_unchanged(host):
+def test_every_other_response_passes_unchanged(host):
     assert get(host) == (host.status, host.headers, host.body)
     assert host.closed == 1
 
@@ -161,7 +161,7 @@ def test_an_error_that_the_host_reports_with_exc_info_passes_unchanged():
     assert get(host) == (host.status, host.headers, b"sorry")
 
 
-def test_an_answer_that_passes_is_not_read_ahead():
+def test_a_response_that_passes_is_not_read_ahead():
     class Endless(Host):
         def __iter__(self):
             yield b"first"
@@ -199,7 +199,7 @@ def test_where_the_host_has_no_extensions_ours_is_the_only_one(path):
         ("/extensions", {"HTTP_ACCEPT": "application/xml"}),
     ],
 )
-def test_the_only_one_comes_in_the_format_asked_for(path, environ):
+def test_the_only_entry_has_the_requested_format(path, environ):
     status, headers, body = get(missing(), path, **environ)
     root = etree.fromstring(body)
     assert (status, root.tag) == ("200 OK", f"{{{NAMESPACE}}}extensions")
@@ -212,7 +212,7 @@ def test_a_format_that_makes_no_sense_means_json_here(query):
     assert json.loads(get(missing(), QUERY_STRING=query)[2]) == {"extensions": [EXTENSION]}
 
 
-def test_the_answer_that_is_ours_bears_the_requests_id():
+def test_our_response_has_the_request_id():
     _, headers, _ = get(missing(), **{"openstack.request_id": "req-1"})
     assert dict(headers)["X-Openstack-Request-Id"] == "req-1"
 
@@ -238,10 +238,10 @@ def test_a_list_at_that_place_is_not_added_to():
     assert get(host, "/extensions/os-volumes") == (host.status, host.headers, host.body)
 
 
-# The host is asked as the client asked.
+# The host gets the client's request.
 
 
-def test_the_host_is_asked_with_the_clients_own_environ():
+def test_the_host_is_called_with_the_clients_environ():
     host = listing()
     get(host, QUERY_STRING="a=b", HTTP_ACCEPT="application/xml", HTTP_X_AUTH_TOKEN="t")
     (environ,) = host.environs

@@ -44,7 +44,7 @@ def test_every_action_is_a_policy_rule_and_the_name_of_the_controllers_method():
     assert all(endpoint.handler is getattr(Controller, endpoint.action) for endpoint in every_endpoint())
 
 
-def test_the_cyclades_dialect_knows_no_members_and_ignores_query_parameters():
+def test_the_cyclades_dialect_ignores_members_and_query_parameters():
     endpoints = [each for methods in endpoints_of("cyclades", 1).values() for each in methods.values()]
     assert [each.params for each in endpoints] == [None] * 4
     assert [each.members for each in endpoints] == [None, {}, None, None]

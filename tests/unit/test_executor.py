@@ -37,11 +37,11 @@ def make_executor(timeout, max_concurrent):
 
 
 class Died(BaseException):
-    """The thread was told to end."""
+    """The thread must end."""
 
 
 class Hung:
-    """A call that ends when it is told to."""
+    """A call that ends when the test lets it."""
 
     def __init__(self):
         self.begun = threading.Event()
@@ -66,7 +66,7 @@ def executor():
 
 
 @pytest.fixture
-def impatient():
+def short_timeout():
     return make_executor(0.02, 2)
 
 
@@ -119,7 +119,7 @@ def test_anything_else_is_an_unknown_outcome(executor):
         slot.attached(raising(RuntimeError("a bug")))
 
 
-def test_a_time_out_of_the_backends_own_is_an_unknown_outcome_that_it_has_told(executor, caplog):
+def test_a_timeout_error_of_the_backend_is_an_unknown_outcome_and_logged(executor, caplog):
     with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match="the backend failed"):
         slot.attached(raising(TimeoutError("its socket")))
     assert "its socket" in caplog.text
@@ -135,13 +135,13 @@ def test_anything_else_is_logged_with_its_traceback_and_the_methods_name(executo
     assert "RuntimeError: a bug" in caplog.text
 
 
-def test_a_call_that_takes_too_long_is_an_unknown_outcome_that_names_the_limit(impatient, hung):
-    with impatient.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match=r"no response within 0\.02 seconds"):
+def test_a_call_that_takes_too_long_is_an_unknown_outcome_that_names_the_limit(short_timeout, hung):
+    with short_timeout.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match=r"no response within 0\.02 seconds"):
         slot.attached(hung)
 
 
 @pytest.mark.parametrize("ending", ["late", "a late failure"])
-def test_how_a_call_ended_that_was_timed_out_is_logged(impatient, caplog, ending):
+def test_how_a_call_ended_that_was_timed_out_is_logged(short_timeout, caplog, ending):
     go_on, logged = threading.Event(), threading.Event()
 
     def late():
@@ -150,7 +150,7 @@ def test_how_a_call_ended_that_was_timed_out_is_logged(impatient, caplog, ending
             return ending
         raise BackendUnavailable(ending)
 
-    with impatient.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
+    with short_timeout.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
         slot.attached(late)
     slot.when_idle(logged.set)
     go_on.set()

@@ -37,13 +37,13 @@ class FakeAssembly:
 
 
 class Chunks:
-    """An answer that must not be read, copied or closed by anyone but the server."""
+    """A response that must not be read, copied or closed by anyone but the server."""
 
     def __iter__(self):
-        pytest.fail("the answer was read")
+        pytest.fail("the response was read")
 
     def close(self):
-        pytest.fail("the answer was closed")
+        pytest.fail("the response was closed")
 
 
 class Host:
@@ -242,7 +242,7 @@ def test_closing_the_filter_closes_its_assembly(filtered, assembly):
     assert assembly.closed == 1
 
 
-def test_nothing_but_the_path_is_asked_of_what_is_not_ours(filtered, host):
+def test_of_a_foreign_request_only_the_path_is_read(filtered, host):
     class OnlyThePath:
         def __getitem__(self, key):
             assert key == "PATH_INFO"

@@ -15,7 +15,7 @@ CONFIRMED = {
 }
 
 
-def test_a_confirmed_caller_is_known_by_the_names_that_policies_use():
+def test_a_confirmed_caller_has_the_credentials_that_policies_use():
     environ = CONFIRMED | {
         "HTTP_X_SERVICE_ROLES": "service",
         "HTTP_X_DOMAIN_ID": "d1",

@@ -71,7 +71,7 @@ def test_a_domain_may_be_transient_or_shut_off(view):
     assert view.volumes == {"9": "/dev/vdb"}
 
 
-def test_a_disk_without_a_serial_number_is_no_volume_whatever_is_asked_for():
+def test_a_disk_without_a_serial_number_is_never_a_volume():
     assert definition(ROOT_DISK).of("") == []
 
 
@@ -86,7 +86,7 @@ def test_the_first_free_device_of_the_bus_is_chosen():
     assert view.choose("scsi", None) == "/dev/sdb"
 
 
-def test_a_device_asked_for_is_kept():
+def test_a_requested_device_is_used():
     view = running(ROOT_DISK, *map(PORTS.format, range(1, 3)))
     assert view.choose("virtio", "/dev/vdx") == "/dev/vdx"
     assert view.choose("virtio", "/dev/vdaa") == "/dev/vdaa"
@@ -267,7 +267,7 @@ def test_a_source_becomes_libvirts(text):
     ],
     ids=ascii,
 )
-def test_what_is_no_source_is_refused_without_being_told(text):
+def test_an_invalid_source_is_refused_and_not_shown(text):
     with pytest.raises(AttachRefused, match="source of volume 9") as refused:
         disk(Volume("9", "demo", text))
     assert not text or text not in str(refused.value)

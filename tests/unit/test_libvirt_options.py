@@ -21,7 +21,7 @@ def test_there_is_a_default_for_each():
         ({"domain": "snf-{id}"}, False),
     ],
 )
-def test_the_host_is_needed_where_users_do_not_see_what_is_asked_for(options, needed):
+def test_the_host_is_needed_where_users_do_not_see_it(options, needed):
     assert LibvirtBackend(options).needs_host is needed
 
 

@@ -1,4 +1,4 @@
-"""Which microversion a request asks for, and what changes from one to the next."""
+"""Which microversion a request requires, and what changes from one to the next."""
 
 import dataclasses
 
@@ -58,7 +58,7 @@ def test_2_20_attaches_to_shelved_servers():
 
 
 def show_all(minor, **more):
-    """Return what the versions from one on say of a row: listed, and in the answer to an attach."""
+    """Return the members that the versions from one on have of a row: listed, and in the response to an attach."""
     dialect = CHANGES[minor].dialect
     row = AttachmentDetail("a", "b", "/dev/vdb", "demo", more.get("tag"), more.get("delete_on_termination", False), "c")
     return dialect.show(row), dialect.show_attached(row)
@@ -80,11 +80,11 @@ def test_2_70_shows_the_tag(tag):
     assert show_all(70, tag=tag) == (PLAIN | {"tag": tag},) * 2
 
 
-@pytest.mark.parametrize("answer", [True, False])
-def test_2_79_shows_delete_on_termination(answer):
+@pytest.mark.parametrize("response", [True, False])
+def test_2_79_shows_delete_on_termination(response):
     assert set(changed(79)) == {"show", "show_attached"}
-    shown = PLAIN | {"tag": "mine", "delete_on_termination": answer}
-    assert show_all(79, tag="mine", delete_on_termination=answer) == (shown, shown)
+    shown = PLAIN | {"tag": "mine", "delete_on_termination": response}
+    assert show_all(79, tag="mine", delete_on_termination=response) == (shown, shown)
 
 
 def test_2_89_shows_ids_of_the_attachment_and_not_the_volumes_but_not_on_attach():
@@ -154,9 +154,9 @@ def test_an_unsupported_version_is_not_acceptable_and_named(version):
 
 @given(st.text())
 def test_any_requested_version_is_negotiated_or_a_fault(text):
-    asked = {NEW: f"compute {text}", OLD: text}
+    headers = {NEW: f"compute {text}", OLD: text}
     try:
-        refused = None if negotiate(**asked).headers else "without a version"
+        refused = None if negotiate(**headers).headers else "without a version"
     except Fault as fault:
         refused = fault.kind
     assert refused in (None, Kind.BAD_REQUEST, Kind.NOT_ACCEPTABLE)

@@ -1,4 +1,4 @@
-"""Reconciling by itself: when a round is made, when it ends, and what is said of it; with time and leases scripted."""
+"""Periodic reconciliation: when it runs, when it ends, and what it logs; with time and leases scripted."""
 
 import logging
 import os
@@ -18,29 +18,29 @@ INTERVAL = 300
 
 
 class World:
-    """A reconciler with as many findings as one likes, each of which takes some time, and leases as one says."""
+    """A reconciler with a given number of findings, each of which takes a given time, and given leases."""
 
     def __init__(self):
         self.now = 1000.0
         self.findings = 3
-        self.takes = 0.0  # seconds, each finding
-        self.settled = []
-        self.taken = []
-        self.answers = []  # of the leases; when there are no more: True
-        self.trouble = []  # what the next rounds raise, None for nothing
+        self.duration = 0.0  # seconds, each finding
+        self.repaired = []
+        self.acquired = []
+        self.responses = []  # of the leases; when there are no more: True
+        self.failures = []  # what the next rounds raise, None for nothing
         self.after_each = lambda: None
 
     def acquire(self, name, holder, seconds):
-        self.taken.append((name, holder, seconds))
-        return self.answers.pop(0) if self.answers else True
+        self.acquired.append((name, holder, seconds))
+        return self.responses.pop(0) if self.responses else True
 
     def reconcile_stale(self):
-        error = self.trouble.pop(0) if self.trouble else None
+        error = self.failures.pop(0) if self.failures else None
         if error:
             raise error
         for number in range(self.findings):
-            self.now += self.takes
-            self.settled.append(number)
+            self.now += self.duration
+            self.repaired.append(number)
             self.after_each()
             yield Finding("1134", str(number), "attaching", Outcome.REPAIRED, "marked attached")
 
@@ -69,52 +69,52 @@ def messages(caplog):
     return [(record.levelname, record.getMessage(), bool(record.exc_info)) for record in caplog.records]
 
 
-def test_who_has_the_lease_settles_all_and_logs_what_was_found(world, background, caplog):
+def test_with_the_lease_all_rows_are_repaired_and_logged(world, background, caplog):
     background.run_once()
-    assert world.settled == [0, 1, 2]
-    assert world.taken == [("reconcile", background.holder, INTERVAL)]
-    settled = [message for _, message, _ in messages(caplog) if "repaired: marked attached" in message]
-    assert len(settled) == 3
+    assert world.repaired == [0, 1, 2]
+    assert world.acquired == [("reconcile", background.holder, INTERVAL)]
+    repaired = [message for _, message, _ in messages(caplog) if "repaired: marked attached" in message]
+    assert len(repaired) == 3
 
 
-def test_who_has_it_not_looks_at_nothing_and_says_nothing(world, background, caplog):
-    world.answers = [False]
+def test_without_the_lease_nothing_is_read_or_logged(world, background, caplog):
+    world.responses = [False]
     background.run_once()
-    assert world.settled == []
+    assert world.repaired == []
     assert caplog.records == []
 
 
 def test_it_is_renewed_between_two_rows_when_half_of_it_has_gone_and_not_before(world, background):
-    world.takes, world.findings = INTERVAL / 4, 5
+    world.duration, world.findings = INTERVAL / 4, 5
     seen = []
-    world.after_each = lambda: seen.append(len(world.taken))
+    world.after_each = lambda: seen.append(len(world.acquired))
     background.run_once()
-    assert world.settled == [0, 1, 2, 3, 4]
+    assert world.repaired == [0, 1, 2, 3, 4]
     assert seen == [1, 1, 2, 2, 3]
 
 
-def test_who_has_lost_it_stops(world, background, caplog):
-    world.takes, world.findings = INTERVAL, 5
-    world.answers = [True, True, False]
+def test_a_lost_lease_ends_the_run(world, background, caplog):
+    world.duration, world.findings = INTERVAL, 5
+    world.responses = [True, True, False]
     background.run_once()
-    assert world.settled == [0, 1]
+    assert world.repaired == [0, 1]
     assert "lost the reconcile lease to another worker" in caplog.text
 
 
-def test_a_round_after_a_lost_lease_begins_anew(world, background):
-    world.takes, world.answers = INTERVAL, [True, False, True]
+def test_the_run_after_a_lost_lease_starts_again(world, background):
+    world.duration, world.responses = INTERVAL, [True, False, True]
     background.run_once()
-    world.takes = 0
+    world.duration = 0
     background.run_once()
-    assert world.settled == [0, 0, 1, 2]
+    assert world.repaired == [0, 0, 1, 2]
 
 
-def test_who_reconciles_is_said_once(world, background, caplog):
-    world.findings, world.answers = 0, [False, True, False, True]
+def test_the_first_acquired_lease_is_logged_once(world, background, caplog):
+    world.findings, world.responses = 0, [False, True, False, True]
     for _ in range(4):
         background.run_once()
-    said = f"{background.holder} acquired the reconcile lease; the interval is 300 seconds"
-    assert messages(caplog) == [("INFO", said, False)]
+    message = f"{background.holder} acquired the reconcile lease; the interval is 300 seconds"
+    assert messages(caplog) == [("INFO", message, False)]
 
 
 def test_a_holder_is_called_by_host_and_process_and_yet_differs_from_others_there(world):
@@ -124,12 +124,12 @@ def test_a_holder_is_called_by_host_and_process_and_yet_differs_from_others_ther
     assert all(len(holder) <= 255 for holder in holders)
 
 
-def test_trouble_is_said_when_it_begins_changes_and_ends(world, background, caplog):
+def test_an_error_is_logged_when_it_starts_changes_and_ends(world, background, caplog):
     world.findings = 0
     background.run_once()
     caplog.clear()
     away, bug = RegistryUnavailable("connection refused"), ZeroDivisionError("a bug")
-    world.trouble = [away, RegistryUnavailable("still"), away, bug, bug, None, None, away]
+    world.failures = [away, RegistryUnavailable("still"), away, bug, bug, None, None, away]
     for _ in range(8):
         background.run_once()
     assert messages(caplog) == [
@@ -141,8 +141,8 @@ def test_trouble_is_said_when_it_begins_changes_and_ends(world, background, capl
 
 
 def test_a_fault_is_not_over_because_another_worker_has_its_turn(world, background, caplog):
-    world.answers, bug = [True, False, True, False, True], ZeroDivisionError("a bug")
-    world.trouble = [bug, bug]
+    world.responses, bug = [True, False, True, False, True], ZeroDivisionError("a bug")
+    world.failures = [bug, bug]
     for _ in range(4):
         background.run_once()
     assert [level for level, message, _ in messages(caplog) if message.startswith("reconcile ")] == ["ERROR"]
@@ -150,15 +150,15 @@ def test_a_fault_is_not_over_because_another_worker_has_its_turn(world, backgrou
     assert messages(caplog)[-1] == ("INFO", "reconcile works again", False)
 
 
-def test_a_database_is_back_when_it_says_that_another_has_the_lease(world, background, caplog):
-    world.answers, world.trouble = [True, False, False], [RegistryUnavailable("connection refused")]
+def test_a_refused_lease_shows_that_the_database_is_back(world, background, caplog):
+    world.responses, world.failures = [True, False, False], [RegistryUnavailable("connection refused")]
     for _ in range(3):
         background.run_once()
     assert [level for level, *_ in messages(caplog)] == ["INFO", "WARNING", "INFO"]
 
 
-def test_it_goes_on_after_trouble_and_ends_when_it_is_stopped(world):
-    world.findings, world.trouble = 1, [RuntimeError("first"), RegistryUnavailable("second")]
+def test_it_continues_after_errors_and_ends_when_it_is_stopped(world):
+    world.findings, world.failures = 1, [RuntimeError("first"), RegistryUnavailable("second")]
     done = threading.Event()
     world.after_each = done.set
     background = PeriodicReconciler(reconciler=world, leases=world, interval=0.001)
@@ -172,7 +172,7 @@ def test_one_that_pauses_is_stopped_at_once_and_has_done_nothing(world):
     background = PeriodicReconciler(reconciler=world, leases=world, interval=10**6)
     background.start()
     stop(background)
-    assert (world.taken, world.settled) == ([], [])
+    assert (world.acquired, world.repaired) == ([], [])
 
 
 def test_one_that_is_stopped_within_a_round_leaves_the_rest_to_others(world):
@@ -182,7 +182,7 @@ def test_one_that_is_stopped_within_a_round_leaves_the_rest_to_others(world):
     background.start()
     assert started.wait(TIMEOUT)
     stop(background)
-    assert len(world.settled) < world.findings
+    assert len(world.repaired) < world.findings
 
 
 def test_workers_try_only_after_the_lease_can_have_expired_and_not_all_at_once(world, monkeypatch):
@@ -202,4 +202,4 @@ def test_workers_try_only_after_the_lease_can_have_expired_and_not_all_at_once(w
     stop(background)
     assert all(INTERVAL <= pause <= 1.2 * INTERVAL for pause in pauses)
     assert len(set(pauses)) > 1
-    assert len(world.taken) == 20
+    assert len(world.acquired) == 20

@@ -33,12 +33,12 @@ def in_child(function):
             os._exit(status)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        answer = pipe.read()
+        response = pipe.read()
     assert os.waitpid(child, 0)[1] == 0
-    return pickle.loads(answer)
+    return pickle.loads(response)
 
 
-def test_a_value_is_made_when_it_is_first_asked_for():
+def test_a_value_is_made_at_its_first_use():
     made = []
     value = PerProcess(lambda: made.append("made"))
     assert made == []
@@ -69,11 +69,11 @@ def test_threads_that_ask_at_once_get_the_same_value():
     value = PerProcess(make)
     got = []
 
-    def ask():
+    def send_request():
         all_there.wait(10)
         got.append(value())
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads = [threading.Thread(target=send_request) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -111,7 +111,7 @@ def test_the_parent_keeps_its_value_when_it_forks():
     assert value() is thing
 
 
-def test_a_forked_child_has_no_value_before_it_asks():
+def test_a_forked_child_has_no_value_before_its_first_use():
     value = PerProcess(os.getpid)
     value()
     assert in_child(value.made) is None
@@ -163,7 +163,7 @@ def test_a_child_forked_while_the_parent_makes_a_value_does_not_wait_for_it():
         thread.join(10)
 
 
-def test_a_value_that_nobody_holds_any_more_is_forgotten():
+def test_a_value_without_references_is_forgotten():
     value = PerProcess(Thing)
     held = weakref.ref(value)
     del value

@@ -73,7 +73,7 @@ def by_configuration(loader, global_conf, **local_conf):
 
 
 def several(loader, global_conf, apps):
-    """Load several applications, in this order, and answer with one of them."""
+    """Load several applications, in this order, and respond with one of them."""
     return [loader.get_app(name) for name in apps.split()][-1]
 
 
@@ -247,7 +247,7 @@ def test_a_composite_application_that_fails(positions):
 
 
 def application(environ, start_response):
-    pytest.fail("the application was asked")
+    pytest.fail("the application was called")
 
 
 def judged(make):
@@ -272,8 +272,8 @@ def changing(**changes):
     return make
 
 
-def answering(answer):
-    return lambda app: answer
+def responding(response):
+    return lambda app: response
 
 
 def test_a_filter_that_lets_everything_pass_does_not_authenticate():
@@ -296,13 +296,13 @@ def test_a_filter_that_takes_the_forged_status_away_authenticates(status):
 
 @pytest.mark.parametrize("refusal", [HTTPUnauthorized(), HTTPForbidden()])
 def test_a_filter_that_refuses_a_client_without_a_token_authenticates(refusal):
-    assert judged(answering(refusal))
+    assert judged(responding(refusal))
 
 
-@pytest.mark.parametrize("answer", [HTTPServiceUnavailable(), Response("healthy")])
-def test_a_filter_that_answers_by_itself_leaves_it_open(answer):
-    with pytest.raises(ValueError, match=f"it responds with {answer.status_int} to a client without a token"):
-        judged(answering(answer))
+@pytest.mark.parametrize("response", [HTTPServiceUnavailable(), Response("healthy")])
+def test_a_filter_that_responds_itself_leaves_it_open(response):
+    with pytest.raises(ValueError, match=f"it responds with {response.status_int} to a client without a token"):
+        judged(responding(response))
 
 
 def test_a_filter_that_fails_leaves_it_open():
@@ -310,7 +310,7 @@ def test_a_filter_that_fails_leaves_it_open():
         raise OSError("no connection")
 
     with pytest.raises(OSError, match="no connection"):
-        judged(answering(fail))
+        judged(responding(fail))
 
 
 def test_what_is_traced_is_the_application_still():

@@ -65,7 +65,7 @@ def test_in_their_project_readers_list_and_show_and_members_attach_and_detach(de
 
 @pytest.mark.parametrize("target", ["other", None, ""])
 @pytest.mark.parametrize("roles", [["reader"], ["member", "reader"], ["manager"]])
-def test_nobody_does_anything_in_anothers_project(default, roles, target):
+def test_no_role_allows_anything_in_anothers_project(default, roles, target):
     assert allowed(default, roles, target) == []
 
 
@@ -88,7 +88,7 @@ def test_a_caller_without_a_project_does_not_get_at_what_has_none(default):
 @pytest.mark.parametrize(
     ("roles", "is_admin"), [([], False), (["member"], False), (["admin"], True), (["ADMIN"], True)]
 )
-def test_who_is_an_administrator_is_added_to_the_credentials(default, roles, is_admin):
+def test_is_admin_is_added_to_the_credentials(default, roles, is_admin):
     assert default.with_is_admin({"roles": roles})["is_admin"] is is_admin
 
 
@@ -111,7 +111,7 @@ def test_the_file_changes_the_rules_it_names_and_no_others(write):
     assert allowed(policy, ["member", "reader"]) == ["show", "create", "update", "delete"]
 
 
-def test_the_file_says_who_is_an_administrator(write):
+def test_the_file_defines_who_is_an_administrator(write):
     policy = Policy(write('"context_is_admin": "role:operator"'))
     assert allowed(policy, ["operator"], "other") == ACTIONS
     assert allowed(policy, ["admin"], "other") == []
@@ -126,7 +126,7 @@ def test_the_file_may_refer_to_each_of_novas_base_rules(write, rule):
 
 
 @pytest.mark.parametrize("rule", ["rule:no_such_rule", "'x' in %(y)s or @", "nonsense", "(@"])
-def test_a_rule_that_nobody_defined_or_understands_is_never_true(write, rule):
+def test_an_undefined_or_invalid_rule_is_never_true(write, rule):
     policy = Policy(write(f'"os_compute_api:os-volumes-attachments:index": "{rule}"'))
     assert allowed(policy, ["admin"]) == ["show", "create", "update", "delete"]
 

@@ -44,14 +44,16 @@ def test_without_a_query_a_list_begins_at_its_start_and_has_the_limit():
     assert page([("json", ""), ("marker", "9")], 17) == Page(None, 17, 0)
 
 
-@pytest.mark.parametrize(("asked", "limit"), [("0", 10), ("1", 1), ("10", 10), ("11", 10), ("007", 7), ("9" * 100, 10)])
-def test_a_limit_is_at_most_the_maximum_and_zero_means_that(asked, limit):
-    assert page([("limit", asked)], 10) == Page(None, limit, 0)
+@pytest.mark.parametrize(
+    ("requested", "limit"), [("0", 10), ("1", 1), ("10", 10), ("11", 10), ("007", 7), ("9" * 100, 10)]
+)
+def test_a_limit_is_at_most_the_maximum_and_zero_means_that(requested, limit):
+    assert page([("limit", requested)], 10) == Page(None, limit, 0)
 
 
-@pytest.mark.parametrize(("asked", "offset"), [("0", 0), ("5", 5), ("1000000", 1000000), ("9" * 100, 2**63 - 1)])
-def test_an_offset_is_at_most_what_databases_can_count(asked, offset):
-    assert page([("offset", asked)], 10) == Page(None, 10, offset)
+@pytest.mark.parametrize(("requested", "offset"), [("0", 0), ("5", 5), ("1000000", 1000000), ("9" * 100, 2**63 - 1)])
+def test_an_offset_is_at_most_what_databases_can_count(requested, offset):
+    assert page([("offset", requested)], 10) == Page(None, 10, offset)
 
 
 def test_all_three_can_be_given_together():

@@ -21,7 +21,7 @@ LOGGER = "os_volume_ext.api.resource"
 
 
 class Manager:
-    """Notes the calls; each raises what it is told to."""
+    """Records the calls; each raises a given exception."""
 
     def __init__(self, error=None):
         self.called = []
@@ -161,11 +161,11 @@ def test_a_put_needs_the_policy_rule_of_what_it_does(respond, roles, version, vo
 
 @pytest.mark.parametrize("roles", ["member", "service"])
 @pytest.mark.parametrize("path", [f"{LIST}/nonsense", f"/servers/nonsense/os-volume_attachments/{VOLUME}"])
-def test_a_put_with_a_malformed_id_is_not_found_for_who_may_update_or_swap(respond, roles, path):
+def test_a_put_with_a_malformed_id_is_404_for_authorized_callers(respond, roles, path):
     for volume in (VOLUME, OTHER):
         assert respond("PUT", path, roles=roles, body={"volumeId": volume}).status_int == 404
 
 
-def test_a_put_by_who_may_neither_update_nor_swap_is_refused_before_the_body_is_read(respond):
+def test_a_put_by_an_unauthorized_caller_is_refused_before_the_body_is_read(respond):
     assert respond("PUT", f"{LIST}/{VOLUME}", roles="reader", body={}).status_int == 403
     assert respond("PUT", f"{LIST}/{VOLUME}", roles="member", body={}).status_int == 400

@@ -149,8 +149,8 @@ def test_json_is_read_as_it_is():
 )
 def test_a_trailing_comma_is_named_with_its_line_and_column(body, at_comma, behind, bracket):
     # Python 3.13 stops at the comma, older ones behind it.
-    place = at_comma if sys.version_info >= (3, 13) else behind
-    assert reason(read_json, body) == f"The body is not JSON: {place}: a trailing comma before {bracket!r}."
+    database_kind = at_comma if sys.version_info >= (3, 13) else behind
+    assert reason(read_json, body) == f"The body is not JSON: {database_kind}: a trailing comma before {bracket!r}."
 
 
 @pytest.mark.parametrize(

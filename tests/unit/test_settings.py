@@ -88,7 +88,7 @@ def test_a_plugins_options_come_without_their_prefix(prefix):
     assert getattr(parsed, f"{prefix}_options")["a.b"] == "1"
 
 
-def test_the_backend_is_told_the_operation_timeout_that_holds():
+def test_the_backend_gets_the_effective_operation_timeout():
     parsed = parse(operation_timeout="7", stale_after="15", backend__operation_timeout="999")
     assert parsed.backend_options["operation_timeout"] == "7"
     assert parsed.operation_timeout == 7
@@ -184,13 +184,13 @@ def test_a_ready_object_has_neither_a_name_nor_options(name):
     ("name", "hint"),
     [("dialekt", "did you mean dialect?"), ("max_bodies", "did you mean max_body?"), ("backends.", "backend.")],
 )
-def test_an_unknown_option_is_named_with_the_one_that_was_meant(name, hint):
+def test_an_unknown_option_is_named_with_the_similar_one(name, hint):
     message = complaint(**{name: "x"})
     assert message.startswith(f"{name} is not an option")
     assert hint in message
 
 
-def test_an_unknown_option_like_no_other_is_named_with_all_there_are():
+def test_an_unknown_option_like_no_other_is_named_with_all_options():
     message = complaint(qqqqqqqq="x")
     assert "qqqqqqqq is not an option" in message
     assert all(name in message for name in settings.NAMES)
@@ -204,7 +204,7 @@ def test_a_missing_backend_is_named(options):
 
 
 @pytest.mark.parametrize("value", ["", "nova", "CYCLADES"])
-def test_an_unknown_dialect_is_answered_with_those_there_are(value):
+def test_an_unknown_dialect_is_refused_with_the_existing_ones(value):
     assert complaint(dialect=value) == f"dialect is {value!r}: it may be cyclades or openstack"
 
 
@@ -218,7 +218,7 @@ def test_metrics_that_are_neither_on_nor_off_are_refused(value):
     assert complaint(metrics=value) == f"metrics is {value!r}: it may be true or false"
 
 
-def test_notifications_go_where_the_operator_says():
+def test_notifications_go_to_the_configured_topics():
     parsed = parse(
         notifications__transport_url="rabbit://a:hush@b/", notifications__topics="x,y", notifications__publisher_id="p"
     )
@@ -401,6 +401,6 @@ def test_what_the_host_has_in_default_is_ignored_in_silence(caplog):
     assert caplog.records == []
 
 
-def test_openstack_can_be_told_to_answer_as_the_specification_does():
+def test_openstack_can_be_configured_to_respond_as_the_specification():
     parsed = parse(dialect="openstack", detach_status="200", server_states="ACTIVE")
     assert (parsed.dialect, parsed.detach_status, parsed.server_states) == (OPENSTACK, 200, {"ACTIVE"})

@@ -312,7 +312,7 @@ BAD = {
 """,
         {"test_detach_works_for_a_volume_gone_from_the_catalog"},
     ),
-    "one that answers from memory": (
+    "one that responds from memory": (
         """
     def attach(self, server, volume, device):
         device = super().attach(server, volume, device)

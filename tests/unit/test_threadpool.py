@@ -26,7 +26,7 @@ def hang():
     free.set()
 
 
-def test_a_call_answers_or_raises_what_the_function_does(threads):
+def test_a_call_returns_or_raises_what_the_function_does(threads):
     def fail():
         raise ZeroDivisionError
 
@@ -40,26 +40,26 @@ def test_a_thread_is_called_as_the_call_that_it_makes(threads):
         assert threads.submit(name, lambda: threading.current_thread().name).result(TIMEOUT) == name
 
 
-def test_a_thread_is_called_free_when_all_who_waited_for_its_call_have_heard(threads):
-    go_on, heard, names = threading.Event(), threading.Event(), []
+def test_a_thread_is_named_idle_after_the_callbacks_of_its_call(threads):
+    go_on, called, names = threading.Event(), threading.Event(), []
 
-    def hear(call):
+    def note(call):
         names.append(call.result().name)
-        heard.set()
+        called.set()
 
     def wait():
         assert go_on.wait(TIMEOUT)
         return threading.current_thread()
 
     call = threads.submit("one", wait)
-    call.add_done_callback(hear)
+    call.add_done_callback(note)
     go_on.set()
-    assert heard.wait(TIMEOUT)
+    assert called.wait(TIMEOUT)
     assert names == ["one"]
     assert wait_until(lambda: call.result().name == module.IDLE)
 
 
-@pytest.mark.parametrize("function", [threading.get_ident, lambda: 1 / 0], ids=["answers", "raises"])
+@pytest.mark.parametrize("function", [threading.get_ident, lambda: 1 / 0], ids=["responses", "raises"])
 def test_a_thread_that_is_free_makes_the_next_call(threads, function):
     first = threads.submit("one", threading.get_ident).result(TIMEOUT)
     threads.submit("two", function).exception(TIMEOUT)

@@ -1,4 +1,4 @@
-"""Tokens from keystoneauth's plugins. None of these tests asks a Keystone: no plugin does before a token is needed."""
+"""Tokens from keystoneauth's plugins. No test here needs a Keystone: no plugin calls it before a token is needed."""
 
 import sys
 
@@ -25,13 +25,13 @@ def complaint(auth_type, options):
     return str(caught.value)
 
 
-def test_a_plugin_gives_a_token_each_time_it_is_asked():
+def test_a_plugin_provides_a_token_for_each_request():
     # keystoneauth's own plugin for a token that is known already.
     source = token_source("admin_token", {"endpoint": "http://127.0.0.1:9", "token": "t1"})
     assert [source(), source()] == ["t1", "t1"]
 
 
-def test_each_token_is_asked_for_anew_so_that_one_near_its_end_is_replaced(monkeypatch):
+def test_each_request_gets_the_token_anew_so_that_an_expiring_one_is_replaced(monkeypatch):
     tokens = iter(["t1", "t2"])
     seen = []
 

@@ -95,7 +95,7 @@ class LibvirtBackend(Backend):
     def check(self) -> None:
         """Check that libvirt responds, unless each host has its own.
 
-        :raises BackendUnavailable: if it does not; the message says why.
+        :raises BackendUnavailable: if it does not; the message names the reason.
         """
         if "{host}" not in self._uri:
             self._connections.call(self._uri, lambda connection: connection.getVersion())

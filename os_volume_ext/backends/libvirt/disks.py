@@ -76,7 +76,7 @@ class Definition:
         )
 
     def of(self, volume_id: str) -> list[Disk]:
-        """Return the disks that are the volume: at most one, unless somebody added more by hand."""
+        """Return the disks that are the volume: at most one, unless more were added by hand."""
         return [disk for disk in self.disks if disk.serial == volume_id]
 
 

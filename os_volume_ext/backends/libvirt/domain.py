@@ -70,7 +70,7 @@ class Domain:
         :param xml: the disk.
         :param view: the domain as it was inspected last.
         :param volume_id: the volume that the disk is.
-        :raises BackendError: as ``translate_write_errors`` says.
+        :raises BackendError: as ``translate_write_errors`` does.
         """
         definitions = ((view.live, LIVE), (view.config, CONFIG))
         flags = sum(flag for definition, flag in definitions if definition and not definition.of(volume_id))
@@ -90,7 +90,7 @@ class Domain:
         """Remove a volume from the persistent definition, if it is there.
 
         :param volume_id: the volume.
-        :raises BackendError: as ``translate_write_errors`` says.
+        :raises BackendError: as ``translate_write_errors`` does.
         """
         for disk in self._config_disks(volume_id):
             try:

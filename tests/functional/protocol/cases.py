@@ -23,6 +23,6 @@ REFUSALS = {
     "too many": (TooManyAttachments(3), TooManyAttachments),
     "refused": (AttachRefused("not that one"), AttachRefused),
 }
-refusals = pytest.mark.parametrize(("error", "answer"), REFUSALS.values(), ids=REFUSALS)
-UNKNOWN = {"said so": OutcomeUnknown("no word"), "a bug": RuntimeError("a bug")}
+refusals = pytest.mark.parametrize(("error", "response"), REFUSALS.values(), ids=REFUSALS)
+UNKNOWN = {"unknown outcome": OutcomeUnknown("no response"), "a bug": RuntimeError("a bug")}
 unknown = pytest.mark.parametrize("error", UNKNOWN.values(), ids=UNKNOWN)

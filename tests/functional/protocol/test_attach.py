@@ -12,14 +12,14 @@ from tests.support.scripted import refuse
 
 
 def test_an_attached_volume_is_in_registry_and_backend(harness):
-    answer = harness.attach()
-    assert tuple(answer) == ("9", "1134", "/dev/vdb", "demo", None, False, harness.row().id)
+    response = harness.attach()
+    assert tuple(response) == ("9", "1134", "/dev/vdb", "demo", None, False, harness.row().id)
     assert harness.state() == (ATTACHED, True)
-    assert tuple(harness.get()) == tuple(answer)[:4]
-    assert [tuple(row) for row in harness.list()] == [tuple(answer)[:4]]
+    assert tuple(harness.get()) == tuple(response)[:4]
+    assert [tuple(row) for row in harness.list()] == [tuple(response)[:4]]
 
 
-def test_the_row_remembers_what_a_backend_needs_to_know(harness):
+def test_the_row_keeps_what_a_backend_needs(harness):
     harness.set_server(host="node-1", instance_name="instance-1")
     harness.attach()
     row = harness.row()
@@ -59,7 +59,7 @@ def test_the_backend_chooses_the_device(harness):
     assert [harness.attach("9").device, harness.attach("99").device] == ["/dev/vdb", "/dev/vdc"]
 
 
-def test_a_device_that_is_asked_for_is_kept_from_the_reserve_on(harness):
+def test_a_requested_device_is_reserved_with_the_volume(harness):
     seen = []
     harness.at("before backend attach", lambda: seen.append(harness.row().device))
     assert harness.attach(device="/dev/vdz").device == "/dev/vdz"
@@ -75,7 +75,7 @@ def test_a_device_that_another_volume_has_is_a_conflict(harness):
     assert harness.state() == NOWHERE
 
 
-def test_a_device_that_only_the_backend_knows_to_be_taken_is_a_conflict(harness):
+def test_a_device_that_is_in_use_at_the_backend_only_is_a_conflict(harness):
     harness.backend.disks["1134"]["a root disk"] = "/dev/vda"
     with pytest.raises(Conflict, match=r"Device /dev/vda of server 1134 is in use"):
         harness.attach(device="/dev/vda")
@@ -93,7 +93,7 @@ def test_a_disk_keeps_the_device_that_it_got_while_another_worker_reserved_it(ha
     assert harness.row("99") is None
 
 
-def test_who_asks_for_a_device_that_another_disk_gets_meanwhile_is_refused(harness):
+def test_a_requested_device_that_another_disk_gets_concurrently_is_refused(harness):
     harness.at("before backend attach", lambda: harness.attach("9"))
     with pytest.raises(Conflict, match=r"Device /dev/vdb of server 1134 is in use"):
         harness.attach("99", device="/dev/vdb")
@@ -123,7 +123,7 @@ def test_a_detach_that_failed_leaves_the_device_to_the_disk_that_has_got_it_by_t
     assert harness.row("9").device == "/dev/vdb"
 
 
-def test_reconcile_settles_two_disks_that_changed_places(harness):
+def test_reconcile_repairs_two_disks_that_changed_places(harness):
     harness.attach("9")
     harness.attach("99")
     disks = harness.backend.disks["1134"]
@@ -141,7 +141,7 @@ def test_a_disk_gets_the_device_of_a_detached_one_whose_row_is_still_there(harne
     assert harness.get("99").device == harness.backend.devices("1134")["99"] == "/dev/vdb"
 
 
-def test_a_backend_that_can_not_say_the_device_leaves_it_unknown(harness):
+def test_a_backend_that_reports_no_device_leaves_it_unknown(harness):
     harness.backend.fail("attach", lambda effect: effect() and None)
     assert harness.attach().device is None
     assert (harness.row().state, harness.row().device) == (ATTACHED, None)

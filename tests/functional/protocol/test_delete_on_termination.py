@@ -10,16 +10,16 @@ from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
 from tests.support.harness import STALE_AFTER
 
 
-@pytest.mark.parametrize(("asked", "deleted"), [(True, [("9", "1134")]), (False, [])])
-def test_a_volume_goes_with_a_server_that_is_gone_if_that_was_asked_for(harness, asked, deleted):
-    harness.attach(delete_on_termination=asked)
+@pytest.mark.parametrize(("requested", "deleted"), [(True, [("9", "1134")]), (False, [])])
+def test_a_volume_is_deleted_with_its_server_if_that_was_requested(harness, requested, deleted):
+    harness.attach(delete_on_termination=requested)
     harness.delete_server()
     assert harness.reconcile(everything=True) == [("1134", "9", Outcome.REPAIRED)]
     assert (harness.row(), harness.catalog.deleted) == (None, deleted)
-    assert ("9" in harness.catalog.known) is not asked
+    assert ("9" in harness.catalog.known) is not requested
 
 
-def test_a_volume_stays_while_only_one_of_the_two_says_that_the_server_is_gone(harness):
+def test_a_volume_stays_while_the_server_exists_in_compute_or_backend(harness):
     harness.attach(delete_on_termination=True)
     harness.compute.delete("1134")
     assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
@@ -46,7 +46,7 @@ def test_a_volume_stays_that_was_taken_elsewhere_first(harness):
     assert harness.state(server_id="1135") == (ATTACHED, True)
 
 
-def test_a_dry_run_says_that_a_volume_is_to_be_deleted_and_deletes_none(harness):
+def test_a_dry_run_reports_a_volume_to_be_deleted_and_deletes_none(harness):
     harness.attach(delete_on_termination=True)
     harness.delete_server()
     [finding] = harness.make_reconciler(harness.compute.remote).reconcile_all(dry_run=True)
@@ -103,7 +103,7 @@ def test_reconcile_does_not_delete_a_volume_whose_flag_was_cleared_concurrently(
     assert (harness.row(), harness.catalog.deleted) == (None, [])
 
 
-def test_a_catalog_that_can_not_delete_is_not_asked_to(harness):
+def test_a_catalog_that_cannot_delete_is_not_called(harness):
     harness.catalog.can_delete = False
     with pytest.raises(Unsupported, match="can't delete volumes"):
         harness.attach(delete_on_termination=True)
@@ -111,7 +111,7 @@ def test_a_catalog_that_can_not_delete_is_not_asked_to(harness):
     harness.attach()
 
 
-def test_an_attach_that_takes_over_an_unfinished_one_is_described_as_it_asks(harness):
+def test_an_attach_that_takes_over_a_stale_one_sets_its_own_details(harness):
     harness.put(ATTACHING, stale=True, tag="old", delete_on_termination=True)
     listed = harness.attach(tag="new")
     row = harness.row()
@@ -134,7 +134,7 @@ def test_unfinished_leaves_attached_rows_alone(harness):
     assert harness.backend.calls == []
 
 
-def test_a_stale_row_is_settled_though_the_servers_state_forbids_attaching(harness):
+def test_a_stale_row_is_repaired_though_the_servers_status_forbids_attach(harness):
     harness.put(ATTACHING, disk=True, stale=True)
     harness.set_server(status="ERROR", locked=True)
     assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]

@@ -111,7 +111,7 @@ def test_a_deleted_servers_row_stays_when_its_detach_does_not_succeed(harness, e
 
 
 def test_a_refused_detach_from_a_deleted_server_is_no_refusal_of_the_new_server(harness):
-    # Rule 6: the claim took over a row of somebody else's; its certain failure is 503, not a conflict here.
+    # The claim took over another operation's row; its definite failure is 503, not a conflict here.
     harness.put(ATTACHED)
     harness.compute.delete("1134")
     harness.backend.fail("detach", refuse(AttachRefused("not there")))
@@ -121,18 +121,18 @@ def test_a_refused_detach_from_a_deleted_server_is_no_refusal_of_the_new_server(
 
 
 @refusals
-def test_an_attach_that_fails_for_certain_after_it_freed_the_volume_leaves_nothing(harness, error, answer):
+def test_an_attach_that_fails_for_certain_after_it_freed_the_volume_leaves_nothing(harness, error, response):
     harness.put(ATTACHING)
     harness.delete_server()
     harness.pass_time(STALE_AFTER + 1)
     harness.backend.fail("attach", refuse(error))
-    with pytest.raises(answer):
+    with pytest.raises(response):
         harness.attach(server_id="1135")
     assert (harness.row(), harness.row(server_id="1135")) == (None, None)
     assert harness.is_consistent()
 
 
-def test_a_move_that_meets_a_taken_device_is_a_conflict_and_frees_the_volume(harness):
+def test_a_transfer_to_a_device_in_use_is_a_conflict_and_frees_the_volume(harness):
     harness.put(ATTACHED)
     harness.delete_server()
     harness.at("before transfer", lambda: harness.attach("99", "1135", device="/dev/vdb"))

@@ -15,9 +15,9 @@ from tests.support.waiting import backend_calls, wait_until
 
 
 @refusals
-def test_an_attach_that_fails_for_certain_leaves_nothing_and_says_why(harness, error, answer):
+def test_an_attach_that_definitely_failed_leaves_nothing_and_is_explained(harness, error, response):
     harness.backend.fail("attach", refuse(error))
-    with pytest.raises(answer) as raised:
+    with pytest.raises(response) as raised:
         harness.attach()
     assert raised.value is error or raised.value.__cause__ is error
     assert harness.state() == NOWHERE
@@ -26,7 +26,7 @@ def test_an_attach_that_fails_for_certain_leaves_nothing_and_says_why(harness, e
 
 
 @pytest.mark.parametrize("error", [BackendUnavailable("down"), AttachRefused("busy")], ids=["unavailable", "refused"])
-def test_a_detach_that_fails_for_certain_leaves_the_volume_attached_and_says_why(harness, error):
+def test_a_detach_that_definitely_failed_leaves_the_volume_attached(harness, error):
     harness.attach()
     before = harness.row()
     harness.backend.fail("detach", refuse(error))
@@ -43,7 +43,7 @@ def test_a_detach_that_fails_for_certain_leaves_the_volume_attached_and_says_why
 
 @unknown
 @pytest.mark.parametrize("happened", [False, True], ids=["nothing happened", "it happened"])
-def test_an_attach_of_unknown_outcome_keeps_its_row_until_reconcile_finds_out(harness, error, happened):
+def test_an_attach_of_unknown_outcome_keeps_its_row_until_reconciled(harness, error, happened):
     harness.backend.fail("attach", (succeed_and_raise if happened else refuse)(error))
     with pytest.raises(OutcomeUnknown):
         harness.attach()
@@ -55,7 +55,7 @@ def test_an_attach_of_unknown_outcome_keeps_its_row_until_reconcile_finds_out(ha
 
 @unknown
 @pytest.mark.parametrize("happened", [False, True], ids=["nothing happened", "it happened"])
-def test_a_detach_of_unknown_outcome_keeps_its_row_until_reconcile_finds_out(harness, error, happened):
+def test_a_detach_of_unknown_outcome_keeps_its_row_until_reconciled(harness, error, happened):
     harness.attach()
     harness.backend.fail("detach", (succeed_and_raise if happened else refuse)(error))
     with pytest.raises(OutcomeUnknown):
@@ -76,7 +76,7 @@ def test_a_detach_of_unknown_outcome_keeps_its_row_until_reconcile_finds_out(har
         ("after confirm", (ATTACHED, True)),
     ],
 )
-def test_reconcile_settles_what_a_worker_leaves_that_dies_while_it_attaches(harness, step, left):
+def test_reconcile_repairs_what_a_worker_that_dies_in_attach_leaves(harness, step, left):
     harness.at(step, die)
     with pytest.raises(Died):
         harness.attach()
@@ -88,7 +88,7 @@ def test_reconcile_settles_what_a_worker_leaves_that_dies_while_it_attaches(harn
 
 
 @pytest.mark.parametrize("step", ["after claim", "before backend detach", "after backend detach", "before remove"])
-def test_reconcile_settles_what_a_worker_leaves_that_dies_while_it_detaches(harness, step):
+def test_reconcile_repairs_what_a_worker_that_dies_in_detach_leaves(harness, step):
     harness.attach()
     harness.at(step, die)
     with pytest.raises(Died):
@@ -123,7 +123,7 @@ def test_a_call_that_hangs_is_an_unknown_outcome(small, hung):
     assert small.state() == (ATTACHING, False)
 
 
-def test_when_all_places_are_taken_nothing_is_started_but_reading_goes_on(small, hung):
+def test_when_all_slots_are_in_use_only_reads_succeed(small, hung):
     small.attach("77")
     for volume_id in ("9", "99"):
         hung("attach")

@@ -77,7 +77,7 @@ def alone(harness):
 
 
 @pytest.mark.parametrize(("state", "disk"), [(ATTACHING, True), (ATTACHING, False), (DETACHING, True)])
-def test_without_a_compute_api_stale_rows_are_settled_by_the_backends_word(alone, state, disk):
+def test_without_a_compute_api_the_backend_decides_about_stale_rows(alone, state, disk):
     alone.put(state, disk=disk, stale=True)
     assert alone.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert alone.is_consistent()
@@ -160,16 +160,16 @@ def test_reconcile_beside_an_attach_leaves_it_alone(harness):
 
 def test_a_request_beside_reconcile_of_a_stale_row_is_a_conflict_that_passes(harness):
     harness.put(ATTACHING, stale=True)
-    answers = []
+    responses = []
 
     def attach():
         with pytest.raises(Conflict) as raised:
             harness.attach()
-        answers.append(raised.value.retryable)
+        responses.append(raised.value.retryable)
 
     harness.at("after claim", attach)
     harness.reconcile()
-    assert answers == [True]
+    assert responses == [True]
     assert harness.is_consistent()
 
 

@@ -88,7 +88,7 @@ def test_an_attachment_stays_attached_if_the_outcome_of_reattaching_is_unknown(h
 
 
 @refusals
-def test_what_was_being_attached_again_and_can_not_be_is_attached_still(harness, error, answer):
+def test_what_was_being_attached_again_and_can_not_be_is_attached_still(harness, error, response):
     harness.put(REATTACHING, stale=True)
     harness.backend.fail("attach", refuse(error))
     assert harness.reconcile() == [("1134", "9", Outcome.UNRESOLVED)]
@@ -141,7 +141,7 @@ def test_a_dry_run_tells_of_what_was_being_attached_again_and_leaves_it(harness)
 
 
 @refusals
-def test_an_attached_row_that_can_not_be_attached_again_is_attached_still(harness, error, answer):
+def test_an_attached_row_that_can_not_be_attached_again_is_attached_still(harness, error, response):
     harness.put(ATTACHED)
     harness.backend.fail("attach", refuse(error))
     assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
@@ -186,14 +186,14 @@ def test_two_disks_at_one_device_are_undecided(harness):
     assert harness.row().device == "/dev/vdb"
 
 
-def test_a_disk_that_no_row_knows_is_named_and_left(harness):
+def test_an_unmanaged_disk_is_named_and_left(harness):
     harness.backend.disks["1135"]["4711"] = "/dev/vdx"
     assert harness.reconcile(everything=True) == [("1135", "4711", Outcome.UNRESOLVED)]
     assert "/dev/vdx" in harness.findings[0].detail
     assert harness.backend.disks["1135"] == {"4711": "/dev/vdx"}
 
 
-def test_a_disk_of_a_server_that_only_rows_know_is_named_too(harness):
+def test_an_unmanaged_disk_of_a_server_missing_in_compute_is_named(harness):
     harness.put(ATTACHED, disk=True)
     harness.backend.disks["1134"]["4711"] = ""
     harness.compute.delete("1134")
@@ -216,14 +216,14 @@ def test_a_disk_with_a_row_in_whatever_state_is_known(harness):
     assert harness.reconcile(everything=True) == [("1134", "9", Outcome.CONSISTENT)]
 
 
-def test_servers_that_can_not_be_listed_are_told_of(harness):
+def test_servers_that_cannot_be_listed_are_reported(harness):
     harness.attach()
     harness.compute_is_down()
     assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED), ("", "", Outcome.UNRESOLVED)]
     assert harness.state() == (ATTACHED, True)
 
 
-def test_a_backend_that_does_not_answer_leaves_all_undecided(harness):
+def test_a_backend_that_does_not_respond_leaves_all_unresolved(harness):
     harness.attach()
     harness.backend.fail("attached", refuse(BackendUnavailable("down")))
     assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
@@ -243,7 +243,7 @@ def test_a_server_whose_disks_can_not_be_seen_is_not_passed_over_in_silence(harn
     assert harness.reconcile(everything=True) == [("1135", "4711", Outcome.UNRESOLVED)]
 
 
-def test_one_rows_trouble_does_not_keep_reconcile_from_the_others(harness):
+def test_reconcile_continues_after_a_row_that_fails(harness):
     harness.put(DETACHING, "9", disk=True)
     harness.put(DETACHING, "99", disk=True, device="/dev/vdc", stale=True)
     harness.backend.fail("detach", refuse(BackendUnavailable("down")))

@@ -27,9 +27,9 @@ def test_a_server_that_is_not_there_is_missing(harness):
         harness.attach(server_id="1")
     with pytest.raises(ServerMissing):
         harness.detach(server_id="1")
-    for ask in (harness.list, harness.get):
+    for send_request in (harness.list, harness.get):
         with pytest.raises(ServerMissing):
-            ask(server_id="1")
+            send_request(server_id="1")
     assert harness.backend.calls == []
 
 
@@ -60,27 +60,27 @@ def test_what_policy_forbids_after_the_look_up_is_missing(harness):
         return False
 
     harness.attach("99")
-    for ask in (harness.attach, harness.list, lambda **caller: harness.get("99", **caller)):
+    for send_request in (harness.attach, harness.list, lambda **caller: harness.get("99", **caller)):
         with pytest.raises(ServerMissing):
-            ask(enforce=denied)
+            send_request(enforce=denied)
     with pytest.raises(ServerMissing):
         harness.detach("99", enforce=denied)
     assert harness.state("99") == (ATTACHED, True)
     assert harness.state("9") == NOWHERE
 
 
-def test_policy_is_asked_by_the_operations_own_names(harness):
-    asked = []
+def test_policy_is_checked_by_the_operations_names(harness):
+    requested = []
 
     def note(action, project_id):
-        asked.append((action, project_id))
+        requested.append((action, project_id))
         return True
 
     harness.attach(enforce=note)
     harness.get(enforce=note)
     harness.list(enforce=note)
     harness.detach(enforce=note)
-    assert asked == [("create", "demo"), ("show", "demo"), ("index", "demo"), ("delete", "demo")]
+    assert requested == [("create", "demo"), ("show", "demo"), ("index", "demo"), ("delete", "demo")]
 
 
 def test_where_a_cheap_look_up_does_not_tell_the_project_the_rows_do(harness):
@@ -88,25 +88,25 @@ def test_where_a_cheap_look_up_does_not_tell_the_project_the_rows_do(harness):
     harness.compute.project = lambda context, server_id: None
     assert harness.get().volume_id == "9"
     assert len(harness.list()) == 1
-    for ask in (harness.get, harness.list):
+    for send_request in (harness.get, harness.list):
         with pytest.raises(ServerMissing):
-            ask(project_id="other")
+            send_request(project_id="other")
     assert list(harness.list("1135", project_id="other")) == []
 
 
 def test_a_volume_that_is_not_attached_there_is_missing(harness):
     harness.attach("9", "1135")
-    for ask in (harness.get, harness.detach):
+    for send_request in (harness.get, harness.detach):
         with pytest.raises(AttachmentMissing, match="Volume 9 is not attached to server 1134"):
-            ask()
+            send_request()
     assert harness.state("9", "1135") == (ATTACHED, True)
 
 
-def test_nothing_is_done_when_the_compute_api_does_not_answer(harness):
+def test_nothing_is_done_when_the_compute_api_does_not_respond(harness):
     harness.compute_is_down()
-    for ask in (harness.attach, harness.detach, harness.get, harness.list):
+    for send_request in (harness.attach, harness.detach, harness.get, harness.list):
         with pytest.raises(ComputeUnavailable):
-            ask()
+            send_request()
     assert harness.backend.calls == []
 
 
@@ -125,14 +125,14 @@ def test_a_server_in_a_state_that_takes_disks_takes_them(harness, state):
 def test_a_server_in_another_state_is_a_conflict_that_names_it(harness, state, passes):
     harness.attach("99")
     harness.set_server(status=state)
-    for ask in (lambda: harness.attach("9"), lambda: harness.detach("99")):
+    for send_request in (lambda: harness.attach("9"), lambda: harness.detach("99")):
         with pytest.raises(Conflict, match=f"server 1134 while it is in status {state}") as raised:
-            ask()
+            send_request()
         assert raised.value.retryable is passes
     assert (harness.state("9"), harness.state("99")) == (NOWHERE, (ATTACHED, True))
 
 
-def test_an_option_says_which_states_take_disks(harness):
+def test_an_option_lists_the_statuses_that_allow_attach(harness):
     harness.constraints = dataclasses.replace(harness.constraints, server_states=frozenset(("ERROR",)))
     with pytest.raises(Conflict):
         harness.attach()
@@ -144,9 +144,9 @@ def test_an_option_says_which_states_take_disks(harness):
 def test_a_locked_server_is_a_conflict_but_not_for_administrators(harness):
     harness.attach("99")
     harness.set_server(locked=True)
-    for ask in (lambda: harness.attach("9"), lambda: harness.detach("99")):
+    for send_request in (lambda: harness.attach("9"), lambda: harness.detach("99")):
         with pytest.raises(Conflict, match="server 1134 while it is locked") as raised:
-            ask()
+            send_request()
         assert not raised.value.retryable
     harness.attach("9", is_admin=True)
     harness.detach("99", is_admin=True)
@@ -160,7 +160,7 @@ def test_a_locked_server_shows_its_attachments(harness):
     assert len(harness.list()) == 1
 
 
-def test_a_server_takes_no_more_disks_than_the_option_says(harness):
+def test_a_server_gets_no_more_disks_than_the_option_allows(harness):
     harness.manager = harness.make_manager(max_attachments=2)
     harness.attach("9")
     harness.attach("99")
@@ -173,7 +173,7 @@ def test_a_server_takes_no_more_disks_than_the_option_says(harness):
     assert harness.is_consistent()
 
 
-def test_on_a_full_server_a_repeated_attach_is_told_what_it_is_elsewhere(harness):
+def test_on_a_full_server_a_repeated_attach_is_the_same_conflict(harness):
     harness.manager = harness.make_manager(max_attachments=1)
     harness.attach("9")
     with pytest.raises(VolumeInUse, match="Volume 9 is attached to server 1134"):
@@ -205,7 +205,7 @@ def test_a_volume_that_is_attached_is_in_use(harness):
     assert harness.is_consistent()
 
 
-def test_only_who_may_see_the_server_is_told_which_one_is_in_the_way(harness):
+def test_only_callers_who_may_see_the_conflicting_server_get_its_id(harness):
     def not_to_see(action, project_id):
         return action != "show"
 
@@ -230,7 +230,7 @@ def test_a_row_of_another_project_in_the_way_is_not_looked_into(harness):
     harness.put(ATTACHED, server_id="2001", disk=True, project_id="other")
     with pytest.raises(VolumeInUse, match="attached to another server"):
         harness.attach()
-    assert harness.compute.asked == ["1134"]
+    assert harness.compute.requested == ["1134"]
 
 
 def test_a_multiattach_volume_is_attached_to_two_servers_and_twice_to_none(harness):

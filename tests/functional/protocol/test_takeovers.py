@@ -23,9 +23,9 @@ def test_what_is_under_way_is_a_conflict_that_passes(harness, state, age):
     harness.put(state, disk=state == DETACHING)
     harness.pass_time(age)
     before = harness.snapshot()
-    for ask in (harness.attach, lambda: harness.attach(server_id="1135"), harness.detach):
+    for send_request in (harness.attach, lambda: harness.attach(server_id="1135"), harness.detach):
         with pytest.raises(Conflict, match="Volume 9 is being") as raised:
-            ask()
+            send_request()
         assert raised.value.retryable
         assert not isinstance(raised.value, VolumeInUse)
     assert harness.reconcile() == [("1134", "9", Outcome.CONSISTENT)]
@@ -77,7 +77,7 @@ def test_a_detach_takes_over_what_is_stale(harness, state, disk):
 
 
 @refusals
-def test_a_certain_failure_after_a_repeated_attach_keeps_the_row(harness, error, answer):
+def test_a_certain_failure_after_a_repeated_attach_keeps_the_row(harness, error, response):
     harness.put(ATTACHING, disk=True, stale=True)
     harness.backend.fail("attach", refuse(error))
     with pytest.raises(OperationIncomplete):

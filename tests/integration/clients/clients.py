@@ -31,7 +31,7 @@ class PythonClient:
             text=True,
         )
 
-    def ask(self, method: str, *arguments: str, user: str = "demo", **named: Any) -> Any:
+    def send_request(self, method: str, *arguments: str, user: str = "demo", **named: Any) -> Any:
         """Return what a method of the module's ``Client`` returns. :raises Refused: what it raises."""
         self._process.stdin.write(json.dumps([user, method, arguments, named]) + "\n")
         self._process.stdin.flush()
@@ -54,7 +54,7 @@ class CommandLine:
     options: tuple[str, ...] = ()
 
     def run(self, *words: str, user: str = "demo") -> str:
-        """Return what a command prints. :raises Refused: if it fails; the exception's name is what it says first."""
+        """Return what a command prints. :raises Refused: if it fails; the first word of the error is the name."""
         done = subprocess.run(
             [self.venv / "bin/openstack", *self.options, *words],
             env={**self.environment, "OS_USERNAME": user, "OS_PASSWORD": user},
@@ -71,7 +71,7 @@ class CommandLine:
         """Return what a command prints in JSON. :raises Refused: if it fails."""
         return json.loads(self.run(*words, "-f", "json", user=user))
 
-    def ask(self, method: str, *arguments: str, user: str = "demo") -> Any:
+    def send_request(self, method: str, *arguments: str, user: str = "demo") -> Any:
         """Do what a ``PythonClient`` does. :raises Refused: if the command fails."""
         if method == "attach":
             return _shown(self.read("server", "add", "volume", *arguments, user=user))

@@ -46,7 +46,7 @@ def venv(service_venv: Callable[[str], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def environment(url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Give the environment of the clients: the user demo, and nothing of whoever runs the tests."""
+    """Give the environment of the clients: the user demo, and nothing from the environment of the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "PYTHON"))}
     return kept | {
         "HOME": str(tmp_path_factory.mktemp("home")),

@@ -8,7 +8,7 @@ from libcloud.compute.types import Provider
 
 
 class Client:
-    """A user; a volume is remembered as it was when it was last asked for."""
+    """A user; a volume is kept as it was last read."""
 
     def __init__(self, url: str, user: str) -> None:
         self._driver: OpenStackNodeDriver = get_driver(Provider.OPENSTACK)(

@@ -1,4 +1,4 @@
-"""tempest's client of the servers API, which checks each answer by a JSON schema."""
+"""tempest's client of the servers API, which checks each response by a JSON schema."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the pages in docs/ say is so: tables are complete, and files do what the page says of them.
+"""The pages in docs/ are true: tables are complete, and files do what the page describes.
 
 ``tests/integration/keystone/test_install.py`` has those files that need a Keystone.
 """
@@ -164,15 +164,15 @@ def test_the_page_dialects_has_their_faults_statuses_and_states(pages: Mapping[s
         "a method that is not allowed": "BAD_METHOD",
         "an internal error": "INTERNAL",
     }
-    spoken = [DIALECTS["cyclades"], DIALECTS["openstack"]]
+    both = [DIALECTS["cyclades"], DIALECTS["openstack"]]
     for what, kind in by_kind.items():
-        faults = [{key.name: fault for key, fault in dialect.faults.items()}[kind] for dialect in spoken]
+        faults = [{key.name: fault for key, fault in dialect.faults.items()}[kind] for dialect in both]
         assert rows[what] == [f"{code} {name}" for name, code in faults], what
-    assert rows["status of an attach"] == [str(dialect.attach_status) for dialect in spoken]
-    assert rows["status of a detach"] == [str(dialect.detach_status) for dialect in spoken]
-    assert rows["details in a fault"] == ["yes" if dialect.fault_details else "no" for dialect in spoken]
+    assert rows["status of an attach"] == [str(dialect.attach_status) for dialect in both]
+    assert rows["status of a detach"] == [str(dialect.detach_status) for dialect in both]
+    assert rows["details in a fault"] == ["yes" if dialect.fault_details else "no" for dialect in both]
     states = [frozenset(each.split(", ")) for each in rows["server statuses that allow attach and detach"]]
-    assert states == [dialect.server_states for dialect in spoken]
+    assert states == [dialect.server_states for dialect in both]
 
 
 def test_the_page_dialects_has_the_microversions_that_change_something(pages: Mapping[str, nodes.document]) -> None:
@@ -193,7 +193,9 @@ def compute(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
     return webob.Response(json_body={"server": server})(environ, start_response)
 
 
-def ask(application: Any, method: str, volume: str = "", document: Any = None, **headers: str) -> webob.Response:
+def send_request(
+    application: Any, method: str, volume: str = "", document: Any = None, **headers: str
+) -> webob.Response:
     path = f"/servers/{SERVER}/os-volume_attachments{volume and f'/{volume}'}"
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     request = webob.Request.blank(path, method=method, headers=IDENTITY | named, environ={"keystone.token_info": {}})
@@ -209,8 +211,8 @@ def test_in_python_an_application_is_wrapped(tmp_path: Path, monkeypatch: pytest
     names: dict[str, Any] = {}
     exec((DOCS / "django" / "in_python.py").read_text().replace(STATE, str(tmp_path)), names)
     with contextlib.closing(names["application"]) as application:
-        answer = ask(application, "GET")
-    assert (answer.status_code, answer.json_body) == (200, {"volumeAttachments": []})
+        response = send_request(application, "GET")
+    assert (response.status_code, response.json_body) == (200, {"volumeAttachments": []})
 
 
 class Recorder(dict[str, Any]):
@@ -312,15 +314,15 @@ def test_prometheus_reads_the_metrics_of_all_processes_beside_the_api(
     SQLCatalog({}, database).create(Volume(VOLUME, "demo"))
     database.dispose()
 
-    def ask(method: str, url: str, document: Any = None) -> requests.Response:
+    def send_request(method: str, url: str, document: Any = None) -> requests.Response:
         return requests.request(method, url, json=document, headers={"X-Auth-Token": "demo-token"}, timeout=60)
 
     for root in roots:
-        server = ask("POST", f"{root}/servers", {"server": {"name": "one"}}).json()["server"]["id"]
+        server = send_request("POST", f"{root}/servers", {"server": {"name": "one"}}).json()["server"]["id"]
         attachments = f"{root}/servers/{server}/os-volume_attachments"
-        assert ask("POST", attachments, {"volumeAttachment": {"volumeId": VOLUME}}).status_code == 200
-        assert ask("DELETE", f"{attachments}/{VOLUME}").status_code == 202
-        assert ask("DELETE", f"{attachments}/{VOLUME}").status_code == 404
+        assert send_request("POST", attachments, {"volumeAttachment": {"volumeId": VOLUME}}).status_code == 200
+        assert send_request("DELETE", f"{attachments}/{VOLUME}").status_code == 202
+        assert send_request("DELETE", f"{attachments}/{VOLUME}").status_code == 404
     for root in roots:
         lines = requests.get(f"{root}/metrics", timeout=60).text.splitlines()
         assert f'os_volume_ext_operations_total{{action="attach",outcome="done"}} {processes}.0' in lines
@@ -354,11 +356,11 @@ def test_the_policy_file_lets_managers_detach_and_support_look(tmp_path: Path) -
     database.dispose()
 
     support = {"X_Roles": "support", "X_Project_Id": "other"}
-    assert ask(application, "POST", document={"volumeAttachment": {"volumeId": VOLUME}}).status_code == 200
-    assert ask(application, "DELETE", VOLUME).status_code == 403
-    assert ask(application, "GET", VOLUME, **support).status_code == 200
-    assert ask(application, "GET", **support).status_code == 200
-    assert ask(application, "DELETE", VOLUME, **support).status_code == 403
-    assert ask(application, "GET", X_Project_Id="other").status_code == 404
-    assert ask(application, "DELETE", VOLUME, X_Roles="manager,member,reader").status_code == 202
+    assert send_request(application, "POST", document={"volumeAttachment": {"volumeId": VOLUME}}).status_code == 200
+    assert send_request(application, "DELETE", VOLUME).status_code == 403
+    assert send_request(application, "GET", VOLUME, **support).status_code == 200
+    assert send_request(application, "GET", **support).status_code == 200
+    assert send_request(application, "DELETE", VOLUME, **support).status_code == 403
+    assert send_request(application, "GET", X_Project_Id="other").status_code == 404
+    assert send_request(application, "DELETE", VOLUME, X_Roles="manager,member,reader").status_code == 202
     application.close()

@@ -273,7 +273,7 @@ FRAMES = ("length",) * 12 + (
 
 @dataclass(frozen=True)
 class Request:
-    """A request. ``whole`` is whether its framing is right, so that there has to be an answer."""
+    """A request. ``whole`` is whether its framing is valid, so that a response is required."""
 
     method: str
     target: bytes
@@ -318,7 +318,7 @@ def requests(draw: st.DrawFn) -> Request:
     headers += framing
     if draw(st.integers(0, 3)) == 3:
         headers += draw(st.lists(st.tuples(NAMES, VALUE), max_size=3))
-    # waitress waits for more where all has come before it said 100.
+    # waitress waits for more where the whole body came before its 100.
     expects = draw(st.integers(0, 9)) == 9
     if expects:
         headers.append((b"Expect", b"100-continue"))

@@ -18,7 +18,7 @@ _VERSIONS = {
 
 @schemathesis.deserializer("application/xml")
 def read_xml(context: schemathesis.DeserializationContext, response: schemathesis.Response) -> Any:
-    """Read an answer as what its schema is about."""
+    """Read a response as what its schema is about."""
     responses = DOCUMENT.tree["paths"][context.operation.path][context.operation.method.lower()]["responses"]
     content = DOCUMENT.resolve(responses[str(response.status_code)])["content"]
     return DOCUMENT.read(response.content, "application/xml", content["application/xml"]["schema"])
@@ -26,7 +26,7 @@ def read_xml(context: schemathesis.DeserializationContext, response: schemathesi
 
 @schemathesis.hook
 def filter_case(context: schemathesis.HookContext, case: schemathesis.Case) -> bool:
-    """Leave out what is right or wrong for reasons that the document can only tell in words."""
+    """Leave out what is right or wrong for reasons that the document states only in prose."""
     query = case.query or {}
     formats = {str(query[name]) if name == "format" else name for name in ("json", "xml", "format") if name in query}
     return (

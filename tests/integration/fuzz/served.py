@@ -11,10 +11,10 @@ from subprocess import Popen
 import requests
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "20"))  # for all of this directory
-# An ordinary run of the tests asks the same each time; ``make fuzz`` looks for what is new.
+# An ordinary run of the tests sends the same requests each time; ``make fuzz`` looks for new ones.
 SEED = int(os.environ.get("FUZZ_SEED", random.randrange(10**6) if "FUZZ_SECONDS" in os.environ else 1))
-RESPONSE_TIMEOUT = 30  # seconds that an answer may take
-# What nobody sends while fuzzing: the token, the server and the volume of the project "other".
+RESPONSE_TIMEOUT = 30  # seconds that a response may take
+# What is never sent while fuzzing: the token, the server and the volume of the project "other".
 GOOD = (
     ("/compute/v2.0/servers/2001/os-volume_attachments", 200),
     (
@@ -53,18 +53,18 @@ class Sample:
             self._exercise(path, volume)
 
     def _exercise(self, path: str, volume: int | str) -> None:
-        def ask(method: str, path: str, document: object = None) -> requests.Response:
+        def send_request(method: str, path: str, document: object = None) -> requests.Response:
             headers = {"X-Auth-Token": "other-token"}
             return requests.request(method, self.url + path, json=document, headers=headers, timeout=RESPONSE_TIMEOUT)
 
-        attached = ask("POST", path, {"volumeAttachment": {"volumeId": volume}})
+        attached = send_request("POST", path, {"volumeAttachment": {"volumeId": volume}})
         assert attached.status_code == 200, attached.text
-        listed = ask("GET", path).json()["volumeAttachments"]
+        listed = send_request("GET", path).json()["volumeAttachments"]
         assert listed == [attached.json()["volumeAttachment"]]
-        assert ask("GET", f"{path}/{volume}").json() == attached.json()
-        detached = ask("DELETE", f"{path}/{volume}")
+        assert send_request("GET", f"{path}/{volume}").json() == attached.json()
+        detached = send_request("DELETE", f"{path}/{volume}")
         assert detached.ok, detached.text
-        assert ask("GET", path).json() == {"volumeAttachments": []}
+        assert send_request("GET", path).json() == {"volumeAttachments": []}
 
     def check_memory(self) -> None:
         """Check that memory does not grow from the second quarter of the run to the last."""

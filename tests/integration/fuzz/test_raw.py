@@ -1,4 +1,4 @@
-"""Hostile bytes: the sample bears them, and what tells so would tell if it did not."""
+"""Hostile bytes: the sample withstands them, and injected faults show that the checks would notice otherwise."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from tests.integration.fuzz import raw
 from tests.integration.fuzz.served import SECONDS, SEED, Sample
 
 
-def test_hostile_requests_are_answered_as_the_api_says_and_leave_nothing_behind(fuzzed: Sample) -> None:
+def test_hostile_requests_get_defined_responses_and_leave_nothing_behind(fuzzed: Sample) -> None:
     raw.fuzz(fuzzed, SECONDS / 2, SEED)
 
 

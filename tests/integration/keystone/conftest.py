@@ -1,4 +1,4 @@
-"""The sample pipeline that asks a real Keystone, loaded into the tests' process."""
+"""The sample pipeline with a real Keystone, loaded into the tests' process."""
 
 import shutil
 from collections.abc import Callable, Iterator

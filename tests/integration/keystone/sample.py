@@ -20,7 +20,7 @@ CLI = (sys.executable, "-m", "os_volume_ext.cli.main")
 
 @dataclass(frozen=True)
 class DialectCase:
-    """Where a dialect is, and what it says of what the tests look at."""
+    """The paths of a dialect, and its values that the tests check."""
 
     name: str
     base: str
@@ -104,29 +104,29 @@ class Client:
         volume = text(dialect.volumes[where])
         return {"device": dialect.device, "serverId": text(self.servers[where]), "id": volume, "volumeId": volume}
 
-    def read(self, answer: Any) -> Any:
-        """Return the attachment in an answer, or the list of them."""
-        assert answer.status_int == 200, answer.body
-        assert answer.content_type == f"application/{self.format}"
+    def read(self, response: Any) -> Any:
+        """Return the attachment in a response, or the list of them."""
+        assert response.status_int == 200, response.body
+        assert response.content_type == f"application/{self.format}"
         if self.format == "json":
-            [(name, value)] = json.loads(answer.body).items()
+            [(name, value)] = json.loads(response.body).items()
         else:
-            root = etree.fromstring(answer.body)
+            root = etree.fromstring(response.body)
             name = root.tag
             value = dict(root.attrib) if name == "volumeAttachment" else [dict(child.attrib) for child in root]
         assert name == ("volumeAttachments" if isinstance(value, list) else "volumeAttachment")
         return value
 
-    def fault(self, answer: Any) -> tuple[int, str]:
-        """Return the status of a fault and its name, which it must have in the format that was asked for."""
-        assert answer.content_type == f"application/{self.format}", answer.body
+    def fault(self, response: Any) -> tuple[int, str]:
+        """Return the status of a fault and its name, which it must have in the requested format."""
+        assert response.content_type == f"application/{self.format}", response.body
         if self.format == "json":
-            [(name, fault)] = json.loads(answer.body).items()
+            [(name, fault)] = json.loads(response.body).items()
             code, message = fault["code"], fault["message"]
         else:
-            root = etree.fromstring(answer.body)
+            root = etree.fromstring(response.body)
             name, code = etree.QName(root).localname, int(root.get("code"))
             message = root.findtext("{*}message")
-        assert code == answer.status_int
+        assert code == response.status_int
         assert message
         return code, name

@@ -1,4 +1,4 @@
-"""The files of the pages *Install ...*, each served as the page says, with a real Keystone to ask.
+"""The files of the pages *Install ...*, each served as the page describes, with a real Keystone.
 
 The operator's directories and addresses in them are replaced by those that are here, and nothing else.
 """
@@ -60,7 +60,7 @@ def shell(here, tmp_path):
 
 @pytest.fixture
 def install(here, shell, tmp_path, start_server, free_port):
-    """Give ``install(name)``: the URL at which is served what the page of this name says, its commands having run."""
+    """Give ``install(name)``: follow the page of this name, run its commands, serve, and return the URL."""
 
     def follow(name):
         for path in (DOCS / name).iterdir():
@@ -82,40 +82,42 @@ def examples(page):
 
 
 class Attachments:
-    """The attachments of one server, asked for in one format."""
+    """The attachments of one server, requested in one format."""
 
     def __init__(self, root, server, token, format):
         self.url = f"{root}/servers/{server}/os-volume_attachments"
         self.format = format
         self.headers = {"X-Auth-Token": token, "Accept": f"application/{format}"}
 
-    def ask(self, method, volume="", body=None):
+    def send_request(self, method, volume="", body=None):
         headers = self.headers | ({"Content-Type": f"application/{self.format}"} if body else {})
         url = f"{self.url}/{volume}" if volume else self.url
         return requests.request(method, url, data=body, headers=headers, timeout=TIMEOUT)
 
     def attach(self, volume):
         as_json = json.dumps({"volumeAttachment": {"volumeId": volume}})
-        return self.ask("POST", body=as_json if self.format == "json" else f'<volumeAttachment volumeId="{volume}"/>')
+        return self.send_request(
+            "POST", body=as_json if self.format == "json" else f'<volumeAttachment volumeId="{volume}"/>'
+        )
 
-    def read(self, answer):
-        """Return the ids of the volumes in an answer."""
-        assert (answer.status_code, answer.headers["Content-Type"]) == (
+    def read(self, response):
+        """Return the ids of the volumes in a response."""
+        assert (response.status_code, response.headers["Content-Type"]) == (
             200,
             f"application/{self.format}; charset=UTF-8",
         )
         if self.format == "xml":
-            return etree.fromstring(answer.content).xpath("//volumeAttachment/@volumeId")
-        [content] = answer.json().values()
+            return etree.fromstring(response.content).xpath("//volumeAttachment/@volumeId")
+        [content] = response.json().values()
         return [str(each["volumeId"]) for each in (content if isinstance(content, list) else [content])]
 
 
 def make_server(root, token):
-    answer = requests.post(
+    response = requests.post(
         f"{root}/servers", json={"server": {"name": "one"}}, headers={"X-Auth-Token": token}, timeout=TIMEOUT
     )
-    assert answer.status_code == 202, answer.text
-    return answer.json()["server"]["id"]
+    assert response.status_code == 202, response.text
+    return response.json()["server"]["id"]
 
 
 def attach_list_show_and_detach(root, people, volume):
@@ -123,11 +125,11 @@ def attach_list_show_and_detach(root, people, volume):
     for format in ("json", "xml"):
         members, outsiders = (Attachments(root, server, people.tokens[who], format) for who in ("member", "outsider"))
         assert members.read(members.attach(volume)) == [volume]
-        assert members.read(members.ask("GET")) == [volume]
-        assert members.read(members.ask("GET", volume)) == [volume]
-        assert outsiders.ask("GET").status_code == 404
-        assert members.ask("DELETE", volume).ok
-        assert members.read(members.ask("GET")) == []
+        assert members.read(members.send_request("GET")) == [volume]
+        assert members.read(members.send_request("GET", volume)) == [volume]
+        assert outsiders.send_request("GET").status_code == 404
+        assert members.send_request("DELETE", volume).ok
+        assert members.read(members.send_request("GET")) == []
 
 
 def get(url, token=None, **headers):
@@ -155,8 +157,8 @@ class TestPaste:
     def test_what_cron_runs_finds_all_as_it_should_be(self, install, shell, people, tmp_path):
         root, member = install("paste"), people.tokens["member"]
         assert Attachments(root, make_server(root, member), member, "json").attach(self.VOLUME).ok
-        unfinished, everything = re.findall(r"\* compute (.*)", (DOCS / "paste" / "crontab").read_text())
-        assert shell(unfinished) == ""
+        pending, everything = re.findall(r"\* compute (.*)", (DOCS / "paste" / "crontab").read_text())
+        assert shell(pending) == ""
         assert (tmp_path / "reconcile.log").read_text() == "0 consistent, 0 repaired, 0 unresolved\n\n"
         assert shell(f"{everything} 2>&1") == "1 consistent, 0 repaired, 0 unresolved\n\n"
 
@@ -175,7 +177,7 @@ class TestDjango:
         assert get(f"{root}/servers/{server}", member).json()["server"]["id"] == server
         assert get(f"{root}/servers/{server}", people.tokens["outsider"]).status_code == 404
 
-    def test_headers_that_a_client_forged_are_not_believed(self, install, people):
+    def test_forged_headers_of_a_client_are_not_trusted(self, install, people):
         root = f"{install('django')}/compute/v2.0"
         server = make_server(root, people.tokens["member"])
         forged = {"X-Identity-Status": "Confirmed", "X-Roles": "admin", "X-Project-Id": people.projects["here"]}

@@ -12,7 +12,7 @@ from tests.support.waiting import TIMEOUT, wait_until
 
 FORBIDDEN, MISSING, UNAUTHORIZED = (403, "forbidden"), (404, "itemNotFound"), (401, "unauthorized")
 ON, OFF = "delay_auth_decision = true", "delay_auth_decision = false"
-AT_ONCE = "\nhttp_request_max_retries = 0"  # else authtoken asks a Keystone that is down four times, and waits between
+AT_ONCE = "\nhttp_request_max_retries = 0"  # else authtoken calls a Keystone that is down four times, and waits between
 
 # For what is before the dialects, or takes many requests.
 in_one_dialect = pytest.mark.parametrize("dialect", ["openstack"], indirect=True)
@@ -46,8 +46,8 @@ class TestRoles:
 
     def test_to_another_project_a_server_is_missing(self, client, people):
         shown = client.read(client.attach(people.tokens["member"]))
-        answers = client.all_four(people.tokens["outsider"])
-        assert [client.fault(answer) for answer in answers] == [MISSING] * 4
+        responses = client.all_four(people.tokens["outsider"])
+        assert [client.fault(response) for response in responses] == [MISSING] * 4
         assert client.read(client.list(people.tokens["member"])) == [shown]
 
 
@@ -56,8 +56,8 @@ class TestScopes:
     @pytest.mark.parametrize("who", ["unscoped", "domain-member", "system-reader"])
     def test_a_token_of_no_project_that_is_no_admins_is_forbidden_everything(self, client, people, who):
         client.attach(people.tokens["member"])
-        answers = client.all_four(people.tokens[who])
-        assert [client.fault(answer) for answer in answers] == [FORBIDDEN] * 4
+        responses = client.all_four(people.tokens[who])
+        assert [client.fault(response) for response in responses] == [FORBIDDEN] * 4
 
     @pytest.mark.parametrize("who", ["domain-admin", "system-admin"])
     def test_the_role_admin_counts_in_a_domain_and_in_the_system_too(self, client, people, who):
@@ -88,10 +88,10 @@ def of_application_credential(keystone, people, name, **restrictions):
 @in_one_dialect
 class TestTokensThatDoNotHold:
     def refused(self, client, keystone, token, **headers):
-        for answer in client.all_four(token, **headers):
-            assert client.fault(answer) == UNAUTHORIZED
+        for response in client.all_four(token, **headers):
+            assert client.fault(response) == UNAUTHORIZED
             # Ours, and behind it authtoken's, which knows where Keystone is.
-            assert f'Keystone uri="{keystone.url}"' in answer.headers.getall("WWW-Authenticate")
+            assert f'Keystone uri="{keystone.url}"' in response.headers.getall("WWW-Authenticate")
 
     @pytest.mark.parametrize("token", [None, "", "garbled", "gAAAAABm" + "x" * 180, "a b", "../auth/tokens"])
     def test_an_absent_or_garbled_one_is_refused(self, client, keystone, people, token):
@@ -101,7 +101,7 @@ class TestTokensThatDoNotHold:
     def test_a_revoked_one_is_refused_at_once(self, client, keystone, people):
         token = keystone.token("member", project("here"))
         client.read(client.attach(token))
-        assert keystone.ask("DELETE", "/auth/tokens", token, subject=token).status_code == 204
+        assert keystone.send_request("DELETE", "/auth/tokens", token, subject=token).status_code == 204
         self.refused(client, keystone, token)
         assert len(client.read(client.list(people.tokens["member"]))) == 1
 
@@ -112,14 +112,14 @@ class TestTokensThatDoNotHold:
         # A token without the role service is none of a service.
         self.refused(client, keystone, expired_token, X_Service_Token=people.tokens["admin"])
 
-    def test_with_delay_auth_decision_off_authtoken_answers_itself(self, serve, keystone, people, paste_file):
+    def test_with_delay_auth_decision_off_authtoken_responds_itself(self, serve, keystone, people, paste_file):
         client = serve(paste_file(ON, OFF))
         assert client.read(client.list(people.tokens["member"])) == []
         for token in (None, "garbled"):
-            for answer in client.all_four(token):
-                assert (answer.status_int, answer.content_type) == (401, "application/json")
-                assert json.loads(answer.body)["error"]["title"] == "Unauthorized"
-                assert answer.headers.getall("WWW-Authenticate") == [f'Keystone uri="{keystone.url}"']
+            for response in client.all_four(token):
+                assert (response.status_int, response.content_type) == (401, "application/json")
+                assert json.loads(response.body)["error"]["title"] == "Unauthorized"
+                assert response.headers.getall("WWW-Authenticate") == [f'Keystone uri="{keystone.url}"']
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def expired_token(second_keystone, keystone, people):
     brief.stop()
 
     def found(query=""):
-        return keystone.ask("GET", f"/auth/tokens{query}", people.tokens["admin"], subject=token).status_code
+        return keystone.send_request("GET", f"/auth/tokens{query}", people.tokens["admin"], subject=token).status_code
 
     assert wait_until(lambda: found() == 404)
     assert found("?allow_expired=1") == 200
@@ -139,19 +139,19 @@ def expired_token(second_keystone, keystone, people):
 
 @in_one_dialect
 class TestKeystoneDown:
-    def test_meanwhile_authtoken_answers_503_and_later_all_is_well_again(self, serve, keystone, people, paste_file):
+    def test_authtoken_responds_503_meanwhile_and_recovers(self, serve, keystone, people, paste_file):
         client = serve(paste_file(ON, OFF + AT_ONCE))
         shown = client.read(client.attach(people.tokens["member"]))
         with keystone.down():
-            assert [answer.status_int for answer in client.all_four(people.tokens["member"])] == [503] * 4
+            assert [response.status_int for response in client.all_four(people.tokens["member"])] == [503] * 4
         assert client.read(client.list(people.tokens["member"])) == [shown]
 
     def test_with_delay_auth_decision_it_is_401_meanwhile(self, serve, keystone, people, paste_file):
         client = serve(paste_file(ON, ON + AT_ONCE))
         shown = client.read(client.attach(people.tokens["member"]))
         with keystone.down():
-            answers = client.all_four(people.tokens["member"])
-        assert [client.fault(answer) for answer in answers] == [UNAUTHORIZED] * 4
+            responses = client.all_four(people.tokens["member"])
+        assert [client.fault(response) for response in responses] == [UNAUTHORIZED] * 4
         assert client.read(client.list(people.tokens["member"])) == [shown]
 
 
@@ -159,7 +159,7 @@ class TestKeystoneDown:
 class TestForgedHeaders:
     @pytest.fixture
     def forgeries(self, people):
-        """Give every combination of headers that say an admin asks, or somebody of the project, one or more."""
+        """Give every combination of headers that identify an administrator or a member of the project."""
         headers = {
             "X_Identity_Status": "Confirmed",
             "X_Roles": "admin,member,reader",
@@ -175,12 +175,12 @@ class TestForgedHeaders:
         assert len(combinations) == 31
         return combinations
 
-    def test_they_are_not_believed_without_a_token(self, client, forgeries):
+    def test_they_are_not_trusted_without_a_token(self, client, forgeries):
         for forged in forgeries:
             assert client.fault(client.attach(None, **forged)) == UNAUTHORIZED, forged
             assert client.fault(client.list(None, **forged)) == UNAUTHORIZED, forged
 
-    def test_they_are_not_believed_with_a_garbled_token(self, client, forgeries):
+    def test_they_are_not_trusted_with_a_garbled_token(self, client, forgeries):
         for forged in half(forgeries, client.format):
             assert client.fault(client.attach("garbled", **forged)) == UNAUTHORIZED, forged
 
@@ -206,27 +206,27 @@ def half(combinations, format):
 
 class TestOutsideARequest:
     @pytest.mark.parametrize("format", ["json"], indirect=True)  # it has no say in what a command prints
-    def test_reconcile_asks_the_served_compute_api_with_a_password(
+    def test_reconcile_calls_the_served_compute_api_with_a_password(
         self, start_server, free_port, run_command, keystone, people, state, dialect, paste_file, tmp_path, format
     ):
         paste = paste_file("127.0.0.1:8774", f"127.0.0.1:{free_port}")
         options = ("--paste", paste, "--var", state.directory, "--set", f"keystone={keystone.url}")
         start_server(*CLI, "serve", *options, "--port", str(free_port), port=free_port)
         server, volume = state.servers[dialect.name]["here"], dialect.volumes["here"]
-        answer = requests.post(
+        response = requests.post(
             f"http://127.0.0.1:{free_port}{dialect.base}/servers/{server}/os-volume_attachments",
             json={"volumeAttachment": {"volumeId": dialect.number(volume)}},
             headers={"X-Auth-Token": people.tokens["member"]},
             timeout=TIMEOUT,
         )
-        assert answer.status_code == 200, answer.text
+        assert response.status_code == 200, response.text
         disk = state.directory / dialect.name / "servers" / server / "vdb"
         disk.unlink()
         command = (*CLI, "reconcile", "--all", "--filter", f"volumes_{dialect.name}", *options)
-        assert "the disk was not there: attached again" in run_command(*command, cwd=tmp_path)
+        assert "the disk was missing: attached again" in run_command(*command, cwd=tmp_path)
         assert disk.is_symlink()
 
-        # With a wrong password nobody is asked, and so nothing is decided.
+        # With a wrong password no server can be looked up, so every row is unresolved.
         disk.unlink()
         paste.write_text(paste.read_text().replace("compute.password = secret", "compute.password = wrong"))
         with pytest.raises(AssertionError, match="exited 1"):

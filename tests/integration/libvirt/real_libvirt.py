@@ -22,7 +22,7 @@ from tests.support.waiting import TIMEOUT
 
 COMMANDS = ("libvirtd", "virsh", "qemu-system-x86_64", "qemu-img")
 
-# As root, libvirtd would be the system's. QEMU is then nobody's too, and must reach its files.
+# As root, libvirtd would be the system's. QEMU then runs as the user nobody too, which must reach its files.
 USER = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 # Two servers of the sample's: their UUIDs and the names of their domains.
@@ -98,7 +98,7 @@ class Libvirtd:
         return self.directory / "run" / "libvirt" / "libvirt-sock"
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start it and wait until it responds."""
         names = {"RUNTIME_DIR": "run", "CONFIG_HOME": "config", "CACHE_HOME": "cache", "DATA_HOME": "data"}
         directories = {f"XDG_{name}": str(self.directory / directory) for name, directory in names.items()}
         user = {"user": USER.pw_uid, "group": USER.pw_gid, "extra_groups": []} if USER else {}
@@ -112,9 +112,9 @@ class Libvirtd:
                 stderr=log,
                 **user,
             )
-        wait_for("libvirtd's socket", self._answers)
+        wait_for("libvirtd's socket", self._responds)
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         assert self.runs(), (self.directory / "libvirtd.log").read_text()
         try:
             with closing(socket.socket(socket.AF_UNIX)) as connection:
@@ -124,7 +124,7 @@ class Libvirtd:
         return True
 
     def freeze(self) -> None:
-        """Let it answer no more, for now."""
+        """Let it stop responding, for now."""
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -242,7 +242,7 @@ class Machine:
         wait_for("the machine's end", lambda: self.libvirtd.virsh("domstate", self.name, succeed=False) != "running")
 
     def kill(self) -> None:
-        """End its QEMU, whoever sees it."""
+        """Kill its QEMU."""
         pid = self.libvirtd.directory / "run" / "libvirt" / "qemu" / "run" / f"{self.name}.pid"
         with suppress(FileNotFoundError, ProcessLookupError):
             os.kill(int(pid.read_text()), signal.SIGKILL)
@@ -259,11 +259,11 @@ class Machine:
 
     def sleep(self) -> None:
         """Let the guest suspend itself to memory."""
-        self.console.say("echo mem >/sys/power/state")
+        self.console.write("echo mem >/sys/power/state")
         wait_for("the guest's sleep", lambda: self.libvirtd.virsh("domstate", self.name) == "pmsuspended")
 
     def clear(self) -> None:
-        """Take away what was attached, or else start anew."""
+        """Detach what was attached, or else restart."""
         for target in self.disks(inactive=True).values():
             self.libvirtd.virsh("detach-disk", self.name, target, "--config", succeed=False)
         for target in self.disks().values():
@@ -292,32 +292,32 @@ class Console:
         self._line = socket.socket(socket.AF_UNIX)
         self._line.connect(str(path))
         self._line.settimeout(0.2)
-        self._heard = ""
+        self._received = ""
         # What is written before the guest listens is lost. The quotes are for a line that echoes what is written.
-        wait_for("the guest's start", lambda: self.say("echo u''p") or self._hears("up\r\n"))
+        wait_for("the guest's start", lambda: self.write("echo u''p") or self._receives("up\r\n"))
 
     def run(self, command: str) -> str:
         """Run a command in the guest and return what it printed. It fails if the command does."""
         mark = uuid.uuid4().hex
-        self.say(f"echo begin''-{mark}; {command}; echo end''-{mark} $?")
-        wait_for(f"{command!r} in the guest", lambda: self._hears(f"end-{mark} ", "\n"))
-        printed, _, status = self._heard.partition(f"begin-{mark}")[2].partition(f"end-{mark} ")
-        self._heard = ""
+        self.write(f"echo begin''-{mark}; {command}; echo end''-{mark} $?")
+        wait_for(f"{command!r} in the guest", lambda: self._receives(f"end-{mark} ", "\n"))
+        printed, _, status = self._received.partition(f"begin-{mark}")[2].partition(f"end-{mark} ")
+        self._received = ""
         assert status.strip() == "0", printed
         return printed.replace("\r\n", "\n").strip()
 
     def wait_for(self, device: str) -> None:
-        """Wait until the guest has a device: it is told of one when that is plugged in already."""
+        """Wait until the guest has a device: it is notified of one after that is attached."""
         self.run(f"until test -e {device}; do usleep 10000; done")
 
-    def say(self, command: str) -> None:
+    def write(self, command: str) -> None:
         """Write a line to the guest."""
         self._line.sendall(command.encode() + b"\n")
 
-    def _hears(self, text: str, then: str = "") -> bool:
+    def _receives(self, text: str, then: str = "") -> bool:
         with suppress(TimeoutError):
-            self._heard += self._line.recv(65536).decode(errors="replace")
-        return then in self._heard.partition(text)[2] if text in self._heard else False
+            self._received += self._line.recv(65536).decode(errors="replace")
+        return then in self._received.partition(text)[2] if text in self._received else False
 
     def close(self) -> None:
         """Hang up."""

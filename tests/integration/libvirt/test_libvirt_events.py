@@ -26,19 +26,19 @@ class Handler:
     def __init__(self):
         self.seconds = 0.0
         self.busy = False
-        self.begun = threading.Semaphore(0)
+        self.started = threading.Semaphore(0)
 
     def __call__(self, *_):
         self.busy = True
-        self.begun.release()
+        self.started.release()
         time.sleep(self.seconds)
         self.busy = False
 
     def runs_again(self):
         """Wait until it has started once more."""
-        while self.begun.acquire(blocking=False):
+        while self.started.acquire(blocking=False):
             pass
-        return self.begun.acquire(timeout=TIMEOUT)
+        return self.started.acquire(timeout=TIMEOUT)
 
 
 @pytest.fixture

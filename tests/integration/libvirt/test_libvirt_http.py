@@ -1,4 +1,4 @@
-"""The sample of ``etc/api-paste-libvirt.ini``: what its API says, virsh shows and guests see, whatever breaks."""
+"""The sample of ``etc/api-paste-libvirt.ini``: what its API returns, virsh shows and guests see, also after faults."""
 
 import configparser
 import contextlib
@@ -127,7 +127,7 @@ def rows(app, dialect, tmp_path):
 
 @pytest.fixture
 def add(app, dialect, tmp_path, libvirtd):
-    """Give ``add(*volumes, **values)``: put them into the catalog; where nothing else is said, with images."""
+    """Give ``add(*volumes, **values)``: put them into the catalog, by default with images."""
 
     def insert(*volumes, source=None, format="raw"):
         with contextlib.closing(sqlite3.connect(tmp_path / f"{dialect.name}.db")) as connection, connection:
@@ -150,9 +150,9 @@ def api(app, dialect):
             request.json_body = {"volumeAttachment": {"volumeId": volume}}
         elif volume:
             request.path_info += f"/{volume}"
-        answer = request.get_response(app)
-        body = json.loads(answer.body) if answer.body else {}
-        return SimpleNamespace(status=answer.status_int, body=body, failure=(answer.status_int, *body))
+        response = request.get_response(app)
+        body = json.loads(response.body) if response.body else {}
+        return SimpleNamespace(status=response.status_int, body=body, failure=(response.status_int, *body))
 
     return call
 
@@ -172,9 +172,9 @@ def disks(machines):
 def test_a_disk_comes_and_goes_for_the_api_virsh_and_the_guest(command, api, machines, dialect, libvirtd, rows):
     server, volume, source = dialect.servers[0], dialect.volumes[0], str(libvirtd.image())
     command("volume", "create", volume, "--project", "demo", "--source", source, "--format", "raw")
-    answer = api("POST", server, volume)
-    assert answer.status == 200
-    assert answer.body["volumeAttachment"]["device"] == dialect.device
+    response = api("POST", server, volume)
+    assert response.status == 200
+    assert response.body["volumeAttachment"]["device"] == dialect.device
     assert disks(machines) == [{"vda": source}, {}]
     machines[0].console.wait_for("/dev/vda")
     assert machines[0].console.run("cat /sys/block/vda/serial") == volume[:20]
@@ -190,23 +190,23 @@ def test_a_disk_comes_and_goes_for_the_api_virsh_and_the_guest(command, api, mac
 def test_two_volumes_at_once_become_two_disks(api, add, machines, dialect, rows):
     server, volumes = dialect.servers[0], dialect.volumes[:2]
     add(*volumes)
-    answers = at_once(*((api, "POST", server, volume) for volume in volumes))
-    assert [answer.status for answer in answers] == [200, 200]
+    responses = at_once(*((api, "POST", server, volume) for volume in volumes))
+    assert [response.status for response in responses] == [200, 200]
     assert set(machines[0].disks()) == set(machines[0].disks(inactive=True)) == set(volumes)
     assert rows() == ["attached", "attached"]
-    answers = at_once(*((api, "DELETE", server, volume) for volume in volumes))
-    assert [answer.status for answer in answers] == [dialect.detached] * 2
+    responses = at_once(*((api, "DELETE", server, volume) for volume in volumes))
+    assert [response.status for response in responses] == [dialect.detached] * 2
     assert disks(machines) == [{}, {}]
 
 
 def test_a_volume_that_two_servers_ask_for_at_once_is_one_disk_of_one(api, add, machines, dialect, rows):
     volume = dialect.volumes[0]
     add(volume)
-    answers = at_once(*((api, "POST", server, volume) for server in dialect.servers))
-    assert sorted(answer.status for answer in answers)[0] == 200
-    (lost,) = [answer for answer in answers if answer.status != 200]
+    responses = at_once(*((api, "POST", server, volume) for server in dialect.servers))
+    assert sorted(response.status for response in responses)[0] == 200
+    (lost,) = [response for response in responses if response.status != 200]
     assert lost.failure in ((400, "badRequest"), dialect.conflict)
-    won = [answer.status for answer in answers].index(200)
+    won = [response.status for response in responses].index(200)
     assert list(machines[won].disks()) == [volume]
     assert machines[1 - won].disks() == {}
     assert rows() == ["attached"]
@@ -220,9 +220,9 @@ def test_a_volume_that_two_servers_ask_for_at_once_is_one_disk_of_one(api, add, 
 )
 def test_a_volume_that_can_not_be_a_disk_is_a_conflict(api, add, machines, dialect, rows, wrong):
     add(dialect.volumes[0], **wrong)
-    answer = api("POST", dialect.servers[0], dialect.volumes[0])
-    assert answer.failure == dialect.conflict
-    assert "/nowhere" not in str(answer.body)
+    response = api("POST", dialect.servers[0], dialect.volumes[0])
+    assert response.failure == dialect.conflict
+    assert "/nowhere" not in str(response.body)
     assert (rows(), disks(machines), machines[0].disks(inactive=True)) == ([], [{}, {}], {})
 
 
@@ -241,9 +241,9 @@ def test_a_server_whose_memory_is_saved_to_a_file_is_a_conflict(app, api, add, m
     saved = machine("virtio", server_id=server)
     libvirtd.virsh("managedsave", saved.name)
     add(dialect.volumes[0])
-    answer = api("POST", server, dialect.volumes[0])
-    assert answer.failure == dialect.conflict
-    assert "saved to a file" in str(answer.body)
+    response = api("POST", server, dialect.volumes[0])
+    assert response.failure == dialect.conflict
+    assert "saved to a file" in str(response.body)
     assert (rows(), saved.disks(inactive=True)) == ([], {})
 
 
@@ -252,9 +252,9 @@ def test_one_volume_more_than_the_bus_takes_is_refused_with_the_number(api, add,
     server = dialect.servers[0]
     for volume in dialect.volumes[:-1]:
         assert api("POST", server, volume).status == 200
-    answer = api("POST", server, dialect.volumes[-1])
-    assert answer.failure == dialect.full
-    assert f" {ROOM} " in str(answer.body)
+    response = api("POST", server, dialect.volumes[-1])
+    assert response.failure == dialect.full
+    assert f" {ROOM} " in str(response.body)
     assert rows() == ["attached"] * ROOM
     assert set(machines[0].disks()) == set(dialect.volumes[:-1])
 
@@ -331,15 +331,15 @@ def test_reconcile_repairs_a_detach_during_which_libvirtd_died(
     add(volume)
     api("POST", server, volume)
     dies(when, method)
-    answer = api("DELETE", server, volume)
+    response = api("DELETE", server, volume)
     libvirtd.start()
     assert bool(machines[0].disks()) == there
     if there:
-        assert answer.failure == (503, "serviceUnavailable")
+        assert response.failure == (503, "serviceUnavailable")
         assert rows(aged=True) == ["detaching"]
         assert command("reconcile", "-f", "value", "-c", "outcome") == ["repaired"]
     else:
-        assert answer.status == dialect.detached
+        assert response.status == dialect.detached
     assert rows() == []
     assert machines[0].disks() == machines[0].disks(inactive=True) == {}
 

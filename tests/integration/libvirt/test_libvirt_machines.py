@@ -165,7 +165,7 @@ def test_a_disk_that_is_half_there_is_completed(backend, libvirtd, machine):
     assert half.disks() == half.disks(inactive=True) == {volume.id: "sdc"}
 
 
-def test_a_disk_that_others_plugged_in_is_known_by_its_serial_number(backend, libvirtd, machine):
+def test_a_disk_attached_by_others_is_recognized_by_its_serial_number(backend, libvirtd, machine):
     theirs, volume = machine("scsi"), libvirtd.volume()
     libvirtd.virsh("attach-disk", theirs.name, volume.source, "sdd", "--serial", volume.id, "--persistent")
     assert backend.attached(theirs.server) == {volume.id: "/dev/sdd"}
@@ -383,11 +383,11 @@ def test_a_silent_connection_is_closed_and_reopened(new_backend, libvirtd, machi
                     pool.submit(backend.attached, there.server).result(15)
         finally:
             libvirtd.thaw()
-    wait_for("libvirtd's answer", lambda: answers(backend))
+    wait_for("libvirtd's response", lambda: responses(backend))
     assert backend.attached(there.server) == {}
 
 
-def answers(backend):
+def responses(backend):
     try:
         backend.check()
     except BackendUnavailable:

@@ -50,8 +50,8 @@ def serve(directory, url, topic):
     return application
 
 
-def ask(application, method, volume="", **body):
-    """Return the answer to a request."""
+def send_request(application, method, volume="", **body):
+    """Return the response to a request."""
     path = f"/servers/{SERVER}/os-volume_attachments{volume and f'/{volume}'}"
     request = webob.Request.blank(path, method=method, headers=IDENTITY, environ={"keystone.token_info": {}})
     if body:
@@ -60,11 +60,11 @@ def ask(application, method, volume="", **body):
 
 
 def attach(application):
-    return ask(application, "POST", volumeAttachment={"volumeId": VOLUME})
+    return send_request(application, "POST", volumeAttachment={"volumeId": VOLUME})
 
 
 def detach(application):
-    return ask(application, "DELETE", VOLUME)
+    return send_request(application, "DELETE", VOLUME)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Notifications at a real RabbitMQ: they are heard, and where it is away nobody waits for it."""
+"""Notifications at a real RabbitMQ: they are delivered, and no request waits for a broker that is down."""
 
 import contextlib
 import datetime
@@ -38,8 +38,8 @@ LONG_AGO = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 PROMPT = 2  # seconds in which an operation is done whose commits take milliseconds
 
 
-class Heard:
-    """What a listener hears of one topic, in the order in which it comes."""
+class Received:
+    """The notifications of one topic, in the order of their arrival."""
 
     def __init__(self) -> None:
         self._notifications: queue.Queue[tuple[str, str, str, dict[str, Any]]] = queue.Queue()
@@ -84,16 +84,16 @@ def url() -> str:
 
 
 @pytest.fixture
-def heard(topic: str, url: str) -> Iterator[Heard]:
-    """Give what is heard of the topic."""
-    heard = Heard()
+def received(topic: str, url: str) -> Iterator[Received]:
+    """Give the notifications of the topic."""
+    received = Received()
     conf = cfg.ConfigOpts()
     conf(args=[], default_config_files=[], default_config_dirs=[], use_env=False)
     transport = oslo_messaging.get_notification_transport(conf, url)
     targets = [oslo_messaging.Target(topic=topic)]
-    listener = oslo_messaging.get_notification_listener(transport, targets, [heard], executor="threading")
+    listener = oslo_messaging.get_notification_listener(transport, targets, [received], executor="threading")
     listener.start()
-    yield heard
+    yield received
     listener.stop()
     listener.wait()
     transport.cleanup()
@@ -118,21 +118,21 @@ def run(tmp_path: Path) -> Callable[..., tuple[dict[str, Any], str]]:
     return call
 
 
-# -- what is heard ------------------------------------------------------------------------------------
+# -- delivery -----------------------------------------------------------------------------------------
 
 
-def test_an_attach_and_a_detach_are_heard_when_they_start_and_end(heard: Heard, application: Any) -> None:
-    answers = [compute.attach(application), compute.detach(application)]
-    assert [answer.status_code for answer in answers] == [200, 202]
+def test_an_attach_and_a_detach_notify_at_start_and_end(received: Received, application: Any) -> None:
+    responses = [compute.attach(application), compute.detach(application)]
+    assert [response.status_code for response in responses] == [200, 202]
     device = iter([None, "/dev/vdb", "/dev/vdb", "/dev/vdb"])
-    for answer, action in zip(answers, ("attach", "detach"), strict=True):
+    for response, action in zip(responses, ("attach", "detach"), strict=True):
         for phase in ("start", "end"):
-            assert heard.next() == (
+            assert received.next() == (
                 "info",
                 f"os-volume-ext.{socket.gethostname()}",
                 f"instance.volume_{action}.{phase}",
                 {
-                    "request_id": answer.headers["X-Openstack-Request-Id"],
+                    "request_id": response.headers["X-Openstack-Request-Id"],
                     "user_id": "alice",
                     "project_id": "demo",
                     "server_id": SERVER,
@@ -140,68 +140,68 @@ def test_an_attach_and_a_detach_are_heard_when_they_start_and_end(heard: Heard, 
                     "device": next(device),
                 },
             )
-    assert heard.nothing_more()
+    assert received.nothing_more()
 
 
-def test_an_attach_that_fails_is_heard_with_its_fault(
-    heard: Heard, application: Any, monkeypatch: pytest.MonkeyPatch
+def test_an_attach_that_fails_notifies_with_its_fault(
+    received: Received, application: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*arguments: Any) -> None:
         raise BackendUnavailable("down")
 
     monkeypatch.setattr(DirectoryBackend, "attach", refuse)
     assert compute.attach(application).status_code == 503
-    heard_by_priority = sorted((heard.next() for _ in range(2)), key=lambda each: each[0], reverse=True)
-    assert [(priority, event_type) for priority, _, event_type, _ in heard_by_priority] == [
+    by_priority = sorted((received.next() for _ in range(2)), key=lambda each: each[0], reverse=True)
+    assert [(priority, event_type) for priority, _, event_type, _ in by_priority] == [
         ("info", "instance.volume_attach.start"),
         ("error", "instance.volume_attach.error"),
     ]
-    (*_, start), (*_, error) = heard_by_priority
+    (*_, start), (*_, error) = by_priority
     assert error == start | {"fault": "unavailable"}
 
 
-def test_what_is_refused_before_it_starts_is_not_heard(heard: Heard, application: Any) -> None:
+def test_an_operation_refused_before_its_start_does_not_notify(received: Received, application: Any) -> None:
     assert compute.detach(application).status_code == 404
     compute.attach(application)
     assert compute.attach(application).status_code == 400
     compute.detach(application)
-    assert [event.split("_")[1] for event in heard.event_types(4)] == [
+    assert [event.split("_")[1] for event in received.event_types(4)] == [
         "attach.start",
         "attach.end",
         "detach.start",
         "detach.end",
     ]
-    assert heard.nothing_more()
+    assert received.nothing_more()
 
 
-def test_publisher_and_topics_are_what_the_operator_says(heard: Heard, topic: str, url: str) -> None:
+def test_publisher_and_topics_are_the_configured_ones(received: Received, topic: str, url: str) -> None:
     notifications = Notifications(url, f"{topic}, {topic}-other", "compute.host1")
     notifications.started(Operation("attach", "req-1", SERVER, VOLUME))
     notifications.close()
-    assert heard.next()[1:3] == ("compute.host1", "instance.volume_attach.start")
+    assert received.next()[1:3] == ("compute.host1", "instance.volume_attach.start")
     with kombu.Connection(f"amqp://guest:guest@{BROKER[0]}:{BROKER[1]}//") as connection:
         other = kombu.Queue(f"{topic}-other.info", channel=connection)
         assert other.delete() == 1
 
 
-def test_a_child_sends_on_a_connection_of_its_own(heard: Heard, topic: str, url: str) -> None:
+def test_a_child_sends_on_a_connection_of_its_own(received: Received, topic: str, url: str) -> None:
     notifications = Notifications(url, topic, None)
     notifications.started(Operation("attach", "req-parent", SERVER, VOLUME))
-    assert heard.next()[3]["request_id"] == "req-parent"
+    assert received.next()[3]["request_id"] == "req-parent"
     child = os.fork()
     if child == 0:
         notifications.started(Operation("attach", "req-child", SERVER, VOLUME))
         notifications.close()
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    assert heard.next()[3]["request_id"] == "req-child"
+    assert received.next()[3]["request_id"] == "req-child"
     notifications.started(Operation("attach", "req-parent-again", SERVER, VOLUME))
     notifications.close()
-    assert heard.next()[3]["request_id"] == "req-parent-again"
+    assert received.next()[3]["request_id"] == "req-parent-again"
 
 
 def test_reconcile_has_sent_what_it_did_before_it_ends(
-    heard: Heard, topic: str, url: str, tmp_path: Path, application: Any, run_command: Callable[..., str]
+    received: Received, topic: str, url: str, tmp_path: Path, application: Any, run_command: Callable[..., str]
 ) -> None:
     options = compute.options(tmp_path, url.replace("%", "%%"), topic)
     section = "".join(f"{name} = {value}\n" for name, value in options.items())
@@ -215,7 +215,7 @@ def test_reconcile_has_sent_what_it_did_before_it_ends(
     command = Path(sys.executable).with_name("os-volume-ext")
     printed = run_command(command, "reconcile", "--paste", tmp_path / "api-paste.ini", cwd=tmp_path)
     assert "repaired" in printed
-    assert heard.event_types(2) == ["instance.volume_detach.start", "instance.volume_detach.end"]
+    assert received.event_types(2) == ["instance.volume_detach.start", "instance.volume_detach.end"]
 
 
 def test_the_hosts_configuration_is_left_alone(application: Any) -> None:
@@ -227,7 +227,7 @@ def test_the_hosts_configuration_is_left_alone(application: Any) -> None:
 # -- a broker that is away ----------------------------------------------------------------------------
 
 
-def test_nobody_waits_for_a_broker_that_is_not_there(run: Callable[..., Any], free_port: int) -> None:
+def test_no_request_waits_for_a_missing_broker(run: Callable[..., Any], free_port: int) -> None:
     done, log = run(URL.format("127.0.0.1", free_port), "any", 600)
     assert done["statuses"] == [200, 202]
     assert done["slowest"] < PROMPT
@@ -235,7 +235,7 @@ def test_nobody_waits_for_a_broker_that_is_not_there(run: Callable[..., Any], fr
     assert "2400 notifications were dropped because the broker did not accept them" in log
 
 
-def test_nobody_waits_for_a_broker_that_says_nothing(run: Callable[..., Any]) -> None:
+def test_no_request_waits_for_a_silent_broker(run: Callable[..., Any]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         done, log = run(URL.format(*silent.getsockname()), "any", 3)
     assert done["statuses"] == [200, 202]
@@ -263,11 +263,11 @@ def forward(listener: socket.socket) -> None:
     threading.Thread(target=pass_on).start()
 
 
-def test_what_waited_is_sent_when_the_broker_is_back(heard: Heard, topic: str, free_port: int) -> None:
+def test_what_waited_is_sent_when_the_broker_is_back(received: Received, topic: str, free_port: int) -> None:
     notifications = Notifications(URL.format("127.0.0.1", free_port), topic, None)
     for number in range(3):
         notifications.started(Operation("attach", f"req-{number}", SERVER, VOLUME))
     with socket.create_server(("127.0.0.1", free_port)) as listener:
         forward(listener)
-        assert [heard.next()[3]["request_id"] for _ in range(3)] == ["req-0", "req-1", "req-2"]
+        assert [received.next()[3]["request_id"] for _ in range(3)] == ["req-0", "req-1", "req-2"]
         notifications.close()

@@ -21,7 +21,7 @@ OF_NOVA = "0a0a0a0a-1111-4222-8333-444444444444"  # a volume that Nova attached 
 
 @pytest.fixture(scope="session")
 def surroundings(keystone: Keystone, people: People) -> Iterator[Surroundings]:
-    """Serve what Nova asks on its way."""
+    """Serve what Nova calls."""
     surroundings = Surroundings()
     surroundings.register(keystone, people.tokens["admin"])
     surroundings.start()
@@ -118,8 +118,8 @@ def volume(new_volume: Callable[..., str]) -> str:
 
 
 @pytest.fixture
-def ask(nova: Nova, people: People) -> Callable[..., requests.Response]:
-    """Give ``ask(METHOD, PATH, who="member", of=nova, json=..., **HEADERS)``: the answer of Nova."""
+def send_request(nova: Nova, people: People) -> Callable[..., requests.Response]:
+    """Give ``send_request(METHOD, PATH, who="member", of=nova, json=..., **HEADERS)``: the response of Nova."""
 
     def send(
         method: str, path: str, who: str | None = "member", of: Nova = nova, json: Any = None, **headers: str

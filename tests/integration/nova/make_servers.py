@@ -1,6 +1,6 @@
 """Makes a flavor, and servers of it, as Nova's own objects; runs once, in Nova's virtualenv and directory.
 
-Reads a JSON list: of each server ``project``, ``user``, and what may be told of it: ``vm_state``, ``power_state``, and
+Reads a JSON list: of each server ``project``, ``user``, and optionally ``vm_state``, ``power_state``, and
 ``volumes`` for the ids of volumes that Nova itself has attached. Prints the list of the servers' ids.
 """
 

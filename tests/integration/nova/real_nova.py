@@ -1,4 +1,4 @@
-"""A real Nova API with the extension in it, set up as ``docs/nova`` says; what is around Nova has nothing in it."""
+"""A real Nova API with the extension in it, set up as ``docs/nova`` describes; the services around Nova are empty."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ project_name = service
 user_domain_id = default
 project_domain_id = default
 """
-SECTIONS = ("keystone_authtoken", "keystone", "neutron", "placement")  # where Nova wants credentials
+SECTIONS = ("keystone_authtoken", "keystone", "neutron", "placement")  # where Nova needs credentials
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Nova(WSGIService):
         path.write_text(text)
 
     def make_servers(self, *servers: Mapping[str, Any]) -> list[str]:
-        """Make servers as Nova's own objects; return their ids. ``make_servers.py`` says what is told of each."""
+        """Make servers as Nova's own objects; return their ids. ``make_servers.py`` describes the values of each."""
         return json.loads(self.run("python", MAKE_SERVERS, input=json.dumps(servers)))
 
     def command(self, *arguments: str) -> str:
@@ -118,7 +118,7 @@ class _Quiet(WSGIRequestHandler):
 
 @dataclass
 class Surroundings:
-    """What Nova asks on its way, a Neutron, a Glance and a Placement, with nothing in them."""
+    """The services that Nova calls: a Neutron, a Glance and a Placement, all empty."""
 
     port: int = field(default_factory=free_port)
 
@@ -132,7 +132,7 @@ class Surroundings:
 
     def start(self) -> None:
         """Serve until ``stop``."""
-        self._server = make_server("127.0.0.1", self.port, self._answer, handler_class=_Quiet)
+        self._server = make_server("127.0.0.1", self.port, self._response, handler_class=_Quiet)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
 
@@ -152,7 +152,7 @@ class Surroundings:
             self.start()
 
     @staticmethod
-    def _answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def _response(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"].rstrip("/")
         if path == "/placement":
             document: Any = {"versions": [PLACEMENT]}

@@ -1,6 +1,6 @@
-"""The JSON schemas that Nova ships hold for each microversion: for our answers, and for what we take in a request.
+"""The JSON schemas that Nova ships hold for each microversion: for our responses, and for the requests that we accept.
 
-And for what the sample's compute API says, for whoever goes by what it says of its microversions.
+They hold for the responses of the sample's compute API too, which clients use to negotiate.
 """
 
 import itertools
@@ -28,19 +28,19 @@ AT_THE_CHANGES = sorted({f"2.{minor}" for change in CHANGES for minor in (change
 
 
 @pytest.fixture(scope="session")
-def ask_nova(service_venv):
-    """Give ``ask_nova(questions)``: what Nova says against each; see ``validate``."""
+def validate_with_nova(service_venv):
+    """Give ``validate_with_nova(questions)``: Nova's error for each; see ``validate``."""
     python = service_venv("nova") / "bin" / "python"
 
-    def ask(questions):
+    def send_request(questions):
         script = Path(__file__).with_name("validate.py")
         done = subprocess.run([python, script], input=json.dumps(questions), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        said = json.loads(done.stdout)
-        assert len(said) == len(questions) > 0
-        return said
+        errors = json.loads(done.stdout)
+        assert len(errors) == len(questions) > 0
+        return errors
 
-    return ask
+    return send_request
 
 
 @pytest.fixture(scope="session")
@@ -53,53 +53,55 @@ def url(start_lasting_server, tmp_path_factory):
 
 
 class Recorder:
-    """Asks the sample at one microversion, and remembers what it answered."""
+    """Sends requests to the sample at one microversion, and records the responses."""
 
     def __init__(self, url, version):
         self.session = requests.Session()
         self.session.headers = {"X-Auth-Token": "demo-token", "OpenStack-API-Version": f"compute {version}"}
         self.url, self.version = url, version
-        self.answers = []
+        self.responses = []
 
-    def ask(self, operation, method, volume="", **wanted):
-        body = {"json": {"volumeAttachment": wanted}} if wanted else {}
-        answer = self.session.request(method, self.url + (volume and f"/{volume}"), timeout=TIMEOUT, **body)
-        assert answer.ok, answer.text
-        assert answer.headers["OpenStack-API-Version"] == f"compute {self.version}"
-        self.answers.append(
-            [f"attachments.{operation}", "response_body", self.version, answer.json() if answer.content else None]
+    def send_request(self, operation, method, volume="", **members):
+        body = {"json": {"volumeAttachment": members}} if members else {}
+        response = self.session.request(method, self.url + (volume and f"/{volume}"), timeout=TIMEOUT, **body)
+        assert response.ok, response.text
+        assert response.headers["OpenStack-API-Version"] == f"compute {self.version}"
+        self.responses.append(
+            [f"attachments.{operation}", "response_body", self.version, response.json() if response.content else None]
         )
 
     def do_everything(self):
         endpoints = VERSIONS[self.version].endpoints
         more = {"device": "/dev/vdx", "tag": "the tag", "delete_on_termination": True}
-        self.ask("create", "POST", volumeId=FIRST)
-        self.ask(
+        self.send_request("create", "POST", volumeId=FIRST)
+        self.send_request(
             "create", "POST", volumeId=SECOND, **{name: more[name] for name in endpoints["collection"]["POST"].members}
         )
         if endpoints["member"]["PUT"].action == "update":
-            self.ask("update", "PUT", FIRST, volumeId=FIRST, delete_on_termination=True, serverId=WEB, id=FIRST)
-        self.ask("index", "GET")
+            self.send_request(
+                "update", "PUT", FIRST, volumeId=FIRST, delete_on_termination=True, serverId=WEB, id=FIRST
+            )
+        self.send_request("index", "GET")
         for volume in (FIRST, SECOND):
-            self.ask("show", "GET", volume)
+            self.send_request("show", "GET", volume)
         for volume in (FIRST, SECOND):
-            self.ask("delete", "DELETE", volume)
-        self.ask("index", "GET")
+            self.send_request("delete", "DELETE", volume)
+        self.send_request("index", "GET")
 
 
-def test_every_answer_of_every_microversion_is_valid(ask_nova, url):
-    answers = []
+def test_every_response_of_every_microversion_is_valid(validate_with_nova, url):
+    responses = []
     for version in VERSIONS:
         recorder = Recorder(url, version)
         recorder.do_everything()
-        answers += recorder.answers
-    said = ask_nova(answers)
-    assert [(*answer, wrong) for answer, wrong in zip(answers, said, strict=True) if wrong] == []
-    operations = {answer[0].removeprefix("attachments.") for answer in answers}
+        responses += recorder.responses
+    errors = validate_with_nova(responses)
+    assert [(*response, wrong) for response, wrong in zip(responses, errors, strict=True) if wrong] == []
+    operations = {response[0].removeprefix("attachments.") for response in responses}
     assert operations == {"create", "update", "index", "show", "delete"}
 
 
-def test_what_the_sample_says_of_servers_and_flavors_is_valid_in_every_microversion(ask_nova, url):
+def test_the_samples_servers_and_flavors_are_valid_in_every_microversion(validate_with_nova, url):
     base = url.partition("/servers/")[0]
     paths = {
         "servers.index": "/servers",
@@ -109,22 +111,24 @@ def test_what_the_sample_says_of_servers_and_flavors_is_valid_in_every_microvers
         "flavors.detail": "/flavors/detail",
         "flavors.show": "/flavors/1",
     }
-    answers = []
+    responses = []
     with requests.Session() as session:
         for version, token in itertools.product(VERSIONS, ("demo-token", "admin-token")):
             session.headers = {"X-Auth-Token": token, "OpenStack-API-Version": f"compute {version}"}
             for operation, path in paths.items():
-                answer = session.get(base + path, timeout=TIMEOUT)
-                answers.append([operation, "response_body", version, answer.json()])
-    said = ask_nova(answers)
-    assert [(*answer, wrong) for answer, wrong in zip(answers, said, strict=True) if wrong] == []
+                response = session.get(base + path, timeout=TIMEOUT)
+                responses.append([operation, "response_body", version, response.json()])
+    errors = validate_with_nova(responses)
+    assert [(*response, wrong) for response, wrong in zip(responses, errors, strict=True) if wrong] == []
 
 
-def test_novas_schemas_would_find_what_is_wrong(ask_nova):
+def test_novas_schemas_would_find_what_is_wrong(validate_with_nova):
     attachment = {"id": FIRST, "serverId": WEB, "volumeId": FIRST, "device": "/dev/vdb"}
     documents = [attachment, attachment | {"tag": None}, attachment | {"device": ""}, {"volumeId": FIRST}]
-    said = ask_nova([["attachments.show", "response_body", "2.1", {"volumeAttachment": each}] for each in documents])
-    assert [wrong is None for wrong in said] == [True, False, False, False]
+    errors = validate_with_nova(
+        [["attachments.show", "response_body", "2.1", {"volumeAttachment": each}] for each in documents]
+    )
+    assert [wrong is None for wrong in errors] == [True, False, False, False]
 
 
 # Each member with values that both take and values that neither does. Left out is where we take less: an id without
@@ -166,36 +170,36 @@ def takes(operation, version, document):
 
 
 @pytest.mark.parametrize("operation", ["create", "update"])
-def test_a_requests_body_is_taken_where_nova_takes_it(ask_nova, operation):
+def test_a_requests_body_is_taken_where_nova_takes_it(validate_with_nova, operation):
     questions = [
         [f"attachments.{operation}", "request_body", version, each]
         for version in AT_THE_CHANGES
         for each in documents()
     ]
-    said = ask_nova(questions)
+    errors = validate_with_nova(questions)
     ours = [takes(operation, version, document) for _, _, version, document in questions]
     differing = [
         (version, document, wrong)
-        for (_, _, version, document), wrong, taken in zip(questions, said, ours, strict=True)
-        if taken is not (wrong is None)
+        for (_, _, version, document), wrong, accepted in zip(questions, errors, ours, strict=True)
+        if accepted is not (wrong is None)
     ]
     assert differing == []
     assert 0 < sum(ours) < len(ours)
 
 
-def test_a_lists_query_is_taken_where_nova_takes_it(ask_nova):
+def test_a_lists_query_is_taken_where_nova_takes_it(validate_with_nova):
     names = [(), ("limit",), ("offset",), ("limit", "offset"), ("marker",), ("limit", "whatever")]
     questions = [
         ["attachments.index", "request_query", version, {name: ["1"] for name in each}]
         for version in VERSIONS
         for each in names
     ]
-    for (_, _, version, query), wrong in zip(questions, ask_nova(questions), strict=True):
+    for (_, _, version, query), wrong in zip(questions, validate_with_nova(questions), strict=True):
         known = VERSIONS[version].endpoints["collection"]["GET"].params
         try:
             if known is not None:
                 queries.check_known([(name, "1") for name in query], known)
-            taken = True
+            accepted = True
         except BadRequest:
-            taken = False
-        assert taken is (wrong is None), (version, query, wrong)
+            accepted = False
+        assert accepted is (wrong is None), (version, query, wrong)

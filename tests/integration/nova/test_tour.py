@@ -1,4 +1,4 @@
-"""What Nova answers without the extension, it answers with it too, byte for byte."""
+"""Nova responds with the extension as without it, byte for byte."""
 
 import http.client
 import json
@@ -13,7 +13,7 @@ from tests.integration.nova.real_nova import PLAIN, Nova
 from tests.integration.nova.tour import steps
 from tests.support.waiting import TIMEOUT
 
-# What differs between any two answers of Nova.
+# What differs between any two responses of Nova.
 REQUEST_ID = re.compile(rb"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DATE = re.compile(rb"20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+|Z)?")
 ID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -33,7 +33,7 @@ def twins(installed, keystone, surroundings, made, tmp_path_factory):
         yield without, with_ours
 
 
-def test_everything_that_is_not_ours_is_answered_as_without_us(twins, people, made):
+def test_every_foreign_request_gets_the_same_response_as_without_us(twins, people, made):
     fresh, kinds = made
     names = {
         "server": next(fresh),
@@ -45,7 +45,7 @@ def test_everything_that_is_not_ours_is_answered_as_without_us(twins, people, ma
     known = {value.encode() for value in names.values()} | {value.encode() for value in kinds.values()}
 
     def tour(nova):
-        return [masked(answer_of(nova, step, step.path.format(**names), people.tokens), known) for step in steps()]
+        return [masked(response_of(nova, step, step.path.format(**names), people.tokens), known) for step in steps()]
 
     with ThreadPoolExecutor() as pool:
         without, with_ours = pool.map(tour, twins)
@@ -58,7 +58,7 @@ def test_everything_that_is_not_ours_is_answered_as_without_us(twins, people, ma
     assert statuses.keys() >= {200, 202, 204, 300, 400, 401, 403, 404, 406, 409, 413}
 
 
-def answer_of(nova, step, path, tokens):
+def response_of(nova, step, path, tokens):
     """Return the status, the headers in their order, and the body."""
     headers = {"Host": "controller:8774", "Accept": "*/*"} | dict(step.headers or {})
     if step.who:
@@ -73,15 +73,15 @@ def answer_of(nova, step, path, tokens):
     connection = http.client.HTTPConnection("127.0.0.1", nova.port, timeout=TIMEOUT)
     try:
         connection.request(step.method, path, body, headers)
-        answer = connection.getresponse()
-        return answer.status, answer.getheaders(), answer.read()
+        response = connection.getresponse()
+        return response.status, response.getheaders(), response.read()
     finally:
         connection.close()
 
 
-def masked(answer, known):
+def masked(response, known):
     """Put words in the place of dates, request ids and the ids of what was made on the way."""
-    status, headers, body = answer
+    status, headers, body = response
 
     def mask(text):
         text = DATE.sub(b"DATE", REQUEST_ID.sub(b"REQUEST", text))

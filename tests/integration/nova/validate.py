@@ -1,7 +1,7 @@
 """Asks Nova's own JSON schemas; the interpreter of Nova's virtualenv runs it.
 
 It reads a list of ``[OPERATION, WHAT, VERSION, DOCUMENT]`` in JSON, where OPERATION is such as ``servers.show`` and
-WHAT is ``request_body``, ``request_query`` or ``response_body``, and writes a list of what Nova says against each: null
+WHAT is ``request_body``, ``request_query`` or ``response_body``, and writes a list of Nova's errors: null
 where it is valid.
 """
 
@@ -24,7 +24,7 @@ CONTROLLERS = {
 
 
 def complaint(operation, what, version, document):
-    """Return what Nova says against a document, None if it is valid."""
+    """Return Nova's error for a document, None if it is valid."""
     controller, method = operation.split(".")
     schemas = getattr(getattr(CONTROLLERS[controller], method), f"{what}_schemas")
     schema = schemas(SimpleNamespace(api_version_request=APIVersionRequest(version)))

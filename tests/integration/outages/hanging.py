@@ -1,4 +1,4 @@
-"""``os-volume-ext``, but the directory backend's attach hangs for as long as somebody has locked a file.
+"""``os-volume-ext``, but the directory backend's attach hangs for as long as a file is locked.
 
 The file is the first argument; the others are the command's.
 """

@@ -1,4 +1,4 @@
-"""A served process whose backend hangs: who is told what meanwhile, and how all is well again afterwards."""
+"""A served process whose backend hangs: the responses meanwhile, and the recovery."""
 
 import configparser
 import contextlib
@@ -46,7 +46,7 @@ def lock(tmp_path):
 
 @pytest.fixture
 def serve(start_server, free_port, tmp_path, lock):
-    """Give ``serve()``: the process, once it answers; with the sample's options but for OPTIONS."""
+    """Give ``serve()``: the process, once it responds; with the sample's options but for OPTIONS."""
     parser = configparser.RawConfigParser()
     parser.read(PASTE)
     for name, value in (OPTIONS | {"compute.url": f"http://127.0.0.1:{free_port}/compute/v2.0"}).items():
@@ -58,17 +58,17 @@ def serve(start_server, free_port, tmp_path, lock):
 
 
 @pytest.fixture
-def ask(free_port):
-    """Give ``ask(method, path, document)``: the status, the headers and the document of an answer."""
+def send_request(free_port):
+    """Give ``send_request(method, path, document)``: the status, the headers and the document of a response."""
 
     def send(method, path, document=None):
         headers = {"X-Auth-Token": "demo-token", "Content-Type": "application/json"}
         connection = http.client.HTTPConnection("127.0.0.1", free_port, timeout=TIMEOUT)
         try:
             connection.request(method, path, document and json.dumps(document), headers)
-            answer = connection.getresponse()
-            body = answer.read()
-            return answer.status, answer.headers, json.loads(body) if body else None
+            response = connection.getresponse()
+            body = response.read()
+            return response.status, response.headers, json.loads(body) if body else None
         finally:
             connection.close()
 
@@ -76,8 +76,8 @@ def ask(free_port):
 
 
 @pytest.fixture
-def attach(ask):
-    return lambda volume: ask("POST", COLLECTION, {"volumeAttachment": {"volumeId": volume}})
+def attach(send_request):
+    return lambda volume: send_request("POST", COLLECTION, {"volumeAttachment": {"volumeId": volume}})
 
 
 @pytest.fixture
@@ -93,24 +93,25 @@ def states(database):
     return lambda: {int(row.volume_id): row.state for row in Registry(database).find(server_id="1134")}
 
 
-def is_shed(answer):
+def is_shed(response):
     return (
-        is_unavailable(answer) and answer[2]["serviceUnavailable"]["message"] == "Too many operations are in progress."
+        is_unavailable(response)
+        and response[2]["serviceUnavailable"]["message"] == "Too many operations are in progress."
     )
 
 
-def is_unavailable(answer):
-    status, headers, _ = answer
+def is_unavailable(response):
+    status, headers, _ = response
     return status == 503 and int(headers["Retry-After"]) > 0
 
 
-def all_else_is_answered(ask):
-    """Say whether lists, shows, discovery and what is not ours are answered."""
+def all_else_gets_responses(send_request):
+    """Return whether lists, shows, discovery and foreign requests get responses."""
     paths = (COLLECTION, ROOT_VOLUME, "/compute/v2.0/servers/1134", "/compute/v2.0/extensions", "/v2.1/servers")
-    return [ask("GET", path)[0] for path in paths] == [200] * len(paths)
+    return [send_request("GET", path)[0] for path in paths] == [200] * len(paths)
 
 
-def test_a_backend_that_hangs_takes_some_threads_and_not_the_api(serve, ask, attach, lock, database, states):
+def test_a_backend_that_hangs_takes_some_threads_and_not_the_api(serve, send_request, attach, lock, database, states):
     serve()
     for volume in VOLUMES:
         SQLCatalog({}, database).create(Volume(str(volume), "demo"))
@@ -123,21 +124,21 @@ def test_a_backend_that_hangs_takes_some_threads_and_not_the_api(serve, ask, att
         assert len(hung) == MOST
         assert all(is_shed(caller.result()) for caller in shed)
         assert wait_until(lambda: states() == dict.fromkeys(hung, ATTACHING))
-        assert all_else_is_answered(ask)
+        assert all_else_gets_responses(send_request)
         assert not any(caller.done() for caller in waiting.keys() - shed)  # all of that while they waited
         assert all(is_unavailable(caller.result()) and not is_shed(caller.result()) for caller in waiting.keys() - shed)
         # Nobody waits any more, and the calls still hang.
         assert states() == dict.fromkeys(hung, ATTACHING)
         assert is_shed(attach(99))
-        assert all_else_is_answered(ask)
+        assert all_else_gets_responses(send_request)
     # The backend is back.
     assert wait_until(lambda: attach(99)[0] == 200)
     assert wait_until(lambda: states() == dict.fromkeys({*hung, 99}, ATTACHED))
     left = set(VOLUMES) - hung
     assert [attach(volume)[0] for volume in left] == [200] * len(left)
-    listed = ask("GET", COLLECTION)[2]["volumeAttachments"]
+    listed = send_request("GET", COLLECTION)[2]["volumeAttachments"]
     assert {each["volumeId"] for each in listed} == {*VOLUMES, 99}
-    assert [ask("DELETE", f"{COLLECTION}/{volume}")[0] for volume in hung] == [200] * MOST
+    assert [send_request("DELETE", f"{COLLECTION}/{volume}")[0] for volume in hung] == [200] * MOST
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -148,7 +149,7 @@ def test_a_process_whose_backend_hangs_ends_on_a_signal_and_the_next_repairs_it(
         assert wait_until(lambda: states() == {9: ATTACHING})
         process.send_signal(number)
         assert process.wait(TIMEOUT) == 0
-        with contextlib.suppress(OSError, http.client.HTTPException):  # or it was told in time
+        with contextlib.suppress(OSError, http.client.HTTPException):  # or it stopped in time
             assert is_unavailable(caller.result())
         assert states() == {9: ATTACHING}
     serve()

@@ -19,7 +19,7 @@ from tests.support.paths import ROOT
 SERVER = "4335bab6-6086-4247-8274-8b8b048edaaa"
 VOLUME = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
 
-pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="git says which files belong to the project")
+pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="git lists the files of the project")
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +128,9 @@ def test_the_wheel_serves_the_sample(
             body=json.dumps({"volumeAttachment": {"volumeId": VOLUME}}),
             headers={"X-Auth-Token": "demo-token", "Content-Type": "application/json"},
         )
-        answer = connection.getresponse()
-        body = answer.read()
-    assert answer.status == 200, body
+        response = connection.getresponse()
+        body = response.read()
+    assert response.status == 200, body
     attachment = json.loads(body)["volumeAttachment"]
     assert attachment == {"id": VOLUME, "serverId": SERVER, "volumeId": VOLUME, "device": "/dev/vdb"}
     server.send_signal(signal.SIGINT)

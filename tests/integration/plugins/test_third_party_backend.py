@@ -1,4 +1,4 @@
-"""A backend of somebody else's: its own distribution, found by its entry point, doing the attaching."""
+"""A third-party backend: its own distribution, found by its entry point, attaches the disks."""
 
 import json
 import sys
@@ -90,8 +90,8 @@ request.headers.update({
     "X-Roles": "member,reader",
 })
 request.environ["keystone.token_info"] = {"token": {}}
-answer = request.get_response(application)
-print(json.dumps({"status": answer.status_code, "body": answer.json_body}))
+response = request.get_response(application)
+print(json.dumps({"status": response.status_code, "body": response.json_body}))
 """
 
 SERVER = "4335bab6-6086-4247-8274-8b8b048edaaa"
@@ -114,6 +114,6 @@ def installed(run_command: Callable[..., str], tmp_path: Path) -> Path:
 def test_a_third_party_backend_attaches(run_command: Callable[..., str], installed: Path, tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path}/attachments.sqlite"
     printed = run_command(sys.executable, "-c", HOST, SERVER, VOLUME, database, cwd=tmp_path, PYTHONPATH=str(installed))
-    answer = json.loads(printed)
-    assert answer["status"] == 200, answer
-    assert answer["body"]["volumeAttachment"]["device"] == "/dev/acme0"
+    response = json.loads(printed)
+    assert response["status"] == 200, response
+    assert response["body"]["volumeAttachment"]["device"] == "/dev/acme0"

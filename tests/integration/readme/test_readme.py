@@ -1,4 +1,4 @@
-"""What README.rst says is so: its examples print what it shows.
+"""README.rst is true: its examples print what it shows.
 
 A block of the kind ``console`` is run: lines that begin with ``$`` are commands, what follows is what they print.
 A block of the kind ``sh`` is not run. Only dates and request ids may differ, and the newlines at the end.
@@ -84,7 +84,7 @@ def test_docutils_renders_it_without_a_word() -> None:
     assert document()["title"] == "os-volume-ext"
 
 
-def test_it_tells_no_path_of_somebodys_machine() -> None:
+def test_it_has_no_path_of_a_developers_machine() -> None:
     assert re.findall(r"(?:/home|/root|/Users|/work)/\S*", README.read_text()) == []
 
 
@@ -173,6 +173,6 @@ def test_the_two_commands_come_first() -> None:
     assert [line.partition("#")[0].strip() for line in first.splitlines()] == ["make serve", "make test"]
 
 
-def test_the_environment_it_asks_for_is_that_of_its_examples() -> None:
+def test_the_environment_it_sets_is_that_of_its_examples() -> None:
     text = block("sh", containing="OS_VOLUME_EXT_PASTE")
     assert text == 'export PATH="$PWD/.venv/bin:$PATH" OS_VOLUME_EXT_PASTE=etc/api-paste.ini'

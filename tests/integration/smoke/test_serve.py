@@ -3,6 +3,9 @@
 import configparser
 import http.client
 import json
+import logging
+import multiprocessing
+import os
 import shutil
 import signal
 import socket
@@ -12,6 +15,7 @@ import sys
 import pytest
 from lxml import etree
 
+from os_volume_ext.cli.main import main
 from tests.support.paths import PASTE
 from tests.support.services import require_service
 
@@ -39,13 +43,13 @@ def var(tmp_path):
 
 @pytest.fixture
 def serve(start_server, free_port, var):
-    """Give ``serve()``: the process, once it answers."""
+    """Give ``serve()``: the process, once it responds."""
     return lambda: start_server(*COMMAND, "--paste", PASTE, "--var", var, "--port", str(free_port), port=free_port)
 
 
 @pytest.fixture
-def ask(free_port):
-    """Give ``ask(method, path, body, media_type)``: the status, the Content-Type and the body."""
+def send_request(free_port):
+    """Give ``send_request(method, path, body, media_type)``: the status, the Content-Type and the body."""
 
     def send(method, path, body=None, media_type="application/json"):
         headers = {"X-Auth-Token": "demo-token", "Accept": media_type}
@@ -54,8 +58,8 @@ def ask(free_port):
         connection = http.client.HTTPConnection("127.0.0.1", free_port, timeout=END_TIMEOUT)
         try:
             connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.headers.get("Content-Type"), answer.read()
+            response = connection.getresponse()
+            return response.status, response.headers.get("Content-Type"), response.read()
         finally:
             connection.close()
 
@@ -70,48 +74,48 @@ def end(process):
 
 class TestServing:
     @in_both_dialects
-    def test_the_four_operations_in_json(self, serve, ask, path, volume, device, detached):
+    def test_the_four_operations_in_json(self, serve, send_request, path, volume, device, detached):
         serve()
         shown = {"device": device, "serverId": server_of(path), "id": volume, "volumeId": volume}
         media_type = "application/json; charset=UTF-8"
-        status, content_type, body = ask("POST", path, json.dumps({"volumeAttachment": {"volumeId": volume}}))
+        status, content_type, body = send_request("POST", path, json.dumps({"volumeAttachment": {"volumeId": volume}}))
         assert (status, content_type, json.loads(body)) == (200, media_type, {"volumeAttachment": shown})
-        status, content_type, body = ask("GET", f"{path}/{volume}")
+        status, content_type, body = send_request("GET", f"{path}/{volume}")
         assert (status, content_type, json.loads(body)) == (200, media_type, {"volumeAttachment": shown})
-        status, content_type, body = ask("GET", path)
+        status, content_type, body = send_request("GET", path)
         assert (status, content_type, json.loads(body)) == (200, media_type, {"volumeAttachments": [shown]})
-        assert ask("DELETE", f"{path}/{volume}") == (detached, None, b"")
-        assert json.loads(ask("GET", path)[2]) == {"volumeAttachments": []}
+        assert send_request("DELETE", f"{path}/{volume}") == (detached, None, b"")
+        assert json.loads(send_request("GET", path)[2]) == {"volumeAttachments": []}
 
     @in_both_dialects
-    def test_the_four_operations_in_xml(self, serve, ask, path, volume, device, detached):
+    def test_the_four_operations_in_xml(self, serve, send_request, path, volume, device, detached):
         serve()
         xml = "application/xml"
         attributes = {"device": device, "serverId": str(server_of(path)), "id": str(volume), "volumeId": str(volume)}
         shown = ("volumeAttachment", attributes)
-        status, content_type, body = ask("POST", path, f'<volumeAttachment volumeId="{volume}"/>', xml)
+        status, content_type, body = send_request("POST", path, f'<volumeAttachment volumeId="{volume}"/>', xml)
         assert (status, content_type, element(body)) == (200, f"{xml}; charset=UTF-8", shown)
-        status, content_type, body = ask("GET", f"{path}/{volume}", media_type=xml)
+        status, content_type, body = send_request("GET", f"{path}/{volume}", media_type=xml)
         assert (status, content_type, element(body)) == (200, f"{xml}; charset=UTF-8", shown)
-        status, content_type, body = ask("GET", path, media_type=xml)
+        status, content_type, body = send_request("GET", path, media_type=xml)
         root = etree.fromstring(body)
         assert (status, root.tag, [(child.tag, dict(child.attrib)) for child in root]) == (
             200, "volumeAttachments", [shown],
         )  # fmt: skip
-        assert ask("DELETE", f"{path}/{volume}", media_type=xml) == (detached, None, b"")
-        assert len(etree.fromstring(ask("GET", path, media_type=xml)[2])) == 0
+        assert send_request("DELETE", f"{path}/{volume}", media_type=xml) == (detached, None, b"")
+        assert len(etree.fromstring(send_request("GET", path, media_type=xml)[2])) == 0
 
-    def test_a_chunked_body_is_read_to_its_end(self, serve, ask):
+    def test_a_chunked_body_is_read_to_its_end(self, serve, send_request):
         serve()
         path = CYCLADES[0]
         pieces = iter([b'{"volumeAttachment":', b' {"volumeId"', b": 9}}"])
-        assert ask("POST", path, pieces)[0] == 200
+        assert send_request("POST", path, pieces)[0] == 200
 
     @pytest.mark.parametrize("target", ["*", CYCLADES[0].lstrip("/")])
-    def test_what_is_no_path_is_a_bad_request(self, serve, ask, target):
+    def test_what_is_no_path_is_a_bad_request(self, serve, send_request, target):
         serve()
-        assert ask("OPTIONS", target)[0] == 400
-        assert ask("GET", CYCLADES[0])[0] == 200
+        assert send_request("OPTIONS", target)[0] == 400
+        assert send_request("GET", CYCLADES[0])[0] == 200
 
     def test_what_it_prints_can_be_pasted_into_a_shell(self, serve, tmp_path, free_port):
         require_service(shutil.which("curl"), "curl is not installed")
@@ -119,23 +123,23 @@ class TestServing:
         printed = (tmp_path / f"server-{free_port}.log").read_text()
         assert f"at http://127.0.0.1:{free_port}; press Ctrl-C to stop." in printed
         lines = [line for line in printed.splitlines() if line.startswith("curl ")]
-        answers = [
+        responses = [
             subprocess.run(
                 ["sh", "-c", f"{line} --silent --show-error --fail"], check=True, capture_output=True, text=True
             ).stdout
             for line in lines
         ]
         shown = {"device": "", "serverId": 1134, "id": 9, "volumeId": 9}
-        assert [json.loads(answer) for answer in answers[:2]] == [
+        assert [json.loads(response) for response in responses[:2]] == [
             {"volumeAttachment": shown},
             {"volumeAttachments": [shown]},
         ]
-        assert answers[2:] == [""]
+        assert responses[2:] == [""]
         assert process.poll() is None
 
-    def test_ctrl_c_ends_it_with_exit_status_0(self, serve, ask):
+    def test_ctrl_c_ends_it_with_exit_status_0(self, serve, send_request):
         process = serve()
-        assert ask("GET", CYCLADES[0])[0] == 200
+        assert send_request("GET", CYCLADES[0])[0] == 200
         assert end(process) == 0
 
     def test_sigterm_ends_it_with_exit_status_0(self, serve):
@@ -143,25 +147,25 @@ class TestServing:
         process.terminate()
         assert process.wait(END_TIMEOUT) == 0
 
-    def test_a_second_start_finds_what_the_first_attached(self, serve, ask):
+    def test_a_second_start_finds_what_the_first_attached(self, serve, send_request):
         process = serve()
         for path, volume, _, _ in (CYCLADES, OPENSTACK):
-            assert ask("POST", path, json.dumps({"volumeAttachment": {"volumeId": volume}}))[0] == 200
+            assert send_request("POST", path, json.dumps({"volumeAttachment": {"volumeId": volume}}))[0] == 200
         end(process)
         serve()
         for path, volume, _, detached in (CYCLADES, OPENSTACK):
-            found = json.loads(ask("GET", path)[2])["volumeAttachments"]
+            found = json.loads(send_request("GET", path)[2])["volumeAttachments"]
             assert [attachment["volumeId"] for attachment in found] == [volume]
-            assert ask("DELETE", f"{path}/{volume}")[0] == detached
+            assert send_request("DELETE", f"{path}/{volume}")[0] == detached
 
-    def test_one_that_is_killed_leaves_what_was_attached(self, serve, ask):
+    def test_one_that_is_killed_leaves_what_was_attached(self, serve, send_request):
         process = serve()
         path, volume, *_ = CYCLADES
-        ask("POST", path, json.dumps({"volumeAttachment": {"volumeId": volume}}))
+        send_request("POST", path, json.dumps({"volumeAttachment": {"volumeId": volume}}))
         process.kill()
         process.wait(END_TIMEOUT)
         serve()
-        assert ask("GET", f"{path}/{volume}")[0] == 200
+        assert send_request("GET", f"{path}/{volume}")[0] == 200
 
 
 def server_of(path):
@@ -174,9 +178,26 @@ def element(body):
     return root.tag, dict(root.attrib)
 
 
+def serve_forked(arguments, directory):
+    """Run the command in a process forked from this one, which has imported everything; return status and output."""
+
+    def run():
+        os.chdir(directory)
+        logging.getLogger().handlers.clear()  # pytest's
+        with (directory / "out").open("w") as sys.stdout, (directory / "err").open("w") as sys.stderr:
+            status = main(["serve", *map(str, arguments)])
+        os._exit(status)
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join(END_TIMEOUT)
+    process.kill()
+    return process.exitcode, (directory / "out").read_text(), (directory / "err").read_text()
+
+
 @pytest.fixture
 def refuse(tmp_path, var, free_port):
-    """Give ``refuse(**options)``: the one sentence with which a start-up ends that was given these.
+    """Give ``refuse(**options)``: the one line that a start with these options prints before it fails.
 
     ``var``, ``port`` and ``paste`` are the command's, the others the cyclades section's.
     """
@@ -189,89 +210,94 @@ def refuse(tmp_path, var, free_port):
         edited = tmp_path / "edited.ini"
         with edited.open("w") as file:
             parser.write(file)
-        done = subprocess.run(
-            [*COMMAND, "--paste", paste or edited, "--var", var, "--port", str(port)],
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=END_TIMEOUT,
-        )
-        assert (done.returncode, done.stdout) == (1, ""), done.stderr
-        assert done.stderr.endswith("\n")
-        assert done.stderr.count("\n") == 1, done.stderr
-        return done.stderr
+        status, out, err = serve_forked(["--paste", paste or edited, "--var", var, "--port", port], tmp_path)
+        assert (status, out) == (1, ""), err
+        assert err.endswith("\n")
+        assert err.count("\n") == 1, err
+        return err
 
     return run
+
+
+def test_a_process_that_can_not_start_exits_with_status_1_and_one_line(tmp_path):
+    done = subprocess.run(
+        [*COMMAND, "--paste", "no-such.ini"],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=END_TIMEOUT,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
 
 
 class TestRefusals:
     def test_a_port_in_use(self, refuse):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-            said = refuse(port=port)
-        assert f"127.0.0.1:{port}" in said
-        assert "in use" in said
+            message = refuse(port=port)
+        assert f"127.0.0.1:{port}" in message
+        assert "in use" in message
 
     def test_a_misspelled_option(self, refuse):
-        said = refuse(max_bodies=1)
-        assert "max_bodies" in said
-        assert "did you mean max_body?" in said
+        message = refuse(max_bodies=1)
+        assert "max_bodies" in message
+        assert "did you mean max_body?" in message
 
     def test_an_unknown_dialect(self, refuse):
-        said = refuse(dialect="nova")
-        assert "dialect" in said
-        assert "'nova'" in said
-        assert "cyclades or openstack" in said
+        message = refuse(dialect="nova")
+        assert "dialect" in message
+        assert "'nova'" in message
+        assert "cyclades or openstack" in message
 
     def test_an_unknown_backend(self, refuse):
-        said = refuse(backend="no-such")
-        assert "backend" in said
-        assert "'no-such'" in said
-        assert "directory" in said
+        message = refuse(backend="no-such")
+        assert "backend" in message
+        assert "'no-such'" in message
+        assert "directory" in message
 
     def test_an_unknown_catalog(self, refuse):
-        said = refuse(catalog="no-such")
-        assert "catalog" in said
-        assert "'no-such'" in said
-        assert "sql" in said
+        message = refuse(catalog="no-such")
+        assert "catalog" in message
+        assert "'no-such'" in message
+        assert "sql" in message
 
     def test_an_unknown_option_of_the_backend(self, refuse):
         assert "backend.rooot" in refuse(**{"backend.rooot": "/tmp"})
 
     @pytest.mark.parametrize("name", ["backend.root", "policy_file"])
     def test_a_relative_path(self, refuse, name):
-        said = refuse(**{name: "somewhere"})
-        assert name in said
-        assert "%(here)s" in said
+        message = refuse(**{name: "somewhere"})
+        assert name in message
+        assert "%(here)s" in message
 
     def test_a_relative_database(self, refuse):
-        said = refuse(**{"database.url": "sqlite:///somewhere.db"})
-        assert "database.url" in said
-        assert "%(here)s" in said
+        message = refuse(**{"database.url": "sqlite:///somewhere.db"})
+        assert "database.url" in message
+        assert "%(here)s" in message
 
     def test_a_state_directory_that_can_not_be_made(self, refuse, tmp_path):
         (tmp_path / "file").touch()
-        said = refuse(var=tmp_path / "file" / "var")
-        assert "state and directories" in said  # the demo compute API's, which is made before the filter
-        assert str(tmp_path / "file" / "var") in said
+        message = refuse(var=tmp_path / "file" / "var")
+        assert "state and directories" in message  # the demo compute API's, which is made before the filter
+        assert str(tmp_path / "file" / "var") in message
 
     def test_a_database_that_can_not_be_made(self, refuse, tmp_path):
         (tmp_path / "file").touch()
-        said = refuse(**{"database.url": f"sqlite:///{tmp_path}/file/registry.db"})
-        assert "database.url" in said
-        assert f"{tmp_path}/file/registry.db" in said
+        message = refuse(**{"database.url": f"sqlite:///{tmp_path}/file/registry.db"})
+        assert "database.url" in message
+        assert f"{tmp_path}/file/registry.db" in message
 
     def test_a_backend_root_that_can_not_be_made(self, refuse, tmp_path):
         (tmp_path / "file").touch()
-        said = refuse(**{"backend.root": tmp_path / "file" / "disks"})
-        assert "backend.root" in said
-        assert str(tmp_path / "file" / "disks") in said
+        message = refuse(**{"backend.root": tmp_path / "file" / "disks"})
+        assert "backend.root" in message
+        assert str(tmp_path / "file" / "disks") in message
 
     def test_a_policy_file_that_is_not_there(self, refuse, tmp_path):
-        said = refuse(policy_file=tmp_path / "no-such.yaml")
-        assert "policy_file" in said
-        assert "no-such.yaml" in said
+        message = refuse(policy_file=tmp_path / "no-such.yaml")
+        assert "policy_file" in message
+        assert "no-such.yaml" in message
 
     def test_a_policy_file_that_can_not_be_read(self, refuse, tmp_path):
         """chmod does not keep root out; a directory does."""
@@ -281,11 +307,11 @@ class TestRefusals:
     @pytest.mark.parametrize("text", ["[1, 2", "- a list", '"a rule": {', "\x00"])
     def test_a_policy_file_that_is_no_policy(self, refuse, tmp_path, text):
         (tmp_path / "policy.yaml").write_text(text)
-        said = refuse(policy_file=tmp_path / "policy.yaml")
-        assert "policy_file" in said
-        assert "policy.yaml" in said
+        message = refuse(policy_file=tmp_path / "policy.yaml")
+        assert "policy_file" in message
+        assert "policy.yaml" in message
 
     def test_a_paste_file_that_is_not_there(self, refuse, tmp_path):
-        said = refuse(paste=tmp_path / "no-such.ini")
-        assert "--paste" in said
-        assert "no-such.ini" in said
+        message = refuse(paste=tmp_path / "no-such.ini")
+        assert "--paste" in message
+        assert "no-such.ini" in message

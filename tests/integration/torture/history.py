@@ -1,7 +1,7 @@
 """Checks that the responses about a volume are linearizable; if not, finds the shortest stretch that is not.
 
 A request is a chain of steps, each of which happens at one moment between the request's start and its end. A step
-either looks at the volume's row or changes it; the answer tells which steps there were. A history is linearizable if
+either looks at the volume's row or changes it; the response shows which steps there were. A history is linearizable if
 all steps can be put in one order in which each finds the row as it needs it. That order is searched as Wing and Gong
 do, with Lowe's memory of what was tried already; he also lets each request rest until its end is due. A look is done
 as soon as it can be, since it takes nothing from the others.
@@ -18,7 +18,7 @@ from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
 
 
 class Request(NamedTuple):
-    """A request and its answer.
+    """A request and its response.
 
     ``start`` and ``end`` are nanoseconds of the clock that all processes share; ``operation`` is attach, detach, show
     or list; ``volume`` is "" for a list; ``saw`` is a fault's message, or the volumes of a list.
@@ -34,7 +34,7 @@ class Request(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A volume's row. Whose claim it is need not be said: one request only has changed it to that."""
+    """A volume's row. Its claim needs no owner: only one request has changed it to that."""
 
     server: str
     state: str
@@ -91,12 +91,12 @@ class Refused:
 
 
 def refusal(requests: Iterable[Request], volume: str) -> str | None:
-    """Say in words which answers about a volume can't all be true; None if all can.
+    """Describe which responses about a volume can't all be true; None if all can.
 
     Of a list only that volume is looked at, here as for the other volumes.
 
     :param requests: all that there were from when the volume had no row.
-    :raises ValueError: for an answer that no request may ever get.
+    :raises ValueError: for a response that no request may ever get.
     """
     operations = read(requests, volume)
     events = sorted(
@@ -108,7 +108,7 @@ def refusal(requests: Iterable[Request], volume: str) -> str | None:
     return _words(volume, refused, events, operations) if refused else None
 
 
-# -- what an answer tells ------------------------------------------------------------------------------
+# -- what a response shows ------------------------------------------------------------------------------
 
 _STATES = {"attached to": ATTACHED, "being attached to": ATTACHING, "being detached from": DETACHING}
 _HELD = re.compile(f"Volume ([0-9]+) is ({'|'.join(_STATES)}) server ([0-9]+)\\.")
@@ -126,7 +126,7 @@ def _operation(request: Request, volume: str) -> Operation:
         return Operation(request, True, _CHANGES[kind](request.server))
     steps = _LOOKS[kind](request, volume) if kind in _LOOKS else None
     if steps is None:
-        raise ValueError(f"no request may ever be answered so: {request}")
+        raise ValueError(f"no request can have this response: {request}")
     return Operation(request, False, steps)
 
 
@@ -142,7 +142,7 @@ def _detach(server: str) -> tuple[Step, ...]:
 
 def _attach_conflict(request: Request, volume: str) -> tuple[Step, ...] | None:
     if _is_giving_up(request, volume):
-        # Each time a row was in the way, and was gone when it was looked for.
+        # Each time a row conflicted, and was gone when it was looked up.
         return (_look(lambda row: row != NO_ROW), _look(lambda row: row == NO_ROW)) * ATTEMPTS
     held = _held(request, volume)
     return held and (_look(lambda row: row == held),)
@@ -185,7 +185,7 @@ _LOOKS: dict[tuple[str, int], Callable[[Request, str], tuple[Step, ...] | None]]
     ("list", 200): _list,
 }
 KINDS = {*_CHANGES, *_LOOKS}
-"""All that may be asked for, with the statuses that it may have."""
+"""All operations, with the statuses that they may return."""
 
 
 def _change(before: Row, after: Row) -> Step:
@@ -276,7 +276,7 @@ def _settled(row: Row, done: dict[int, int], pending: Mapping[int, Operation]) -
     return Configuration(row, frozenset(done.items()))
 
 
-# -- what it says --------------------------------------------------------------------------------------
+# -- the report -----------------------------------------------------------------------------------------
 
 
 def _words(volume: str, refused: Refused, events: Sequence[Event], operations: Mapping[int, Operation]) -> str:
@@ -284,7 +284,7 @@ def _words(volume: str, refused: Refused, events: Sequence[Event], operations: M
     row = since.configuration.row
     zero, moment = events[0].moment, events[max(since.position - 1, 0)].moment
     lines = [
-        f"There is no order of events in which all these answers about volume {volume} are true.",
+        f"There is no order of events in which all these responses about volume {volume} are true.",
         f"{_milliseconds(moment - zero)}: the row is {row.state} {row.server}".rstrip(),
     ]
     for number in _shortest(refused, events, operations):

@@ -1,4 +1,4 @@
-"""The search for an order of events: which histories it takes, which it refuses, and what it says of those."""
+"""The search for an order of events: which histories it accepts, which it refuses, and the report of those."""
 
 import pytest
 from hypothesis import given, settings
@@ -53,7 +53,7 @@ TRUE = {
         detach(6, 7),
         missing(8, 9, "show"),
     ],
-    "shown before its attach was answered": [attach(0, 9), show(1, 2)],
+    "shown before its attach responded": [attach(0, 9), show(1, 2)],
     "not shown yet, then shown": [attach(0, 9), missing(1, 2, "show"), show(3, 4)],
     "being attached is not shown": [
         attach(0, 9),
@@ -69,7 +69,7 @@ TRUE = {
         listed(7, 8, "9"),
     ],
     "two detaches and an attach between them": [attach(0, 1), detach(2, 9), detach(2, 9), attach(2, 9)],
-    "the attach that is answered last was the first": [
+    "the attach that responds last was the first": [
         attach(0, 9),
         attach(1, 8, "2"),
         detach(2, 7),
@@ -94,18 +94,18 @@ FALSE = {
     "attached twice at once": [attach(0, 9), attach(0, 9, "2")],
     "detached twice": [attach(0, 1), detach(2, 9), detach(2, 9)],
     "detached from where it is not": [attach(0, 1), detach(2, 3, "2")],
-    "answered before it was confirmed": [attach(0, 1), missing(2, 3, "show")],
-    "answered before it was confirmed, says a list": [attach(0, 1), listed(2, 3, "8")],
-    "answered before it was confirmed, says a conflict": [
+    "responded before it was confirmed": [attach(0, 1), missing(2, 3, "show")],
+    "responded before it was confirmed, by a list": [attach(0, 1), listed(2, 3, "8")],
+    "responded before it was confirmed, by a conflict": [
         attach(0, 1),
         conflict(2, 3, "attach", "being attached to server 1"),
     ],
-    "answered before the row was removed": [
+    "responded before the row was removed": [
         attach(0, 1),
         detach(2, 3),
         conflict(4, 5, "attach", "being detached from server 1"),
     ],
-    "shown before it was asked for": [show(0, 1)],
+    "shown before it was requested": [show(0, 1)],
     "shown after it went": [attach(0, 1), detach(2, 3), show(4, 5)],
     "listed after it went": [attach(0, 1), detach(2, 3), listed(4, 5, "9")],
     "shown, then not yet": [attach(0, 9), show(1, 2), missing(3, 4, "show")],
@@ -148,7 +148,7 @@ def test_the_stretch_that_can_not_be_true_is_short_and_in_words():
     ]
     late = [attach(100, 101), show(102, 103), listed(104, 108, "9"), detach(105, 106), show(107, 109)]
     assert refusal(many + late, "9").splitlines() == [
-        "There is no order of events in which all these answers about volume 9 are true.",
+        "There is no order of events in which all these responses about volume 9 are true.",
         "106.000 ms: the row is none",
         "107.000 ms to 109.000 ms: request 34: show, server 1: 200 <-- not this one",
     ]
@@ -157,7 +157,7 @@ def test_the_stretch_that_can_not_be_true_is_short_and_in_words():
 def test_the_stretch_begins_before_the_changes_that_were_under_way():
     requests = [attach(0, 1), detach(2, 9), listed(3, 4, "9"), missing(5, 6, "show"), listed(7, 8, "9")]
     assert refusal(requests, "9").splitlines() == [
-        "There is no order of events in which all these answers about volume 9 are true.",
+        "There is no order of events in which all these responses about volume 9 are true.",
         "5.000 ms: the row is attached 1",
         "2.000 ms to 9.000 ms: request 1, begun by then: detach, server 1: 200",
         "5.000 ms to 6.000 ms: request 3, begun by then: show, server 1: 404 Volume 9 is not attached to server 1.",
@@ -179,8 +179,8 @@ def test_the_stretch_begins_before_the_changes_that_were_under_way():
     ],
     ids=lambda request_: f"{request_.operation} {request_.status} {request_.saw}",
 )
-def test_an_answer_that_may_never_be_is_an_error(request_):
-    with pytest.raises(ValueError, match="may ever be answered so"):
+def test_an_impossible_response_is_an_error(request_):
+    with pytest.raises(ValueError, match="can have this response"):
         refusal([request_], "9")
 
 
@@ -214,7 +214,7 @@ SAID = {
     ("show", 404): ["Volume 9 is not attached to server 1."],
     ("list", 200): [frozenset(), frozenset("9")],
 }
-answers = st.sampled_from([(*kind, saw) for kind, sayings in SAID.items() for saw in sayings])
+responses = st.sampled_from([(*kind, saw) for kind, sayings in SAID.items() for saw in sayings])
 changes = st.sampled_from([("attach", 200, ""), ("detach", 200, "")])
 
 
@@ -224,7 +224,7 @@ def histories(draw):
     found = []
     for _ in range(draw(st.integers(1, 6))):
         start = draw(st.integers(0, 8))
-        operation, status, saw = draw(st.one_of(changes, answers))
+        operation, status, saw = draw(st.one_of(changes, responses))
         server = draw(st.sampled_from("112"))
         if isinstance(saw, str) and operation != "attach":
             saw = saw.replace("server 1", f"server {server}")
@@ -238,5 +238,5 @@ def test_the_search_finds_what_trying_every_order_finds(requests):
     assert (refusal(requests, "9") is None) == in_some_order(read(requests, "9"))
 
 
-def test_every_kind_of_answer_is_tried():
+def test_every_kind_of_response_is_tried():
     assert set(SAID) == KINDS

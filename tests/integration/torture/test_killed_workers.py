@@ -57,14 +57,14 @@ LONG = timedelta(hours=1)  # after which any row is stale
 WORKERS, CALLERS = 3, 12
 OPERATION_TIMEOUT, STALE_AFTER = 1, 5  # seconds, under the traffic
 
-# The server may still be at work on what a client had asked for that is dead.
+# The server may still be handling the request of a client that is dead.
 OTHERS_SESSIONS = {
     "postgresql": "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
     "mysql": "FROM information_schema.processlist WHERE db = database() AND id <> connection_id()",
 }
 
 
-def ask(
+def send_request(
     port: int, method: str, server: str, volume: str = "", document: Any = None, die_at: str | None = None
 ) -> tuple[int, Any] | None:
     """Send a request for a server's attachments, or one of them.
@@ -80,12 +80,12 @@ def ask(
     try:
         connection.request(method, f"{collection(server)}{volume and '/'}{volume}", body, headers)
         response = connection.getresponse()
-        answer = response.read()
+        document = response.read()
     except (ConnectionError, http.client.HTTPException):
         return None
     finally:
         connection.close()
-    return response.status, json.loads(answer) if answer else None
+    return response.status, json.loads(document) if document else None
 
 
 class Harness:
@@ -167,13 +167,13 @@ class Harness:
     ) -> int | None:
         if self.worker is None:
             self.worker = self.zygote.fork("serve", limited=self.limited)
-        answer = ask(self.zygote.port, method, server, volume, document, die_at)
+        response = send_request(self.zygote.port, method, server, volume, document, die_at)
         if die_at:
             worker, self.worker = self.worker, None
             self._reap(worker, f"{what}: {die_at}")
         elif die_at is not None:
             self.steps = self._written(self.worker)["steps"]
-        return answer and answer[0]
+        return response and response[0]
 
     def _reap(self, worker: Worker, what: str) -> None:
         assert worker.wait() == KILLED, self.log()
@@ -250,7 +250,7 @@ class Harness:
         with self._engine.begin() as connection:
             yield connection
         if self._engine.name == "sqlite":
-            self._engine.dispose()  # whoever opens the file next is the first after a death
+            self._engine.dispose()  # the next to open the file is the first after a death
 
     def rows(self) -> dict[tuple[str, str], Any]:
         """Return all of each row, by volume and server."""
@@ -344,9 +344,9 @@ class Harness:
 
 @contextlib.contextmanager
 def running(
-    place: Any, directory: Path, servers: tuple[str, ...], deaths: Counter[str], **options: str
+    database_kind: Any, directory: Path, servers: tuple[str, ...], deaths: Counter[str], **options: str
 ) -> Iterator[Harness]:
-    with place.new(directory / "registry.db") as url:
+    with database_kind.new(directory / "registry.db") as url:
         harness = Harness(directory, url, servers, deaths, **options)
         try:
             yield harness
@@ -355,7 +355,7 @@ def running(
 
 
 @pytest.fixture(scope="module")
-def deaths(place: Any) -> Iterator[Counter[str]]:
+def deaths(database_kind: Any) -> Iterator[Counter[str]]:
     """Give the count of deaths on a kind of database; with ``-s`` it is shown."""
     deaths: Counter[str] = Counter()
     yield deaths
@@ -363,9 +363,9 @@ def deaths(place: Any) -> Iterator[Counter[str]]:
 
 
 @pytest.fixture(scope="module")
-def harness(place: Any, deaths: Counter[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
+def harness(database_kind: Any, deaths: Counter[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """Give one harness to all stories; each begins by resetting it."""
-    with running(place, tmp_path_factory.mktemp("killed"), (HERE, THERE), deaths) as harness:
+    with running(database_kind, tmp_path_factory.mktemp("killed"), (HERE, THERE), deaths) as harness:
         yield harness
 
 
@@ -374,7 +374,7 @@ def harness(place: Any, deaths: Counter[str], tmp_path_factory: pytest.TempPathF
 
 @dataclass(frozen=True)
 class Story:
-    """What was before, and at which operation somebody dies then.
+    """The initial state, and the operation in which a worker dies.
 
     ``core``: steps that the operation has for certain. ``limited``: whether there is ``max_attachments``, with which
     the reserve is a transaction of several statements. ``goes``: whether the volume is to be deleted in the end.
@@ -398,7 +398,7 @@ RESPONSE = ("before response", "after response")
 GONE = ("before catalog delete", "after catalog delete")
 
 attach, detach, reconcile = Harness.attach, Harness.detach, Harness.reconcile
-unfinished = partial(reconcile, everything=False)
+pending = partial(reconcile, everything=False)
 long_ago = Harness.pass_time
 to_be_deleted = partial(attach, delete_on_termination=True)
 
@@ -443,12 +443,12 @@ STORIES = {
         ),
         limited=True,
     ),
-    "attach from a deleted server where somebody died attaching": Story(
+    "attach from a deleted server where a worker died attaching": Story(
         partial(attach, server=THERE),
         (partial(attach, die_at="after symlink"), Harness.delete_server, long_ago),
         ("after find_conflicting", *CLAIM, "after transfer", *ATTACH, *CONFIRM),
     ),
-    "attach where somebody died attaching": Story(
+    "attach where a worker died attaching": Story(
         attach,
         (partial(attach, die_at="after symlink"), long_ago),
         (
@@ -463,12 +463,12 @@ STORIES = {
     ),
     "update": Story(Harness.update, (attach,), ("before describe", "after UPDATE", "after describe", *RESPONSE)),
     "detach": Story(detach, (attach,), (*CLAIM, *DETACH, *REMOVE, *RESPONSE)),
-    "detach where somebody died detaching": Story(
+    "detach where a worker died detaching": Story(
         detach,
         (attach, partial(detach, die_at="before backend detach"), long_ago),
         (*CLAIM, *DETACH, *REMOVE, *RESPONSE),
     ),
-    "detach where somebody died attaching": Story(
+    "detach where a worker died attaching": Story(
         detach, (partial(attach, die_at="before confirm"), long_ago), (*CLAIM, *DETACH, *REMOVE, *RESPONSE)
     ),
     "detach from a deleted server": Story(
@@ -476,7 +476,7 @@ STORIES = {
     ),
     **{
         f"reconcile after a death in attach {step}": Story(
-            unfinished, (partial(attach, die_at=step), long_ago), (*CLAIM, "after backend attached", *core)
+            pending, (partial(attach, die_at=step), long_ago), (*CLAIM, "after backend attached", *core)
         )
         for step, core in {
             "after reserve": (*DETACH[:1], *REMOVE),
@@ -486,7 +486,7 @@ STORIES = {
     },
     **{
         f"reconcile after a death in detach {step}": Story(
-            unfinished,
+            pending,
             (attach, partial(detach, die_at=step), long_ago),
             (*CLAIM, "after backend attached", *core, *REMOVE),
         )
@@ -497,7 +497,7 @@ STORIES = {
         }.items()
     },
     "reconcile after a death in a detach from a server that was then deleted": Story(
-        unfinished,
+        pending,
         (to_be_deleted, partial(detach, die_at="after claim"), Harness.delete_server, long_ago),
         (*CLAIM, "before backend attached", "before backend detach", *GONE, *REMOVE),
         goes=True,
@@ -509,7 +509,7 @@ STORIES = {
     ),
     **{
         f"reconcile after a death in reconcile --all {step}, where a disk is gone": Story(
-            unfinished,
+            pending,
             (attach, Harness.lose_disk, partial(reconcile, die_at=step), long_ago),
             (*CLAIM, "after backend attached", "before backend attach", *CONFIRM),
         )
@@ -544,7 +544,7 @@ def begin(harness: Harness, story: Story) -> None:
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_whoever_dies_at_whichever_step_nothing_is_lost(harness: Harness, times: int, name: str) -> None:
+def test_nothing_is_lost_wherever_a_worker_dies(harness: Harness, times: int, name: str) -> None:
     story = STORIES[name]
     harness.kill_idle()
     harness.limited = story.limited
@@ -579,7 +579,7 @@ class Caller(threading.Thread):
         super().__init__(daemon=True)
         self.attached: dict[str, str] = {}
         self.unknown: dict[str, set[str]] = {}
-        self.answers: Counter[str] = Counter()
+        self.responses: Counter[str] = Counter()
         self.broken: list[str] = []
         self.is_over = threading.Event()
         self._harness = harness
@@ -609,21 +609,21 @@ class Caller(threading.Thread):
             self._attach(random.choice(self._own), random.choice(SERVERS))
 
     def _show(self, volume: str, server: str) -> None:
-        status = self._ask("show", volume, server, {200, 503})
+        status = self._send_request("show", volume, server, {200, 503})
         if status == 200:
             assert self._harness.has_disk(volume, server)
 
     def _detach(self, volume: str, server: str) -> None:
         del self.attached[volume]
-        if self._ask("detach", volume, server, {202, 503}) != 202:
+        if self._send_request("detach", volume, server, {202, 503}) != 202:
             self.unknown[volume] = {server}
             return
         assert not self._harness.has_disk(volume, server)
-        self._ask("show", volume, server, {404, 503})
+        self._send_request("show", volume, server, {404, 503})
 
     def _resolve(self, volume: str, server: str) -> None:
         """Detach what may be attached there."""
-        status = self._ask("detach", volume, server, {202, 404, 409, 503})
+        status = self._send_request("detach", volume, server, {202, 404, 409, 503})
         if status == 202:
             del self.unknown[volume]
         elif status == 404:
@@ -634,7 +634,7 @@ class Caller(threading.Thread):
     def _attach(self, volume: str, server: str) -> None:
         if volume in self.attached:
             return
-        status = self._ask("attach", volume, server, {200, 400, 403, 409, 503})
+        status = self._send_request("attach", volume, server, {200, 400, 403, 409, 503})
         if status == 200:
             self.attached[volume] = server
             self.unknown.pop(volume, None)
@@ -642,26 +642,26 @@ class Caller(threading.Thread):
             self.unknown.setdefault(volume, set()).add(server)
 
     def _contend(self, volume: str, server: str) -> None:
-        self._ask("attach", volume, server, {200, 400, 403, 409, 503})
-        self._ask("detach", volume, server, {202, 404, 409, 503})
+        self._send_request("attach", volume, server, {200, 400, 403, 409, 503})
+        self._send_request("detach", volume, server, {202, 404, 409, 503})
 
-    def _ask(self, what: str, volume: str, server: str, may_be: set[int]) -> int | None:
+    def _send_request(self, what: str, volume: str, server: str, may_be: set[int]) -> int | None:
         port = self._harness.zygote.port
         if what == "attach":
-            answer = ask(port, "POST", server, "", {"volumeId": volume})
+            response = send_request(port, "POST", server, "", {"volumeId": volume})
         else:
-            answer = ask(port, {"show": "GET", "detach": "DELETE"}[what], server, volume)
-        self.answers[f"{what}: {answer and answer[0]}"] += 1
-        assert answer is None or answer[0] in may_be, (what, volume, server, answer)
-        return answer and answer[0]
+            response = send_request(port, {"show": "GET", "detach": "DELETE"}[what], server, volume)
+        self.responses[f"{what}: {response and response[0]}"] += 1
+        assert response is None or response[0] in may_be, (what, volume, server, response)
+        return response and response[0]
 
 
-def test_whoever_is_killed_under_traffic_nothing_is_lost(
-    place: Any, deaths: Counter[str], times: int, tmp_path: Path
+def test_nothing_is_lost_whichever_worker_is_killed_under_traffic(
+    database_kind: Any, deaths: Counter[str], times: int, tmp_path: Path
 ) -> None:
     hurried = {"operation_timeout": str(OPERATION_TIMEOUT), "stale_after": str(STALE_AFTER), "reconcile_interval": "1"}
     shared, own = VOLUMES[:3], VOLUMES[3:]
-    with running(place, tmp_path, SERVERS, deaths, **hurried) as harness:
+    with running(database_kind, tmp_path, SERVERS, deaths, **hurried) as harness:
         callers = [Caller(harness, own[number::CALLERS], shared) for number in range(CALLERS)]
         crew = {
             **{
@@ -685,12 +685,14 @@ def test_whoever_is_killed_under_traffic_nothing_is_lost(
             caller.join()
         for name, worker in at_work.items():
             kill(harness, name, worker)
-        answers = sum((caller.answers for caller in callers), Counter())
+        responses = sum((caller.responses for caller in callers), Counter())
         print(
-            f"\n{answers.total()} answers:", *(f"{count:5} {what}" for what, count in sorted(answers.items())), sep="\n"
+            f"\n{responses.total()} responses:",
+            *(f"{count:5} {what}" for what, count in sorted(responses.items())),
+            sep="\n",
         )
         assert [broken for caller in callers for broken in caller.broken] == []
-        assert {"attach: 200", "show: 200", "detach: 202", "attach: None", "detach: None"} <= answers.keys()
+        assert {"attach: 200", "show: 200", "detach: 202", "attach: None", "detach: None"} <= responses.keys()
         harness.acknowledged = {each: True for caller in callers for each in caller.attached.items()}
         harness.check()
         harness.wait_for_sessions()

@@ -25,8 +25,8 @@ from tests.support.waiting import TIMEOUT
 REQUESTS = 20_000
 PROCESSES = 4
 THREADS = 8
-# Who waits for SQLite's lock asks for it now and then, and the lucky get it: of 32, some wait for seconds already, and
-# after BUSY_TIMEOUT, which is ten, the answer is a 503. Fewer are as much of a crowd before that one lock.
+# Waiters for SQLite's lock poll it, and which of them gets it is chance: of 32, some wait for seconds already, and
+# after BUSY_TIMEOUT, which is ten, the response is a 503. Fewer are as much of a crowd before that one lock.
 THREADS_ON_SQLITE = 3
 OPERATIONS = {"attach": ("POST", 40), "detach": ("DELETE", 40), "show": ("GET", 12), "list": ("GET", 8)}
 
@@ -40,7 +40,7 @@ def work(directory, url, number, threads, requests, ready):
     chances = [random.Random(f"{number} {thread}") for thread in range(threads)]
     ready.wait(TIMEOUT)
     with ThreadPoolExecutor(threads) as pool:
-        responses = list(pool.map(lambda chance: [ask(app, chance) for _ in range(requests)], chances))
+        responses = list(pool.map(lambda chance: [send_request(app, chance) for _ in range(requests)], chances))
     responses_of(directory, number).write_bytes(pickle.dumps(list(chain.from_iterable(responses))))
 
 
@@ -49,7 +49,7 @@ def responses_of(directory, number):
     return directory / f"responses-{number}"
 
 
-def ask(app, chance):
+def send_request(app, chance):
     """Send a random request; return it with its response."""
     [operation] = chance.choices(list(OPERATIONS), [weight for _, weight in OPERATIONS.values()])
     method, _ = OPERATIONS[operation]
@@ -57,13 +57,13 @@ def ask(app, chance):
     path = inprocess.collection(server) + (f"/{volume}" if operation in ("detach", "show") else "")
     document = {"volumeAttachment": {"volumeId": volume}} if operation == "attach" else None
     start = time.monotonic_ns()
-    status, answer = inprocess.ask(app, method, path, document)
+    status, response = inprocess.send_request(app, method, path, document)
     end = time.monotonic_ns()
     if status >= 400:
-        [fault] = answer.values()
+        [fault] = response.values()
         return Request(start, end, operation, volume, server, status, fault["message"])
     if operation == "list":
-        volumes = frozenset(str(each["volumeId"]) for each in answer["volumeAttachments"])
+        volumes = frozenset(str(each["volumeId"]) for each in response["volumeAttachments"])
         return Request(start, end, operation, "", server, status, volumes)
     return Request(start, end, operation, volume, server, status)
 
@@ -89,8 +89,8 @@ def unaged(row):
     return replace(row, age=0)
 
 
-def test_all_that_many_workers_are_told_is_true_in_one_order_of_events(place, tmp_path, times):
-    with place.new(tmp_path / "registry.sqlite") as url:
+def test_the_responses_to_many_workers_are_linearizable(database_kind, tmp_path, times):
+    with database_kind.new(tmp_path / "registry.sqlite") as url:
         worker_app.prepare(tmp_path, url)
         responses = hammer(tmp_path, url, REQUESTS * times)
         assert worker_app.Witness(tmp_path).seen == []

@@ -17,7 +17,7 @@ from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments, leases
 from tests.integration.torture.worker_app import SERVERS, VOLUMES, disks, make_app, options, prepare
 from tests.support.databases import direct_connection
-from tests.support.inprocess import ask, collection
+from tests.support.inprocess import collection, send_request
 from tests.support.waiting import wait_until
 
 WORKERS = 3
@@ -26,8 +26,8 @@ LONG_AGO = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 @pytest.fixture
-def database(place, tmp_path):
-    with place.new(tmp_path / "registry.db") as url:
+def database(database_kind, tmp_path):
+    with database_kind.new(tmp_path / "registry.db") as url:
         prepare(tmp_path, url)
         yield Database({"url": url})
 
@@ -46,7 +46,7 @@ def app(database, tmp_path, monkeypatch):
 
 
 class Workers:
-    """Processes forked from one that has loaded the application; each has answered a request."""
+    """Processes forked from one that has loaded the application; each has handled a request."""
 
     def __init__(self, app, log):
         self._app = app
@@ -63,7 +63,7 @@ class Workers:
             return
         try:
             logging.basicConfig(filename=self._log, format="%(process)d %(message)s", level=logging.INFO, force=True)
-            assert ask(self._app, "GET", collection(SERVERS[0])) == (200, {"volumeAttachments": []})
+            assert send_request(self._app, "GET", collection(SERVERS[0])) == (200, {"volumeAttachments": []})
             while True:
                 signal.pause()
         finally:
@@ -74,7 +74,7 @@ class Workers:
         os.waitpid(pid, 0)
         self.alive.remove(pid)
 
-    def settled(self):
+    def repaired(self):
         """Return ``[(pid, volume), ...]``, in the order in which they were settled."""
         lines = self._log.read_text().splitlines() if self._log.exists() else []
         return [(int(line.split()[0]), line.split()[2].rstrip(",")) for line in lines if "repaired: detached" in line]
@@ -120,36 +120,36 @@ def count(database):
         return len(connection.execute(select(attachments.c.volume_id)).all())
 
 
-def in_turns(settled):
+def in_turns(repaired):
     """Return who settled, once for each turn."""
-    return [pid for pid, _ in groupby(settled, key=lambda each: each[0])]
+    return [pid for pid, _ in groupby(repaired, key=lambda each: each[0])]
 
 
-def test_one_of_several_processes_settles_what_a_crash_left(workers, leave, database):
+def test_one_of_several_processes_repairs_what_a_crash_left(workers, leave, database):
     leave()
     assert wait_until(lambda: not count(database))
-    assert wait_until(lambda: len(workers.settled()) == len(VOLUMES))
-    assert [volume for _, volume in workers.settled()] == list(VOLUMES)
-    (worker,) = in_turns(workers.settled())
+    assert wait_until(lambda: len(workers.repaired()) == len(VOLUMES))
+    assert [volume for _, volume in workers.repaired()] == list(VOLUMES)
+    (worker,) = in_turns(workers.repaired())
     assert worker in workers.alive
 
 
-def test_when_the_one_that_reconciles_is_killed_another_goes_on(workers, leave, database, tmp_path):
+def test_when_the_reconciling_process_is_killed_another_continues(workers, leave, database, tmp_path):
     leave()
-    assert wait_until(workers.settled)
+    assert wait_until(workers.repaired)
     with direct_connection(database) as connection:
         (holder,) = connection.execute(select(leases.c.holder)).scalars()
     killed = int(holder.split("-")[-2])
     workers.kill(killed)
-    before = len(workers.settled())
+    before = len(workers.repaired())
     assert before < len(VOLUMES)
     assert wait_until(lambda: not count(database))
-    assert wait_until(lambda: len(workers.settled()) >= len(VOLUMES) - 1)
-    settled = workers.settled()
-    assert in_turns(settled[:before]) == [killed]
+    assert wait_until(lambda: len(workers.repaired()) >= len(VOLUMES) - 1)
+    repaired = workers.repaired()
+    assert in_turns(repaired[:before]) == [killed]
     # What was being settled when it was killed comes last: it has to be stale first, and may be another's turn.
-    one, *_ = in_turns(settled[before : len(VOLUMES) - 1])
-    assert in_turns(settled[before : len(VOLUMES) - 1]) == [one]
-    assert killed not in in_turns(settled[before:])
-    assert len({volume for _, volume in settled}) == len(settled)
+    one, *_ = in_turns(repaired[before : len(VOLUMES) - 1])
+    assert in_turns(repaired[before : len(VOLUMES) - 1]) == [one]
+    assert killed not in in_turns(repaired[before:])
+    assert len({volume for _, volume in repaired}) == len(repaired)
     assert disks(tmp_path) == set()

@@ -45,7 +45,7 @@ def prepare(directory: Path, url: str, servers: Iterable[str] = SERVERS, volumes
 
 
 def make_app(options: Mapping[str, str]) -> WSGIApp:
-    """Return the application; it believes the identity that ``inprocess.ask`` gives."""
+    """Return the application; it trusts the identity that ``inprocess.send_request`` sends."""
     return make_filter(compute_api(SERVERS), **options)
 
 

@@ -4,8 +4,8 @@ The zygote has everything imported, and the filter made as a server does that fo
 application (``gunicorn --preload``): nothing is connected yet. So a worker costs a fork and no more. All accept from
 one listening socket that the test holds: it is there, and callers wait on it, when no worker is.
 
-As a script this is the zygote. It reads one command a line, ``[work, {...}]`` to fork or ``["reap", pid]``, and answers
-each with a number: the worker's pid, or how it ended. It ends with its input, and ends its workers then.
+As a script this is the zygote. It reads one command a line, ``[work, {...}]`` to fork or ``["reap", pid]``, and
+writes a number for each: the worker's pid, or its exit status. At the end of its input it stops its workers and ends.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ MAX_ATTACHMENTS = 20  # of a worker that has a limit: its reserve is a transacti
 
 
 class Server(ThreadingMixIn, WSGIServer):
-    """Serves an application on a socket that listens already; a request is a thread, an answer is sent at once."""
+    """Serves an application on a socket that listens already; a request is a thread, a response is sent at once."""
 
     daemon_threads = True
 
@@ -62,7 +62,7 @@ class Handler(WSGIRequestHandler):
 def compute_api(directory: Path) -> WSGIApp:
     """Return a compute API that has the servers that the directory backend has a directory of."""
 
-    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def response(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         name = environ["PATH_INFO"].rpartition("/")[2]
         servers = {each.name: _server(each.name) for each in (directory / "backend" / "servers").iterdir()}
         if name == "detail":
@@ -75,7 +75,7 @@ def compute_api(directory: Path) -> WSGIApp:
         start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [body]
 
-    return answer
+    return response
 
 
 def _server(server_id: str) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class Worker:
         self._zygote = zygote
 
     def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)  # nobody else's before ``wait`` has returned
+        os.kill(self.pid, signal.SIGKILL)  # not reused before ``wait`` has returned
 
     def wait(self) -> int:
         """Wait for its end. :return: the exit status, or below zero the signal's number."""
@@ -99,7 +99,7 @@ class Worker:
             assert select.select([end], [], [], TIMEOUT)[0], f"worker {self.pid} does not end"
         finally:
             os.close(end)
-        return self._zygote.ask("reap", self.pid)
+        return self._zygote.send_request("reap", self.pid)
 
 
 class Zygote:
@@ -131,18 +131,18 @@ class Zygote:
 
     def fork(self, work: str, **arguments: Any) -> Worker:
         """Fork a worker that runs a method of ``ZygoteProcess``: ``serve``, ``reconcile`` or ``reconcile_forever``."""
-        return Worker(self, self.ask(work, arguments))
+        return Worker(self, self.send_request(work, arguments))
 
     def report(self, worker: Worker) -> Path:
         """Return the file to which a worker writes its report."""
         return report_path(self.directory, worker.pid)
 
-    def ask(self, *command: Any) -> int:
+    def send_request(self, *command: Any) -> int:
         self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        assert answer, (self.directory / "log").read_text()[-5000:]
-        return int(answer)
+        response = self._process.stdout.readline()
+        assert response, (self.directory / "log").read_text()[-5000:]
+        return int(response)
 
     def end(self) -> None:
         """End it and its workers."""
@@ -168,7 +168,7 @@ class ZygoteProcess:
         self._assembly = assemble_current(Settings.parse(options))
 
     def serve(self, limited: bool = False, reconciled: bool = False) -> None:
-        """Answer requests.
+        """Handle requests.
 
         :param limited: whether with ``max_attachments``.
         :param reconciled: whether to reconcile before, twice; what was found and the steps of the second are written.
@@ -186,7 +186,7 @@ class ZygoteProcess:
 
     def reconcile_forever(self) -> None:
         while True:
-            with contextlib.suppress(RegistryUnavailable):  # the filter's own goes on after it too
+            with contextlib.suppress(RegistryUnavailable):  # the filter's own continues after it too
                 self._findings(everything=True)
 
     def _findings(self, everything: bool) -> list[list[str]]:
@@ -236,12 +236,12 @@ def main() -> None:
         command, argument = json.loads(line)
         if command == "reap":
             living.discard(argument)
-            answer = os.waitstatus_to_exitcode(os.waitpid(argument, 0)[1])
+            response = os.waitstatus_to_exitcode(os.waitpid(argument, 0)[1])
         else:
             work = getattr(process, command)
-            answer = _fork(lambda work=work, argument=argument: work(**argument))
-            living.add(answer)
-        print(answer, flush=True)
+            response = _fork(lambda work=work, argument=argument: work(**argument))
+            living.add(response)
+        print(response, flush=True)
     for pid in living:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
