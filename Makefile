@@ -18,7 +18,7 @@ MADE := .venv/made-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version
 # With COVERAGE=1 each run adds its data to what "make coverage" reports.
 COVERAGE ?=
 PYTEST := $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest
-PARALLEL := --numprocesses $(WORKERS) --dist loadgroup
+PARALLEL := --numprocesses $(WORKERS)
 export COVERAGE_FILE ?= $(CURDIR)/build/coverage/data
 
 .PHONY: help serve test test-services test-all coverage torture lint lint-ruff lint-format lint-types lint-notes format docs diagrams bench fuzz clean
