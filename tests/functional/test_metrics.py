@@ -12,7 +12,7 @@ from os_volume_ext.errors import AttachmentMissing
 from os_volume_ext.observers.base import Observers
 from os_volume_ext.observers.metrics import Metrics
 from os_volume_ext.settings import Settings
-from tests.support.harness import Harness
+from tests.support.harness import SHORT_TIMEOUT, Harness
 from tests.support.scripted import refuse
 
 LEAST = {"backend": "directory", "database.url": "sqlite:////x"}
@@ -20,7 +20,7 @@ LEAST = {"backend": "directory", "database.url": "sqlite:////x"}
 
 @pytest.fixture
 def harness(database, monkeypatch):
-    return Harness(database, monkeypatch, timeout=0.02, max_concurrent=1, observers=(Metrics(),))
+    return Harness(database, monkeypatch, timeout=SHORT_TIMEOUT, max_concurrent=1, observers=(Metrics(),))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from os_volume_ext.errors import Conflict, ServerMissing, VolumeInUse
 from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
 from os_volume_ext.observers import base
 from os_volume_ext.observers.base import Observer, Observers
-from tests.support.harness import Harness
+from tests.support.harness import SHORT_TIMEOUT, Harness
 from tests.support.scripted import Died, refuse
 
 
@@ -135,7 +135,7 @@ def test_each_backend_call_is_reported_with_its_outcome(harness):
 
 
 def test_an_operation_without_a_free_slot_is_reported_as_overload(database, monkeypatch):
-    harness = Harness(database, monkeypatch, timeout=0.02, max_concurrent=1)
+    harness = Harness(database, monkeypatch, timeout=SHORT_TIMEOUT, max_concurrent=1)
     harness.overload()
     assert harness.listener.overloads == 1
     assert harness.listener.events[-1] == ("Overloaded", "attach", "99", "1134", None)

@@ -35,6 +35,7 @@ from tests.support.scripted import (
 OPERATION_TIMEOUT, STALE_AFTER = 60, 180
 STATES, PASSING_STATES = frozenset(("ACTIVE", "STOPPED")), frozenset(("BUILD", "REBOOT"))
 CALL_TIMEOUT = 30  # seconds after which a backend call counts as hung, by default
+SHORT_TIMEOUT = 0.3  # where a test waits for that; other calls end in time on a loaded machine too
 
 
 class Harness:

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from tests.functional.protocol.cases import SLOTS
-from tests.support.harness import Harness
+from tests.support.harness import SHORT_TIMEOUT, Harness
 from tests.support.scripted import hang
 from tests.support.waiting import backend_calls, wait_until
 
@@ -18,8 +18,8 @@ def harness(database, monkeypatch):
 
 @pytest.fixture
 def small(database, monkeypatch):
-    """Give a harness with two slots, whose backend calls time out at once."""
-    return Harness(database, monkeypatch, timeout=0.02, max_concurrent=SLOTS)
+    """Give a harness with two slots, whose backend calls time out soon."""
+    return Harness(database, monkeypatch, timeout=SHORT_TIMEOUT, max_concurrent=SLOTS)
 
 
 @pytest.fixture
