@@ -14,6 +14,11 @@ def new_request_id() -> str:
     return f"req-{uuid.uuid4()}"
 
 
+def operator_context() -> "RequestContext":
+    """Return the context of work that the operator does, such as reconcile: no credentials, and allowed everything."""
+    return RequestContext(new_request_id(), {}, lambda action, project_id: True)
+
+
 @dataclass(slots=True)
 class RequestContext:
     """The caller of one request, as the auth filter confirmed it."""

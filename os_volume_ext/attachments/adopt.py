@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ..catalog.base import VolumeCatalog
 from ..compute.remote import RemoteComputeAPI
-from ..context import RequestContext, new_request_id
+from ..context import new_request_id, operator_context
 from ..errors import AlreadyReserved, NotAdopted, ServerMissing, VolumeNotFound
 from ..models import ATTACHED, Attachment, AttachRequest, Server, Volume
 from ..registry.attachments import Registry
@@ -75,8 +75,7 @@ class Adopter:
             raise NotAdopted(str(error)) from error
 
     def _volume(self, volume_id: str) -> Volume | None:
-        operator = RequestContext(new_request_id(), {}, lambda action, project_id: True)
         try:
-            return self._catalog.volume(operator, volume_id)
+            return self._catalog.volume(operator_context(), volume_id)
         except VolumeNotFound:
             return None

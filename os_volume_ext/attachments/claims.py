@@ -117,6 +117,15 @@ class Claims:
             raise
         return Claim(row, claim.deadline, PriorState.NONE)
 
+    def release(self, claim: Claim) -> None:
+        """Give up the claim of an attach whose backend call was not made.
+
+        A row that the claim inserted is removed. A row that it took over stays ``attaching``, since the earlier
+        operation may have taken effect.
+        """
+        if claim.prior is PriorState.NONE:
+            self._registry.remove(claim.row)
+
     def attach(self, claim: Claim, slot: Slot, server: Server, volume: Volume, device: str | None) -> str | None:
         """Attach under a claim and mark the row ``attached``.
 

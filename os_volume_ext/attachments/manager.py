@@ -115,7 +115,8 @@ class AttachmentManager:
         :raises ServerMissing: if there is no such server, or policy hides it.
         :raises VolumeNotFound: if the server's project has no such volume.
         :raises Unsupported: if the constraints exclude the volume, or the catalog could not delete it later.
-        :raises Conflict: if the state of the server, of the volume or of the device forbids it.
+        :raises Conflict: if the state of the server, of the volume or of the device forbids it, or the volume has been
+            modified meanwhile.
         :raises TooManyAttachments: if the backend takes no more disks for the server.
         :raises AttachmentLimitReached: if the server has ``max_attachments``.
         :raises BackendError: if the backend call failed.
@@ -131,6 +132,7 @@ class AttachmentManager:
                 row = new_row(server, volume, request, context.request_id)
                 claim = self._reservations.for_attach(context, slot, row)
                 row = claim.row
+                self._recheck(context, claim, volume)
                 self._observers.start(operation, row)
                 device = operation.device = self._attach_disk(claim, slot, server, volume)
             return AttachmentDetail(
@@ -255,6 +257,19 @@ class AttachmentManager:
             raise MultiattachUnsupported(f"Volume {volume.id} may be attached to several servers.")
         if delete_on_termination:
             self._check_deletes()
+
+    def _recheck(self, context: RequestContext, claim: Claim, volume: Volume) -> None:
+        """Check that the volume has not changed until its row was committed (docs/protocol.rst, R21)."""
+        try:
+            self._reservations.check_alone(claim.row)
+            found = self._catalog.recheck(context, volume.id)
+            if found.project_id != volume.project_id:
+                raise VolumeNotFound(volume.id)
+            if found != volume or found.multiattach == claim.row.exclusive:
+                raise Conflict(f"Volume {volume.id} was modified concurrently. Retry later.", retryable=True)
+        except Exception:
+            self._claims.release(claim)
+            raise
 
     def _attach_disk(self, claim: Claim, slot: Slot, server: Server, volume: Volume) -> str | None:
         try:

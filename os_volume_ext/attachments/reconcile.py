@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..catalog.base import VolumeCatalog
 from ..compute.remote import RemoteComputeAPI
-from ..context import new_request_id
+from ..context import new_request_id, operator_context
 from ..errors import (
     BackendError,
     CatalogUnavailable,
@@ -25,7 +25,7 @@ from ..errors import (
     VolumeAttached,
     VolumeNotFound,
 )
-from ..models import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment, Server
+from ..models import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment, Server, Volume
 from ..observers.base import ATTACH, DETACH, NO_OBSERVERS, Observers
 from ..registry.attachments import Registry
 from .claims import Claim, Claims
@@ -158,7 +158,7 @@ class Reconciler:
             return MODIFIED
         has_disk = row.volume_id in _disks(slot, case.known_server)
         if row.state == ATTACHING and has_disk:
-            self._attach(claim, case, row.device)
+            self._attach(claim, case, row.volume, row.device)
             return Outcome.REPAIRED, "the disk is there: marked attached"
         if row.state == DETACHING and server is None and not has_disk:
             return self._detach_from_deleted(claim, slot, "detached, row removed")
@@ -178,7 +178,7 @@ class Reconciler:
             return self._repair_device(case, disks)
         if has_disk:
             return self._reattach(
-                case, row.device, "an operation did not complete", "the disk is there: marked attached"
+                case, row.volume, row.device, "an operation did not complete", "the disk is there: marked attached"
             )
         if self._compute is None:
             return self._unresolved(
@@ -186,9 +186,24 @@ class Reconciler:
             )
         if server.status not in self._server_states:
             return self._unresolved(row, f"the disk is missing, and the server is in status {server.status}")
+        volume = self._find_volume(row)
+        if volume is None:
+            return self._unresolved(row, "the disk is missing, and the catalog no longer has the volume as it was")
         # Another disk may have its device by now: better another device than none.
         device = None if row.device in disks.values() else row.device
-        return self._reattach(case, device, "the disk is missing", "the disk was missing: attached again")
+        return self._reattach(case, volume, device, "the disk is missing", "the disk was missing: attached again")
+
+    def _find_volume(self, row: Attachment) -> Volume | None:
+        """Return the volume of an attachment as the catalog has it now; None if it is another one.
+
+        docs/protocol.rst, R22.
+        """
+        try:
+            volume = self._catalog.volume(operator_context(), row.volume_id)
+        except VolumeNotFound:
+            return None
+        is_same = volume.project_id == row.project_id and volume.multiattach != row.exclusive
+        return volume if is_same else None
 
     def _remove(self, case: "_Case") -> Result:
         slot, row, _, dry_run = case
@@ -220,9 +235,10 @@ class Reconciler:
             return "volume kept, because it is attached to another server"
         return "volume deleted (delete_on_termination)"
 
-    def _reattach(self, case: "_Case", device: str | None, problem: str, done: str) -> Result:
+    def _reattach(self, case: "_Case", volume: Volume, device: str | None, problem: str, done: str) -> Result:
         """Attach the disk of an attached row again.
 
+        :param volume: as the catalog has it, or as the row has it where the disk is there.
         :param device: the device to ask for.
         :param problem: what a dry run reports.
         :param done: what is reported when it is repaired.
@@ -232,12 +248,12 @@ class Reconciler:
         claim = self._claims.acquire(case.row, REATTACHING, case.slot.request_id)
         if claim is None:
             return MODIFIED
-        self._attach(claim, case, device)
+        self._attach(claim, case, volume, device)
         return Outcome.REPAIRED, done
 
-    def _attach(self, claim: Claim, case: "_Case", device: str | None) -> None:
+    def _attach(self, claim: Claim, case: "_Case", volume: Volume, device: str | None) -> None:
         with self._observers.claimed(ATTACH, claim.row) as operation:
-            operation.device = self._claims.attach(claim, case.slot, case.known_server, claim.row.volume, device)
+            operation.device = self._claims.attach(claim, case.slot, case.known_server, volume, device)
 
     def _detach(self, claim: Claim, case: "_Case", is_gone: Callable[[], bool]) -> None:
         with self._observers.claimed(DETACH, claim.row):

@@ -61,6 +61,21 @@ class VolumeCatalog(abc.ABC):
         :raises CatalogUnavailable: if the catalog can't be reached.
         """
 
+    def recheck(self, context: RequestContext, volume_id: str) -> Volume:
+        """Return a volume again, after its attachment was reserved in the registry and before it is attached.
+
+        A concurrent deletion must not succeed after this has returned: if the catalog's deletions look for
+        attachments in the registry, this waits for those that looked before the reservation. The default is another
+        call of ``volume``, for catalogs whose volumes are deleted elsewhere.
+
+        :param context: as for ``volume``.
+        :param volume_id: as for ``volume``.
+        :returns: the volume as it is now.
+        :raises VolumeNotFound: as ``volume`` does.
+        :raises CatalogUnavailable: as ``volume`` does.
+        """
+        return self.volume(context, volume_id)
+
     def delete(self, *, volume_id: str, server_id: str | None = None) -> None:
         """Delete a volume whose ``delete_on_termination`` is set, after its server was deleted.
 

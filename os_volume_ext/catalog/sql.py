@@ -4,12 +4,13 @@
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, insert, select
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from ..context import RequestContext
-from ..errors import ConfigurationError, RegistryUnavailable, VolumeExists
+from ..errors import ConfigurationError, RegistryUnavailable, TransactionAborted, VolumeExists
 from ..models import Volume
 from ..registry.database import Database, retry_on_deadlock
 from ..registry.tables import attachments, utc_now, volumes
@@ -18,10 +19,13 @@ from .base import CatalogUnavailable, VolumeAttached, VolumeCatalog, VolumeNotFo
 _columns = (volumes.c.id, volumes.c.project_id, volumes.c.source, volumes.c.format, volumes.c.multiattach)
 _one = select(*_columns).where(volumes.c.id == bindparam("volume_id"))
 _insert = insert(volumes).values(created_at=utc_now())
-_delete_detached = delete(volumes).where(
-    volumes.c.id == bindparam("volume_id"),
-    ~exists().where(attachments.c.volume_id == volumes.c.id, attachments.c.server_id != bindparam("server_id")),
+# Both wait for a deletion in progress; then a deletion finds the reservation that one of these follows.
+_one_shared = _one.with_for_update(read=True)
+_one_locked = _one.with_for_update()
+_attached = select(attachments.c.server_id).where(
+    attachments.c.volume_id == bindparam("volume_id"), attachments.c.server_id != bindparam("server_id")
 )
+_delete = delete(volumes).where(volumes.c.id == bindparam("volume_id"))
 
 
 class SQLCatalog(VolumeCatalog):
@@ -44,10 +48,16 @@ class SQLCatalog(VolumeCatalog):
         :raises VolumeNotFound: if there is none.
         :raises CatalogUnavailable: if the database fails.
         """
-        try:
-            return self.get(volume_id)
-        except RegistryUnavailable as error:
-            raise CatalogUnavailable(str(error)) from error
+        return self._volume(_one, volume_id)
+
+    @retry_on_deadlock
+    def recheck(self, context: RequestContext, volume_id: str) -> Volume:
+        """Return a volume after a deletion in progress has ended.
+
+        :raises VolumeNotFound: if there is none.
+        :raises CatalogUnavailable: if the database fails.
+        """
+        return self._volume(_one_shared, volume_id)
 
     def get(self, volume_id: str) -> Volume:
         """Return a volume.
@@ -55,11 +65,7 @@ class SQLCatalog(VolumeCatalog):
         :raises VolumeNotFound: if there is none.
         :raises RegistryUnavailable: if the database fails.
         """
-        with self._database.autocommit() as connection:
-            row = connection.execute(_one, {"volume_id": volume_id}).first()
-        if row is None:
-            raise VolumeNotFound(volume_id)
-        return Volume(*row)
+        return self._get(_one, volume_id)
 
     def list_volumes(self, project_id: str | None = None) -> Sequence[Volume]:
         """Return all volumes, or those of a project, oldest first."""
@@ -74,11 +80,18 @@ class SQLCatalog(VolumeCatalog):
         """Add a volume.
 
         :raises VolumeExists: if there is one of that id.
+        :raises VolumeAttached: if a deleted volume of that id still has attachments, in whatever state.
         """
         values = {column.name: getattr(volume, column.name) for column in _columns}
         try:
-            with self._database.autocommit() as connection:
+            with self._database.transaction() as connection:
                 connection.execute(_insert, values)
+                server_id = _attached_to(connection, volume.id)
+                if server_id is not None:
+                    raise VolumeAttached(
+                        f"A deleted volume {volume.id} is still attached to server {server_id}: "
+                        "detach it, or repair the attachment with reconcile."
+                    )
         except IntegrityError as error:
             raise VolumeExists(f"Volume {volume.id} exists already.") from error
 
@@ -90,8 +103,34 @@ class SQLCatalog(VolumeCatalog):
         :raises VolumeNotFound: if there is none.
         :raises VolumeAttached: if it has another attachment, in whatever state.
         """
+        with self._database.transaction() as connection:
+            # Locked before the attachments are read: an attach reserves first and rechecks the volume then, so either
+            # its row is seen here, or it waits for this and does not find the volume.
+            if connection.execute(_one_locked, {"volume_id": volume_id}).first() is None:
+                raise VolumeNotFound(volume_id)
+            if _attached_to(connection, volume_id, server_id or "") is not None:
+                raise VolumeAttached(f"Volume {volume_id} is attached. Detach it first.")
+            connection.execute(_delete, {"volume_id": volume_id})
+
+    def _volume(self, statement: Select[Any], volume_id: str) -> Volume:
+        try:
+            return self._get(statement, volume_id)
+        except TransactionAborted:
+            raise
+        except RegistryUnavailable as error:
+            raise CatalogUnavailable(str(error)) from error
+
+    def _get(self, statement: Select[Any], volume_id: str) -> Volume:
         with self._database.autocommit() as connection:
-            if connection.execute(_delete_detached, {"volume_id": volume_id, "server_id": server_id or ""}).rowcount:
-                return
-        self.get(volume_id)
-        raise VolumeAttached(f"Volume {volume_id} is attached. Detach it first.")
+            row = connection.execute(statement, {"volume_id": volume_id}).first()
+        if row is None:
+            raise VolumeNotFound(volume_id)
+        return Volume(*row)
+
+
+def _attached_to(connection: Connection, volume_id: str, but: str = "") -> str | None:
+    """Return a server that a volume is attached to, in whatever state.
+
+    :param but: a server that is ignored.
+    """
+    return connection.execute(_attached, {"volume_id": volume_id, "server_id": but}).scalars().first()

@@ -1,6 +1,10 @@
 """The sql catalog over a real database."""
 
+import threading
+from concurrent.futures import Future
+
 import pytest
+from sqlalchemy import delete, select
 
 from os_volume_ext.backends.base import ConfigurationError, Volume
 from os_volume_ext.catalog.base import CatalogUnavailable, VolumeAttached, VolumeCatalog, VolumeNotFound
@@ -10,6 +14,9 @@ from os_volume_ext.errors import RegistryUnavailable, VolumeExists
 from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING, Attachment
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
+from os_volume_ext.registry.tables import volumes
+from tests.support.databases import direct_connection
+from tests.support.waiting import TIMEOUT
 
 CONTEXT = RequestContext("req-1", {"user_id": "user", "project_id": "demo"}, lambda action, project_id: True)
 
@@ -132,3 +139,54 @@ def test_a_catalog_deletes_only_if_it_declares_it(catalog):
     assert (catalog.can_delete, Another.can_delete) == (True, False)
     with pytest.raises(NotImplementedError):
         VolumeCatalog.delete(catalog, volume_id="9")
+
+
+@pytest.mark.parametrize("state", [ATTACHING, ATTACHED, DETACHING])
+def test_a_volume_is_not_created_while_a_deleted_one_of_its_id_has_attachments(catalog, database, state):
+    row = attach(database, state)
+    with pytest.raises(VolumeAttached, match="A deleted volume 9 is still attached to server 1134"):
+        catalog.create(Volume("9", "other"))
+    assert catalog.list_volumes() == []
+    Registry(database).remove(row)
+    catalog.create(Volume("9", "other"))
+
+
+@pytest.mark.only_on("postgresql", "mariadb")
+class TestConcurrentDeletion:
+    """On SQLite one transaction at a time writes, so none of this can happen."""
+
+    def test_a_recheck_waits_for_a_deletion_that_has_looked_for_attachments(self, catalog, database):
+        catalog.create(Volume("9", "demo"))
+        recheck = Future()
+        with direct_connection(database) as deletion:
+            deletion.execute(select(volumes).where(volumes.c.id == "9").with_for_update())
+            attach(database, ATTACHING)
+            thread = threading.Thread(target=resolve, args=(recheck, lambda: catalog.recheck(CONTEXT, "9")))
+            thread.start()
+            thread.join(0.3)
+            assert not recheck.done()
+            deletion.execute(delete(volumes).where(volumes.c.id == "9"))
+        with pytest.raises(VolumeNotFound):
+            recheck.result(TIMEOUT)
+
+    def test_a_deletion_that_waits_for_a_recheck_finds_the_reservation(self, catalog, database):
+        catalog.create(Volume("9", "demo"))
+        deletion = Future()
+        with direct_connection(database) as recheck:
+            recheck.execute(select(volumes).where(volumes.c.id == "9").with_for_update(read=True))
+            thread = threading.Thread(target=resolve, args=(deletion, lambda: catalog.delete(volume_id="9")))
+            thread.start()
+            thread.join(0.3)
+            assert not deletion.done()
+            attach(database, ATTACHING)
+        with pytest.raises(VolumeAttached):
+            deletion.result(TIMEOUT)
+        assert catalog.get("9").id == "9"
+
+
+def resolve(future, function):
+    """Set a future to what a function returns or raises."""
+    try:
+        future.set_result(function())
+    except Exception as error:
+        future.set_exception(error)

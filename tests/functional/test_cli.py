@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -15,6 +16,8 @@ from sqlalchemy.engine import make_url
 
 from os_volume_ext.backends.base import Server, Volume
 from os_volume_ext.backends.directory import DirectoryBackend
+from os_volume_ext.catalog.sql import SQLCatalog
+from os_volume_ext.errors import VolumeAttached, VolumeExists
 from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING, Attachment
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import Registry
@@ -107,7 +110,8 @@ def backend(tmp_path):
 
 @pytest.fixture
 def put(database, registry, backend):
-    """Give ``put(state, ...)``: add a row such as a worker leaves."""
+    """Give ``put(state, ...)``: add a row such as a worker leaves, and its volume where the catalog has none."""
+    catalog = SQLCatalog({}, database)
 
     def add(state, volume_id="9", server_id="1134", disk=False, stale=False, device=None, **more):
         values = {
@@ -123,6 +127,8 @@ def put(database, registry, backend):
         if disk:
             device = backend.attach(server(server_id), Volume(volume_id, "demo"), device)
         row = Attachment(volume_id=volume_id, server_id=server_id, state=state, device=device, **values)
+        with suppress(VolumeExists, VolumeAttached):
+            catalog.create(Volume(volume_id, values["project_id"]))
         registry.reserve(row)
         if stale:
             long_ago = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)

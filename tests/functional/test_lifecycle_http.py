@@ -1,5 +1,6 @@
 """What becomes of attachments when servers go, processes end, and several work at once."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from socketserver import ThreadingMixIn
@@ -8,9 +9,13 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import pytest
 from webtest import TestApp
 
+from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.cli.main import main
+from os_volume_ext.errors import VolumeAttached
 
 pytestmark = pytest.mark.one_format
+# More of them: RACE_ROUNDS=300 pytest ...
+ROUNDS = int(os.environ.get("RACE_ROUNDS", "20"))
 only_openstack = pytest.mark.parametrize("dialect", ["openstack"], indirect=True)
 
 
@@ -341,3 +346,24 @@ class TestAtOnce:
         other = client_of(TestApp(start().app))
         responses = self.at_once(client.attach, lambda: other.attach(client.dialect.other_server))
         assert sorted(response.status == 200 for response in responses) == [False, True]
+
+    @only_openstack
+    def test_an_attach_and_a_volume_delete_do_not_both_succeed(self, client, urls, make_database, rows):
+        catalog = SQLCatalog({}, make_database(urls[client.dialect.name]))
+        volume = catalog.get(client.dialect.volume)
+
+        def delete():
+            try:
+                catalog.delete(volume_id=volume.id)
+            except VolumeAttached:
+                return False
+            return True
+
+        for _ in range(ROUNDS):
+            attached, is_deleted = self.at_once(client.attach, delete)
+            assert (attached.status, is_deleted) in ((200, False), (404, True))
+            assert len([row for row in rows() if not row["root"]]) == (not is_deleted)
+            if is_deleted:
+                catalog.create(volume)
+            else:
+                assert client.detach().status == client.dialect.detach_status

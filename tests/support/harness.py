@@ -52,7 +52,7 @@ class Harness:
         self.registry = ScriptedRegistry(database, self.hooks)
         self.backend = ScriptedBackend(self.hooks)
         self.compute = ScriptedCompute()
-        self.catalog = ScriptedCatalog()
+        self.catalog = ScriptedCatalog(self.hooks)
         self.now = 1000.0
         monkeypatch.setattr(claims_module, "time", SimpleNamespace(monotonic=lambda: self.now))
         self.claims = Claims(registry=self.registry, operation_timeout=OPERATION_TIMEOUT, stale_after=STALE_AFTER)

@@ -220,7 +220,8 @@ class ScriptedCatalog:
 
     can_delete = True
 
-    def __init__(self):
+    def __init__(self, hooks):
+        self._hooks = hooks
         self.known = {}
         self.deleted = []
         self.fail = None
@@ -232,6 +233,10 @@ class ScriptedCatalog:
         if volume_id not in self.known:
             raise VolumeNotFound(volume_id)
         return self.known[volume_id]
+
+    def recheck(self, context, volume_id):
+        with step(self._hooks.reached, "recheck"):
+            return self.volume(context, volume_id)
 
     def delete(self, *, server_id=None, volume_id):
         if self.fail:
