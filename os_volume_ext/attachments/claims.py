@@ -47,6 +47,8 @@ class Claim:
     deadline: float
     """No backend call starts after this time of the monotonic clock, in seconds."""
     prior: PriorState
+    delete_on_termination: bool = False
+    """What the row had before the claim."""
 
 
 class Claims:
@@ -77,16 +79,21 @@ class Claims:
         self._registry.reserve(row, limit)
         return Claim(row, deadline, PriorState.NONE)
 
-    def acquire(self, seen: Attachment, state: str, request_id: str) -> Claim | None:
+    def acquire(self, seen: Attachment, state: str, request_id: str, *, keep_volume: bool = False) -> Claim | None:
         """Claim a row that is ``attached`` or stale (docs/protocol.rst, R6 and R7).
 
+        :param keep_volume: whether the claim unsets ``delete_on_termination``, as every detach for a caller does
+            (docs/protocol.rst, R16).
         :returns: None if the row is no longer as it was seen.
         """
         deadline = self._deadline()
-        if not self._registry.claim(seen, state, request_id):
+        if not self._registry.claim(seen, state, request_id, keep_volume=keep_volume):
             return None
         prior = PriorState.ATTACHED if seen.is_attached else PriorState.PENDING
-        return Claim(replace(seen, state=state, request_id=request_id), deadline, prior)
+        row = replace(seen, state=state, request_id=request_id)
+        if keep_volume:
+            row = replace(row, delete_on_termination=False)
+        return Claim(row, deadline, prior, seen.delete_on_termination)
 
     def acquire_for(self, seen: Attachment, request: Attachment) -> Claim | None:
         """Take over a stale attach for a new one of the same volume, whose tag and delete_on_termination hold.
@@ -135,7 +142,7 @@ class Claims:
         :raises BackendError: nothing happened; the row is as it was before the claim.
         :raises OperationIncomplete: if the claim is lost or expired, or the prior state can't be restored.
         """
-        self._check_deadline(claim)
+        self.check_deadline(claim)
         try:
             device = slot.attach(server, volume, device)
         except OutcomeUnknown:
@@ -159,10 +166,13 @@ class Claims:
         self.detach_or_restore(claim, slot, server, is_gone)
         self.remove(claim)
 
-    def detach_or_restore(self, claim: Claim, slot: Slot, server: Server, is_gone: Callable[[], bool]) -> None:
-        """Detach under a claim, but keep the row. Parameters and exceptions are those of ``detach``."""
+    def detach_or_restore(self, claim: Claim, slot: Slot, server: Server, is_gone: Callable[[], bool]) -> bool:
+        """Detach under a claim, but keep the row. Parameters and exceptions are those of ``detach``.
+
+        :returns: whether the backend has the server.
+        """
         try:
-            self.detach_disk(claim, slot, server, is_gone)
+            return self.detach_disk(claim, slot, server, is_gone)
         except OutcomeUnknown:
             raise
         except BackendError as error:
@@ -179,19 +189,22 @@ class Claims:
         if self._registry.get(claim.row.server_id, claim.row.volume_id) is not None:
             raise OperationIncomplete(_MODIFIED)
 
-    def detach_disk(self, claim: Claim, slot: Slot, server: Server, is_gone: Callable[[], bool]) -> None:
+    def detach_disk(self, claim: Claim, slot: Slot, server: Server, is_gone: Callable[[], bool]) -> bool:
         """Call the backend to detach; the row stays as claimed whatever happens.
 
         :param is_gone: see ``detach``.
+        :returns: whether the backend has the server.
         :raises BackendError: as ``Backend.detach`` does.
         :raises OperationIncomplete: if the claim expired, or only the backend has lost the server.
         """
-        self._check_deadline(claim)
+        self.check_deadline(claim)
         try:
             slot.detach(server, claim.row.volume, claim.row.device)
         except ServerNotFound as error:
             if not is_gone():
                 raise OperationIncomplete("the compute API has the server, but the backend does not") from error
+            return False
+        return True
 
     def _restore(self, claim: Claim, error: BackendError) -> None:
         """Undo a claim after a certain failure (docs/protocol.rst, R9)."""
@@ -201,11 +214,14 @@ class Claims:
             ) from error
         row = claim.row
         is_new = claim.prior is PriorState.NONE
-        if not (self._registry.remove(row) if is_new else self._registry.restore(row)):
+        if not (self._registry.remove(row) if is_new else self._registry.restore(row, claim.delete_on_termination)):
             raise OperationIncomplete(_MODIFIED) from error
 
-    def _check_deadline(self, claim: Claim) -> None:
-        # docs/protocol.rst, R4
+    def check_deadline(self, claim: Claim) -> None:
+        """Check that a call may be started under a claim (docs/protocol.rst, R4).
+
+        :raises OperationIncomplete: if the claim expired.
+        """
         if time.monotonic() >= claim.deadline:
             raise OperationIncomplete("the claim's deadline passed before the backend call")
 

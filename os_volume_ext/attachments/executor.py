@@ -5,14 +5,25 @@ calls leave what a crash leaves, which ``reconcile`` repairs.
 """
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from ..backends.base import Backend
-from ..errors import BackendError, BackendUnavailable, OutcomeUnknown, Overloaded
+from ..catalog.base import VolumeCatalog
+from ..errors import (
+    BackendError,
+    BackendUnavailable,
+    CatalogUnavailable,
+    OutcomeUnknown,
+    Overloaded,
+    VolumeAttached,
+    VolumeNotFound,
+)
 from ..models import Server, Volume
 from ..observers.base import NO_OBSERVERS, Observers
 from ..perprocess import PerProcess
@@ -21,6 +32,8 @@ from ..threadpool import DaemonThreadPool, is_done_within
 LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_DEVICE = re.compile(r"/dev/[!-~]{1,250}\Z")  # at most what the column holds
 
 
 class BackendExecutor:
@@ -83,7 +96,9 @@ class Slot:
 
     def attach(self, server: Server, volume: Volume, device: str | None) -> str | None:
         """Attach a volume and return its device."""
-        return self._call("attach", self._backend.attach, server, volume, device)
+        found = self._call("attach", self._backend.attach, server, volume, device)
+        self._check(_is_device(found), "attach", found)
+        return found
 
     def detach(self, server: Server, volume: Volume, device: str | None) -> None:
         """Detach a volume."""
@@ -91,7 +106,15 @@ class Slot:
 
     def attached(self, server: Server) -> Mapping[str, str | None]:
         """Return the device of each volume that the server has."""
-        return self._call("attached", self._backend.attached, server)
+        found = self._call("attached", self._backend.attached, server)
+        self._check(_is_disks(found), "attached", found)
+        return found
+
+    def delete(self, catalog: VolumeCatalog, *, volume_id: str, server_id: str, project_id: str) -> None:
+        """Delete a volume, with the time limit of backend calls."""
+        self._call_within_timeout(
+            "catalog delete", partial(catalog.delete, volume_id=volume_id, server_id=server_id, project_id=project_id)
+        )
 
     def when_idle(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` as soon as no call is in progress in this slot."""
@@ -115,12 +138,28 @@ class Slot:
             raise OutcomeUnknown(f"no response within {self._timeout:g} seconds")
         try:
             return call.result()
-        except BackendError:
+        except (BackendError, CatalogUnavailable, VolumeAttached, VolumeNotFound):
             raise
         except Exception as error:
             LOG.exception("%s backend %s raised an unexpected exception", self.request_id, name)
             raise OutcomeUnknown("the backend failed") from error
 
+    def _check(self, is_valid: bool, name: str, value: Any) -> None:
+        """Check what a plugin returned (docs/protocol.rst, R23)."""
+        if not is_valid:
+            backend = type(self._backend)
+            where = f"{backend.__module__}.{backend.__qualname__}"
+            LOG.error("%s backend %s.%s returned an invalid value: %.300r", self.request_id, where, name, value)
+            raise OutcomeUnknown("the backend returned an invalid value")
+
     def _log_late(self, name: str, late: Future[Any]) -> None:
         result = late.exception() or late.result()
         LOG.warning("%s timed-out backend call %s finished late: %r", self.request_id, name, result)
+
+
+def _is_device(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and _DEVICE.match(value) is not None)
+
+
+def _is_disks(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(id_, str) and _is_device(value[id_]) for id_ in value)

@@ -138,6 +138,9 @@ class Reconciler:
             outcome, detail = Outcome.UNRESOLVED, str(error)
         except Overloaded:
             outcome, detail = Outcome.UNRESOLVED, "too many backend calls are in progress"
+        except Exception as error:  # a plugin may raise anything, and the rows behind this one must be repaired too
+            LOG.exception("volume %s, server %s: unexpected exception", row.volume_id, row.server_id)
+            outcome, detail = Outcome.UNRESOLVED, f"unexpected exception {type(error).__name__}: see the log"
         return Finding(row.server_id, row.volume_id, row.state, outcome, detail)
 
     def _repair(self, row: Attachment, dry_run: bool) -> Result:
@@ -156,11 +159,11 @@ class Reconciler:
         claim = self._claims.acquire(row, row.state, slot.request_id)
         if claim is None:
             return MODIFIED
-        has_disk = row.volume_id in _disks(slot, case.known_server)
+        has_disk = row.volume_id in (_disks(slot, case.known_server) or {})
         if row.state == ATTACHING and has_disk:
             self._attach(claim, case, row.volume, row.device)
             return Outcome.REPAIRED, "the disk is there: marked attached"
-        if row.state == DETACHING and server is None and not has_disk:
+        if row.state == DETACHING and server is None and (row.delete_on_termination or not has_disk):
             return self._detach_from_deleted(claim, slot, "detached, row removed")
         self._detach(claim, case, is_gone=lambda: server is None)
         return Outcome.REPAIRED, "detached, row removed"
@@ -168,10 +171,13 @@ class Reconciler:
     def _repair_attached(self, case: "_Case") -> Result:
         """Make row and disk of an attached volume consistent (docs/protocol.rst, R14)."""
         slot, row, server, _ = case
-        disks = _disks(slot, case.known_server)
+        found = _disks(slot, case.known_server)
+        disks = found or {}
         has_disk = row.volume_id in disks
         if server is None and has_disk:
             return self._unresolved(row, "the compute API has no such server, but the backend still has the disk there")
+        if server is None and found is not None and row.delete_on_termination:
+            return self._unresolved(row, "the compute API has no such server, but the backend does: volume not deleted")
         if server is None:
             return self._remove(case)
         if has_disk and row.state == ATTACHED:
@@ -218,17 +224,23 @@ class Reconciler:
     def _detach_from_deleted(self, claim: Claim, slot: Slot, detail: str) -> Result:
         """Remove the row of a server that compute API and backend no longer have, and the volume if requested."""
         with self._observers.claimed(DETACH, claim.row):
-            self._claims.detach_or_restore(claim, slot, claim.row.server, is_gone=lambda: True)
+            backend_has_server = self._claims.detach_or_restore(claim, slot, claim.row.server, is_gone=lambda: True)
             if claim.row.delete_on_termination:
+                if backend_has_server:
+                    raise OperationIncomplete("the backend still has the server: volume not deleted")
                 # Before the row is removed: if this fails, the row still has the request.
-                detail = f"{detail}, {self._delete(claim.row)}"
+                detail = f"{detail}, {self._delete(claim, slot)}"
             self._claims.remove(claim)
         return Outcome.REPAIRED, detail
 
-    def _delete(self, row: Attachment) -> str:
+    def _delete(self, claim: Claim, slot: Slot) -> str:
         """Delete the volume of a deleted server (docs/protocol.rst, R16), and return what became of it."""
+        row = claim.row
+        if any(other.server_id != row.server_id for other in self._registry.of_volume(row.volume_id)):
+            return "volume kept, because it is attached to another server"
+        self._claims.check_deadline(claim)
         try:
-            self._catalog.delete(server_id=row.server_id, volume_id=row.volume_id)
+            slot.delete(self._catalog, volume_id=row.volume_id, server_id=row.server_id, project_id=row.project_id)
         except VolumeNotFound:
             return "volume already deleted"
         except VolumeAttached:
@@ -307,7 +319,7 @@ class Reconciler:
 
     def _disks_without_row(self, server: Server) -> Mapping[str, str | None]:
         with self._executor.slot(new_request_id()) as slot:
-            disks = _disks(slot, server)
+            disks = _disks(slot, server) or {}
         return {volume: device for volume, device in disks.items() if self._registry.get(server.id, volume) is None}
 
     def _look_up(self, row: Attachment) -> Server | None:
@@ -335,8 +347,9 @@ class _Case(NamedTuple):
         return self.server or self.row.server
 
 
-def _disks(slot: Slot, server: Server) -> Mapping[str, str | None]:
+def _disks(slot: Slot, server: Server) -> Mapping[str, str | None] | None:
+    """Return the disks of a server; None if the backend has no such server."""
     try:
         return slot.attached(server)
     except ServerNotFound:
-        return {}
+        return None

@@ -110,7 +110,7 @@ class Reservations:
         for _ in range(ATTEMPTS):
             if row.state != ATTACHED and not self._claims.is_stale(row):
                 raise self._conflict(row, row.server_id)
-            claim = self._claims.acquire(row, DETACHING, context.request_id)
+            claim = self._claims.acquire(row, DETACHING, context.request_id, keep_volume=True)
             if claim is not None:
                 return claim
             found = self._registry.get(row.server_id, row.volume_id)
@@ -153,7 +153,7 @@ class Reservations:
             raise self._conflict(other)
         if _has_disk(slot, other):
             raise self._conflict(other)
-        claim = self._claims.acquire(other, DETACHING, context.request_id)
+        claim = self._claims.acquire(other, DETACHING, context.request_id, keep_volume=True)
         if claim is None:
             return None
         try:

@@ -76,7 +76,7 @@ class VolumeCatalog(abc.ABC):
         """
         return self.volume(context, volume_id)
 
-    def delete(self, *, volume_id: str, server_id: str | None = None) -> None:
+    def delete(self, *, volume_id: str, server_id: str | None = None, project_id: str | None = None) -> None:
         """Delete a volume whose ``delete_on_termination`` is set, after its server was deleted.
 
         Called only if ``can_delete`` is true. It is called again after CatalogUnavailable or a crash.
@@ -84,6 +84,8 @@ class VolumeCatalog(abc.ABC):
         :param volume_id: the volume.
         :param server_id: the deleted server, to which the volume may still be attached in the registry; None if an
             attachment to any server prevents the deletion.
+        :param project_id: the project that the volume belonged to when it was attached; the volume of another project
+            is another volume, and counts as not found. None for any.
         :raises VolumeNotFound: if there is no such volume; the caller treats this as success.
         :raises VolumeAttached: if the volume is attached to another server.
         :raises CatalogUnavailable: if the volume can't be deleted now.

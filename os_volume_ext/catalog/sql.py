@@ -96,17 +96,19 @@ class SQLCatalog(VolumeCatalog):
             raise VolumeExists(f"Volume {volume.id} exists already.") from error
 
     @retry_on_deadlock
-    def delete(self, *, volume_id: str, server_id: str | None = None) -> None:
+    def delete(self, *, volume_id: str, server_id: str | None = None, project_id: str | None = None) -> None:
         """Remove a volume.
 
         :param server_id: a server whose attachment of the volume is ignored.
+        :param project_id: the owner that it must have; None for any.
         :raises VolumeNotFound: if there is none.
         :raises VolumeAttached: if it has another attachment, in whatever state.
         """
         with self._database.transaction() as connection:
             # Locked before the attachments are read: an attach reserves first and rechecks the volume then, so either
             # its row is seen here, or it waits for this and does not find the volume.
-            if connection.execute(_one_locked, {"volume_id": volume_id}).first() is None:
+            row = connection.execute(_one_locked, {"volume_id": volume_id}).first()
+            if row is None or project_id not in (None, row.project_id):
                 raise VolumeNotFound(volume_id)
             if _attached_to(connection, volume_id, server_id or "") is not None:
                 raise VolumeAttached(f"Volume {volume_id} is attached. Detach it first.")

@@ -79,6 +79,21 @@ _claim = (
     .where(_seen)
     .values(state=bindparam("new_state"), request_id=bindparam("new_request_id"), updated_at=utc_now())
 )
+_claim_and_keep_volume = (
+    update(table)
+    .where(_seen)
+    .values(
+        state=bindparam("new_state"),
+        request_id=bindparam("new_request_id"),
+        delete_on_termination=False,
+        updated_at=utc_now(),
+    )
+)
+_restore = (
+    update(table)
+    .where(_seen)
+    .values(state=ATTACHED, delete_on_termination=bindparam("new_delete_on_termination"), updated_at=utc_now())
+)
 _set_device = (
     update(table)
     .where(_seen)
@@ -251,12 +266,14 @@ class Registry:
         except IntegrityError as error:
             raise AlreadyReserved from error
 
-    def claim(self, seen: Attachment, state: str, request_id: str) -> bool:
+    def claim(self, seen: Attachment, state: str, request_id: str, *, keep_volume: bool = False) -> bool:
         """Set the state and the request id of a row.
 
+        :param keep_volume: whether ``delete_on_termination`` is unset.
         :returns: False if the row is no longer as it was seen.
         """
-        return self._change(_claim, seen, new_state=state, new_request_id=request_id)
+        statement = _claim_and_keep_volume if keep_volume else _claim
+        return self._change(statement, seen, new_state=state, new_request_id=request_id)
 
     def confirm(self, seen: Attachment, device: str | None) -> bool:
         """Mark a row as attached at a device.
@@ -270,12 +287,13 @@ class Registry:
         except IntegrityError:
             return self._take_device_and_confirm(seen, device)
 
-    def restore(self, seen: Attachment) -> bool:
+    def restore(self, seen: Attachment, delete_on_termination: bool) -> bool:
         """Mark a row as attached again, at the device that it has.
 
+        :param delete_on_termination: as it was before the claim.
         :returns: False if the row is no longer as it was seen.
         """
-        return self._change(_claim, seen, new_state=ATTACHED, new_request_id=seen.request_id)
+        return self._change(_restore, seen, new_delete_on_termination=delete_on_termination)
 
     def describe(self, seen: Attachment, request_id: str, tag: str | None, delete_on_termination: bool) -> bool:
         """Change what the caller specified about an attachment.

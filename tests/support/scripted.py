@@ -49,9 +49,9 @@ class ScriptedRegistry(Registry):
     def changed(self, method, arguments, response):
         """Do nothing; a subclass may record the change at once."""
 
-    def _step(self, method, *arguments):
+    def _step(self, method, *arguments, **named):
         with step(self._hooks.reached, method):
-            response = getattr(super(), method)(*arguments)
+            response = getattr(super(), method)(*arguments, **named)
             self.changed(method, arguments, response)
         return response
 
@@ -61,14 +61,14 @@ class ScriptedRegistry(Registry):
     def transfer(self, seen, row, limit=None):
         return self._step("transfer", seen, row, limit)
 
-    def claim(self, seen, state, request_id):
-        return self._step("claim", seen, state, request_id)
+    def claim(self, seen, state, request_id, *, keep_volume=False):
+        return self._step("claim", seen, state, request_id, keep_volume=keep_volume)
 
     def confirm(self, seen, device):
         return self._step("confirm", seen, device)
 
-    def restore(self, seen):
-        return self._step("restore", seen)
+    def restore(self, seen, delete_on_termination):
+        return self._step("restore", seen, delete_on_termination)
 
     def describe(self, seen, request_id, tag, delete_on_termination):
         return self._step("describe", seen, request_id, tag, delete_on_termination)
@@ -238,11 +238,12 @@ class ScriptedCatalog:
         with step(self._hooks.reached, "recheck"):
             return self.volume(context, volume_id)
 
-    def delete(self, *, server_id=None, volume_id):
+    def delete(self, *, volume_id, server_id=None, project_id=None):
         if self.fail:
             raise self.fail
-        if self.known.pop(volume_id, None) is None:
+        if volume_id not in self.known or project_id not in (None, self.known[volume_id].project_id):
             raise VolumeNotFound(volume_id)
+        del self.known[volume_id]
         self.deleted.append((volume_id, server_id))
 
 

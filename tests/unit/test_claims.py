@@ -1,6 +1,7 @@
 """What one may do to a row and to the backend; the rules by which nothing is lost, with a scripted registry."""
 
 import dataclasses
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -44,8 +45,8 @@ class ScriptedRegistry:
         self.responses = {}
 
     def __getattr__(self, name):
-        def method(*arguments):
-            self.calls.append((name, *arguments))
+        def method(*arguments, **named):
+            self.calls.append((name, *arguments, *named.values()))
             responses = self.responses.get(name, True)
             response = responses.pop(0) if isinstance(responses, list) else responses
             if isinstance(response, Exception):
@@ -157,7 +158,7 @@ def test_a_reserved_row_goes_back_to_nothing(claims, registry):
 def test_a_claims_deadline_counts_from_before_it_was_sent(claims, registry, clock):
     started = clock.now
 
-    def slow(*arguments):
+    def slow(*arguments, **named):
         clock.now += 25
         return True
 
@@ -177,7 +178,7 @@ def test_what_stands_in_the_way_of_a_reservation_is_reported(claims, registry, e
 def test_a_claim_on_an_attached_row_goes_back_to_attached(claims, registry):
     seen = attachment(ATTACHED, "req-0")
     claim = claims.acquire(seen, DETACHING, "req-1")
-    assert registry.calls == [("claim", seen, DETACHING, "req-1")]
+    assert registry.calls == [("claim", seen, DETACHING, "req-1", False)]
     assert (claim.row.state, claim.row.request_id, claim.prior) == (DETACHING, "req-1", PriorState.ATTACHED)
 
 
@@ -219,7 +220,7 @@ def test_an_attach_that_failed_for_certain_puts_an_attached_row_back(claims, reg
     backend.error = AttachRefused("no")
     with pytest.raises(AttachRefused):
         claims.attach(claim, backend, SERVER, VOLUME, None)
-    assert registry.calls == [("restore", claim.row)]
+    assert registry.calls == [("restore", claim.row, False)]
 
 
 @pytest.mark.parametrize("error", CERTAIN, ids=lambda error: type(error).__name__)
@@ -307,7 +308,7 @@ def test_a_detach_that_failed_for_certain_puts_the_row_back(claims, registry, ba
     backend.error = error
     with pytest.raises(type(error)):
         claims.detach(claim, backend, SERVER, must_not_be_called)
-    assert registry.calls == [("restore", claim.row)]
+    assert registry.calls == [("restore", claim.row, False)]
 
 
 def test_a_detach_that_failed_for_certain_after_a_take_over_leaves_the_row(claims, registry, backend):
@@ -384,3 +385,20 @@ def test_a_claim_that_can_not_be_moved_is_removed_all_the_same(claims, registry,
     with pytest.raises(type(error)):
         claims.transfer(claim, attachment(server_id="1135"), None)
     assert registry.calls[-1] == ("remove", claim.row)
+
+
+def test_a_detach_for_a_caller_unsets_delete_on_termination_in_its_claim(claims, registry):
+    seen = replace(attachment(ATTACHED, "req-0"), delete_on_termination=True)
+    claim = claims.acquire(seen, DETACHING, "req-1", keep_volume=True)
+    assert registry.calls == [("claim", seen, DETACHING, "req-1", True)]
+    assert (claim.row.delete_on_termination, claim.delete_on_termination) == (False, True)
+
+
+def test_a_detach_that_definitely_failed_restores_delete_on_termination(claims, registry, backend):
+    seen = replace(attachment(ATTACHED, "req-0"), delete_on_termination=True)
+    claim = claims.acquire(seen, DETACHING, "req-1", keep_volume=True)
+    registry.calls.clear()
+    backend.error = AttachRefused("no")
+    with pytest.raises(AttachRefused):
+        claims.detach(claim, backend, SERVER, must_not_be_called)
+    assert registry.calls == [("restore", claim.row, True)]

@@ -1,6 +1,5 @@
 """Backend calls: their time limit, their slots, and what their exceptions become."""
 
-import itertools
 import logging
 import subprocess
 import sys
@@ -93,7 +92,8 @@ def test_attach_and_detach_are_called_with_their_arguments(method):
 
 def test_calls_in_one_slot_are_made_one_after_the_other(executor):
     with executor.slot("req-1") as slot:
-        assert [slot.attached(itertools.count(n).__next__) for n in range(3)] == [0, 1, 2]
+        found = [{str(number): None} for number in range(3)]
+        assert [slot.attached(lambda disks=disks: disks) for disks in found] == found
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_calls_in_different_slots_are_made_at_once(executor):
 
     def work():
         with executor.slot("req-1") as slot:
-            slot.attached(lambda: both.wait(TIMEOUT))
+            slot.attached(lambda: {str(both.wait(TIMEOUT)): None})
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
@@ -238,7 +238,7 @@ def test_no_thread_is_started_before_a_call_is_made():
 
 def test_a_call_is_made_in_a_thread_that_is_called_by_the_request(executor):
     with executor.slot("req-1") as slot:
-        assert slot.attached(lambda: threading.current_thread().name) == "os-volume-ext-req-1"
+        assert slot.attached(lambda: {threading.current_thread().name: None}) == {"os-volume-ext-req-1": None}
 
 
 def test_where_there_can_be_no_more_threads_nothing_happened_and_nothing_happens_later(executor, monkeypatch):
@@ -250,8 +250,8 @@ def test_where_there_can_be_no_more_threads_nothing_happened_and_nothing_happens
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refuse)
             with pytest.raises(BackendUnavailable, match="no thread"):
-                slot.attached(lambda: called.append("refused"))
-        slot.attached(lambda: called.append("made"))
+                slot.attached(lambda: called.append("refused") or {})
+        slot.attached(lambda: called.append("made") or {})
     assert called == ["made"]
 
 
@@ -272,3 +272,32 @@ def test_a_process_ends_while_a_call_hangs():
     """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=TIMEOUT)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "timed out\n", "")
+
+
+@pytest.mark.parametrize(
+    "device", ["", "vdb", 5, b"/dev/vdb", "/dev/" + "v" * 251, "/dev/vd\0b", "/dev/vdb\n", "/dev/v b", "/dev/"]
+)
+def test_an_invalid_device_of_a_backend_is_an_unknown_outcome_and_logged(device, caplog):
+    backend = SimpleNamespace(attach=lambda *_: device)
+    with BackendExecutor(backend=backend, timeout=TIMEOUT, max_concurrent=1).slot("req-1") as slot:
+        with pytest.raises(OutcomeUnknown, match="the backend returned an invalid value"):
+            slot.attach(SERVER, "a volume", None)
+        backend.attached = lambda _: {"9": "/dev/vda", "99": device}
+        with pytest.raises(OutcomeUnknown, match="the backend returned an invalid value"):
+            slot.attached(SERVER)
+    (attach, attached) = caplog.records
+    assert (attach.levelno, attached.levelno) == (logging.ERROR, logging.ERROR)
+    assert "req-1 backend types.SimpleNamespace.attach returned an invalid value" in attach.getMessage()
+
+
+@pytest.mark.parametrize("disks", [None, [], ["9"], {9: "/dev/vdb"}, {None: None}, "9"])
+def test_invalid_disks_of_a_backend_are_an_unknown_outcome(executor, disks):
+    with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match="the backend returned an invalid value"):
+        slot.attached(lambda: disks)
+
+
+@pytest.mark.parametrize("device", [None, "/dev/vdb", "/dev/disk/by-id/x", "/dev/" + "v" * 250])
+def test_a_valid_device_of_a_backend_is_returned(device):
+    backend = SimpleNamespace(attach=lambda *_: device)
+    with BackendExecutor(backend=backend, timeout=TIMEOUT, max_concurrent=1).slot("req-1") as slot:
+        assert slot.attach(SERVER, "a volume", None) == device

@@ -1,13 +1,17 @@
 """Volumes that are deleted together with their servers."""
 
+import threading
+
 import pytest
 
 from os_volume_ext.attachments.reconcile import Outcome
-from os_volume_ext.backends.base import Server
+from os_volume_ext.backends.base import AttachRefused, BackendUnavailable, OutcomeUnknown, Server, Volume
 from os_volume_ext.catalog.base import CatalogUnavailable, VolumeAttached
-from os_volume_ext.errors import Unsupported
+from os_volume_ext.errors import RegistryUnavailable, Unsupported
 from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
-from tests.support.harness import STALE_AFTER
+from tests.support.harness import STALE_AFTER, Harness
+from tests.support.scripted import Died, die, refuse, succeed_and_raise
+from tests.support.waiting import TIMEOUT
 
 
 @pytest.mark.parametrize(("requested", "deleted"), [(True, [("9", "1134")]), (False, [])])
@@ -79,11 +83,122 @@ def test_a_volume_that_is_attached_elsewhere_too_stays_and_its_row_goes(harness)
     assert (harness.row("77"), harness.catalog.deleted) == (None, [])
 
 
-def test_a_stale_detach_whose_disk_is_still_there_deletes_no_volume(harness):
+def test_a_volume_is_not_deleted_before_the_backend_has_lost_the_server(harness):
     harness.put(DETACHING, disk=True, stale=True, delete_on_termination=True)
     harness.compute.delete("1134")
+    assert harness.reconcile() == [("1134", "9", Outcome.UNRESOLVED)]
+    assert harness.findings[0].detail == "the backend still has the server: volume not deleted"
+    assert (harness.state(), harness.catalog.deleted) == ((DETACHING, False), [])
+    harness.backend.disks.pop("1134")
+    harness.pass_time(STALE_AFTER + 1)
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
+    assert (harness.row(), harness.catalog.deleted) == (None, [("9", "1134")])
+
+
+def test_a_volume_whose_disk_alone_is_missing_is_not_deleted(harness):
+    harness.put(ATTACHED, delete_on_termination=True)
+    harness.compute.delete("1134")
+    assert harness.reconcile(everything=True)[0] == ("1134", "9", Outcome.UNRESOLVED)
+    assert "volume not deleted" in harness.findings[0].detail
+    assert (harness.state(), harness.catalog.deleted) == ((ATTACHED, False), [])
+
+
+def lose_the_database():
+    raise RegistryUnavailable("it is down")
+
+
+@pytest.mark.parametrize(
+    ("step", "end", "error"),
+    [
+        ("before remove", lose_the_database, RegistryUnavailable),
+        ("before remove", die, Died),
+        ("before backend detach", die, Died),
+        ("after backend detach", die, Died),
+        ("after claim", die, Died),
+    ],
+)
+def test_a_volume_that_a_caller_began_to_detach_is_not_deleted_with_the_server(harness, step, end, error):
+    harness.attach(delete_on_termination=True)
+    harness.at(step, end)
+    with pytest.raises(error):
+        harness.detach()
+    harness.delete_server()
+    harness.pass_time(STALE_AFTER + 1)
     assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert (harness.row(), harness.catalog.deleted) == (None, [])
+
+
+def test_a_detach_whose_outcome_is_unknown_does_not_delete_the_volume_later(harness):
+    harness.attach(delete_on_termination=True)
+    harness.backend.fail("detach", succeed_and_raise(OutcomeUnknown("no response")))
+    with pytest.raises(OutcomeUnknown):
+        harness.detach()
+    harness.delete_server()
+    harness.pass_time(STALE_AFTER + 1)
+    harness.reconcile()
+    assert (harness.row(), harness.catalog.deleted) == (None, [])
+
+
+@pytest.mark.parametrize("error", [BackendUnavailable("down"), AttachRefused("no")], ids=["unavailable", "refused"])
+def test_a_detach_that_definitely_failed_leaves_the_volume_to_be_deleted(harness, error):
+    harness.attach(delete_on_termination=True)
+    harness.backend.fail("detach", refuse(error))
+    with pytest.raises(type(error)):
+        harness.detach()
+    assert harness.row().delete_on_termination
+    harness.delete_server()
+    harness.reconcile(everything=True)
+    assert (harness.row(), harness.catalog.deleted) == (None, [("9", "1134")])
+
+
+def test_a_volume_that_a_rescue_attach_began_to_move_is_not_deleted(harness):
+    harness.attach(delete_on_termination=True)
+    harness.delete_server()
+    harness.at("before transfer", die)
+    with pytest.raises(Died):
+        harness.attach(server_id="1135")
+    harness.pass_time(STALE_AFTER + 1)
+    harness.reconcile()
+    assert (harness.row(), harness.catalog.deleted) == (None, [])
+
+
+def test_a_volume_of_another_project_is_never_deleted(harness):
+    """The volume was deleted in the catalog, and another project created one of its id."""
+    harness.attach(delete_on_termination=True)
+    harness.delete_server()
+    harness.catalog.known["9"] = Volume("9", "other")
+    assert harness.reconcile(everything=True)[0] == ("1134", "9", Outcome.REPAIRED)
+    assert harness.findings[0].detail == "the server is deleted: row removed, volume already deleted"
+    assert (harness.catalog.known["9"].project_id, harness.catalog.deleted) == ("other", [])
+
+
+def test_a_catalog_that_hangs_does_not_hold_reconcile(database, monkeypatch):
+    harness = Harness(database, monkeypatch, timeout=0.02)
+    harness.attach(delete_on_termination=True)
+    harness.delete_server()
+    resume, delete = threading.Event(), harness.catalog.delete
+    monkeypatch.setattr(harness.catalog, "delete", lambda **volume: (resume.wait(TIMEOUT), delete(**volume)))
+    assert harness.reconcile(everything=True)[0] == ("1134", "9", Outcome.UNRESOLVED)
+    assert harness.row().state == DETACHING
+    resume.set()
+
+
+@pytest.mark.parametrize("plugin", ["catalog", "backend"])
+def test_a_plugin_that_raises_anything_does_not_keep_reconcile_from_other_rows(harness, monkeypatch, plugin):
+    def fail(*_, **__):
+        raise ConnectionError("reset by peer")
+
+    harness.attach(delete_on_termination=True)
+    harness.delete_server()
+    harness.put(ATTACHED, "99", "1135")
+    if plugin == "catalog":
+        monkeypatch.setattr(harness.catalog, "delete", fail)
+    else:
+        harness.backend.fail("attached", fail)
+    assert harness.reconcile(everything=True) == [
+        ("1134", "9", Outcome.UNRESOLVED),
+        ("1135", "99", Outcome.REPAIRED),
+    ]
 
 
 def test_an_attach_that_was_never_finished_deletes_no_volume(harness):

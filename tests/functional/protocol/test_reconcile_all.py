@@ -195,7 +195,7 @@ def test_an_unmanaged_disk_is_named_and_left(harness):
 
 def test_an_unmanaged_disk_of_a_server_missing_in_compute_is_named(harness):
     harness.put(ATTACHED, disk=True)
-    harness.backend.disks["1134"]["4711"] = ""
+    harness.backend.disks["1134"]["4711"] = None
     harness.compute.delete("1134")
     assert ("1134", "4711", Outcome.UNRESOLVED) in harness.reconcile(everything=True)
 
