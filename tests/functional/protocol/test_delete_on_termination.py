@@ -9,7 +9,7 @@ from os_volume_ext.backends.base import AttachRefused, BackendUnavailable, Outco
 from os_volume_ext.catalog.base import CatalogUnavailable, VolumeAttached
 from os_volume_ext.errors import RegistryUnavailable, Unsupported
 from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
-from tests.support.harness import STALE_AFTER, Harness
+from tests.support.harness import SHORT_TIMEOUT, STALE_AFTER, Harness
 from tests.support.scripted import Died, die, refuse, succeed_and_raise
 from tests.support.waiting import TIMEOUT
 
@@ -173,7 +173,7 @@ def test_a_volume_of_another_project_is_never_deleted(harness):
 
 
 def test_a_catalog_that_hangs_does_not_hold_reconcile(database, monkeypatch):
-    harness = Harness(database, monkeypatch, timeout=0.02)
+    harness = Harness(database, monkeypatch, timeout=SHORT_TIMEOUT)
     harness.attach(delete_on_termination=True)
     harness.delete_server()
     resume, delete = threading.Event(), harness.catalog.delete
