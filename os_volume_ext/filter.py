@@ -82,7 +82,7 @@ def wrap(app: WSGIApp, assembly: Assembly) -> Filter:
         if match.resource in ("collection", "member"):
             start_periodic_reconciler()
             return resource(environ, start_response, match)
-        if environ["REQUEST_METHOD"] != "GET":
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return app(environ, start_response)
         return discovery(environ, start_response, match)
 

@@ -34,9 +34,11 @@ class Discovery:
         self._app = app
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any], match: Match) -> Iterable[bytes]:
-        """Respond to one GET."""
+        """Respond to one GET or HEAD; the wrapped application gets a GET for either."""
         chunks: Iterable[bytes]
-        status, headers, chunks, exc_info = Request(environ).call_application(self._app, catch_exc_info=True)
+        # The length of the response to HEAD is known from the list in the response to GET only.
+        request = Request(environ if environ["REQUEST_METHOD"] == "GET" else {**environ, "REQUEST_METHOD": "GET"})
+        status, headers, chunks, exc_info = request.call_application(self._app, catch_exc_info=True)
         response: wsgi.WSGIApp | None = None
         if status.startswith("404"):
             response = _own_entry(environ, match)
@@ -45,9 +47,10 @@ class Discovery:
             response, chunks = _with_own_entry(body, headers), [body]
         if response is None:
             start_response(status, headers, *([exc_info] if exc_info else []))
-            return chunks
+            if environ["REQUEST_METHOD"] == "GET":
+                return chunks
         wsgi.close(chunks)
-        return response(environ, start_response)
+        return response(environ, start_response) if response else []
 
 
 def _own_entry(environ: Mapping[str, Any], match: Match) -> Response:

@@ -91,10 +91,18 @@ class TestSample:
     def test_without_a_token_the_hosts_401_passes(self, sample, base):
         assert list(sample.get(f"{base}/extensions", status=401).json) == ["unauthorized"]
 
-    def test_head_is_the_hosts(self, sample):
-        response = sample.head("/v2.1/extensions", headers=DEMO)
+    @pytest.mark.parametrize("base", ["/compute/v2.0", "/v2.1"])
+    @pytest.mark.parametrize("path", ["", "/os-volumes"])
+    def test_head_is_get_without_the_body(self, sample, base, path):
+        response = sample.head(f"{base}/extensions{path}", headers=DEMO)
         assert (response.status_int, response.body) == (200, b"")
-        assert sample.head("/compute/v2.0/extensions", headers=DEMO, status=404).body == b""
+        expected = sample.get(f"{base}/extensions{path}", headers=DEMO)
+        assert response.headers["Content-Length"] == str(len(expected.body))
+        assert response.headers["Content-Type"] == expected.headers["Content-Type"]
+
+    @pytest.mark.parametrize("base", ["/compute/v2.0", "/v2.1"])
+    def test_head_without_a_token_gets_the_hosts_401(self, sample, base):
+        assert sample.head(f"{base}/extensions", status=401).body == b""
 
     @pytest.mark.parametrize("base", ["/compute/v2.0", "/v2.1"])
     def test_other_methods_are_the_hosts(self, sample, base):
@@ -230,13 +238,16 @@ class TestHosts:
         body = b'{"extension": {"alias": "os-volumes", "name": "In other words"}}'
         assert behind(Host("200 OK", [PLAIN], body)).get("/extensions/os-volumes").body == body
 
-    def test_head_passes_with_the_hosts_response(self, behind):
-        host = Host("200 OK", [PLAIN, ("Content-Length", "2")])
+    def test_head_passes_with_the_headers_of_the_hosts_response(self, behind):
+        host = Host("200 OK", [("Content-Type", "text/html"), ("Content-Length", "2")], b"no")
         response = behind(host).head("/extensions")
-        assert list(response.headers.items()) == host.headers
+        assert (list(response.headers.items()), response.body) == (host.headers, b"")
+        assert host.closed == 1
 
-    def test_a_head_response_of_404_stays(self, behind):
-        assert behind(Host("404 Not Found", [PLAIN])).head("/extensions", status=404).body == b""
+    def test_head_has_the_length_of_the_list_with_ours(self, behind):
+        body = listing(ANOTHER)
+        host = Host("200 OK", [PLAIN, ("Content-Length", str(len(body)))], body)
+        assert behind(host).head("/extensions").content_length > len(body)
 
     @pytest.mark.parametrize("path", ["/", "/servers/extensions", "/extensions/os-another", "/servers/1/os-volume_x"])
     def test_what_is_not_ours_reaches_the_host_as_it_came(self, tmp_path, behind, path):

@@ -255,6 +255,21 @@ def test_the_host_is_called_with_the_clients_environ():
     }
 
 
+# HEAD
+
+
+@pytest.mark.parametrize("path", ["/extensions", "/extensions/os-volumes", "/extensions.xml"])
+@pytest.mark.parametrize("make_host", [lambda: listing(HOSTS), missing, lambda: Host("403 Forbidden", body=b"no")])
+def test_the_response_to_head_is_that_to_get_without_the_body(path, make_host):
+    status, headers, _ = get(make_host(), path)
+    host = make_host()
+    head_status, head_headers, head_body = get(host, path, REQUEST_METHOD="HEAD")
+    kept = [[each for each in found if each[0] != "X-Openstack-Request-Id"] for found in (headers, head_headers)]
+    assert (head_status, kept[1], head_body) == (status, kept[0], b"")
+    assert host.closed == 1
+    assert [environ["REQUEST_METHOD"] for environ in host.environs] == ["GET"]
+
+
 def test_adding_our_entry_again_and_again_does_not_change_it():
     before = json.dumps(EXTENSION)
     for _ in range(3):

@@ -208,9 +208,9 @@ def test_what_stands_in_the_script_name_is_no_business_of_ours(filtered, host, a
     assert len(assembly.requests) == 1
 
 
-@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/extensions", "/extensions/os-volumes"])
-def test_another_method_than_get_on_discovery_passes(filtered, host, method, path):
+def test_another_method_than_get_and_head_on_discovery_passes(filtered, host, method, path):
     environ = Environ(REQUEST_METHOD=method, PATH_INFO=path)
     assert filtered(environ, unused) is host.chunks
     assert host.calls[0][0] is environ
