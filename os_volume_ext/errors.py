@@ -19,6 +19,7 @@ class Kind(Enum):
     CONFLICT = "conflict"
     VOLUME_IN_USE = "volume_in_use"
     OVER_LIMIT = "over_limit"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     TOO_MANY_ATTACHMENTS = "too_many_attachments"
     INTERNAL = "internal"
     UNAVAILABLE = "unavailable"

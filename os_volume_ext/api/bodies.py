@@ -13,6 +13,8 @@ from .serializers import DESERIALIZERS, Malformed
 
 # Longer values are cut in messages.
 _MAX_SHOWN = 50
+_MAX_CONTENT_TYPE = 255  # characters
+_ACCEPTED = f"must be one of {', '.join(DESERIALIZERS)}."
 
 
 def read(environ: Mapping[str, Any], limit: int) -> Any:
@@ -21,13 +23,17 @@ def read(environ: Mapping[str, Any], limit: int) -> Any:
     :param environ: the WSGI environment.
     :param limit: the number of bytes that the body may have.
     :returns: nested dictionaries, lists and scalars.
-    :raises BadRequest: if the body or a header that describes it is malformed.
-    :raises Fault: of kind ``OVER_LIMIT``, if the body is too large; it is not parsed then.
+    :raises BadRequest: if the body or a header that describes it is malformed, or Content-Type is missing.
+    :raises Fault: of kind ``UNSUPPORTED_MEDIA_TYPE``, if there is no parser for Content-Type; of kind ``OVER_LIMIT``,
+        if the body is too large; it is not parsed then.
     """
-    media_type, _, parameters = (environ.get("CONTENT_TYPE") or "").partition(";")
+    content_type = (environ.get("CONTENT_TYPE") or "").strip()
+    if not content_type:
+        raise BadRequest(f"Content-Type is missing; it {_ACCEPTED}")
+    media_type, _, parameters = content_type.partition(";")
     deserialize = DESERIALIZERS.get(media_type.strip().lower())
-    if deserialize is None:
-        raise BadRequest(f"Content-Type must be one of {', '.join(DESERIALIZERS)}.")
+    if deserialize is None or len(content_type) > _MAX_CONTENT_TYPE:
+        raise Fault(Kind.UNSUPPORTED_MEDIA_TYPE, f"Content-Type {_ACCEPTED}")
     _check_charset(parameters)
     try:
         return deserialize(_bytes(environ, limit))

@@ -330,8 +330,8 @@ class TestUnknownMembers:
 
 @pytest.mark.changes_nothing
 class TestContentType:
-    EXPECTED = (
-        "Content-Type must be one of application/json, application/vnd.openstack.compute+json, "
+    ACCEPTED = (
+        "must be one of application/json, application/vnd.openstack.compute+json, "
         "application/xml, application/vnd.openstack.compute+xml."
     )
 
@@ -339,13 +339,22 @@ class TestContentType:
         "content_type",
         ["text/plain", "application/x-www-form-urlencoded", "text/xml", "json", ";", "application/json5"],
     )
-    def test_another_one_is_400_and_names_what_is_accepted(self, client, content_type):
+    def test_another_one_is_refused_with_what_is_accepted(self, client, content_type):
         body = client.format.request(client.dialect.volume)
-        refused(post(client, body, headers={"Content-Type": content_type}), self.EXPECTED)
+        response = post(client, body, headers={"Content-Type": content_type})
+        assert response.failure == client.dialect.media_type_fault
+        assert response.fault.message == f"Content-Type {self.ACCEPTED}"
+
+    @only_openstack
+    def test_that_of_a_put_is_refused_in_the_same_way(self, client):
+        path = client.path(volume=client.dialect.volume)
+        response = client.by("admin").request("PUT", path, b"x", headers={"Content-Type": "text/plain"})
+        assert response.failure == ("badMediaType", 415)
 
     def test_a_missing_one_is_400_and_names_what_is_accepted(self, client):
         body = client.format.request(client.dialect.volume)
-        refused(post(client, body, without=("CONTENT_TYPE",)), self.EXPECTED)
+        for without in ({"without": ("CONTENT_TYPE",)}, {"headers": {"Content-Type": ""}}):
+            refused(post(client, body, **without), f"Content-Type is missing; it {self.ACCEPTED}")
 
     @pytest.mark.parametrize("charset", ["latin-1", "utf-16", "ascii", '"ISO-8859-1"'])
     def test_another_charset_is_400(self, client, charset):

@@ -33,6 +33,7 @@ class DialectCase:
     conflict: tuple[str, int]
     in_use: tuple[str, int]
     bad_method: str
+    media_type_fault: tuple[str, int]
     member_methods: str
     details: bool
 
@@ -73,6 +74,7 @@ DIALECTS = {
         conflict=("badRequest", 400),
         in_use=("badRequest", 400),
         bad_method="notAllowed",
+        media_type_fault=("badRequest", 400),
         member_methods="GET, HEAD, DELETE",
         details=True,
     ),
@@ -98,6 +100,7 @@ DIALECTS = {
         conflict=("conflictingRequest", 409),
         in_use=("badRequest", 400),
         bad_method="badMethod",
+        media_type_fault=("badMediaType", 415),
         member_methods="GET, HEAD, DELETE, PUT",
         details=False,
     ),

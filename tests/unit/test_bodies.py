@@ -473,14 +473,19 @@ def test_a_device_that_is_no_string_is_refused_in_the_openstack_dialect(device):
 
 # The headers.
 
+ACCEPTED = (
+    "must be one of application/json, application/vnd.openstack.compute+json, "
+    "application/xml, application/vnd.openstack.compute+xml."
+)
+
 
 @pytest.mark.parametrize(
     "media_type",
     [
-        None,
-        "",
         "text/plain",
         "application/x-www-form-urlencoded",
+        ";",
+        "application/json".ljust(256, ";"),
         "json",
         "application/json+x",
         "application/*",
@@ -489,10 +494,13 @@ def test_a_device_that_is_no_string_is_refused_in_the_openstack_dialect(device):
 )
 def test_another_content_type_is_refused_with_those_accepted_and_the_body_unread(media_type):
     environ = environ_of(b"{}", media_type, wsgi_input=Unread())
-    assert refused(environ) == (
-        "Content-Type must be one of application/json, application/vnd.openstack.compute+json, "
-        "application/xml, application/vnd.openstack.compute+xml."
-    )
+    assert refused(environ, kind=Kind.UNSUPPORTED_MEDIA_TYPE) == f"Content-Type {ACCEPTED}"
+
+
+@pytest.mark.parametrize("media_type", [None, "", " "])
+def test_a_missing_content_type_is_a_bad_request_with_those_accepted(media_type):
+    environ = environ_of(b"{}", media_type, wsgi_input=Unread())
+    assert refused(environ) == f"Content-Type is missing; it {ACCEPTED}"
 
 
 @by_media_type
@@ -693,7 +701,7 @@ def test_any_request_has_a_value_or_is_a_fault(environ, limit):
         bodies.read(environ, limit)
     except Fault as fault:
         kind = fault.kind
-    assert kind in (None, Kind.BAD_REQUEST, Kind.OVER_LIMIT)
+    assert kind in (None, Kind.BAD_REQUEST, Kind.UNSUPPORTED_MEDIA_TYPE, Kind.OVER_LIMIT)
 
 
 @given(JSON_VALUES, st.sampled_from([CYCLADES, OPENSTACK]))

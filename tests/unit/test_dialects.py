@@ -51,6 +51,7 @@ def test_most_faults_have_the_same_name_in_both(dialect, kind, fault):
 @pytest.mark.parametrize(
     ("kind", "cyclades", "openstack"),
     [
+        (Kind.UNSUPPORTED_MEDIA_TYPE, ("badRequest", 400), ("badMediaType", 415)),
         (Kind.BAD_METHOD, ("notAllowed", 405), ("badMethod", 405)),
         (Kind.CONFLICT, ("badRequest", 400), ("conflictingRequest", 409)),
         (Kind.TOO_MANY_ATTACHMENTS, ("badRequest", 400), ("forbidden", 403)),
