@@ -82,6 +82,8 @@ MICROVERSIONS: Mapping[str, Mapping[str, Version]] = {
 }
 """All versions, by dialect; none where the dialect has no microversions."""
 
+_MAX_HEADER = 1024
+_MAX_VERSION = 50  # characters; a longer one is not repeated in the response
 _SYNTAX = re.compile(r"[1-9][0-9]*\.(0|[1-9][0-9]*)")
 _KEYS = tuple(f"HTTP_{name.upper().replace('-', '_')}" for name in (HEADER, LEGACY_HEADER))
 
@@ -115,22 +117,24 @@ class Versions:
             if version == last:
                 break
         unversioned = Negotiated(self.oldest, endpoints_of(dialect.name, 1), {})
-        self._default = next(iter(self._by_version.values()), unversioned)
+        self.default = next(iter(self._by_version.values()), unversioned)
+        """The version for a request that names none."""
 
     def negotiate(self, environ: Mapping[str, Any]) -> Negotiated:
         """Return the version that a request requires; the oldest if it names none.
 
         :param environ: the WSGI environment.
-        :raises BadRequest: if the version is malformed.
+        :raises BadRequest: if the version is malformed, or a header that names it too long.
         :raises Fault: of kind ``NOT_ACCEPTABLE``, if the version is not supported.
         """
         requested = requested_version(environ) if self._by_version else None
         if requested is None:
-            return self._default
+            return self.default
         if requested in self._by_version:
             return self._by_version[requested]
-        if not _SYNTAX.fullmatch(requested):
-            raise BadRequest(f"Microversion {requested[:50]!r} is invalid; it must be such as 2.1, or latest.")
+        if len(requested) > _MAX_VERSION or not _SYNTAX.fullmatch(requested):
+            shown = requested[:_MAX_VERSION]
+            raise BadRequest(f"Microversion {shown!r} is invalid; it must be such as 2.1, or latest.")
         raise Fault(
             Kind.NOT_ACCEPTABLE,
             f"Version {requested} is not supported by the API. Minimum is 2.1 and maximum is {self._last}.",
@@ -142,8 +146,11 @@ def requested_version(environ: Mapping[str, Any]) -> str | None:
     """Return the microversion of the compute API that a request names, unchecked; None if it names none.
 
     :param environ: the WSGI environment.
+    :raises BadRequest: if a header is too long to be parsed.
     """
     headers = {key: value for key in _KEYS if (value := environ.get(key))}
+    if any(len(value) > _MAX_HEADER for value in headers.values()):
+        raise BadRequest(f"{HEADER} and {LEGACY_HEADER} must each have at most {_MAX_HEADER} characters.")
     return get_version(headers, "compute", [LEGACY_HEADER]) if headers else None
 
 

@@ -16,6 +16,8 @@ _OFFERS = {
 }
 MAX_ACCEPT = 4096
 """The length up to which an Accept header is parsed: that takes time, and caching the result takes memory."""
+MAX_RANGES = 100
+"""The media ranges up to which an Accept header is parsed, for the same reason."""
 
 
 def choose(query: list[tuple[str, str]], suffix: str | None, accept: str | None) -> Serializer:
@@ -23,7 +25,8 @@ def choose(query: list[tuple[str, str]], suffix: str | None, accept: str | None)
 
     :param query: the parsed query string.
     :param suffix: the path's, ``json``, ``xml`` or None.
-    :param accept: the Accept header; JSON if it allows neither format, or has more than ``MAX_ACCEPT`` characters.
+    :param accept: the Accept header; JSON if it allows neither format, or has more than ``MAX_ACCEPT`` characters or
+        ``MAX_RANGES`` media ranges.
     :raises BadRequest: if the query names two formats, or an unknown one.
     """
     if query:
@@ -35,7 +38,9 @@ def choose(query: list[tuple[str, str]], suffix: str | None, accept: str | None)
             return _by_name(named.pop())
     if suffix:
         return _FORMATS[suffix]
-    return by_accept(accept) if accept and len(accept) <= MAX_ACCEPT else JSON
+    if accept and len(accept) <= MAX_ACCEPT and accept.count(",") < MAX_RANGES:
+        return by_accept(accept)
+    return JSON
 
 
 def _by_name(name: str) -> Serializer:

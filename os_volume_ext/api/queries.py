@@ -15,6 +15,8 @@ COMMON_PARAMS = frozenset(("format", "json", "xml"))
 LIST_PARAMS = COMMON_PARAMS | {"changes-since", "limit", "offset"}
 """The parameters of a list."""
 
+# Longer names are cut in messages.
+_MAX_SHOWN = 50
 # A "+" that a client did not quote arrives as a space. Anchored, to run in linear time on long values.
 _LOST_PLUS = re.compile(r"\A([^T ]+[T ][^T ]+) (?=\d\d:?\d\d\Z)", re.ASCII)
 # Stricter than Python, which accepts any character between date and time, and some before the offset.
@@ -42,7 +44,7 @@ def check_known(query: list[tuple[str, str]], known: frozenset[str]) -> None:
     """
     unknown = {name for name, _ in query} - known
     if unknown:
-        raise BadRequest(f"The query has the unknown parameter {min(unknown)!r}.")
+        raise BadRequest(f"The query has the unknown parameter {min(unknown)[:_MAX_SHOWN]!r}.")
 
 
 def page(query: list[tuple[str, str]], max_limit: int) -> Page:

@@ -1,8 +1,8 @@
 """The steps that every request to the resources goes through, in this order.
 
-Negotiate the format of the response and the version of the API, select the endpoint by the HTTP method, authenticate,
-authorize, check the query, read the body, call the controller, respond. A step that raises ends the request in a
-fault.
+Check the HTTP method, the format of the response, the caller, the version of the API, the policy, the query's
+parameters and the body; call the controller, respond. A step that raises ends the request in a fault. What is parsed
+before the caller is authenticated has a limited length.
 """
 
 import logging
@@ -20,7 +20,7 @@ from .dialects import Dialect
 from .endpoints import Endpoint
 from .faults import Fault
 from .identity import credentials
-from .microversions import Versions
+from .microversions import Negotiated, Versions
 from .responses import make_response, query_of, request_id_of
 from .routing import Match
 from .serializers import JSON, Serializer
@@ -53,13 +53,13 @@ class Resource:
         headers: Mapping[str, str] = {}
         response: WSGIApp
         try:
-            query = query_of(environ)
-            serializer, format_fault = _negotiate_format(environ, match, query)
-            dialect, endpoints, headers = self._versions.negotiate(environ)
+            query, serializer, format_fault = _negotiate_format(environ, match)
+            (dialect, endpoints, headers), version_fault = self._negotiate_version(environ)
+            # A method that is not allowed takes precedence over both; all versions have the same methods.
             endpoint = _select(endpoints[match.resource], environ["REQUEST_METHOD"])
-            if format_fault is not None:  # a method that is not allowed takes precedence
-                raise format_fault
+            _raise(format_fault)
             context = self._authenticate(environ, match, request_id)
+            _raise(version_fault)
             _authorize(context, endpoint, endpoint.other_volume)
             if endpoint.params is not None:
                 queries.check_known(query, endpoint.params)
@@ -75,6 +75,12 @@ class Resource:
             response = make_response(status, body, serializer, request_id, {**headers, **fault.headers})
         return response(environ, start_response)
 
+    def _negotiate_version(self, environ: Mapping[str, Any]) -> tuple[Negotiated, Fault | None]:
+        try:
+            return self._versions.negotiate(environ), None
+        except Fault as fault:
+            return self._versions.default._replace(headers={}), fault
+
     def _authenticate(self, environ: dict[str, Any], match: Match, request_id: str) -> RequestContext:
         caller = self._policy.with_is_admin(credentials(environ))
         return RequestContext(request_id, caller, partial(self._policy.allows, caller), environ, match.project_id)
@@ -86,12 +92,23 @@ class Resource:
 
 
 def _negotiate_format(
-    environ: Mapping[str, Any], match: Match, query: list[tuple[str, str]]
-) -> tuple[Serializer, Fault | None]:
+    environ: Mapping[str, Any], match: Match
+) -> tuple[list[tuple[str, str]], Serializer, Fault | None]:
+    """Return the parsed query, the format and, if either is not possible, the fault."""
+    accept = environ.get("HTTP_ACCEPT")
     try:
-        return negotiation.choose(query, match.suffix, environ.get("HTTP_ACCEPT")), None
+        query = query_of(environ)
     except Fault as fault:
-        return JSON, fault
+        return [], negotiation.choose([], match.suffix, accept), fault
+    try:
+        return query, negotiation.choose(query, match.suffix, accept), None
+    except Fault as fault:
+        return query, JSON, fault
+
+
+def _raise(fault: Fault | None) -> None:
+    if fault is not None:
+        raise fault
 
 
 def _select(endpoints: Mapping[str, Endpoint], method: str) -> Endpoint:

@@ -7,10 +7,14 @@ from urllib.parse import parse_qsl
 from webob import Response
 
 from ..context import new_request_id
+from .faults import BadRequest
 from .serializers import Serializer
 
 REQUEST_ID = "openstack.request_id"
 """The environ key in which an outer filter (oslo.middleware's request_id) stores the request's id."""
+
+MAX_QUERY = 2048
+"""The characters that a query string may have: it is parsed before the client is authenticated."""
 
 VARY = "Accept, X-Auth-Token"
 _HEADERS = {"Vary": VARY, "Cache-Control": "no-cache, no-store, must-revalidate"}
@@ -28,8 +32,11 @@ def query_of(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Parse the query string; bytes that are not UTF-8 become backslash escapes.
 
     :param environ: the WSGI environment.
+    :raises BadRequest: if it has more than ``MAX_QUERY`` characters; it is not parsed then.
     """
     text = environ.get("QUERY_STRING")
+    if text and len(text) > MAX_QUERY:
+        raise BadRequest(f"The query string must have at most {MAX_QUERY} characters.")
     return parse_qsl(text, keep_blank_values=True, errors="backslashreplace") if text else []
 
 

@@ -7,9 +7,13 @@ from routes import Mapper
 ATTACHMENTS, EXTENSIONS = "os-volume_attachments", "extensions"
 ALIAS = "os-volumes"
 
+_MAX_ID = 255  # bytes; a longer id is cut, and is none either way
+_MAX_PATH = 1024  # bytes; a longer one is matched with its ids cut, since the mapper takes long for long ids
+_MAX_SEGMENTS = 6  # with the empty one before the first slash: /project/servers/id/os-volume_attachments/id
+
 
 class Match(NamedTuple):
-    """A path that the filter handles, with the ids as the client sent them."""
+    """A path that the filter handles, with the ids as the client sent them, cut if they are very long."""
 
     resource: str
     """``collection``, ``member``, ``extensions`` or ``extension``."""
@@ -43,6 +47,8 @@ class Router:
         :param path: PATH_INFO, in which each character is a byte.
         """
         path, suffix = _strip_suffix(path)
+        if len(path) > _MAX_PATH:
+            path = "/".join(segment[:_MAX_ID] for segment in path.split("/", _MAX_SEGMENTS))
         # The mapper's expressions end in "$", which also matches before a final newline.
         found: dict[str, Any] | None = None if path.endswith("\n") else self._mapper.match(path)
         if found is None:

@@ -4,6 +4,7 @@ import re
 
 from webob import Request, Response
 
+from ..api.faults import BadRequest
 from ..api.microversions import HEADER, LEGACY_HEADER, requested_version
 from .data import OPENSTACK_API
 from .http import Refused
@@ -18,7 +19,10 @@ def requested(request: Request) -> Version:
 
     :raises Refused: 400 for an invalid format, 406 for a version that is not supported.
     """
-    text = requested_version(request.environ)
+    try:
+        text = requested_version(request.environ)
+    except BadRequest as error:
+        raise Refused(400, error.message) from error
     if text is None:
         return _parse(OPENSTACK_API.min_version)
     if text == "latest":

@@ -66,9 +66,12 @@ class TestHeaders:
         assert versions_of(response) == [None, None]
 
     @pytest.mark.changes_nothing
-    def test_it_is_reported_before_all_else(self, client):
-        wrong = client.at("2.105").by(None)
-        assert wrong.request("PATCH", f"{client.path()}?format=x").status == 406
+    def test_an_unsupported_one_is_reported_after_method_format_and_token(self, client):
+        wrong = client.at("2.105")
+        assert wrong.request("PATCH", f"{client.path()}?format=x").status == 405
+        assert wrong.request("GET", f"{client.path()}?format=x").status == 400
+        assert wrong.by(None).list().failure == ("unauthorized", 401)
+        assert wrong.by("reader").attach().status == 406
 
     def test_the_operator_sets_the_newest_version(self, sample, start, paste_file, client_of, var):
         path = paste_file()

@@ -150,11 +150,12 @@ def test_each_status_that_it_has_is_returned(
         with tables() as connection:
             connection.execute(update(attachments).where(~attachments.c.root).values(state="attached"))
         client.detach()
-        # 400, 404, 406, 413, 401, 403
+        # 400, 404, 406, 413, 415, 401, 403
         requests.each("?json&xml")
         requests.each(server=dialect.unknown_server)
         requests.each(**{"OpenStack-API-Version": "compute 2.105"})
         requests.each(body=b" " * 65537)
+        requests.each(**{"Content-Type": "text/plain"})
         Requests(client.by(None)).each()
         for method in ("PATCH", "OPTIONS", "TRACE", "PUT", "DELETE"):
             client.request(method, client.path())

@@ -77,11 +77,10 @@ class Document:
         if operation is not None:
             assert str(status) in operation["responses"], f"{operation['operationId']} has no {status}"
             return operation["responses"][str(status)]["$ref"]
-        # Before the method, the microversion is looked at.
+        # The method is looked at before all else.
         dialect = "Openstack" if template.startswith("/v2.1/") else "Cyclades"
-        names = {405: "NotAllowed"} | ({400: "BadRequest", 406: "NotAcceptable"} if dialect == "Openstack" else {})
-        assert status in names, f"{status} to a method that is not allowed"
-        return pointer("components", "responses", dialect + names[status])
+        assert status == 405, f"{status} to a method that is not allowed"
+        return pointer("components", "responses", f"{dialect}NotAllowed")
 
     def _check_headers(self, where: str, response: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         described = {name.lower(): self.resolve(header) for name, header in response["headers"].items()}

@@ -138,5 +138,8 @@ def test_any_request_has_a_format_or_is_a_bad_request(query, ending, accept):
 
 def test_a_very_long_accept_header_is_not_parsed():
     beginning = "application/xml, text/"
+    ranges = ["application/xml", *["text/html;q=0.1"] * 99]
+    assert choose([], None, ",".join(ranges)) is XML
+    assert choose([], None, ",".join([*ranges, "x/y"])) is JSON
     assert choose([], None, beginning.ljust(4096, "x")) is XML
     assert choose([], None, beginning.ljust(4097, "x")) is JSON

@@ -39,6 +39,12 @@ def test_an_unknown_parameter_is_named():
         assert caught.value.message == f"The query has the unknown parameter {name!r}."
 
 
+def test_a_very_long_unknown_parameter_is_cut():
+    with pytest.raises(BadRequest) as caught:
+        check_known([("x" * 51, "1")], COMMON_PARAMS)
+    assert caught.value.message == f"The query has the unknown parameter '{'x' * 50}'."
+
+
 def test_without_a_query_a_list_begins_at_its_start_and_has_the_limit():
     assert page([], 1000) == Page(None, 1000, 0)
     assert page([("json", ""), ("marker", "9")], 17) == Page(None, 17, 0)

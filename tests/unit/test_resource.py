@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 
 import pytest
 from webob import Request
@@ -41,7 +42,17 @@ class Manager:
 def respond():
     """Give ``respond(method, path)``: a response of the resource."""
 
-    def call(method="GET", path=LIST, *, error=None, roles="reader,member", version="2.85", manager=None, body=None):
+    def call(
+        method="GET",
+        path=LIST,
+        *,
+        error=None,
+        roles="reader,member",
+        version="2.85",
+        manager=None,
+        body=None,
+        **environ,
+    ):
         controller = Controller(manager=manager or Manager(error), max_limit=1000)
         resource = Resource(controller=controller, policy=Policy(), versions=Versions(OPENSTACK), max_body=65536)
         request = Request.blank(path, method=method)
@@ -51,7 +62,7 @@ def respond():
             {"X-Identity-Status": "Confirmed", "X-Project-Id": "demo", "X-Roles": roles}
             | {"OpenStack-API-Version": f"compute {version}"}
         )
-        request.environ |= {"keystone.token_info": {}, "openstack.request_id": "req-1"}
+        request.environ |= {"keystone.token_info": {}, "openstack.request_id": "req-1"} | environ
         match = Router().match(path)
         return request.send(lambda environ, start_response: resource(environ, start_response, match))
 
@@ -132,6 +143,64 @@ def test_head_is_handled_as_get(respond):
     response = respond("HEAD", manager=manager)
     assert (response.status_int, response.body, manager.called) == (200, b"", ["list_attachments"])
     assert response.headers["Content-Length"] == str(len(json.dumps({"volumeAttachments": []})))
+
+
+# The order of the steps.
+
+NO_TOKEN = {"keystone.token_info": None}
+
+
+@pytest.mark.parametrize(
+    ("method", "roles", "environ", "status"),
+    [
+        ("PATCH", "", {"QUERY_STRING": "format=x", "HTTP_OPENSTACK_API_VERSION": "compute 9.9", **NO_TOKEN}, 405),
+        ("PATCH", "", {"QUERY_STRING": "x" * 5000, **NO_TOKEN}, 405),
+        ("GET", "", {"QUERY_STRING": "format=x", "HTTP_OPENSTACK_API_VERSION": "compute 9.9", **NO_TOKEN}, 400),
+        ("GET", "", {"QUERY_STRING": "x" * 5000, "HTTP_OPENSTACK_API_VERSION": "compute 9.9", **NO_TOKEN}, 400),
+        ("GET", "", {"HTTP_OPENSTACK_API_VERSION": "compute 9.9", **NO_TOKEN}, 401),
+        ("GET", "", {"HTTP_OPENSTACK_API_VERSION": "compute x", **NO_TOKEN}, 401),
+        ("GET", "", {"HTTP_OPENSTACK_API_VERSION": "compute 9.9"}, 406),
+        ("GET", "", {"HTTP_OPENSTACK_API_VERSION": "compute x"}, 400),
+        ("GET", "", {"QUERY_STRING": "x=y"}, 403),
+        ("GET", "reader", {"QUERY_STRING": "x=y"}, 400),
+        ("POST", "reader", {"CONTENT_TYPE": "text/plain"}, 403),
+        ("POST", "member", {"CONTENT_TYPE": "text/plain"}, 415),
+        ("POST", "member", {"CONTENT_TYPE": ""}, 400),
+    ],
+)
+def test_of_several_faults_the_first_in_the_order_of_steps_is_reported(respond, method, roles, environ, status):
+    assert respond(method, roles=roles, **environ).status_int == status
+
+
+def test_a_query_that_is_too_long_is_refused_in_the_format_of_path_or_accept(respond):
+    response = respond(QUERY_STRING="json&".ljust(3000, "x"), HTTP_ACCEPT="application/xml")
+    assert (response.status_int, response.content_type) == (400, "application/xml")
+    assert b"<message>The query string must have at most 2048 characters.</message>" in response.body
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"QUERY_STRING": "a=1&" * 62_500},
+        {"QUERY_STRING": "a=" + "%C3" * 80_000},
+        {"QUERY_STRING": ("a&" * 1024)[:2048]},
+        {"HTTP_ACCEPT": "a/b," * 62_500},
+        {"HTTP_ACCEPT": ",".join(["a/b"] * 1000)},
+        {"HTTP_OPENSTACK_API_VERSION": "compute 2.1," * 20_000},
+        {"HTTP_X_OPENSTACK_NOVA_API_VERSION": "2." + "1" * 250_000},
+        {"CONTENT_TYPE": "application/json" + ";" * 250_000},
+        {"HTTP_X_ROLES": "a," * 125_000},
+        {"HTTP_TRANSFER_ENCODING": "chunked," * 31_250},
+    ],
+    ids=lambda environ: next(iter(environ)),
+)
+def test_a_request_without_a_token_costs_little_whatever_it_sends(respond, environ):
+    def seconds():
+        start = time.process_time()
+        assert respond("POST", **environ, **NO_TOKEN).status_int in (400, 401)
+        return time.process_time() - start
+
+    assert min(seconds() for _ in range(5)) < 0.005
 
 
 # A PUT updates or swaps.

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from os_volume_ext.api.faults import BadRequest
 from os_volume_ext.api.responses import make_response, query_of, request_id_of
 from os_volume_ext.api.serializers import JSON, XML
 
@@ -92,6 +93,12 @@ def test_a_client_can_not_choose_the_id():
 )
 def test_a_query_is_parsed_and_what_is_not_utf_8_stays_visible(text, query):
     assert query_of({} if text is None else {"QUERY_STRING": text}) == query
+
+
+def test_a_very_long_query_is_a_bad_request():
+    assert query_of({"QUERY_STRING": "x" * 2048}) == [("x" * 2048, "")]
+    with pytest.raises(BadRequest, match="at most 2048 characters"):
+        query_of({"QUERY_STRING": "x" * 2049})
 
 
 @given(st.text(st.characters(codec="latin-1")))

@@ -120,6 +120,19 @@ def test_the_project_keeps_its_bytes_for_the_compute_api():
     assert match(f"/{raw}{LIST}").project_id == raw
 
 
+@pytest.mark.parametrize("project", ["", "/demo", f"/{'p' * 2000}"])
+@pytest.mark.parametrize("character", ["1", "\xff"])
+def test_very_long_ids_are_cut_and_the_path_is_matched_as_before(project, character):
+    found = match(f"{project}/servers/{character * 2000}/os-volume_attachments/{character * 2000}.xml")
+    shown_id = "1" * 255 if character == "1" else "\\xff" * 255
+    assert found == Match("member", "xml", project[1:256] or None, shown_id, shown_id)
+
+
+@pytest.mark.parametrize("path", [f"{LIST}/9/{'1' * 2000}", f"/a/b{LIST}/{'1' * 2000}", f"{LIST}{'/' * 2000}9"])
+def test_very_long_paths_of_others_are_not_matched(path):
+    assert match(path) is None
+
+
 SEGMENTS = st.sampled_from(
     [
         "",
