@@ -37,7 +37,7 @@ class Dialect:
     fault_members: Mapping[str, str] = field(default_factory=dict)
     extensions: Sequence[Mapping[str, Any]] | None = None
     nova: bool = False
-    """Whether it has what only Nova has: a project in the path, microversions, paging, hosts for administrators."""
+    """Whether it has what only Nova has: microversions, paging, hosts for administrators."""
 
 
 DIALECTS = {
@@ -107,7 +107,7 @@ class ComputeApplication(Application):
             return self._root.find(request.method, path)(request)
         caller = caller_of(request)
         version = microversions.requested(request) if self._dialect.nova else None
-        project, path = self._split(path)
+        project, path = _split(path)
         handler = self._routes.find(request.method, path)
         if project is not None:
             caller.refuse_path_of(project)
@@ -120,13 +120,6 @@ class ComputeApplication(Application):
     def fault(self, refused: Refused) -> Response:
         """Return the response for an error."""
         return fault_response(refused, self._dialect.fault_names, self._dialect.fault_members)
-
-    def _split(self, path: str) -> tuple[str | None, str]:
-        """Split the project, if there is one, from the rest of a path."""
-        first, _, rest = path.removeprefix("/").partition("/")
-        if not self._dialect.nova or first in ("servers", "flavors", "extensions"):
-            return None, path
-        return first, f"/{rest}"
 
     def _extension_routes(self) -> dict[str, dict[str, Callable[..., Response]]]:
         if self._dialect.extensions is None:
@@ -246,6 +239,12 @@ class _Query:
 
     def get(self, name: str, default: str | None = None) -> Any:
         return self.request.GET.get(name, default)
+
+
+def _split(path: str) -> tuple[str | None, str]:
+    """Split the project, if there is one, from the rest of a path."""
+    first, _, rest = path.removeprefix("/").partition("/")
+    return (None, path) if first in ("servers", "flavors", "extensions") else (first, f"/{rest}")
 
 
 def _refuse_reader(query: _Query) -> None:

@@ -260,17 +260,24 @@ class TestPaging:
 
 
 class TestProjectInPath:
-    def test_the_openstack_dialect_takes_the_callers_project_in_the_path(self, nova):
-        server = nova.get(f"/demo/servers/{WEB}", headers=DEMO).json["server"]
-        assert server["links"][0]["href"] == f"http://localhost/demo/servers/{WEB}"
+    @pytest.fixture(params=[("openstack", WEB), ("cyclades", "1134")], ids=lambda param: param[0])
+    def api(self, request, make):
+        """Give the API of a dialect, and the id of a server of the project demo."""
+        name, server_id = request.param
+        return make(name), server_id
 
-    def test_another_project_in_the_path_is_a_bad_request(self, nova):
-        fault = nova.get(f"/other/servers/{WEB}", headers=DEMO, status=400).json["badRequest"]
+    def test_the_path_may_have_the_callers_project(self, api):
+        app, server_id = api
+        server = app.get(f"/demo/servers/{server_id}", headers=DEMO).json["server"]
+        assert server["links"][0]["href"] == f"http://localhost/demo/servers/{server_id}"
+        assert app.get(f"/servers/{server_id}", headers=DEMO).json["server"]["id"] == server["id"]
+        assert ids(app.get("/demo/servers", headers=DEMO)) == ids(app.get("/servers", headers=DEMO))
+
+    def test_another_project_in_the_path_is_a_bad_request(self, api):
+        app, server_id = api
+        fault = app.get(f"/other/servers/{server_id}", headers=DEMO, status=400).json["badRequest"]
         assert "doesn't match" in fault["message"]
-        nova.get(f"/demo/servers/{WEB}", headers=ADMIN, status=400)
-
-    def test_cyclades_has_no_project_in_the_path(self, cyclades):
-        cyclades.get("/demo/servers", headers=DEMO, status=404)
+        app.get(f"/demo/servers/{server_id}", headers=ADMIN, status=400)
 
 
 class TestMicroversions:
