@@ -1,6 +1,7 @@
 """The wiring: builds the objects that do the work from the settings, for the filter and for the commands."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoints, entry_points
@@ -175,6 +176,36 @@ def assemble_current(
     assembly = assemble(settings, backend=backend, catalog=catalog)
     schema.ensure(assembly.database)
     return assembly
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a section has in its database."""
+
+    settings: Settings
+    database: Database
+    registry: Registry
+
+    def catalog(self) -> VolumeCatalog:
+        """Return the catalog that the settings name.
+
+        :raises ConfigurationError: if it can't be loaded, or one of its options is invalid.
+        """
+        return make_catalog(self.settings, self.database)
+
+    def close(self) -> None:
+        """Close the connections to the database."""
+        self.database.dispose()
+
+
+def open_records(settings: Settings) -> Records:
+    """Open the database of a section, without making its backend.
+
+    :raises ConfigurationError: if an option is invalid, or the schema is not current, with the command to run.
+    """
+    database = Database(settings.database_options)
+    schema.ensure(database)
+    return Records(settings, database, Registry(database))
 
 
 def make_backend(settings: Settings, backend: Backend | None = None) -> Backend:

@@ -41,14 +41,15 @@ def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callabl
 
 
 def make_filter(
-    app: WSGIApp, *, backend: Backend | str, catalog: VolumeCatalog | str = "sql", **options: object
+    app: WSGIApp, *, backend: Backend | str | None = None, catalog: VolumeCatalog | str = "sql", **options: object
 ) -> Filter:
     """Wrap a WSGI application, without PasteDeploy.
 
     ``contextlib.closing`` closes the filter at the end of a block.
 
     :param app: the WSGI application.
-    :param backend: the entry point name of a backend, with its ``backend.*`` options; or an object, without any.
+    :param backend: the entry point name of a backend, with its ``backend.*`` options; or an object, without any. It is
+        required.
     :param catalog: the same for the catalog.
     :param options: the options of a paste file, as strings or as Python values: ``max_limit=5``, ``metrics=True``,
         ``server_states=["ACTIVE"]``, ``**{"database.url": "sqlite:////path/file"}``.

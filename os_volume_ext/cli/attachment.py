@@ -8,9 +8,11 @@ from typing import Any
 from cliff.lister import Lister
 from cliff.show import ShowOne
 
-from ..assembly import Assembly
-from ..errors import NotAdopted
+from ..api import members
+from ..api.faults import BadRequest
+from ..errors import ConfigurationError, NotAdopted
 from ..models import STATES, Attachment
+from ..settings import Settings
 from . import config
 
 COLUMNS = ("server_id", "volume_id", "device", "state", "root", "project_id", "created_at")
@@ -29,11 +31,18 @@ def _add_ids(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("volume", help="the volume's id")
 
 
-def _ids(arguments: argparse.Namespace, assembly: Assembly) -> tuple[str, str]:
+def _ids(arguments: argparse.Namespace, settings: Settings) -> tuple[str, str]:
     return (
-        config.canonical_id(arguments.server, assembly.settings, "server"),
-        config.canonical_id(arguments.volume, assembly.settings, "volume"),
+        config.canonical_id(arguments.server, settings, "server"),
+        config.canonical_id(arguments.volume, settings, "volume"),
     )
+
+
+def _check_device(device: str) -> None:
+    try:
+        members.device(device)
+    except BadRequest as error:
+        raise ConfigurationError(f"--device is {device[:50]!r}: {error.message}") from error
 
 
 class List(config.FilterCommand, Lister):  # type: ignore[misc]
@@ -42,15 +51,15 @@ class List(config.FilterCommand, Lister):  # type: ignore[misc]
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--server", help="only attachments to this server")
         parser.add_argument("--volume", help="only attachments of this volume")
-        parser.add_argument("--project", help="only attachments of this project")
+        parser.add_argument("--project", action=config.Text, help="only attachments of this project")
         parser.add_argument("--state", choices=STATES, help="only attachments in this state")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         server_id, volume_id = parsed_args.server, parsed_args.volume
-        with config.assembled(parsed_args) as assembly:
-            found = assembly.registry.find(
-                server_id=server_id and config.canonical_id(server_id, assembly.settings, "server"),
-                volume_id=volume_id and config.canonical_id(volume_id, assembly.settings, "volume"),
+        with config.records(parsed_args) as records:
+            found = records.registry.find(
+                server_id=config.optional_id(server_id, records.settings, "server"),
+                volume_id=config.optional_id(volume_id, records.settings, "volume"),
                 project_id=parsed_args.project,
                 state=parsed_args.state,
             )
@@ -64,9 +73,9 @@ class Show(config.FilterCommand, ShowOne):  # type: ignore[misc]
         _add_ids(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        with config.assembled(parsed_args) as assembly:
-            server_id, volume_id = _ids(parsed_args, assembly)
-            found = assembly.registry.get(server_id, volume_id)
+        with config.records(parsed_args) as records:
+            server_id, volume_id = _ids(parsed_args, records.settings)
+            found = records.registry.get(server_id, volume_id)
         if found is None:
             raise LookupError(f"Volume {volume_id} is not attached to server {server_id}.")
         return DETAILS, _values(found, DETAILS)
@@ -79,11 +88,15 @@ class Adopt(config.FilterCommand, ShowOne):  # type: ignore[misc]
         _add_ids(parser)
         parser.add_argument("--device", help="such as /dev/vdb (default: the backend's)")
         parser.add_argument("--root", action="store_true", help="the server boots from it; it can't be detached")
-        parser.add_argument("--project", help="the owning project (default: the compute API's or the catalog's)")
+        parser.add_argument(
+            "--project", action=config.Text, help="the owning project (default: the compute API's or the catalog's)"
+        )
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        with config.assembled(parsed_args) as assembly:
-            server_id, volume_id = _ids(parsed_args, assembly)
+        if parsed_args.device is not None:
+            _check_device(parsed_args.device)
+        with config.assembled(parsed_args, create=True) as assembly:
+            server_id, volume_id = _ids(parsed_args, assembly.settings)
             assembly.adopter().adopt(
                 server_id,
                 volume_id,

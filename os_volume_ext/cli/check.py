@@ -41,7 +41,9 @@ class Check(Lister):  # type: ignore[misc]
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         config.add_paste(parser)
-        parser.add_argument("--name", default="main", help="the application's section (default: main)")
+        parser.add_argument(
+            "--name", action=config.Text, default="main", help="the application's section (default: main)"
+        )
         parser.add_argument(
             "--config-file",
             metavar="FILE",
@@ -66,6 +68,8 @@ class Check(Lister):  # type: ignore[misc]
 
 def _configure(files: Sequence[str]) -> None:
     """Give other filters the oslo.config options that they have in the server."""
+    for file in files:
+        config.check_text("--config-file", file, config.MAX_PATH)
     try:
         if files:
             cfg.CONF(args=[], default_config_files=files, default_config_dirs=[])

@@ -6,15 +6,48 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from paste.deploy.loadwsgi import FILTER, loadcontext
 
-from ..assembly import Assembly, assemble_current
+from ..assembly import Assembly, Records, assemble_current, open_records
 from ..errors import ConfigurationError
 from ..filter import filter_factory
+from ..registry import schema
+from ..registry.database import Database
 from ..settings import Settings
 
 PACKAGE = "os_volume_ext."
+MAX_PATH = 4096  # characters
+_MAX_SHOWN = 50  # longer values are cut in messages
+
+
+class Text(argparse.Action):
+    """Stores a value of 1 to ``maximum`` printable characters, by default as many as a column of the database has."""
+
+    def __init__(self, *arguments: Any, maximum: int = 255, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._maximum = maximum
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        """Store the value.
+
+        :raises ConfigurationError: if it is empty, too long, or has a character that can't be printed.
+        """
+        check_text(option_string or self.dest, values, self._maximum)
+        setattr(namespace, self.dest, values)
+
+
+def check_text(name: str, value: str, maximum: int, *, minimum: int = 1) -> None:
+    """Check the characters of an argument; those that are not printable are NUL, line ends and malformed UTF-8.
+
+    :param name: the argument, for the message.
+    :raises ConfigurationError: if there are too few or too many, or one can't be printed.
+    """
+    if not minimum <= len(value) <= maximum or not value.isprintable():
+        raise ConfigurationError(
+            f"{name} is {value[:_MAX_SHOWN]!r}: it must have {minimum} to {maximum} printable characters"
+        )
 
 
 def add_paste(parser: argparse.ArgumentParser) -> None:
@@ -22,11 +55,18 @@ def add_paste(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--paste",
         metavar="FILE",
+        action=Text,
+        maximum=MAX_PATH,
         default=os.environ.get("OS_VOLUME_EXT_PASTE"),
         help="the compute API's paste file (default: $OS_VOLUME_EXT_PASTE)",
     )
     parser.add_argument(
-        "--var", metavar="DIR", default="var", help="the value of %%(var)s in that file (default: ./var)"
+        "--var",
+        metavar="DIR",
+        action=Text,
+        maximum=MAX_PATH,
+        default="var",
+        help="the value of %%(var)s in that file (default: ./var)",
     )
     parser.add_argument(
         "--set",
@@ -42,7 +82,7 @@ def add_paste(parser: argparse.ArgumentParser) -> None:
 def _variable(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+        raise argparse.ArgumentTypeError(f"{text[:_MAX_SHOWN]!r} is not NAME=VALUE")
     return name, value
 
 
@@ -54,7 +94,10 @@ class FilterCommand:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)  # type: ignore[misc]
         add_paste(parser)
         parser.add_argument(
-            "--filter", metavar="SECTION", help="the filter's section, if the paste file has several filters"
+            "--filter",
+            metavar="SECTION",
+            action=Text,
+            help="the filter's section, if the paste file has several filters",
         )
         self.add_arguments(parser)
         return parser
@@ -73,13 +116,18 @@ def paste_file(arguments: argparse.Namespace) -> Path:
     path = Path(arguments.paste).absolute()
     try:
         path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # a path in the environment may have any characters
         raise ConfigurationError(f"--paste: {path} can't be read: {error}") from error
     return path
 
 
 def variables(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return the variables that the paste file may use besides its own."""
+    """Return the variables that the paste file may use besides its own.
+
+    :raises ConfigurationError: if the value of one has characters that can't be printed.
+    """
+    for name, value in arguments.variables:
+        check_text(f"--set {name}", value, MAX_PATH, minimum=0)
     return {"var": str(Path(arguments.var).absolute()), **dict(arguments.variables)}
 
 
@@ -126,8 +174,7 @@ def filter_sections(path: Path, global_conf: Mapping[str, str]) -> dict[str, dic
             context = loadcontext(FILTER, f"config:{path}", name=name.strip(), global_conf=dict(global_conf))
         except configparser.InterpolationError as error:
             if "os-volume-ext" in parser.get(section, "use", fallback=""):
-                what = f"[{section}] uses an undefined variable, which --set can define"
-                raise ConfigurationError(f"--paste: {what}: {' '.join(str(error).split())}") from error
+                raise undefined_variable(error) from error
             continue
         except (LookupError, ImportError, configparser.Error):
             continue  # a filter of another package, which is not installed here
@@ -136,14 +183,49 @@ def filter_sections(path: Path, global_conf: Mapping[str, str]) -> dict[str, dic
     return found
 
 
+def undefined_variable(error: configparser.InterpolationError) -> ConfigurationError:
+    """Return the error for a variable that a paste file uses and nothing defines.
+
+    :param error: the parser's.
+    """
+    section = f"[{error.section}] of the paste file"
+    if isinstance(error, configparser.InterpolationMissingOptionError):
+        name = error.reference
+        return ConfigurationError(f"{section} uses the undefined variable {name}: define it with --set {name}=VALUE")
+    return ConfigurationError(f"{section} has an invalid value of {error.option}: {' '.join(str(error).split())}")
+
+
 @contextmanager
-def assembled(arguments: argparse.Namespace) -> Iterator[Assembly]:
+def assembled(arguments: argparse.Namespace, *, create: bool = False) -> Iterator[Assembly]:
     """Provide the objects of the selected filter, and close them at the end.
 
+    :param create: whether a missing SQLite file is created.
     :raises ConfigurationError: if they can't be made.
     """
-    with closing(assemble_current(settings(arguments))) as assembly:
+    found = settings(arguments)
+    if not create:
+        schema.refuse_missing(Database(found.database_options))
+    with closing(assemble_current(found)) as assembly:
         yield assembly
+
+
+@contextmanager
+def records(arguments: argparse.Namespace, *, create: bool = False) -> Iterator[Records]:
+    """Provide what the selected filter has in its database, and close it at the end. The backend is not made.
+
+    :param create: whether a missing SQLite file is created.
+    :raises ConfigurationError: if an option is invalid, or the database can't be used.
+    """
+    found = settings(arguments)
+    if not create:
+        schema.refuse_missing(Database(found.database_options))
+    with closing(open_records(found)) as opened:
+        yield opened
+
+
+def optional_id(text: str | None, filter_settings: Settings, what: str) -> str | None:
+    """Return the same as ``canonical_id``; None for None, where the argument was not given."""
+    return None if text is None else canonical_id(text, filter_settings, what)
 
 
 def canonical_id(text: str, filter_settings: Settings, what: str) -> str:
@@ -154,5 +236,6 @@ def canonical_id(text: str, filter_settings: Settings, what: str) -> str:
     """
     found = filter_settings.dialect.read_id(text)
     if found is None:
-        raise ConfigurationError(f"{text!r} is not the id of a {what}: it must be {filter_settings.dialect.id_syntax}")
+        shown = repr(text[:_MAX_SHOWN])
+        raise ConfigurationError(f"{shown} is not the id of a {what}: it must be {filter_settings.dialect.id_syntax}")
     return found

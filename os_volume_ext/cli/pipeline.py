@@ -18,6 +18,7 @@ from webob import Request
 from ..errors import ConfigurationError
 from ..filter import filter_factory
 from ..wsgi import WSGIApp
+from .config import undefined_variable
 
 # The headers that an auth filter sets for a valid token, sent by a client that has none.
 _FORGED = {
@@ -196,6 +197,8 @@ def _errors_of(name: str) -> Iterator[None]:
         yield
     except ConfigurationError:
         raise
+    except configparser.InterpolationError as error:
+        raise undefined_variable(error) from error
     except Exception as error:  # other factories can raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigurationError(f"{name} can't be loaded: {reason}") from error

@@ -47,7 +47,7 @@ class Reconcile(config.FilterCommand, Lister):  # type: ignore[misc]
 
     def _reconcile(self, assembly: Assembly, arguments: argparse.Namespace) -> Iterable[Finding]:
         """Return the findings as they are made, with a progress bar on a terminal."""
-        server_id = arguments.server and config.canonical_id(arguments.server, assembly.settings, "server")
+        server_id = config.optional_id(arguments.server, assembly.settings, "server")
         reconciler = assembly.reconciler()
         reconcile = reconciler.reconcile_all if arguments.all else reconciler.reconcile_stale
         findings: Iterable[Finding] = reconcile(server_id, dry_run=arguments.dry_run)

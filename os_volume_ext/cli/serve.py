@@ -16,6 +16,7 @@ from ..errors import ConfigurationError
 from ..wsgi import WSGIApp
 from . import config
 
+MAX_PORT = 65535
 THREADS = 32  # more than the requests that wait for hanging backends (max_operations) of several filters
 
 
@@ -25,17 +26,23 @@ class Serve(Command):  # type: ignore[misc]
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         config.add_paste(parser)
-        parser.add_argument("--name", default="main", help="the application's section (default: main)")
-        parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
+        parser.add_argument(
+            "--name", action=config.Text, default="main", help="the application's section (default: main)"
+        )
+        parser.add_argument(
+            "--host", action=config.Text, default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)"
+        )
         parser.add_argument("--port", type=int, default=8774, help="the port to listen on (default: 8774)")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
+        if not 1 <= parsed_args.port <= MAX_PORT:
+            raise ConfigurationError(f"--port is {parsed_args.port}: it must be an integer, 1 to {MAX_PORT}")
         signal.signal(signal.SIGTERM, _exit)  # before the port is open, which shows that it serves
         logging.getLogger("os_volume_ext").setLevel(logging.INFO)
         create_server = _waitress()
         path = config.paste_file(parsed_args)
-        app = loadapp(f"config:{path}", name=parsed_args.name, global_conf=config.variables(parsed_args))
+        app = _load(path, parsed_args.name, config.variables(parsed_args))
         try:
             server = create_server(_only_paths(app), host=parsed_args.host, port=parsed_args.port, threads=THREADS)
         except OSError as error:
@@ -45,6 +52,14 @@ class Serve(Command):  # type: ignore[misc]
         self.app.stdout.write(f"Serving {path} at {url}; press Ctrl-C to stop.\n{_examples(path, url)}")
         self.app.stdout.flush()
         server.run()
+
+
+def _load(path: Path, name: str, variables: dict[str, str]) -> WSGIApp:
+    try:
+        app: WSGIApp = loadapp(f"config:{path}", name=name, global_conf=variables)
+    except configparser.InterpolationError as error:
+        raise config.undefined_variable(error) from error
+    return app
 
 
 def _only_paths(app: WSGIApp) -> WSGIApp:

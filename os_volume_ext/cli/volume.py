@@ -10,7 +10,7 @@ from cliff.command import Command
 from cliff.lister import Lister
 from cliff.show import ShowOne
 
-from ..assembly import Assembly
+from ..assembly import Records
 from ..catalog.sql import SQLCatalog
 from ..errors import ConfigurationError
 from ..models import Volume
@@ -23,22 +23,24 @@ class SQLCatalogCommand(config.FilterCommand):
     """A command about the volumes of a filter's sql catalog."""
 
     @contextmanager
-    def catalog(self, arguments: argparse.Namespace) -> Iterator[tuple[SQLCatalog, Assembly]]:
-        """Provide the catalog, with the other objects of its filter.
+    def catalog(self, arguments: argparse.Namespace, *, create: bool = False) -> Iterator[tuple[SQLCatalog, Records]]:
+        """Provide the catalog, with the registry of its filter.
 
+        :param create: whether a missing SQLite file is created.
         :raises ConfigurationError: if the filter has another catalog.
         """
-        with config.assembled(arguments) as assembly:
-            if not isinstance(assembly.catalog, SQLCatalog):
-                name = assembly.settings.catalog
+        with config.records(arguments, create=create) as records:
+            catalog = records.catalog()
+            if not isinstance(catalog, SQLCatalog):
+                name = records.settings.catalog
                 raise ConfigurationError(
                     f"the filter's volumes are in the catalog {name!r}, not in sql: manage them there"
                 )
-            yield assembly.catalog, assembly
+            yield catalog, records
 
 
-def _volume_id(arguments: argparse.Namespace, assembly: Assembly) -> str:
-    return config.canonical_id(arguments.id, assembly.settings, "volume")
+def _volume_id(arguments: argparse.Namespace, records: Records) -> str:
+    return config.canonical_id(arguments.id, records.settings, "volume")
 
 
 class Create(SQLCatalogCommand, ShowOne):  # type: ignore[misc]
@@ -49,15 +51,23 @@ class Create(SQLCatalogCommand, ShowOne):  # type: ignore[misc]
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("id", help="the volume's id, in the dialect's format")
-        parser.add_argument("--project", required=True, help="the id of the owning project")
-        parser.add_argument("--source", help="where the backend finds its data, such as a path")
-        parser.add_argument("--format", dest="volume_format", help="the format of the data, such as raw or qcow2")
+        parser.add_argument("--project", required=True, action=config.Text, help="the id of the owning project")
+        parser.add_argument(
+            "--source", action=config.Text, maximum=1024, help="where the backend finds its data, such as a path"
+        )
+        parser.add_argument(
+            "--format",
+            dest="volume_format",
+            action=config.Text,
+            maximum=32,
+            help="the format of the data, such as raw or qcow2",
+        )
         parser.add_argument("--multiattach", action="store_true", help="allow attaching it to several servers at once")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        with self.catalog(parsed_args) as (catalog, assembly):
+        with self.catalog(parsed_args, create=True) as (catalog, records):
             volume = Volume(
-                _volume_id(parsed_args, assembly),
+                _volume_id(parsed_args, records),
                 parsed_args.project,
                 parsed_args.source,
                 parsed_args.volume_format,
@@ -71,7 +81,7 @@ class List(SQLCatalogCommand, Lister):  # type: ignore[misc]
     """List the volumes of the catalog."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--project", help="only volumes of this project")
+        parser.add_argument("--project", action=config.Text, help="only volumes of this project")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         with self.catalog(parsed_args) as (catalog, _):
@@ -85,9 +95,9 @@ class Show(SQLCatalogCommand, ShowOne):  # type: ignore[misc]
         parser.add_argument("id", help="the volume's id")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        with self.catalog(parsed_args) as (catalog, assembly):
-            volume = catalog.get(_volume_id(parsed_args, assembly))
-            servers = [row.server_id for row in assembly.registry.of_volume(volume.id)]
+        with self.catalog(parsed_args) as (catalog, records):
+            volume = catalog.get(_volume_id(parsed_args, records))
+            servers = [row.server_id for row in records.registry.of_volume(volume.id)]
         return (*COLUMNS, "servers"), (*dataclasses.astuple(volume), ", ".join(servers))
 
 
@@ -98,5 +108,5 @@ class Delete(SQLCatalogCommand, Command):  # type: ignore[misc]
         parser.add_argument("id", help="the volume's id")
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        with self.catalog(parsed_args) as (catalog, assembly):
-            catalog.delete(server_id=None, volume_id=_volume_id(parsed_args, assembly))
+        with self.catalog(parsed_args) as (catalog, records):
+            catalog.delete(server_id=None, volume_id=_volume_id(parsed_args, records))

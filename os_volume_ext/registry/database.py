@@ -33,6 +33,8 @@ _TIMEOUTS = {
 }
 # Whatever the server's default is: ``attachments`` relies on what these levels lock.
 _LEVELS = {"postgresql": "READ COMMITTED", "mysql": "REPEATABLE READ", "mariadb": "REPEATABLE READ"}
+# The extra of the package with a driver, and that driver.
+_EXTRAS = {"postgresql": ("postgresql", "psycopg"), "mysql": ("mysql", "pymysql"), "mariadb": ("mysql", "pymysql")}
 # SQLSTATEs of serialization failures and deadlocks; MariaDB's numbers of a deadlock and of a changed snapshot.
 _ABORTED = {"40001", "40P01", 1213, 1020}
 _NOT_OPTIONS = {
@@ -112,7 +114,7 @@ class Database:
         except (ArgumentError, TypeError, ValueError) as error:
             raise ConfigurationError(f"database.*: SQLAlchemy rejects these options: {_first_line(error)}") from error
         except ImportError as error:
-            raise ConfigurationError(f"database.url: its driver is not installed: {error}") from error
+            raise _driver_missing(self.url, error) from error
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
         if engine.dialect.driver == "psycopg":
@@ -122,6 +124,18 @@ class Database:
         if engine.dialect.driver in _TIMEOUTS:
             event.listen(engine, "checkout", _refuse_closed)
         return engine
+
+
+def _driver_missing(url: URL, error: ImportError) -> ConfigurationError:
+    backend = url.get_backend_name()
+    if backend not in _EXTRAS:
+        return ConfigurationError(f"database.url: the driver of {url.drivername} is not installed: {error}")
+    extra, driver = _EXTRAS[backend]
+    remedy = "" if url.get_driver_name() == driver else f" and write {backend}+{driver}://..."
+    return ConfigurationError(
+        f"database.url: {url.drivername} needs {error.name}, which is not installed: "
+        f"install os-volume-ext[{extra}]{remedy}"
+    )
 
 
 def _url(options: Mapping[str, str]) -> URL:

@@ -6,6 +6,7 @@ workers of other versions may be using it.
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -21,6 +22,9 @@ from sqlalchemy.exc import DBAPIError
 from ..errors import ConfigurationError
 from .database import TIMEOUT, Database
 
+LOCK_TIMEOUT = 60
+"""The seconds to wait for another process that opens or upgrades the same SQLite file."""
+
 # One upgrade at a time, until its connection is closed.
 UPGRADE_LOCKS = {
     "postgresql": "SELECT pg_advisory_xact_lock(hashtextextended('os-volume-ext db upgrade', 0))",
@@ -35,10 +39,12 @@ def head() -> str:
 
 
 def current(database: Database) -> str | None:
-    """Return the revision of the database, or None if it has no tables of this package.
+    """Return the revision of the database, or None if it has no tables of this package. No SQLite file is created.
 
     :raises ConfigurationError: if the database does not respond.
     """
+    if _is_new_file(database):
+        return None
     # Locked too: others would fail, not wait, while the first connection to a new SQLite file switches it to WAL.
     with _one_at_a_time(database), _connection(database) as connection:
         return MigrationContext.configure(connection).get_current_revision()
@@ -49,7 +55,7 @@ def upgrade(database: Database) -> None:
 
     :raises ConfigurationError: if the database does not respond, or is of a later version than the package.
     """
-    with _one_at_a_time(database), _connection(database, read_timeout=None) as connection:
+    with _one_at_a_time(database, create=True), _connection(database, read_timeout=None) as connection:
         if connection.dialect.name in UPGRADE_LOCKS:
             connection.exec_driver_sql(UPGRADE_LOCKS[connection.dialect.name])
         _refuse_later(database, MigrationContext.configure(connection).get_current_revision())
@@ -87,6 +93,18 @@ def check(database: Database) -> str | None:
     )
 
 
+def refuse_missing(database: Database) -> None:
+    """Check that an SQLite file exists.
+
+    :raises ConfigurationError: if it does not; the message names it.
+    """
+    if _is_new_file(database):
+        raise ConfigurationError(
+            f"database.url: {database.url.database} does not exist: correct the paste file or --var, "
+            "or create it with os-volume-ext db upgrade"
+        )
+
+
 def _refuse_later(database: Database, found: str | None) -> None:
     if found is not None and found not in {script.revision for script in _script().walk_revisions()}:
         raise ConfigurationError(
@@ -101,7 +119,16 @@ def _refuse_read_only(path: Path) -> None:
 
 
 def _is_new_file(database: Database) -> bool:
-    return database.url.get_backend_name() == "sqlite" and not Path(str(database.url.database)).exists()
+    path = _file(database)
+    return path is not None and not path.exists()
+
+
+def _file(database: Database) -> Path | None:
+    """Return the path of an SQLite file; None for another database, and for SQLite's own URIs."""
+    path = database.url.database
+    if database.url.get_backend_name() != "sqlite" or path is None or path.startswith("file:"):
+        return None
+    return Path(path)
 
 
 @contextmanager
@@ -128,19 +155,48 @@ def _unusable(database: Database, error: BaseException | None) -> ConfigurationE
 
 
 @contextmanager
-def _one_at_a_time(database: Database) -> Iterator[None]:
-    path = database.url.database
-    if database.url.get_backend_name() != "sqlite" or path is None or path.startswith("file:"):
+def _one_at_a_time(database: Database, *, create: bool = False) -> Iterator[None]:
+    path = _file(database)
+    if path is None:
         yield
         return
+    # Other users must not read the tables, nor hold the lock.
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        lock = Path(f"{path}.lock").open("a")  # noqa: SIM115 - it is closed below
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ConfigurationError(f"database.url: {path} can't be written: {error.strerror}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        _lock(lock, path)
+        if create:
+            _touch(path)
         yield
+    finally:
+        # Closing alone would not unlock: a process forked meanwhile has the descriptor too.
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        os.close(lock)
+
+
+def _lock(lock: int, path: Path) -> None:
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                raise ConfigurationError(
+                    f"database.url: {path}.lock is held by another process for more than {LOCK_TIMEOUT} seconds: "
+                    f"end it (fuser {path}.lock shows it), then start again"
+                ) from error
+            time.sleep(0.01)
+
+
+def _touch(path: Path) -> None:
+    # SQLite would create it for all users to read. Its -wal and -shm have the mode of this file.
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise ConfigurationError(f"database.url: {path} can't be written: {error.strerror}") from error
 
 
 def _config() -> Config:

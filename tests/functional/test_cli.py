@@ -627,7 +627,7 @@ def test_each_section_has_a_database_and_a_dialect_of_its_own(ok, error_message,
 @pytest.mark.only_on("sqlite")
 def test_var_is_what_the_paste_file_may_refer_to(ok, paste, url, tmp_path):
     paste.write_text(paste.read_text().replace(url, "sqlite:///%(var)s/registry.db"))
-    ok("volume", "list", "--var", str(tmp_path / "state"))
+    ok("volume", "create", "9", "--project", "demo", "--var", str(tmp_path / "state"))
     assert (tmp_path / "state" / "registry.db").exists()
 
 
@@ -641,10 +641,14 @@ def test_a_misspelled_option_is_reported_with_the_similar_one(error_message, opt
     )
 
 
+def test_an_option_of_the_backend_that_is_wrong_is_reported_by_its_name(error_message, option):
+    option("backend.rot = x")
+    assert "backend.rot is unknown" in error_message("reconcile")
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("backend.rot = x", "backend.rot is unknown"),
         ("catalog = cindr", "catalog is 'cindr': installed are"),
         ("operation_timeout = soon", "operation_timeout is 'soon': it must be an integer, 1 or more"),
         ("stale_after = 60", "stale_after is 60: it must be more than twice operation_timeout"),
@@ -708,6 +712,105 @@ def test_what_is_done_can_be_logged_to_a_file(run, tmp_path):
     assert "DEBUG" in log.read_text()
 
 
+READS = [
+    ["volume", "list"],
+    ["volume", "show", "9"],
+    ["volume", "delete", "9"],
+    ["attachment", "list"],
+    ["attachment", "show", "1134", "9"],
+    ["reconcile"],
+    ["reconcile", "--dry-run"],
+]
+
+
+@pytest.mark.only_on("sqlite")
+@pytest.mark.parametrize("command", READS, ids=" ".join)
+def test_a_command_that_reads_creates_nothing_and_names_the_missing_file(error_message, paste, url, tmp_path, command):
+    text = paste.read_text().replace("%(here)s/backend", "%(var)s/backend")
+    paste.write_text(text.replace(url, "sqlite:///%(var)s/registry.db"))
+    sentence = error_message(*command, "--var", str(tmp_path / "typo"))
+    assert f"database.url: {tmp_path}/typo/registry.db does not exist: correct the paste file or --var" in sentence
+    assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.only_on("sqlite")
+def test_the_revision_of_a_missing_file_is_shown_and_the_file_not_created(ok, paste, url, tmp_path):
+    paste.write_text(paste.read_text().replace(url, "sqlite:///%(var)s/registry.db"))
+    shown = json.loads(ok("db", "current", "--var", str(tmp_path / "typo"), "-f", "json"))
+    assert shown["current"] is None
+    assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.parametrize("command", READS[:5], ids=" ".join)
+def test_commands_about_rows_and_volumes_do_not_make_the_backend(run, tmp_path, command):
+    run(*command)
+    assert not (tmp_path / "backend").exists()
+
+
+CREATE = ("volume", "create", "9", "--project", "demo")
+TEXTS = [
+    (("volume", "create", "9"), "--project", 255),
+    (CREATE, "--source", 1024),
+    (CREATE, "--format", 32),
+    (("volume", "list"), "--project", 255),
+    (("volume", "list"), "--var", 4096),
+    (("volume", "list"), "--filter", 255),
+    (("attachment", "list"), "--project", 255),
+    (("attachment", "adopt", "1134", "9"), "--project", 255),
+    (("check",), "--name", 255),
+    (("check",), "--config-file", 4096),
+    (("serve",), "--name", 255),
+    (("serve",), "--host", 255),
+]
+
+
+@pytest.mark.parametrize(("command", "name", "maximum"), TEXTS, ids=lambda value: " ".join(map(str, [value])))
+def test_an_empty_or_too_long_or_unprintable_value_is_refused(error_message, command, name, maximum):
+    for value in ("", "x" * (maximum + 1), "a\0b", "a\nb", "a\udcff"):
+        sentence = error_message(*command, f"{name}={value}")
+        shown = repr(value[:50])
+        assert sentence == (f"os-volume-ext: {name} is {shown}: it must have 1 to {maximum} printable characters\n")
+
+
+def test_the_longest_values_are_stored_as_they_are(ok):
+    project, source, format_ = "p" * 255, "/" + "s" * 1023, "f" * 32
+    ok("volume", "create", "9", "--project", project, "--source", source, "--format", format_)
+    shown = json.loads(ok("volume", "show", "9", "-f", "json"))
+    assert (shown["project_id"], shown["source"], shown["format"]) == (project, source, format_)
+
+
+@pytest.mark.parametrize("value", ["a\0b", "x" * 4097])
+def test_the_value_of_a_variable_is_refused_too(error_message, value):
+    assert "--set where is " in error_message("volume", "list", "--set", f"where={value}")
+
+
+@pytest.mark.parametrize("command", [("attachment", "list"), ("reconcile",), ("reconcile", "--all")], ids=" ".join)
+@pytest.mark.parametrize("value", ["", "1" * 1000, "1134\0"])
+def test_an_empty_id_does_not_select_everything(error_message, command, value):
+    assert f"{value[:50]!r} is not the id of a server" in error_message(*command, "--server", value)
+
+
+def test_an_empty_volume_does_not_select_everything(error_message):
+    assert "'' is not the id of a volume" in error_message("attachment", "list", "--volume", "")
+
+
+@pytest.mark.parametrize("device", ["", "vdb", "/dev/vdb\0", f"/dev/{'v' * 300}"])
+def test_a_malformed_device_is_not_adopted(error_message, device):
+    sentence = error_message("attachment", "adopt", "1134", "9", "--device", device)
+    assert f"--device is {device[:50]!r}: device must match" in sentence
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "99999999"])
+def test_serve_refuses_a_port_that_does_not_exist(error_message, port):
+    expected = f"os-volume-ext: --port is {port}: it must be an integer, 1 to 65535\n"
+    assert error_message("serve", "--port", port) == expected
+
+
+def test_serve_names_an_undefined_variable(error_message, paste):
+    paste.write_text(paste.read_text().replace("egg:no-such-package#compute", "egg:os-volume-ext#demo_%(kind)s"))
+    assert "uses the undefined variable kind: define it with --set kind=VALUE" in error_message("serve", "--port", "1")
+
+
 def test_set_defines_a_variable_of_the_paste_file(ok, paste, tmp_path):
     paste.write_text(paste.read_text().replace("%(here)s", "%(where)s"))
     assert "%(where)s" in paste.read_text()
@@ -718,8 +821,10 @@ def test_set_defines_a_variable_of_the_paste_file(ok, paste, tmp_path):
 def test_a_name_in_the_paste_file_that_nothing_gives_is_reported(error_message, option):
     option("policy_file = %(where)s/policy.yaml")
     sentence = error_message("volume", "list")
-    assert "[filter:volumes] uses an undefined variable, which --set can define" in sentence
-    assert "where" in sentence
+    assert sentence == (
+        "os-volume-ext: [filter:volumes] of the paste file uses the undefined variable where: "
+        "define it with --set where=VALUE\n"
+    )
 
 
 @pytest.mark.parametrize("text", ["where", "=x", ""])

@@ -486,8 +486,16 @@ def test_a_package_that_is_not_installed_is_reported(error_message, file, var):
 def test_a_name_that_nothing_gives_is_reported(error_message, file, var):
     file.set_ours("policy_file", "%(etc)s/policy.yaml")
     sentence = error_message("check", "--var", str(var))
-    assert "volumes_cyclades can't be loaded: " in sentence
-    assert "etc" in sentence
+    assert sentence == (
+        "os-volume-ext: [filter:volumes_cyclades] of the paste file uses the undefined variable etc: "
+        "define it with --set etc=VALUE\n"
+    )
+
+
+def test_the_libvirt_sample_without_set_names_the_variable(error_message, tmp_path):
+    paste = PASTE.with_name("api-paste-libvirt.ini")
+    sentence = error_message("check", "--var", str(tmp_path), paste=paste)
+    assert "uses the undefined variable libvirt: define it with --set libvirt=VALUE" in sentence
 
 
 def test_set_gives_a_name(file, check, tmp_path):
