@@ -1,5 +1,6 @@
 """The options of a database: what reaches the driver and the pool, and what is refused."""
 
+import sys
 from types import SimpleNamespace
 
 import psycopg
@@ -151,6 +152,44 @@ def test_what_can_not_be_used_is_reported(options, sentence):
     with pytest.raises(ConfigurationError) as raised:
         Database(options)
     assert str(raised.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "sentence"),
+    [
+        (
+            "postgresql+psycopg://h/d",
+            "psycopg",
+            "postgresql+psycopg needs psycopg, which is not installed: install os-volume-ext[postgresql]",
+        ),
+        (
+            "mysql+pymysql://h/d",
+            "pymysql",
+            "mysql+pymysql needs pymysql, which is not installed: install os-volume-ext[mysql]",
+        ),
+        (
+            "mariadb+pymysql://h/d",
+            "pymysql",
+            "mariadb+pymysql needs pymysql, which is not installed: install os-volume-ext[mysql]",
+        ),
+        (
+            "postgresql+psycopg2://h/d",
+            "psycopg2",
+            "postgresql+psycopg2 needs psycopg2, which is not installed: install os-volume-ext[postgresql] "
+            "and write postgresql+psycopg://...",
+        ),
+        (
+            "mysql://h/d",
+            "MySQLdb",
+            "mysql needs MySQLdb, which is not installed: install os-volume-ext[mysql] and write mysql+pymysql://...",
+        ),
+    ],
+)
+def test_a_missing_driver_is_reported_with_the_extra_to_install(monkeypatch, url, module, sentence):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigurationError) as raised:
+        Database({"url": url})
+    assert str(raised.value) == f"database.url: {sentence}"
 
 
 # -- giving way ------------------------------------------------------------------------------------

@@ -280,6 +280,11 @@ def test_a_filter_can_be_made_without_pastedeploy(host, options):
         assert respond(filtered, LIST) == ("401", b'{"unauthorized":')
 
 
+def test_a_filter_without_a_backend_is_a_configuration_error(host):
+    with pytest.raises(ConfigurationError, match=r"^backend is missing: it must be the name of a backend"):
+        make_filter(host, max_limit=5)
+
+
 @pytest.mark.parametrize(
     "make", [lambda options: filter_factory({}, **options), lambda options: make_filter(Host(), **options)]
 )

@@ -1,7 +1,9 @@
 """The options of a filter's section."""
 
+import contextlib
 import dataclasses
 import logging
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -165,6 +167,22 @@ def test_a_python_value_of_another_type_is_refused_with_the_same_sentence(name, 
         Settings.parse(LEAST | {"dialect": "openstack", name: value})
     option = settings.DECLARATIONS[name]
     assert str(caught.value) == f"{name} is {value!r}: {option.type.expected}"
+
+
+class Name(str):
+    """A string of a class of its own."""
+
+
+VALUES = (5, -1, 2**70, True, 5.0, float("nan"), "", "5", Name("5"), "\0", "\ud800", b"5", [], [5], ["5"], [["5"]], {})
+VALUES += ({5}, ("5",), range(5), bytearray(b"5"), memoryview(b"5"), Decimal(5), Path("5"), Path("/5"), object(), int)
+
+
+@pytest.mark.parametrize("name", [*settings.NAMES, *(f"{prefix}x" for prefix in settings.PREFIXES), "unknown"])
+def test_any_python_value_of_any_option_is_taken_or_a_configuration_error(name):
+    options = LEAST | {"dialect": "openstack", "compute.url": "http://h", "compute.token": "x"}
+    for value in VALUES:
+        with contextlib.suppress(ConfigurationError):
+            Settings.parse(options | {name: value})
 
 
 @pytest.mark.parametrize("name", ["backend", "catalog"])
