@@ -43,11 +43,12 @@ class ServerStore:
         self._dialect = dialect
         self._path = state
         self._directories = directories
-        state.parent.mkdir(parents=True, exist_ok=True)
-        directories.mkdir(parents=True, exist_ok=True)
+        # As the backend creates its own: only this user can lock what is in them.
+        for directory in (state.parent, directories.parent, directories):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._locked():
             for server in self.servers():
-                self._directory(server.id).mkdir(exist_ok=True)
+                self._directory(server.id).mkdir(mode=0o700, exist_ok=True)
 
     def is_new(self) -> bool:
         """Return whether there is no state file yet."""
@@ -68,7 +69,7 @@ class ServerStore:
             state = self._read()
             created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             server = Server(_NEW_ID[self._dialect](state.made), name, project_id, user_id, created=created)
-            self._directory(server.id).mkdir(exist_ok=True)
+            self._directory(server.id).mkdir(mode=0o700, exist_ok=True)
             self._write(_State((*state.servers, server), state.made + 1))
         return server
 
@@ -102,8 +103,12 @@ class ServerStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with self._path.with_name(f"{self._path.name}.lock").open("a") as file, _flocked(file.fileno()):
-            yield
+        lock = os.open(self._path.with_name(f"{self._path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            with _flocked(lock):
+                yield
+        finally:
+            os.close(lock)
 
 
 @contextmanager

@@ -1,8 +1,11 @@
 """The schema: what the migrations make, and which database the filter starts with."""
 
 import datetime
+import fcntl
 import logging
 import multiprocessing
+import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -206,6 +209,51 @@ def test_ensuring_makes_a_new_file_and_its_directory(tmp_path):
     schema.ensure(database)
     assert schema.current(database) == schema.head()
     assert compare(database) == []
+
+
+@sqlite
+def test_a_new_file_its_lock_and_its_directory_are_for_this_user_only(tmp_path):
+    path = tmp_path / "new" / "registry.db"
+    database = Database({"url": f"sqlite:///{path}"})
+    schema.ensure(database)
+    with database.autocommit() as connection:
+        files = sorted(each.name for each in path.parent.iterdir())
+        assert set(files) >= {"registry.db", "registry.db-wal", "registry.db-shm", "registry.db.lock"}
+        assert {stat.S_IMODE((path.parent / each).stat().st_mode) for each in files} == {0o600}
+        connection.execute(text("SELECT 1"))
+    database.dispose()
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@sqlite
+@pytest.mark.parametrize("start", [schema.check, schema.ensure, schema.upgrade], ids=["check", "ensure", "upgrade"])
+def test_a_lock_that_is_held_is_waited_for_with_a_bound(database, path, monkeypatch, start):
+    monkeypatch.setattr(schema, "LOCK_TIMEOUT", 0.1)
+    path.touch()
+    with path.with_name(f"{path.name}.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ConfigurationError, match=r"\.lock is held by another process for more than 0\.1 seconds"):
+            start(database)
+    start(database)
+
+
+@sqlite
+def test_the_lock_is_released_even_where_a_forked_process_has_its_descriptor(database, path, monkeypatch):
+    copies = []
+    really = fcntl.flock
+
+    def copy_and_lock(descriptor, how):
+        copies.append(os.dup(descriptor))
+        really(descriptor, how)
+
+    path.touch()
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", copy_and_lock)
+        schema.current(database)
+    monkeypatch.setattr(schema, "LOCK_TIMEOUT", 0.1)
+    schema.current(database)
+    for copy in copies:
+        os.close(copy)
 
 
 @sqlite
