@@ -6,11 +6,13 @@ Below ``backend.root``, which must be on a local file system:
 - ``servers/<server id>/`` is a server; whatever creates and deletes servers creates and removes it;
 - ``servers/<server id>/vdb -> ../../volumes/<volume id>`` is an attached volume, at ``/dev/vdb``.
 
-The backend keeps no other state.
+The backend keeps no other state. Directories that it creates are for the user of the compute API only: another user who
+can read a server's directory could hold its lock.
 """
 
 import errno
 import fcntl
+import logging
 import os
 import re
 import string
@@ -34,6 +36,8 @@ from .base import (
     Volume,
 )
 
+LOG = logging.getLogger(__name__)
+
 DEVICES = tuple(f"/dev/vd{letter}" for letter in string.ascii_lowercase[1:])
 """The devices that the backend chooses from, in this order. A server can have as many volumes, at any devices."""
 
@@ -41,6 +45,8 @@ DEVICES = tuple(f"/dev/vd{letter}" for letter in string.ascii_lowercase[1:])
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _DEVICE = re.compile(r"/dev/[a-z]+[0-9]*")
 _MAX_DEVICE_LENGTH = 255
+# What Nova removes of a device before it compares: /dev/vdb, /dev/xvdb, /dev/sdb and /dev/sdb1 are the disk b.
+_DEVICE_PREFIX = re.compile(r"(x?v|s|h)d(?=[a-z])")
 
 # The kernel reports these before it changes a directory. After any other error, EIO above all, the change may have
 # been made.
@@ -73,8 +79,8 @@ class DirectoryBackend(Backend):
         self._servers = root / "servers"
         self._lock_timeout = float(options.get("operation_timeout", 60))
         try:
-            self._volumes.mkdir(parents=True, exist_ok=True)
-            self._servers.mkdir(parents=True, exist_ok=True)
+            for directory in (root, self._volumes, self._servers):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             _sync(root)
             self.check()
         except (OSError, ValueError, BackendUnavailable) as error:
@@ -157,6 +163,7 @@ class DirectoryBackend(Backend):
         # A root that is not mounted must not look like deleted servers.
         if not self._servers.is_dir():
             return BackendUnavailable("the directory of all servers is missing")
+        LOG.warning("server %r has no directory %s", server.id, self._servers / server.id)
         return _no_such_server(server)
 
     def _provide(self, volume: Volume) -> None:
@@ -223,7 +230,7 @@ def _choose(disks: Mapping[str, str | None], device: str | None) -> str:
     """Return the device of the next disk.
 
     :raises AttachRefused: if the requested device is malformed.
-    :raises DeviceInUse: if another disk has the requested device.
+    :raises DeviceInUse: if another disk has the requested device, with any prefix.
     :raises TooManyAttachments: if the server has as many disks as there are devices to choose from.
     """
     if device is not None and (len(device) > _MAX_DEVICE_LENGTH or not _DEVICE.fullmatch(device)):
@@ -231,12 +238,18 @@ def _choose(disks: Mapping[str, str | None], device: str | None) -> str:
             f"The device {device!r} can't be used: "
             f"it must match {_DEVICE.pattern} and have at most {_MAX_DEVICE_LENGTH} characters."
         )
-    if device in disks:
+    used = {_letters(each) for each in disks}
+    if device is not None and _letters(device) in used:
         raise DeviceInUse(f"{device} is in use")
     if len(disks) >= len(DEVICES):
         raise TooManyAttachments(len(DEVICES))
     # Fewer are in use than there are to choose from, so one of these is free.
-    return device or next(each for each in DEVICES if each not in disks)
+    return device or next(each for each in DEVICES if _letters(each) not in used)
+
+
+def _letters(device: str) -> str:
+    """Return what distinguishes a disk of a server, such as ``b``."""
+    return _DEVICE_PREFIX.sub("", _file_name(device), count=1).rstrip(string.digits)
 
 
 def _make_file(path: Path, volume: Volume) -> None:

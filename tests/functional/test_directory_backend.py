@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import stat
 import subprocess
 import sys
 import uuid
@@ -147,6 +148,24 @@ def test_making_the_backend_makes_its_directories(root):
     assert names(root) == ["servers", "volumes"]
 
 
+def test_new_directories_and_volumes_are_for_this_user_only(tmp_path):
+    root = tmp_path / "new" / "root"
+    backend = DirectoryBackend({"root": str(root)})
+    made(root, SERVER.id)
+    backend.attach(SERVER, VOLUME, None)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (root, root / "volumes", root / "servers")]
+    assert modes == [0o700] * 3
+    assert stat.S_IMODE((root / "volumes" / "9").stat().st_mode) == 0o600
+
+
+def test_existing_directories_keep_their_modes(root):
+    (root / "servers").mkdir(parents=True)
+    for each in (root, root / "servers"):
+        each.chmod(0o750)
+    DirectoryBackend({"root": str(root)})
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (root, root / "servers")] == [0o750] * 2
+
+
 def test_a_missing_root_is_refused_by_its_name():
     with pytest.raises(ConfigurationError, match=r"backend\.root is required"):
         DirectoryBackend({"operation_timeout": "60"})
@@ -274,12 +293,33 @@ def test_a_device_beyond_the_default_range_can_be_requested(backend, server_dir)
     assert names(server_dir) == ["sda1"]
 
 
+@pytest.mark.parametrize("present", ["vde", "xvde", "sde", "hde", "vde1", "sde15"])
+@pytest.mark.parametrize("device", ["/dev/vde", "/dev/xvde", "/dev/sde", "/dev/hde", "/dev/sde2"])
+def test_a_device_of_the_same_letters_is_in_use_whatever_its_prefix(backend, server_dir, present, device):
+    (server_dir / present).symlink_to("../../volumes/8")
+    with pytest.raises(DeviceInUse):
+        backend.attach(SERVER, VOLUME, device)
+    assert names(server_dir) == [present]
+
+
+@pytest.mark.parametrize("device", ["/dev/vdee", "/dev/vdf", "/dev/vd", "/dev/nvmee", "/dev/sd1"])
+def test_a_device_of_other_letters_is_free(backend, server_dir, device):
+    (server_dir / "vde").symlink_to("../../volumes/8")
+    assert backend.attach(SERVER, VOLUME, device) == device
+
+
+def test_a_device_whose_letters_are_in_use_is_not_chosen(backend, server_dir):
+    for name in ("sdb", "xvdc"):
+        (server_dir / name).symlink_to(f"../../volumes/{name}")
+    assert backend.attach(SERVER, VOLUME, None) == "/dev/vdd"
+
+
 def test_a_full_server_takes_no_other_device_either(backend):
     for number in range(25):
         backend.attach(SERVER, Volume(str(number), "demo"), None)
     assert sorted(backend.attached(SERVER).values())[-1] == "/dev/vdz"
     with pytest.raises(TooManyAttachments) as refused:
-        backend.attach(SERVER, Volume("late", "demo"), "/dev/sdb")
+        backend.attach(SERVER, Volume("late", "demo"), "/dev/sdbb")
     assert refused.value.limit == 25
 
 
@@ -392,6 +432,15 @@ def test_a_file_or_a_link_is_no_server(backend, root):
     for name in ("file", "link"):
         with pytest.raises(ServerNotFound):
             backend.attach(Server(name, "demo", "ACTIVE"), VOLUME, None)
+
+
+@pytest.mark.parametrize("call", [lambda b, s: b.attach(s, VOLUME, None), lambda b, s: b.attached(s)])
+def test_a_server_without_a_directory_is_logged_with_its_path(backend, root, caplog, call):
+    with pytest.raises(ServerNotFound):
+        call(backend, Server("1139", "demo", "ACTIVE"))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == f"server '1139' has no directory {root}/servers/1139"
 
 
 def test_a_missing_root_does_not_look_like_deleted_servers(backend, root):
