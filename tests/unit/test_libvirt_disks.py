@@ -4,6 +4,7 @@ import pytest
 from lxml import etree
 
 from os_volume_ext.backends.base import AttachRefused, DeviceInUse, TooManyAttachments, Volume
+from os_volume_ext.backends.libvirt import disks
 from os_volume_ext.backends.libvirt.disks import Definition, View
 
 PORTS = "<controller type='pci' index='{}' model='pcie-root-port'/>"
@@ -229,6 +230,12 @@ SOURCES = {
         "network",
         "<source protocol='nbd' name='export'><host name='storage' port='10809'/></source>",
     ),
+    "RBD://[fd00::1]:6789,Mon2,[FD00::2]:06790/pool/image": (
+        "network",
+        "<source protocol='rbd' name='pool/image'><host name='fd00::1' port='6789'/><host name='mon2'/>"
+        "<host name='fd00::2' port='6790'/></source>",
+    ),
+    "rbd:///pool/image": ("network", "<source protocol='rbd' name='pool/image'/>"),
     "nbd://storage": ("network", "<source protocol='nbd'><host name='storage'/></source>"),
 }
 
@@ -239,6 +246,15 @@ def test_a_source_becomes_libvirts(text):
     made = disk(Volume("9", "demo", text))
     assert made.get("type") == kind
     assert etree.tostring(made.find("source"), method="c14n") == etree.tostring(etree.fromstring(source), method="c14n")
+
+
+def test_hosts_are_read_also_where_pythons_urlsplit_refuses_several(monkeypatch):
+    def refuse(text):
+        raise ValueError("Invalid IPv6 URL")
+
+    monkeypatch.setattr(disks, "urlsplit", refuse, raising=False)  # as that of Python 3.13
+    made = disk(Volume("9", "demo", "rbd://mon1:6789,[fd00::2]/pool/image"))
+    assert [host.get("name") for host in made.iterfind("source/host")] == ["mon1", "fd00::2"]
 
 
 @pytest.mark.parametrize(
@@ -260,6 +276,13 @@ def test_a_source_becomes_libvirts(text):
         "rbd://mon1,/pool/image",
         "rbd://mon1:port/pool/image",
         "rbd://me@mon1/pool/image",
+        "rbd://mon1[fd00::2]/pool/image",
+        "rbd://[fd00::2]mon1/pool/image",
+        "rbd://[fd00:::2]/pool/image",
+        "rbd://[mon1]/pool/image",
+        "rbd://mon1:65536/pool/image",
+        "rbd://mon1:6789:6790/pool/image",
+        "rbd://mon1/pool/im\nage",
         "iscsi:target/1",
         "iscsi://storage/target",
         "iscsi://[storage/target/1",

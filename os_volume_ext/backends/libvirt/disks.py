@@ -5,7 +5,8 @@ import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
+from ipaddress import IPv6Address
+from urllib.parse import parse_qsl
 
 from lxml import etree
 
@@ -13,6 +14,11 @@ from ..base import AttachRefused, DeviceInUse, TooManyAttachments, Volume
 
 FORMATS = ("raw", "qcow2")
 PROTOCOLS = ("rbd", "iscsi", "nbd")
+MAX_PORT = 65535
+
+# Not parsed by urllib: some versions of it refuse several hosts of which one is an IPv6 address.
+_SOURCE = re.compile(r"(?P<scheme>[a-z]+):(//(?P<hosts>[^/?#]*))?(?P<path>[^?#]*)(\?(?P<query>[^#]*))?", re.IGNORECASE)
+_HOST = re.compile(r"(?P<name>[^\[\]@:%]+|\[(?P<address>[0-9a-f:.]+)\])(:(?P<port>[0-9]{0,5}))?", re.IGNORECASE)
 
 # Valid both in an alias of libvirt's and as a serial number of QEMU's.
 _VOLUME_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
@@ -219,29 +225,33 @@ def _add_source(disk: etree._Element, text: str) -> None:
         disk.set("type", kind)
         etree.SubElement(disk, "source").set(attribute, text)
         return
-    url = urlsplit(text)
-    name = url.path.removeprefix("/")
-    login = dict(parse_qsl(url.query, strict_parsing=True)) if url.query else {}
-    if url.scheme not in PROTOCOLS or url.fragment or login.keys() not in (set(), {"user", "secret"}):
+    url = _SOURCE.fullmatch(text)
+    if url is None or not text.isprintable():
+        raise ValueError(text)
+    scheme, hosts, name = url["scheme"].lower(), url["hosts"], url["path"].removeprefix("/")
+    login = dict(parse_qsl(url["query"], strict_parsing=True)) if url["query"] else {}
+    if scheme not in PROTOCOLS or login.keys() not in (set(), {"user", "secret"}):
         raise ValueError(text)
     # The hosts of Ceph may come from the host's ceph.conf; an NBD export may have an empty name.
-    if (url.scheme != "rbd" and not url.netloc) or (url.scheme != "nbd" and not name.partition("/")[2]):
+    if (scheme != "rbd" and not hosts) or (scheme != "nbd" and not name.partition("/")[2]):
         raise ValueError(text)
     disk.set("type", "network")
-    source = etree.SubElement(disk, "source", protocol=url.scheme)
+    source = etree.SubElement(disk, "source", protocol=scheme)
     if name:
         source.set("name", name)
-    for host in url.netloc.split(",") if url.netloc else ():
+    for host in hosts.split(",") if hosts else ():
         _add_host(source, host)
     if login:
         auth = etree.SubElement(source, "auth", username=login["user"])
-        etree.SubElement(auth, "secret", type="ceph" if url.scheme == "rbd" else "iscsi", uuid=login["secret"])
+        etree.SubElement(auth, "secret", type="ceph" if scheme == "rbd" else "iscsi", uuid=login["secret"])
 
 
 def _add_host(source: etree._Element, text: str) -> None:
-    host = urlsplit(f"//{text}")
-    if not host.hostname or host.username is not None:
+    host = _HOST.fullmatch(text)
+    if host is None or int(host["port"] or 0) > MAX_PORT:
         raise ValueError(text)
-    element = etree.SubElement(source, "host", name=host.hostname)
-    if host.port is not None:
-        element.set("port", str(host.port))
+    if host["address"]:
+        IPv6Address(host["address"])  # raises ValueError
+    element = etree.SubElement(source, "host", name=(host["address"] or host["name"]).lower())
+    if host["port"]:
+        element.set("port", str(int(host["port"])))
