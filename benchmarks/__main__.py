@@ -26,11 +26,13 @@ def main(names: list[str]) -> str | None:
     print("Ratios to a floor, both measured in turns; medians; times of one call.")
     print(LINE.format("benchmark", "floor", "filter", "ratio", "target", ""))
     notes: list[str] = []
-    for name in names or BENCHMARKS:
-        for finding in BENCHMARKS[name]():
-            print(line(finding), flush=True)
-            notes += finding.notes
-    print(*["", *notes] if notes else "", sep="\n")
+    try:
+        for name in names or BENCHMARKS:
+            for finding in BENCHMARKS[name]():
+                print(line(finding), flush=True)
+                notes += finding.notes
+    finally:  # also those of the benchmarks before one that failed
+        print(*["", *notes] if notes else "", sep="\n", flush=True)
     return None
 
 
