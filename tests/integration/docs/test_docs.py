@@ -281,7 +281,7 @@ def test_the_tables_of_metrics_have_their_names_and_labels(pages: Mapping[str, n
 def test_the_table_of_labels_has_the_faults_of_operations(pages: Mapping[str, nodes.document]) -> None:
     values = {row[0].astext(): literals(row[1]) for row in table(pages["metrics"], "Label")}
     # A version, a method and a body are looked at before there is an operation.
-    before = (Kind.NOT_ACCEPTABLE, Kind.BAD_METHOD, Kind.OVER_LIMIT)
+    before = (Kind.NOT_ACCEPTABLE, Kind.BAD_METHOD, Kind.OVER_LIMIT, Kind.UNSUPPORTED_MEDIA_TYPE)
     faults = {kind.value for kind in Kind if kind not in before}
     assert values["outcome of an operation"][0] == "done"
     assert set(values["outcome of an operation"][1:]) == faults
