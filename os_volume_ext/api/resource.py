@@ -27,6 +27,9 @@ from .serializers import JSON, Serializer
 
 LOG = logging.getLogger(__name__)
 
+# Longer ones are cut in messages and in the log.
+_MAX_METHOD, _MAX_PATH = 50, 1024
+
 
 class Resource:
     """Responds to requests; a WSGI application that takes the path's match as well."""
@@ -115,7 +118,9 @@ def _select(endpoints: Mapping[str, Endpoint], method: str) -> Endpoint:
     endpoint = endpoints.get("GET" if method == "HEAD" else method)
     if endpoint is None:
         allow = ", ".join(endpoints).replace("GET", "GET, HEAD")
-        raise Fault(Kind.BAD_METHOD, f"Method {method[:50]} is not allowed; use one of {allow}.", {"Allow": allow})
+        raise Fault(
+            Kind.BAD_METHOD, f"Method {method[:_MAX_METHOD]} is not allowed; use one of {allow}.", {"Allow": allow}
+        )
     return endpoint
 
 
@@ -140,7 +145,8 @@ def _for_volume(endpoint: Endpoint, call: Call) -> Endpoint:
 
 
 def _log(error: Exception, fault: Fault, request_id: str, environ: Mapping[str, Any], status: int) -> None:
-    request = request_id, environ["REQUEST_METHOD"], environ["PATH_INFO"], status, fault.kind.value
+    method, path = environ["REQUEST_METHOD"][:_MAX_METHOD], environ["PATH_INFO"][:_MAX_PATH]
+    request = request_id, method, path, status, fault.kind.value
     if fault.kind is Kind.INTERNAL:
         LOG.error("%s %r %r: %d: %s", *request, exc_info=error)
     elif fault.kind is Kind.UNAVAILABLE:  # the fault's message does not have the reason

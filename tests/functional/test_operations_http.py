@@ -222,6 +222,33 @@ class TestHeaders:
             assert response.headers["Content-Length"] == str(len(response.body))
 
 
+@pytest.mark.changes_nothing
+class TestLengths:
+    """What a client without a token can send is not parsed where it is long."""
+
+    @pytest.mark.parametrize("user", [None, "demo"])
+    def test_a_very_long_query_is_400_with_and_without_a_token(self, client, user):
+        for path in (client.path(), client.path(volume=client.dialect.volume)):
+            response = client.by(user).request("GET", f"{path}?{'a=1&' * 62_500}")
+            assert response.failure == ("badRequest", 400)
+            assert response.fault.message == "The query string must have at most 2048 characters."
+
+    def test_a_very_long_query_for_the_extensions_is_no_error(self, client):
+        base = client.path().partition("/servers/")[0]
+        path = f"{base}/extensions/os-volumes?{'a=1&' * 62_500}"
+        assert client.request("GET", path).status == 200
+
+    def test_very_long_headers_do_not_keep_a_client_without_a_token_from_a_401(self, client):
+        headers = {"Accept": "a/b," * 60_000, "OpenStack-API-Version": "compute 2.1," * 20_000}
+        assert client.by(None).request("GET", client.path(), headers=headers).failure == ("unauthorized", 401)
+
+    def test_very_long_ids_are_not_found(self, client):
+        for character in ("1", "%C3%A9"):
+            response = client.request("GET", client.path(character * 50_000))
+            assert response.failure == ("itemNotFound", 404)
+            assert len(response.body) < 5000
+
+
 class TestRequestId:
     def test_the_row_has_the_request_id_of_the_response(self, client, rows):
         response = client.attach()

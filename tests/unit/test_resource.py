@@ -112,6 +112,15 @@ def test_an_unavailable_service_is_logged_with_the_exception_that_callers_do_not
     assert message == f"req-1 'GET' {LIST!r}: 503: {line}"
 
 
+def test_a_very_long_method_and_path_are_cut_in_the_log(respond, caplog):
+    caplog.set_level(logging.DEBUG, LOGGER)
+    path = f"/servers/{'1' * 5000}/os-volume_attachments"
+    assert respond("X" * 5000, path).status_int == 405
+    _, message = logged(caplog)
+    assert message.startswith(f"req-1 '{'X' * 50}' {path[:1024]!r}: 405: bad_method: ")
+    assert len(message) < 1300
+
+
 def test_an_internal_error_is_logged_with_its_traceback(respond, caplog):
     caplog.set_level(logging.DEBUG, LOGGER)
     error = RuntimeError("a bug")
