@@ -1,6 +1,7 @@
 """The caller's credentials, from what the auth filter stored in the environ."""
 
 import pytest
+from oslo_context.context import RequestContext
 
 from os_volume_ext.api.faults import Fault
 from os_volume_ext.api.identity import credentials
@@ -17,22 +18,67 @@ CONFIRMED = {
 
 def test_a_confirmed_caller_has_the_credentials_that_policies_use():
     environ = CONFIRMED | {
-        "HTTP_X_SERVICE_ROLES": "service",
         "HTTP_X_DOMAIN_ID": "d1",
         "HTTP_X_USER_DOMAIN_ID": "d2",
         "HTTP_X_PROJECT_DOMAIN_ID": "d3",
-        "HTTP_OPENSTACK_SYSTEM_SCOPE": "all",
+        "HTTP_X_IS_ADMIN_PROJECT": "False",
+        "HTTP_X_SERVICE_USER_ID": "u2",
+        "HTTP_X_SERVICE_PROJECT_ID": "service",
+        "HTTP_X_SERVICE_USER_DOMAIN_ID": "d4",
+        "HTTP_X_SERVICE_PROJECT_DOMAIN_ID": "d5",
+        "HTTP_X_SERVICE_ROLES": "service",
     }
     assert credentials(environ) == {
         "user_id": "u1",
         "project_id": "demo",
         "roles": ["member", "reader"],
-        "service_roles": ["service"],
         "domain_id": "d1",
         "user_domain_id": "d2",
         "project_domain_id": "d3",
-        "system_scope": "all",
+        "is_admin_project": False,
+        "system_scope": None,
+        "service_user_id": "u2",
+        "service_project_id": "service",
+        "service_user_domain_id": "d4",
+        "service_project_domain_id": "d5",
+        "service_roles": ["service"],
     }
+
+
+def test_the_credentials_have_the_names_and_the_values_that_oslo_context_gives_them():
+    environ = CONFIRMED | {
+        f"HTTP_X{service}_{name}": f"{service}{name}".lower()
+        for service in ("", "_SERVICE")
+        for name in ("USER_ID", "PROJECT_ID", "USER_DOMAIN_ID", "PROJECT_DOMAIN_ID", "DOMAIN_ID", "ROLES")
+    }
+    assert credentials(environ) == dict(RequestContext.from_environ(environ).to_policy_values())
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [(None, True), ("", True), ("True", True), ("true", True), ("False", False), ("no", False)],
+)
+def test_the_project_is_the_admin_project_unless_the_auth_filter_denies_it(header, expected):
+    assert credentials(CONFIRMED | {"HTTP_X_IS_ADMIN_PROJECT": header})["is_admin_project"] is expected
+
+
+@pytest.mark.parametrize(
+    ("token_info", "expected"),
+    [
+        ({"token": {"system": {"all": True}}}, "all"),
+        ({"token": {"system": {"all": False}}}, None),
+        ({"token": {"system": None}}, None),
+        ({"token": {"project": {"id": "demo"}}}, None),
+        ({"token": []}, None),
+        ({"token": {"system": "all"}}, None),
+        ({}, None),
+        ("not a document", None),
+    ],
+)
+@pytest.mark.parametrize("header", ["all", None])
+def test_the_system_scope_is_that_of_the_callers_own_token(token_info, expected, header):
+    environ = CONFIRMED | {"keystone.token_info": token_info, "HTTP_OPENSTACK_SYSTEM_SCOPE": header}
+    assert credentials(environ)["system_scope"] == expected
 
 
 def test_the_environ_is_left_as_it_is():
