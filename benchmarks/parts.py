@@ -1,7 +1,6 @@
 """The time of each step of showing one attachment, measured separately."""
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from os_volume_ext.api import negotiation
@@ -11,7 +10,7 @@ from os_volume_ext.api.responses import make_response, query_of, request_id_of
 from os_volume_ext.api.routing import Router
 from os_volume_ext.api.serializers import JSON
 from os_volume_ext.compute.wrapped import ComputeAPI
-from os_volume_ext.context import RequestContext
+from os_volume_ext.context import ATTACHMENTS, RequestContext
 from os_volume_ext.models import AttachmentSummary
 from os_volume_ext.policy import Policy
 from os_volume_ext.registry.attachments import Registry
@@ -28,8 +27,8 @@ def where_time_goes(finding: Finding, request: dict[str, Any], app: WSGIApp, reg
         raise RuntimeError(f"{request['PATH_INFO']} is not a path of the extension")
 
     def identify() -> RequestContext:
-        caller = policy.with_is_admin(credentials(request))
-        return RequestContext("req-1", caller, partial(policy.allows, caller), request)
+        caller, enforce = policy.bind(credentials(request))
+        return RequestContext("req-1", caller, enforce, request)
 
     context = identify()
     row = AttachmentSummary(match.volume_id, match.server_id, "/dev/vdb", "demo")
@@ -45,8 +44,8 @@ def where_time_goes(finding: Finding, request: dict[str, Any], app: WSGIApp, reg
             negotiation.choose(query_of(request), None, request["HTTP_ACCEPT"]),
         ),
         "identity": identify,
-        "policy": lambda: policy.allows(context.credentials, "show", "demo"),
-        "sub-request": lambda: compute.project(context, match.server_id),
+        "policy": lambda: context.enforce(ATTACHMENTS + "show", "demo", None),
+        "sub-request": lambda: compute.find(context, match.server_id),
         "registry": lambda: registry.get_visible(match.server_id, match.volume_id),
         "serialization": lambda: JSON.attachment(OPENSTACK.show(row)),
         "response": respond,

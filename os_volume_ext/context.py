@@ -1,12 +1,25 @@
 """The request context: what the layers below HTTP know of the caller and of the request."""
 
+import logging
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+LOG = logging.getLogger(__name__)
+
 ATTACHMENTS = "os_compute_api:os-volumes-attachments:"
 """The prefix of the policy rules' names, which are Nova's."""
+
+UNKNOWN_USER = ""
+"""In place of a server's user where the compute API does not show it: no caller has this id."""
+
+Enforce = Callable[[str, str | None, str | None], bool | None]
+"""Returns whether a policy rule is true for the caller and a server.
+
+It takes the rule's name, the server's project (None: unknown) and the server's user: None before the look-up,
+``UNKNOWN_USER`` if it is unknown after it. It returns None if the user is None and the rule depends on it.
+"""
 
 
 def new_request_id() -> str:
@@ -16,7 +29,7 @@ def new_request_id() -> str:
 
 def operator_context() -> "RequestContext":
     """Return the context of work that the operator does, such as reconcile: no credentials, and allowed everything."""
-    return RequestContext(new_request_id(), {}, lambda action, project_id: True)
+    return RequestContext(new_request_id(), {}, lambda *_: True)
 
 
 @dataclass(slots=True)
@@ -27,14 +40,15 @@ class RequestContext:
     """The id in log lines and in the response."""
     credentials: Mapping[str, Any] = field(repr=False)
     """The caller's, under the names that policies use, such as ``user_id``, ``project_id`` and ``is_admin``."""
-    enforce: Callable[[str, str | None], bool] = field(repr=False)
-    """Returns whether policy allows the caller an action (``index``, ``show``, ``create``, ``update``, ``swap`` or
-    ``delete``) in a project."""
+    enforce: Enforce = field(repr=False)
+    """Decides what policy allows the caller."""
     environ: Mapping[str, Any] = field(repr=False, default_factory=dict)
     """The WSGI environment of the request, with which the compute API is called as the caller."""
     path_project: str | None = None
     """The project in the request's path, which goes into the compute API's path too; None if there is none."""
-    _allowed: dict[tuple[str, str | None], bool] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _allowed: dict[tuple[str, str | None], bool | None] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     @property
     def user_id(self) -> str | None:
@@ -51,14 +65,41 @@ class RequestContext:
         """Whether the caller is an administrator, by the policy rule ``context_is_admin``."""
         return bool(self.credentials.get("is_admin"))
 
-    def can(self, action: str, project_id: str | None) -> bool:
-        """Return whether policy allows the caller an action in a project.
+    def may_be_able(self, action: str) -> bool:
+        """Return False if policy denies the caller an action on every server of the caller's project.
+
+        It decides nothing else: which user the server has is not known before the look-up.
 
         :param action: such as ``index``.
-        :param project_id: the project; None if it is unknown.
         """
+        return self._decide(action, self.project_id) is not False
+
+    def can(self, action: str, project_id: str | None, user_id: str | None = None) -> bool:
+        """Return whether policy allows the caller an action on a server.
+
+        :param action: such as ``index``.
+        :param project_id: the server's project; None if it is unknown.
+        :param user_id: the server's user; None if the compute API does not show it.
+        """
+        allowed = self._decide(action, project_id)
+        if allowed is None:
+            allowed = self.enforce(ATTACHMENTS + action, project_id, user_id or UNKNOWN_USER)
+        return bool(allowed)
+
+    def log_denied(self, *actions: str) -> None:
+        """Log that policy denied the caller these actions."""
+        LOG.info(
+            "%s policy denied %s to user %r, project %r, roles %r",
+            self.request_id,
+            ", ".join(ATTACHMENTS + action for action in actions),
+            self.user_id,
+            self.project_id,
+            self.credentials.get("roles"),
+        )
+
+    def _decide(self, action: str, project_id: str | None) -> bool | None:
         # Cached: it is checked for the caller's project and then for the server's, which mostly are the same.
         key = action, project_id
         if key not in self._allowed:
-            self._allowed[key] = self.enforce(action, project_id)
+            self._allowed[key] = self.enforce(ATTACHMENTS + action, project_id, None)
         return self._allowed[key]

@@ -41,6 +41,16 @@ class ConfigurationError(OSVolumeExtError, ValueError):
     """An option is missing, unknown or invalid; the message names it and the values that it may have."""
 
 
+class Forbidden(OSVolumeExtError):
+    """Policy denies the operation to the caller."""
+
+    kind = Kind.FORBIDDEN
+
+    def __init__(self) -> None:
+        """Make the message."""
+        super().__init__("Policy does not allow this operation.")
+
+
 # -- the compute API -----------------------------------------------------------------------------------
 
 

@@ -18,6 +18,8 @@ class Server:
     """Nova's ``OS-EXT-SRV-ATTR:host``; None where the compute API does not show it."""
     instance_name: str | None = None
     """Nova's ``OS-EXT-SRV-ATTR:instance_name``; None where the compute API does not show it."""
+    user_id: str | None = None
+    """The user who made it; None where the compute API does not show it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
 """Policy: oslo.policy under Nova's rule names, so that an operator can use one policy.yaml for both."""
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
 from oslo_policy import policy
 
-from .context import ATTACHMENTS
+from .context import ATTACHMENTS, UNKNOWN_USER, Enforce
 from .errors import ConfigurationError
 
 # Nova's base rules (nova/policies/base.py): an operator's rules may refer to them; an unknown one is never true.
@@ -41,49 +41,96 @@ _Frozen = tuple[tuple[str, Any], ...]
 class Policy:
     """The rules, with the operator's changes."""
 
-    def __init__(self, policy_file: str | None = None) -> None:
-        """Register the rules and read the file.
+    def __init__(self, policy_file: str | None = None, policy_dirs: Sequence[str] | None = None) -> None:
+        """Read the rules.
 
         :param policy_file: the absolute path of oslo.policy's YAML, which is read again when it changes; None: no file.
-        :raises ConfigurationError: if the file can't be read.
+        :param policy_dirs: absolute paths of directories with more such files, which override it; None: ``policy.d``
+            beside the file. Without a file they are not read.
+        :raises ConfigurationError: if a file or a directory can't be read.
         """
         # Not the host's cfg.CONF: this one reads no files, no command line and no environment.
-        conf = cfg.ConfigOpts()
-        conf(args=[], default_config_files=[], default_config_dirs=[], use_env=False)
-        self._enforcer = policy.Enforcer(conf, policy_file=policy_file)
-        conf.set_override("policy_dirs", [], "oslo_policy")
-        rules = BASE_RULES | {ATTACHMENTS + action: rule for action, rule in RULES.items()}
-        if policy_file is None:
-            # By default oslo.policy would read a file from the home directory or from /etc.
-            self._enforcer.set_rules(policy.Rules.from_dict(rules), use_conf=False)
-        else:
-            self._enforcer.register_defaults([policy.RuleDefault(name, rule) for name, rule in rules.items()])
-            _load(self._enforcer, policy_file)
+        self._conf = cfg.ConfigOpts()
+        self._conf(args=[], default_config_files=[], default_config_dirs=[], use_env=False)
+        self._sources = rule_sources(policy_file, policy_dirs)
+        # The state of the files, and the rules that were read last.
+        self._loaded = self._state(), self._load(starts=True)
         # Cached, since oslo.policy takes 60 microseconds; but not with a file, whose rules can change, and can call
         # other services.
-        self._check = self._enforce if policy_file else lru_cache(maxsize=1024)(self._enforce)
+        self._cached = None if policy_file else lru_cache(maxsize=1024)(partial(_enforce, self._loaded[1]))
 
-    def with_is_admin(self, credentials: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return credentials with ``is_admin``, by the rule ``context_is_admin``.
+    def bind(self, credentials: Mapping[str, Any]) -> tuple[Mapping[str, Any], Enforce]:
+        """Return credentials with ``is_admin``, by the rule ``context_is_admin``, and what decides about their owner.
+
+        A request calls it once, and so has the same rules until its end.
 
         :param credentials: the caller's, as ``api.identity`` returns them.
+        :raises ConfigurationError: if the files have changed and can't be read.
         """
-        return {**credentials, "is_admin": self._check("context_is_admin", (), _frozen(credentials))}
+        check = self._cached or partial(_enforce, self._enforcer())
+        frozen = _frozen(credentials)
+        is_admin = bool(check(frozen, "context_is_admin", None, UNKNOWN_USER))
+        return {**credentials, "is_admin": is_admin}, partial(check, (*frozen, ("is_admin", is_admin)))
 
-    def allows(self, credentials: Mapping[str, Any], action: str, project_id: str | None) -> bool:
-        """Return whether the caller may perform an action in a project.
+    def _enforcer(self) -> policy.Enforcer:
+        """Return the rules; if the files have changed, read them again.
 
-        :param credentials: the caller's, as ``with_is_admin`` returns them.
-        :param action: such as ``index``.
-        :param project_id: the project; None if it is unknown.
+        :raises ConfigurationError: if they can't be read, once for each change; the previous rules stay in effect.
         """
-        target: _Frozen = (("user_id", credentials.get("user_id")),)
-        if project_id is not None:  # with None, a rule that compares projects would match tokens without a project
-            target += (("project_id", project_id),)
-        return self._check(ATTACHMENTS + action, target, _frozen(credentials))
+        known, enforcer = self._loaded
+        state = self._state()
+        if state != known:
+            try:
+                enforcer = self._load()
+            finally:
+                self._loaded = state, enforcer
+        return enforcer
 
-    def _enforce(self, rule: str, target: _Frozen, credentials: _Frozen) -> bool:
-        return bool(self._enforcer.enforce(rule, dict(target), _thawed(credentials)))
+    def _state(self) -> tuple[object, ...]:
+        try:
+            return tuple([_stamp(path) for _, path in rule_files(self._sources)])
+        except ConfigurationError as error:  # a directory
+            return (str(error),)
+
+    def _load(self, *, starts: bool = False) -> policy.Enforcer:
+        # oslo.policy's own way to read files again would use the rules of some files while it reads the others.
+        rules = policy.Rules.from_dict(BASE_RULES | {ATTACHMENTS + action: rule for action, rule in RULES.items()})
+        for option, path in rule_files(self._sources):
+            # The file has to exist at the start; without it, if it is removed later, the defaults hold.
+            if starts or option == "policy_dirs" or path.exists():
+                rules.update(read_rules(option, path))
+        enforcer = policy.Enforcer(self._conf, rules=rules, use_conf=False)
+        enforcer.check_rules()  # logs rules that refer to unknown ones
+        return enforcer
+
+
+def _enforce(
+    enforcer: policy.Enforcer, credentials: _Frozen, rule: str, project_id: str | None, user_id: str | None
+) -> bool | None:
+    """Return whether a rule is true, as ``context.Enforce`` does."""
+    target = _Target()
+    if project_id is not None:  # with None, a rule that compares projects would match tokens without a project
+        target["project_id"] = project_id
+    if user_id is not None:
+        target["user_id"] = user_id
+    allowed = bool(enforcer.enforce(rule, target, _thawed(credentials)))
+    return None if target.lacks_user else allowed
+
+
+class _Target(dict[str, str]):
+    """What a rule compares the caller with; it notes whether the rule needs a user that it does not have."""
+
+    lacks_user = False
+
+    def __missing__(self, key: str) -> str:
+        if key == "user_id":
+            self.lacks_user = True
+        raise KeyError(key)
+
+    def __deepcopy__(self, memo: object) -> dict[str, str]:
+        """Return the copy that an ``http:`` rule sends to another service, which may need all of it."""
+        self.lacks_user |= "user_id" not in self
+        return dict(self)
 
 
 def _frozen(credentials: Mapping[str, Any]) -> _Frozen:
@@ -94,13 +141,64 @@ def _thawed(credentials: _Frozen) -> dict[str, Any]:
     return {name: list(value) if type(value) is tuple else value for name, value in credentials}
 
 
-def _load(enforcer: policy.Enforcer, policy_file: str) -> None:
+Sources = tuple[tuple[Path, ...], tuple[Path, ...]]
+"""The policy file, if there is one, and the directories with more files."""
+
+
+def rule_sources(policy_file: str | None, policy_dirs: Sequence[str] | None) -> Sources:
+    """Return where to find rules.
+
+    :param policy_file: the option's value.
+    :param policy_dirs: the option's value.
+    """
+    if policy_file is None:
+        return (), ()
+    path = Path(policy_file)
+    return (path,), (path.parent / "policy.d",) if policy_dirs is None else tuple(map(Path, policy_dirs))
+
+
+def rule_files(sources: Sources) -> Iterator[tuple[str, Path]]:
+    """Yield the option and the path of each file with rules; a later one overrides those before it.
+
+    As in Nova, a directory that does not exist is ignored, and so are hidden files and subdirectories.
+
+    :raises ConfigurationError: if a directory can't be read.
+    """
+    files, directories = sources
+    for path in files:
+        yield "policy_file", path
+    for directory in directories:
+        try:
+            paths = sorted(directory.iterdir())
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise ConfigurationError(f"policy_dirs: {directory} can't be read: {error}") from error
+        for path in paths:
+            if not (path.name.startswith(".") or path.is_dir()):
+                yield "policy_dirs", path
+
+
+def read_rules(option: str, path: Path) -> policy.Rules:
+    """Read a file with rules.
+
+    :param option: the option by which it is read, for messages.
+    :param path: the absolute path.
+    :raises ConfigurationError: if it can't be read, or is not oslo.policy's YAML.
+    """
     try:
-        # oslo.policy treats a missing file as an empty one.
-        Path(policy_file).read_text()
-        enforcer.load_rules()
+        return policy.Rules.load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"policy_file: {policy_file} can't be read: {error}") from error
+        raise ConfigurationError(f"{option}: {path} can't be read: {error}") from error
     except Exception as error:  # oslo.policy and its YAML parser document none
         reason = " ".join(str(error).split())  # the YAML parser's has several lines
-        raise ConfigurationError(f"policy_file: {policy_file} is not oslo.policy's YAML: {reason}") from error
+        raise ConfigurationError(f"{option}: {path} is not oslo.policy's YAML: {reason}") from error
+
+
+def _stamp(path: Path) -> object:
+    """Return what differs when a file has changed."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return path, str(error)
+    return path, status.st_mtime_ns, status.st_size, status.st_ino

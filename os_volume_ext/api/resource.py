@@ -7,11 +7,10 @@ before the caller is authenticated has a limited length.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from ..context import RequestContext
-from ..errors import Kind
+from ..errors import Forbidden, Kind
 from ..policy import Policy
 from ..wsgi import WSGIApp
 from . import bodies, faults, negotiation, queries
@@ -85,8 +84,8 @@ class Resource:
             return self._versions.default._replace(headers={}), fault
 
     def _authenticate(self, environ: dict[str, Any], match: Match, request_id: str) -> RequestContext:
-        caller = self._policy.with_is_admin(credentials(environ))
-        return RequestContext(request_id, caller, partial(self._policy.allows, caller), environ, match.project_id)
+        caller, enforce = self._policy.bind(credentials(environ))
+        return RequestContext(request_id, caller, enforce, environ, match.project_id)
 
     def _read_members(self, environ: Mapping[str, Any], dialect: Dialect, endpoint: Endpoint) -> Mapping[str, Any]:
         if endpoint.members is None:
@@ -125,12 +124,14 @@ def _select(endpoints: Mapping[str, Endpoint], method: str) -> Endpoint:
 
 
 def _authorize(context: RequestContext, *endpoints: Endpoint | None) -> None:
-    """Check that policy allows one of some endpoints in the caller's own project.
+    """Check that policy may allow one of some endpoints in the caller's own project.
 
-    It is checked before any expensive step; the manager checks the server's project once it is known.
+    It is checked before any expensive step; the manager checks the server's project and user once they are known.
     """
-    if not any(context.can(endpoint.action, context.project_id) for endpoint in endpoints if endpoint):
-        raise Fault(Kind.FORBIDDEN, "Policy does not allow this operation.")
+    actions = [endpoint.action for endpoint in endpoints if endpoint]
+    if not any(map(context.may_be_able, actions)):
+        context.log_denied(*actions)
+        raise Forbidden
 
 
 def _for_volume(endpoint: Endpoint, call: Call) -> Endpoint:

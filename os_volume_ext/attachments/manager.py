@@ -17,6 +17,7 @@ from ..errors import (
     AttachmentMissing,
     Conflict,
     DeviceInUse,
+    Forbidden,
     MultiattachUnsupported,
     RootVolume,
     ServerMissing,
@@ -85,10 +86,10 @@ class AttachmentManager:
         :raises ComputeUnavailable: if the compute API fails.
         :raises RegistryUnavailable: if the database fails.
         """
-        project_id = self._project(context, "index", server_id)
+        server = self._find_server(context, "index", server_id)
         rows = self._registry.list_visible(server_id, since=since, limit=limit, offset=offset, projection=projection)
-        if project_id is None and rows and not context.can("index", rows[0].project_id):
-            raise ServerMissing(server_id)
+        if server is None:
+            _authorize_by_row(context, "index", server_id, rows[0] if rows else None)
         return rows
 
     def get(
@@ -99,10 +100,10 @@ class AttachmentManager:
         :raises AttachmentMissing: if the volume is not attached to the server.
         :raises ServerMissing: as ``list_attachments``, and so are its other exceptions.
         """
-        project_id = self._project(context, "show", server_id)
+        server = self._find_server(context, "show", server_id)
         row = self._registry.get_visible(server_id, volume_id, projection)
-        if project_id is None and row and not context.can("show", row.project_id):
-            raise ServerMissing(server_id)
+        if server is None:
+            _authorize_by_row(context, "show", server_id, row)
         if row is None:
             raise AttachmentMissing(server_id, volume_id)
         return row
@@ -193,7 +194,10 @@ class AttachmentManager:
         server_id, volume_id = operation.server_id, operation.volume_id
         server = self._server_or_none(context, server_id)
         row = self._registry.get(server_id, volume_id)
-        if server is None and not (row and context.can("delete", row.project_id)):
+        if server is None and row is not None and not context.can("delete", row.project_id):
+            context.log_denied("delete")
+            raise ServerMissing(server_id)
+        if server is None and row is None:
             raise ServerMissing(server_id)
         if row is None:
             raise AttachmentMissing(server_id, volume_id)
@@ -208,23 +212,24 @@ class AttachmentManager:
 
     # -- servers and volumes -----------------------------------------------------------------------------
 
-    def _project(self, context: RequestContext, action: str, server_id: str) -> str | None:
-        project_id = self._compute.project(context, server_id)
-        if project_id is not None and not context.can(action, project_id):
-            raise ServerMissing(server_id)
-        return project_id
+    def _find_server(self, context: RequestContext, action: str, server_id: str) -> Server | None:
+        server = self._compute.find(context, server_id)
+        if server is not None:
+            _authorize(context, action, server_id, server.project_id, server.user_id)
+        return server
 
     def _server(self, context: RequestContext, action: str, server_id: str) -> Server:
         server = self._compute.server(context, server_id)
-        if not context.can(action, server.project_id):
-            raise ServerMissing(server_id)
+        _authorize(context, action, server_id, server.project_id, server.user_id)
         return server
 
     def _server_or_none(self, context: RequestContext, server_id: str) -> Server | None:
         try:
-            return self._server(context, "delete", server_id)
+            server = self._compute.server(context, server_id)
         except ServerMissing:
             return None
+        _authorize(context, "delete", server_id, server.project_id, server.user_id)
+        return server
 
     def _is_gone(self, context: RequestContext, server_id: str) -> bool:
         try:
@@ -306,6 +311,30 @@ def new_row(
         tag=request.tag,
         delete_on_termination=request.delete_on_termination,
     )
+
+
+def _authorize(
+    context: RequestContext, action: str, server_id: str, project_id: str | None, user_id: str | None
+) -> None:
+    """Check that policy allows the caller an action on a server.
+
+    :param project_id: the server's project.
+    :param user_id: the server's user; None if it is unknown.
+    :raises Forbidden: if not, and the server belongs to the caller's project.
+    :raises ServerMissing: if not, and it belongs to another one.
+    """
+    if context.can(action, project_id, user_id):
+        return
+    context.log_denied(action)
+    raise Forbidden if project_id == context.project_id else ServerMissing(server_id)
+
+
+def _authorize_by_row(context: RequestContext, action: str, server_id: str, row: Any) -> None:
+    """Check the policy where the compute API did not show the server; raise as ``_authorize`` does.
+
+    :param row: of the server, which has its project; None: there is none, and nothing to be seen of the server.
+    """
+    _authorize(context, action, server_id, row.project_id if row else context.project_id, None)
 
 
 def _check_takes_disks(context: RequestContext, constraints: Constraints, server: Server, action: str) -> None:

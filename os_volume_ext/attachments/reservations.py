@@ -140,7 +140,7 @@ class Reservations:
             return self._take_over_from_deleted(context, slot, row, other)
         except (ComputeRefused, ComputeUnavailable):
             raise self._conflict(other) from None
-        raise self._conflict(other, server.id if context.can("show", server.project_id) else None)
+        raise self._conflict(other, server.id if context.can("show", server.project_id, server.user_id) else None)
 
     def _take_over_from_deleted(
         self, context: RequestContext, slot: Slot, row: Attachment, other: Attachment

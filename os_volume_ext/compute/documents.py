@@ -27,7 +27,7 @@ def parse_server(body: bytes, server_id: str) -> Server:
 
 def read_server(document: Mapping[str, Any]) -> Server:
     """Read a server's representation; the exceptions are ``MALFORMED``."""
-    project_id, status = document["tenant_id"], document["status"]
+    project_id, status, user_id = document["tenant_id"], document["status"], document.get("user_id")
     if not (isinstance(project_id, str) and isinstance(status, str)):
         raise TypeError("a server's tenant_id and status must be strings")
     return Server(
@@ -37,4 +37,5 @@ def read_server(document: Mapping[str, Any]) -> Server:
         bool(document.get("locked", False)),
         document.get("OS-EXT-SRV-ATTR:host"),
         document.get("OS-EXT-SRV-ATTR:instance_name"),
+        user_id if isinstance(user_id, str) else None,
     )

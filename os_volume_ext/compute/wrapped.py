@@ -74,15 +74,15 @@ class ComputeAPI:
         seen = self._privileged.server(server_id)
         return replace(server, host=seen.host, instance_name=seen.instance_name)
 
-    def project(self, context: RequestContext, server_id: str) -> str | None:
-        """Return the project of a server that the caller may see; None with ``read_path``, which does not show it.
+    def find(self, context: RequestContext, server_id: str) -> Server | None:
+        """Check that the caller may see a server, and return it; None with ``read_path``, which does not show it.
 
         :raises ServerMissing: if there is none.
         :raises ComputeRefused: if the compute API refuses to show it.
         :raises ComputeUnavailable: if the compute API fails.
         """
         if self._read_path is None:
-            return self._server(context, server_id).project_id
+            return self._server(context, server_id)
         self._get(context, server_id, self._read_path.replace("{server_id}", server_id))
         return None
 

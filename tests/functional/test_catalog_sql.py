@@ -18,7 +18,7 @@ from os_volume_ext.registry.tables import volumes
 from tests.support.databases import direct_connection
 from tests.support.waiting import TIMEOUT
 
-CONTEXT = RequestContext("req-1", {"user_id": "user", "project_id": "demo"}, lambda action, project_id: True)
+CONTEXT = RequestContext("req-1", {"user_id": "user", "project_id": "demo"}, lambda *_: True)
 
 
 @pytest.fixture

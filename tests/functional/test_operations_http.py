@@ -858,6 +858,61 @@ class TestRoles:
         client = client_of(start(paste_file(policy_file=str(rules)))).by("reader")
         assert (client.attach().status, client.detach().status) == (200, 403)
 
+    @pytest.mark.one_format
+    def test_a_rule_about_the_servers_user_lets_only_that_user_attach(
+        self, start, paste_file, client_of, tmp_path, rows
+    ):
+        rules = tmp_path / "policy.yaml"
+        rules.write_text('"os_compute_api:os-volumes-attachments:create": "user_id:%(user_id)s"\n')
+        client = client_of(start(paste_file(policy_file=str(rules))))
+        assert client.by("reader").attach().failure == ("forbidden", 403)
+        for user in ("other", "admin"):
+            assert client.by(user).attach().failure == ("itemNotFound", 404)
+        assert rows() == []
+        assert client.attach().status == 200
+
+    @pytest.mark.one_format
+    def test_the_administrators_rule_may_need_the_admin_project(self, start, paste_file, client_of, tmp_path):
+        rules = tmp_path / "policy.yaml"
+        rules.write_text('"context_is_admin": "role:admin and is_admin_project:True"\n')
+        assert client_of(start(paste_file(policy_file=str(rules)))).by("admin").attach().status == 200
+
+    @pytest.mark.one_format
+    def test_a_change_in_policy_d_holds_for_the_next_request(self, start, paste_file, client_of, tmp_path):
+        (tmp_path / "policy.yaml").touch()
+        client = client_of(start(paste_file(policy_file=f"{tmp_path}/policy.yaml"))).by("reader")
+        assert client.list().status == 200
+        (tmp_path / "policy.d").mkdir()
+        (tmp_path / "policy.d" / "rules.yaml").write_text('"os_compute_api:os-volumes-attachments:index": "!"\n')
+        assert client.list().failure == ("forbidden", 403)
+
+    @only_openstack
+    @only_json
+    @pytest.mark.changes_nothing
+    def test_a_denied_request_is_logged_with_the_rule_and_the_caller(self, client, caplog):
+        caplog.set_level(logging.INFO, "os_volume_ext.context")
+        request_id = client.by("reader").attach().headers["X-Openstack-Request-Id"]
+        (record,) = [record for record in caplog.records if record.name == "os_volume_ext.context"]
+        assert (record.levelname, record.getMessage()) == (
+            "INFO",
+            f"{request_id} policy denied os_compute_api:os-volumes-attachments:create to user 'user-reader', "
+            "project 'demo', roles ['reader']",
+        )
+
+    @only_openstack
+    @only_json
+    def test_a_request_denied_after_the_look_up_is_logged_too(self, start, paste_file, client_of, tmp_path, caplog):
+        rules = tmp_path / "policy.yaml"
+        rules.write_text('"os_compute_api:os-volumes-attachments:create": "user_id:%(user_id)s"\n')
+        client = client_of(start(paste_file(policy_file=str(rules))))
+        caplog.set_level(logging.INFO, "os_volume_ext.context")
+        for user in ("reader", "admin"):
+            client.by(user).attach()
+        assert [record.getMessage().split(" to ")[1] for record in caplog.records if "policy denied" in record.msg] == [
+            "user 'user-reader', project 'demo', roles ['reader']",
+            "user 'user-admin', project 'admin', roles ['admin', 'member', 'reader']",
+        ]
+
 
 def bare(tmp_path, app=None):
     """Wrap an application that must not be called, or the given one, without an auth filter before ours."""

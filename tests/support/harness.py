@@ -107,8 +107,8 @@ class Harness:
     def caller(self, project_id="demo", enforce=None, is_admin=False):
         """Return a caller whom policy allows all in their own project, and administrators everywhere."""
 
-        def own(action, target):
-            return is_admin or target == project_id
+        def own(rule, of_project, of_user):
+            return is_admin or of_project == project_id
 
         credentials = {"user_id": "user", "project_id": project_id, "is_admin": is_admin}
         return RequestContext(f"req-{next(self.requests)}", credentials, enforce or own)

@@ -183,6 +183,7 @@ class ScriptedCompute:
     def __init__(self):
         self.known = {}
         self.error = None
+        self.shows_all = False
         self.requested = []
         self.remote = SimpleNamespace(server=self._look_up, servers=self._list)
 
@@ -194,12 +195,12 @@ class ScriptedCompute:
 
     def server(self, context, server_id):
         server = self._look_up(server_id)
-        if not context.is_admin and server.project_id != context.project_id:
+        if not (self.shows_all or context.is_admin or server.project_id == context.project_id):
             raise ServerMissing(server_id)
         return server
 
-    def project(self, context, server_id):
-        return self.server(context, server_id).project_id
+    def find(self, context, server_id):
+        return self.server(context, server_id)
 
     def _look_up(self, server_id):
         self.requested.append(server_id)

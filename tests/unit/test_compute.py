@@ -181,6 +181,11 @@ def test_a_server_is_read_as_cyclades_shows_it():
     assert server(Host()) == Server("1134", "demo", "ACTIVE", False, None, None)
 
 
+@pytest.mark.parametrize(("shown", "expected"), [("u1", "u1"), (None, None), (5, None), ("", "")])
+def test_a_server_has_its_user(shown, expected):
+    assert server(Host({"server": {**FOUND["server"], "user_id": shown}})).user_id == expected
+
+
 @pytest.mark.parametrize(("locked", "expected"), [(True, True), (False, False), (None, False)])
 def test_a_server_has_its_lock(locked, expected):
     assert server(Host({"server": {**FOUND["server"], "locked": locked}})).locked is expected
@@ -378,20 +383,20 @@ def test_an_order_to_stop_is_not_held_up(error):
 # The cheaper way to see that a server is there.
 
 
-def project(host, read_path=None, server_id="1134", **more):
-    return ComputeAPI(app=host, headers={}, read_path=read_path).project(context(**more), server_id)
+def find(host, read_path=None, server_id="1134", **more):
+    return ComputeAPI(app=host, headers={}, read_path=read_path).find(context(**more), server_id)
 
 
-def test_the_project_is_the_servers_own():
+def test_without_a_cheaper_path_the_server_itself_is_returned():
     host = Host({"server": {**FOUND["server"], "tenant_id": "other"}})
-    assert project(host) == "other"
+    assert find(host) == Server("1134", "other", "ACTIVE")
     assert host.environs[0]["PATH_INFO"] == "/servers/1134"
 
 
 @pytest.mark.parametrize(("path_project", "prefix"), [(None, ""), ("demo", "/demo")])
-def test_a_cheaper_path_is_requested_and_shows_no_project(path_project, prefix):
+def test_a_cheaper_path_is_requested_and_shows_no_server(path_project, prefix):
     host = Host(body=b"anything at all")
-    assert project(host, "/servers/{server_id}/metadata", path_project=path_project) is None
+    assert find(host, "/servers/{server_id}/metadata", path_project=path_project) is None
     assert host.environs[0]["PATH_INFO"] == f"{prefix}/servers/1134/metadata"
     assert host.closed == 1
 
@@ -402,7 +407,7 @@ def test_a_cheaper_path_is_requested_and_shows_no_project(path_project, prefix):
 )
 def test_a_cheaper_path_refuses_as_the_dear_one_does(status, error):
     with pytest.raises(error):
-        project(Host(status=status), "/servers/{server_id}/metadata")
+        find(Host(status=status), "/servers/{server_id}/metadata")
 
 
 def test_the_server_itself_is_never_requested_by_the_cheaper_path():
@@ -417,7 +422,7 @@ def test_the_server_itself_is_never_requested_by_the_cheaper_path():
 def test_odd_letters_of_an_id_do_not_count_as_a_pattern():
     host = Host(status="404 x")
     with pytest.raises(ServerMissing):
-        project(host, "/servers/{server_id}/{x}", server_id="{0}")
+        find(host, "/servers/{server_id}/{x}", server_id="{0}")
     assert host.environs[0]["PATH_INFO"] == "/servers/{0}/{x}"
 
 
@@ -461,9 +466,9 @@ def test_a_server_hidden_from_the_caller_is_not_looked_up_with_more_rights():
     assert privileged.requested == []
 
 
-def test_the_project_alone_is_not_looked_up_with_more_rights():
+def test_a_server_to_read_is_not_looked_up_with_more_rights():
     privileged = Privileged(AssertionError("called"))
-    assert ComputeAPI(app=Host(), headers={}, privileged=privileged).project(context(), "1134") == "demo"
+    assert ComputeAPI(app=Host(), headers={}, privileged=privileged).find(context(), "1134").host is None
     assert privileged.requested == []
 
 

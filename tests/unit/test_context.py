@@ -20,7 +20,44 @@ def test_what_a_caller_can_do_is_decided_by_policy(verdict):
     caller = context(enforce)
     assert caller.can("create", "other") is verdict
     assert caller.can("index", None) is verdict
-    assert checked == [("create", "other"), ("index", None)]
+    assert checked == [(f"{ATTACHMENTS}create", "other", None), (f"{ATTACHMENTS}index", None, None)]
+
+
+@pytest.mark.parametrize("verdict", [True, False])
+def test_what_depends_on_the_servers_user_is_decided_once_the_user_is_known(verdict):
+    caller = context(lambda rule, project_id, user_id: verdict if user_id == "u1" else user_id and not verdict)
+    assert caller.can("create", "demo", "u1") is verdict
+    assert caller.can("create", "demo", "u2") is not verdict
+
+
+def test_a_server_whose_user_is_not_shown_is_decided_without_one():
+    checked = []
+    caller = context(lambda rule, project_id, user_id: checked.append(user_id) if user_id is None else False)
+    assert caller.can("create", "demo") is False
+    assert checked == [None]
+
+
+@pytest.mark.parametrize(("verdict", "expected"), [(True, True), (False, False), (None, True)])
+def test_before_the_look_up_only_what_no_server_can_change_is_denied(verdict, expected):
+    asked = []
+
+    def enforce(*arguments):
+        asked.append(arguments)
+        return verdict
+
+    assert context(enforce, project_id="demo").may_be_able("create") is expected
+    assert asked == [(f"{ATTACHMENTS}create", "demo", None)]
+
+
+def test_a_denied_action_is_logged_in_one_line_with_the_rule_and_the_caller(caplog):
+    caplog.set_level("INFO", "os_volume_ext.context")
+    context(user_id="u1", project_id="demo", roles=["reader"]).log_denied("create")
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == (
+        "INFO",
+        "req-1 policy denied os_compute_api:os-volumes-attachments:create to user 'u1', project 'demo', "
+        "roles ['reader']",
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,7 +84,7 @@ def test_policy_is_checked_once_for_each_action_and_project():
     caller = context(lambda *arguments: checked.append(arguments) or False)
     for _ in range(2):
         assert caller.can("create", "demo") is caller.can("create", "other") is False
-    assert checked == [("create", "demo"), ("create", "other")]
+    assert [project_id for _, project_id, _ in checked] == ["demo", "other"]
 
 
 def test_a_context_takes_no_further_attributes():

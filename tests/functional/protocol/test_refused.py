@@ -1,16 +1,20 @@
 """Servers and volumes that are missing, and states that forbid an attach or a detach."""
 
+import contextlib
 import dataclasses
+from functools import partial
 
 import pytest
 
 from os_volume_ext.catalog.base import VolumeNotFound
+from os_volume_ext.context import ATTACHMENTS
 from os_volume_ext.errors import (
     AttachmentLimitReached,
     AttachmentMissing,
     ComputeRefused,
     ComputeUnavailable,
     Conflict,
+    Forbidden,
     RootVolume,
     ServerMissing,
     VolumeInUse,
@@ -55,25 +59,67 @@ def test_another_projects_volume_is_missing_for_an_administrator_too(harness):
     assert harness.row("200", "2001").project_id == "other"
 
 
-def test_what_policy_forbids_after_the_look_up_is_missing(harness):
-    def denied(action, project_id):
+@pytest.mark.parametrize(("project_id", "error"), [("demo", Forbidden), ("other", ServerMissing)])
+def test_what_policy_denies_after_the_look_up_is_missing_in_other_projects(harness, project_id, error):
+    def denied(rule, of_project, of_user):
         return False
 
+    caller = {"enforce": denied, "project_id": project_id}
+    harness.compute.shows_all = True
     harness.attach("99")
-    for send_request in (harness.attach, harness.list, lambda **caller: harness.get("99", **caller)):
-        with pytest.raises(ServerMissing):
-            send_request(enforce=denied)
-    with pytest.raises(ServerMissing):
-        harness.detach("99", enforce=denied)
+    for send_request in (harness.attach, harness.list, partial(harness.get, "99"), partial(harness.detach, "99")):
+        with pytest.raises(error):
+            send_request(**caller)
     assert harness.state("99") == (ATTACHED, True)
     assert harness.state("9") == NOWHERE
+
+
+def owners_only(rule, of_project, of_user):
+    """Allow what ``user_id:%(user_id)s`` allows."""
+    return None if of_user is None else of_user == "user"
+
+
+@pytest.mark.parametrize(("owner", "allowed"), [("user", True), ("another", False), (None, False)])
+def test_a_rule_about_the_servers_user_is_checked_with_the_servers_user(harness, owner, allowed):
+    harness.attach("99")
+    harness.set_server(user_id=owner)
+    for send_request in (harness.attach, harness.list, partial(harness.get, "99"), partial(harness.detach, "99")):
+        with contextlib.nullcontext() if allowed else pytest.raises(Forbidden):
+            send_request(enforce=owners_only)
+    assert harness.state("9") == ((ATTACHED, True) if allowed else NOWHERE)
+    assert harness.state("99") == (NOWHERE if allowed else (ATTACHED, True))
+
+
+def test_a_cheap_look_up_shows_nothing_where_the_rule_needs_the_servers_user(harness):
+    harness.attach("99")
+    harness.compute.find = lambda context, server_id: None
+    for send_request in (harness.list, partial(harness.get, "99"), partial(harness.list, "1135")):
+        with pytest.raises(Forbidden):
+            send_request(enforce=owners_only)
+
+
+def test_a_server_that_is_gone_has_no_user(harness):
+    harness.attach()
+    harness.delete_server()
+    with pytest.raises(ServerMissing):
+        harness.detach(enforce=owners_only)
+    assert harness.row().state == ATTACHED
+
+
+def test_a_conflicting_server_is_named_by_its_own_user(harness):
+    harness.attach()
+    harness.set_server("1135", user_id="user")
+    for owner, named in (("user", "server 1134"), ("another", "another server")):
+        harness.set_server(user_id=owner)
+        with pytest.raises(VolumeInUse, match=f"attached to {named}"):
+            harness.attach(server_id="1135", enforce=owners_only)
 
 
 def test_policy_is_checked_by_the_operations_names(harness):
     requested = []
 
-    def note(action, project_id):
-        requested.append((action, project_id))
+    def note(rule, project_id, user_id):
+        requested.append((rule.removeprefix(ATTACHMENTS), project_id))
         return True
 
     harness.attach(enforce=note)
@@ -85,7 +131,7 @@ def test_policy_is_checked_by_the_operations_names(harness):
 
 def test_where_a_cheap_look_up_does_not_tell_the_project_the_rows_do(harness):
     harness.attach()
-    harness.compute.project = lambda context, server_id: None
+    harness.compute.find = lambda context, server_id: None
     assert harness.get().volume_id == "9"
     assert len(harness.list()) == 1
     for send_request in (harness.get, harness.list):
@@ -206,8 +252,8 @@ def test_a_volume_that_is_attached_is_in_use(harness):
 
 
 def test_only_callers_who_may_see_the_conflicting_server_get_its_id(harness):
-    def not_to_see(action, project_id):
-        return action != "show"
+    def not_to_see(rule, of_project, of_user):
+        return not rule.endswith(":show")
 
     harness.attach()
     with pytest.raises(VolumeInUse, match="Volume 9 is attached to another server"):
