@@ -103,7 +103,7 @@ class Assembly:
         )
         return Resource(
             controller=Controller(manager=manager, max_limit=settings.max_limit),
-            policy=Policy(settings.policy_file),
+            policy=Policy(settings.policy_file, settings.policy_dirs),
             versions=self._versions,
             max_body=settings.max_body,
         )

@@ -118,6 +118,21 @@ class AbsolutePath(OptionType[str]):
         return path
 
 
+class AbsolutePaths(OptionType[tuple[str, ...]]):
+    """Absolute paths separated by commas, or a collection of them; an empty string is none."""
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(expected)
+        self._path = AbsolutePath(expected)
+
+    def convert(self, value: object) -> tuple[str, ...]:
+        if isinstance(value, str):
+            value = [path.strip() for path in value.split(",")] if value else ()
+        if not isinstance(value, Collection) or isinstance(value, bytes):
+            raise ValueError
+        return tuple([self._path.convert(path) for path in value])
+
+
 class ServerPath(OptionType[str]):
     """A path of the compute API that has ``{server_id}`` in it."""
 
@@ -460,6 +475,13 @@ class Settings:
         default=None,
         help="A YAML file of oslo.policy; see :doc:`keystone`.",
     )
+    policy_dirs: tuple[str, ...] | None = _option(
+        AbsolutePaths("it must be absolute paths, such as %(here)s/policy.d, separated by commas"),
+        default=None,
+        default_text="policy.d beside the policy file",
+        help="Directories with more such files, separated by commas; an empty value is none. Their rules override "
+        "those of :confval:`policy_file`, without which they are not read; see :doc:`keystone`.",
+    )
 
     @classmethod
     def parse(cls, options: Mapping[str, object], *, objects: Collection[str] = ()) -> "Settings":
@@ -482,6 +504,7 @@ class Settings:
         settings = cls(**values)
         settings._check_max_microversion()
         settings._check_stale_after()
+        settings._check_policy_dirs()
         _check_notifications(given)
         _check_compute(settings.compute_options)
         return settings
@@ -512,6 +535,10 @@ class Settings:
                 f"stale_after is {self.stale_after}: it must be more than twice operation_timeout, "
                 f"which is {self.operation_timeout}"
             )
+
+    def _check_policy_dirs(self) -> None:
+        if self.policy_dirs and self.policy_file is None:
+            raise ConfigurationError("policy_file is missing: without it, policy_dirs are not read")
 
 
 def _declarations() -> Iterator[tuple[str, Option | Group]]:

@@ -13,7 +13,7 @@ from oslo_config import cfg
 
 from ..assembly import make_backend, make_catalog, make_compute, make_observers
 from ..errors import BackendUnavailable, ComputeUnavailable, ConfigurationError
-from ..policy import Policy
+from ..policy import read_rules, rule_files, rule_sources
 from ..registry import schema
 from ..registry.database import Database
 from ..settings import Settings, warn_of_hidden
@@ -162,23 +162,27 @@ def _backend(settings: Settings) -> str:
 
 
 def _policy(settings: Settings) -> str:
-    """Make the policy, and fail on syntax errors, which its parser only logs: such a rule is never true."""
+    """Read the policy, and fail on syntax errors, which its parser only logs: such a rule is never true."""
     errors: list[str] = []
+    origin = ""
+    sources = rule_sources(settings.policy_file, settings.policy_dirs)
 
     def collect(record: logging.LogRecord) -> bool:
-        errors.append(record.getMessage())
+        errors.append(f"{origin}: {record.getMessage()}")
         return False
 
     # There is no public way to get at these errors; test_cli_check fails if the logger's name changes.
     parser = logging.getLogger("oslo_policy._parser")
     parser.addFilter(collect)
     try:
-        Policy(settings.policy_file)
+        for option, path in rule_files(sources):
+            origin = f"{option}: {path}"
+            read_rules(option, path)
     finally:
         parser.removeFilter(collect)
     if errors:
-        raise ConfigurationError(f"policy_file: {settings.policy_file}: {'; '.join(errors)}")
-    return settings.policy_file or "the default rules"
+        raise ConfigurationError("; ".join(errors))
+    return ", ".join(str(path) for _, path in rule_files(sources)) or "the default rules"
 
 
 def _compute(settings: Settings) -> str:

@@ -408,6 +408,31 @@ def test_a_policy_file_that_is_right_is_named(file, check, tmp_path):
     assert (status, found["volumes_cyclades", "policy"]) == (0, ("ok", str(path)))
 
 
+def test_the_files_of_a_policy_directory_are_named(file, check, tmp_path):
+    (tmp_path / "policy.d").mkdir()
+    paths = [tmp_path / "policy.yaml", tmp_path / "policy.d" / "1.yaml"]
+    for path in paths:
+        path.write_text('"os_compute_api:os-volumes-attachments:show": "!"')
+    file.set_ours("policy_file", str(paths[0]))
+    status, found = check()
+    assert (status, found["volumes_cyclades", "policy"]) == (0, ("ok", f"{paths[0]}, {paths[1]}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("{", " is not oslo.policy's YAML: "), ('"a": "role:admin and"', ": Failed to understand rule ")],
+)
+def test_a_wrong_file_of_a_policy_directory_is_named(file, wrong, tmp_path, text, reason):
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "policy.yaml").touch()
+    (tmp_path / "rules" / "1.yaml").write_text(text)
+    file.set_ours("policy_file", f"{tmp_path}/policy.yaml")
+    file.set_ours("policy_dirs", f"{tmp_path}/rules")
+    what, details = wrong()
+    assert what == "policy"
+    assert details.startswith(f"policy_dirs: {tmp_path}/rules/1.yaml{reason}")
+
+
 # -- compute.* ------------------------------------------------------------------------------------------
 
 

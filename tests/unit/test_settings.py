@@ -38,6 +38,7 @@ def test_an_option_that_is_not_given_has_its_default():
         catalog_options={},
         compute_options={},
         policy_file=None,
+        policy_dirs=None,
         attach_status=None,
         detach_status=None,
         server_states=None,
@@ -118,6 +119,8 @@ def test_the_settings_do_not_show_the_compute_token_when_printed():
         ("server_states", frozenset({"ACTIVE"}), {"ACTIVE"}),
         ("notifications.topics", ("a", " b"), ("a", "b")),
         ("policy_file", Path("/etc/p.yaml"), "/etc/p.yaml"),
+        ("policy_dirs", [], ()),
+        ("policy_dirs", "", ()),
     ],
 )
 def test_an_option_may_be_a_python_value(name, value, parsed):
@@ -157,6 +160,7 @@ BAD_VALUES = {
     "server_states": (5, [], [5], [""], {"ACTIVE": 1}.values),
     "server_read_path": (Path("/servers/{server_id}"),),
     "policy_file": (5, Path("policy.yaml"), b"/etc/p.yaml"),
+    "policy_dirs": (5, ["policy.d"], [5], b"/etc/policy.d", Path("/etc/policy.d")),
     "max_microversion": (2.79,),
 }
 
@@ -345,6 +349,25 @@ def test_a_server_read_path_is_a_path_with_the_servers_id():
 def test_another_server_read_path_is_refused(value):
     message = complaint(server_read_path=value)
     assert message == f"server_read_path is {value!r}: it must be a path such as /servers/{{server_id}}/metadata"
+
+
+@pytest.mark.parametrize(
+    "value", ["/etc/a,/etc/b", " /etc/a , /etc/b ", ["/etc/a", "/etc/b"], [Path("/etc/a"), "/etc/b"]]
+)
+def test_policy_dirs_are_absolute_paths(value):
+    assert parse(policy_file="/etc/p.yaml", policy_dirs=value).policy_dirs == ("/etc/a", "/etc/b")
+
+
+@pytest.mark.parametrize("value", ["policy.d", "/etc/a,", ",", "/etc/a,b", " "])
+def test_relative_policy_dirs_are_refused_with_the_way_to_write_them(value):
+    message = complaint(policy_file="/etc/p.yaml", policy_dirs=value)
+    assert message == (
+        f"policy_dirs is {value!r}: it must be absolute paths, such as %(here)s/policy.d, separated by commas"
+    )
+
+
+def test_policy_dirs_need_a_policy_file():
+    assert complaint(policy_dirs="/etc/a") == "policy_file is missing: without it, policy_dirs are not read"
 
 
 def test_an_absolute_policy_file_is_taken():

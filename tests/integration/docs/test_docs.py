@@ -124,6 +124,7 @@ def test_the_page_options_has_their_defaults(options: Mapping[str, Mapping[str, 
         "backend": "required",
         **dict.fromkeys(OVERRIDES, "the dialect's"),
         "notifications.publisher_id": "the host's name",
+        "policy_dirs": "policy.d beside the policy file",
     }
 
 
