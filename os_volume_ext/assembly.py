@@ -116,7 +116,7 @@ class Assembly:
             claims=self._claims,
             executor=self.executor,
             compute=self.compute,
-            server_states=self._versions.newest.server_states,
+            constraints=self._versions.newest.constraints,
             observers=self.observers,
         )
 

@@ -2,7 +2,7 @@
 
 import datetime
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 
@@ -20,6 +20,18 @@ class Server:
     """Nova's ``OS-EXT-SRV-ATTR:instance_name``; None where the compute API does not show it."""
     user_id: str | None = None
     """The user who made it; None where the compute API does not show it."""
+    task_state: str | None = None
+    """What the compute API is doing with it, such as ``rebuilding``; None if nothing, or if it is not shown."""
+
+    def hindrance(self, server_states: frozenset[str]) -> str | None:
+        """Return why disks can't be attached and detached now, such as "is in status BUILD"; None if they can.
+
+        :param server_states: the statuses in which they can.
+        """
+        reasons = [] if self.status in server_states else [f"is in status {self.status}"]
+        if self.task_state is not None:
+            reasons.append(f"has the pending task {self.task_state}")
+        return " and ".join(reasons) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +101,10 @@ class Attachment:
         """The server as it was when the volume was attached, for when the compute API no longer has it."""
         return Server(self.server_id, self.project_id, "UNKNOWN", False, self.host, self.instance_name)
 
+    def with_host(self, server: Server) -> Server:
+        """Return a server that has no machine now with the host that it had when the volume was attached."""
+        return replace(server, host=server.host or self.host, instance_name=server.instance_name or self.instance_name)
+
     @property
     def volume(self) -> Volume:
         """The volume as it was when it was attached; a detach needs no catalog."""
@@ -141,3 +157,5 @@ class Constraints:
     """The statuses that end by themselves."""
     multiattach: bool
     """Whether volumes that may be attached to several servers may be attached."""
+    offloaded_states: frozenset[str] = frozenset()
+    """The statuses of servers that have no machine at the moment."""

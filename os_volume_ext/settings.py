@@ -436,7 +436,8 @@ class Settings:
         default_text="the dialect's",
         help="The statuses in which a server can attach and detach volumes, separated by commas. In cyclades "
         "``ACTIVE, STOPPED``; in openstack ``ACTIVE, PAUSED, SHUTOFF, VERIFY_RESIZE, SOFT_DELETED``, and from 2.20 on "
-        "``SHELVED, SHELVED_OFFLOADED`` too. Statuses that are set here hold in every microversion.",
+        "``SHELVED, SHELVED_OFFLOADED`` too. Statuses that are set here hold in every microversion. A server with a "
+        "pending task can't in any status.",
     )
     server_read_path: str | None = _option(
         ServerPath("it must be a path such as /servers/{server_id}/metadata"),

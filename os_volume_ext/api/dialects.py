@@ -45,6 +45,8 @@ class Dialect:
     """The statuses in which disks can be attached to and detached from servers."""
     transient_states: frozenset[str]
     """The statuses that end by themselves, so that a conflict is worth a retry."""
+    offloaded_states: frozenset[str]
+    """The statuses of servers that have no machine: detach works, attach is a conflict."""
     multiattach: bool
     """Whether volumes that may be attached to several servers may be attached."""
     messages: Mapping[type[Exception], str]
@@ -59,7 +61,7 @@ class Dialect:
     @cached_property
     def constraints(self) -> Constraints:
         """Which volumes may be attached, and to which servers."""
-        return Constraints(self.server_states, self.transient_states, self.multiattach)
+        return Constraints(self.server_states, self.transient_states, self.multiattach, self.offloaded_states)
 
 
 def _digits(text: str) -> str | None:
@@ -125,6 +127,7 @@ CYCLADES = Dialect(
     detach_status=200,
     server_states=frozenset(("ACTIVE", "STOPPED")),
     transient_states=frozenset(("BUILD", "REBOOT", "REBUILD", "RESIZE")),
+    offloaded_states=frozenset(),
     multiattach=True,
     messages={},
     faults={
@@ -155,6 +158,7 @@ OPENSTACK = Dialect(
     transient_states=frozenset(
         ("BUILD", "HARD_REBOOT", "MIGRATING", "PASSWORD", "REBOOT", "REBUILD", "RESIZE", "REVERT_RESIZE")
     ),
+    offloaded_states=frozenset(("SHELVED_OFFLOADED",)),
     multiattach=False,
     messages={MultiattachUnsupported: "Multiattach volumes are only supported starting with compute API version 2.60."},
     faults={

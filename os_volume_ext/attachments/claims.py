@@ -157,8 +157,8 @@ class Claims:
     def detach(self, claim: Claim, slot: Slot, server: Server, is_gone: Callable[[], bool]) -> None:
         """Detach under a claim and remove the row.
 
-        :param is_gone: whether the compute API no longer has the server; called if the backend has none
-            (docs/protocol.rst, R12).
+        :param is_gone: whether the compute API no longer has the server or a machine of it; called if the backend has
+            none (docs/protocol.rst, R12).
         :raises OutcomeUnknown: the row stays as claimed.
         :raises BackendError: nothing happened; the row is as it was before the claim.
         :raises OperationIncomplete: if the claim is lost or expired, or the prior state can't be restored.

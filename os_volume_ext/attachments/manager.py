@@ -8,6 +8,7 @@ import datetime
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NoReturn
 
 from ..catalog.base import VolumeCatalog
@@ -129,6 +130,8 @@ class AttachmentManager:
             volume = self._volume(context, server, request.volume_id)
             self._check_supported(constraints, volume, request.delete_on_termination)
             _check_takes_disks(context, constraints, server, "attach a volume to")
+            if server.status in constraints.offloaded_states:
+                raise _no_machine(server, volume, request)
             with self._executor.slot(context.request_id) as slot:
                 row = new_row(server, volume, request, context.request_id)
                 claim = self._reservations.for_attach(context, slot, row)
@@ -208,7 +211,11 @@ class AttachmentManager:
         with self._executor.slot(context.request_id) as slot:
             claim = self._reservations.for_detach(context, row)
             self._observers.start(operation, claim.row)
-            self._claims.detach(claim, slot, server or row.server, lambda: self._is_gone(context, server_id))
+            known_server = row.server if server is None else server
+            if known_server.status in constraints.offloaded_states:
+                known_server = row.with_host(known_server)
+            has_no_machine = partial(self._has_no_machine, context, constraints, server_id)
+            self._claims.detach(claim, slot, known_server, has_no_machine)
 
     # -- servers and volumes -----------------------------------------------------------------------------
 
@@ -231,12 +238,12 @@ class AttachmentManager:
         _authorize(context, "delete", server_id, server.project_id, server.user_id)
         return server
 
-    def _is_gone(self, context: RequestContext, server_id: str) -> bool:
+    def _has_no_machine(self, context: RequestContext, constraints: Constraints, server_id: str) -> bool:
         try:
-            self._compute.server(context, server_id)
+            server = self._compute.server(context, server_id)
         except ServerMissing:
             return True
-        return False
+        return server.status in constraints.offloaded_states and server.task_state is None
 
     def _volume(self, context: RequestContext, server: Server, volume_id: str) -> Volume:
         volume = self._catalog.volume(context, volume_id)
@@ -340,8 +347,18 @@ def _authorize_by_row(context: RequestContext, action: str, server_id: str, row:
 def _check_takes_disks(context: RequestContext, constraints: Constraints, server: Server, action: str) -> None:
     if server.locked and not context.is_admin:
         raise Conflict(f"Cannot {action} server {server.id} while it is locked.")
-    if server.status not in constraints.server_states:
+    hindrance = server.hindrance(constraints.server_states)
+    if hindrance is not None:
         raise Conflict(
-            f"Cannot {action} server {server.id} while it is in status {server.status}.",
-            retryable=server.status in constraints.transient_states,
+            f"Cannot {action} server {server.id} while it {hindrance}.",
+            retryable=server.status in constraints.transient_states or server.task_state is not None,
         )
+
+
+def _no_machine(server: Server, volume: Volume, request: AttachRequest) -> Exception:
+    """Return the exception for an attach to a server that has no machine: Nova's where Nova refuses it too."""
+    if request.tag:
+        return Unsupported("Tagged volume attachment is not supported for shelved-offloaded instances.")
+    if volume.multiattach:
+        return Unsupported("Attaching multiattach volumes is not supported for shelved-offloaded instances.")
+    return Conflict(f"Cannot attach a volume to server {server.id}: it has no machine until it is unshelved.")

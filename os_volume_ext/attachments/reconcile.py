@@ -25,7 +25,7 @@ from ..errors import (
     VolumeAttached,
     VolumeNotFound,
 )
-from ..models import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment, Server, Volume
+from ..models import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment, Constraints, Server, Volume
 from ..observers.base import ATTACH, DETACH, NO_OBSERVERS, Observers
 from ..registry.attachments import Registry
 from .claims import Claim, Claims
@@ -82,20 +82,20 @@ class Reconciler:
         claims: Claims,
         executor: BackendExecutor,
         compute: RemoteComputeAPI | None,
-        server_states: frozenset[str],
+        constraints: Constraints,
         observers: Observers = NO_OBSERVERS,
     ) -> None:
         """Take the collaborators.
 
         :param compute: None where ``compute.url`` is not set: the backend alone decides whether a server exists.
-        :param server_states: the statuses in which a server takes a disk.
+        :param constraints: have the statuses in which a server takes a disk.
         """
         self._registry = registry
         self._catalog = catalog
         self._claims = claims
         self._executor = executor
         self._compute = compute
-        self._server_states = server_states
+        self._constraints = constraints
         self._observers = observers
 
     def reconcile_stale(self, server_id: str | None = None, *, dry_run: bool = False) -> Iterator[Finding]:
@@ -148,12 +148,16 @@ class Reconciler:
             return Outcome.CONSISTENT, "in progress"
         server = self._look_up(row)
         with self._executor.slot(new_request_id()) as slot:
+            if server is not None and server.status in self._constraints.offloaded_states:
+                server = row.with_host(server)
             case = _Case(slot, row, server, dry_run)
             return self._repair_attached(case) if row.is_attached else self._repair_stale(case)
 
     def _repair_stale(self, case: "_Case") -> Result:
         """Complete or undo an attach or a detach that did not complete (docs/protocol.rst, R13)."""
         slot, row, server, dry_run = case
+        if server is not None and server.task_state is not None:  # docs/protocol.rst, R24
+            return self._unresolved(row, _incomplete(server.task_state))
         if dry_run:
             return Outcome.NEEDS_REPAIR, "an operation did not complete"
         claim = self._claims.acquire(row, row.state, slot.request_id)
@@ -165,7 +169,8 @@ class Reconciler:
             return Outcome.REPAIRED, "the disk is there: marked attached"
         if row.state == DETACHING and server is None and (row.delete_on_termination or not has_disk):
             return self._detach_from_deleted(claim, slot, "detached, row removed")
-        self._detach(claim, case, is_gone=lambda: server is None)
+        has_no_machine = server is None or server.status in self._constraints.offloaded_states
+        self._detach(claim, case, is_gone=lambda: has_no_machine)
         return Outcome.REPAIRED, "detached, row removed"
 
     def _repair_attached(self, case: "_Case") -> Result:
@@ -182,6 +187,8 @@ class Reconciler:
             return self._remove(case)
         if has_disk and row.state == ATTACHED:
             return self._repair_device(case, disks)
+        if has_disk and server.task_state is not None:  # docs/protocol.rst, R24
+            return self._unresolved(row, _incomplete(server.task_state))
         if has_disk:
             return self._reattach(
                 case, row.volume, row.device, "an operation did not complete", "the disk is there: marked attached"
@@ -190,8 +197,11 @@ class Reconciler:
             return self._unresolved(
                 row, "the disk is missing, and without compute.url it is unknown if the server exists"
             )
-        if server.status not in self._server_states:
-            return self._unresolved(row, f"the disk is missing, and the server is in status {server.status}")
+        hindrance = server.hindrance(self._constraints.server_states)
+        if hindrance is None and server.status in self._constraints.offloaded_states:
+            hindrance = "has no machine until it is unshelved"
+        if hindrance is not None:
+            return self._unresolved(row, f"the disk is missing, and the server {hindrance}")
         volume = self._find_volume(row)
         if volume is None:
             return self._unresolved(row, "the disk is missing, and the catalog no longer has the volume as it was")
@@ -345,6 +355,10 @@ class _Case(NamedTuple):
     def known_server(self) -> Server:
         """The server as it is, or as it was when the volume was attached."""
         return self.server or self.row.server
+
+
+def _incomplete(task_state: str) -> str:
+    return f"an operation did not complete, and the server has the pending task {task_state}"
 
 
 def _disks(slot: Slot, server: Server) -> Mapping[str, str | None] | None:

@@ -28,8 +28,9 @@ def parse_server(body: bytes, server_id: str) -> Server:
 def read_server(document: Mapping[str, Any]) -> Server:
     """Read a server's representation; the exceptions are ``MALFORMED``."""
     project_id, status, user_id = document["tenant_id"], document["status"], document.get("user_id")
-    if not (isinstance(project_id, str) and isinstance(status, str)):
-        raise TypeError("a server's tenant_id and status must be strings")
+    task_state = document.get("OS-EXT-STS:task_state") or document.get("SNF:task_state") or ""
+    if not (isinstance(project_id, str) and isinstance(status, str) and isinstance(task_state, str)):
+        raise TypeError("a server's tenant_id, status and task state must be strings")
     return Server(
         str(document["id"]).lower(),
         project_id,
@@ -38,4 +39,5 @@ def read_server(document: Mapping[str, Any]) -> Server:
         document.get("OS-EXT-SRV-ATTR:host"),
         document.get("OS-EXT-SRV-ATTR:instance_name"),
         user_id if isinstance(user_id, str) else None,
+        task_state or None,
     )

@@ -38,6 +38,8 @@ class Server:
     """Nova's, such as ``ACTIVE`` or ``BUILD``."""
     created: str = "2026-01-01T00:00:00Z"
     """An ISO 8601 time in UTC."""
+    task_state: str | None = None
+    """What is being done with it, such as ``rebuilding``; None for nothing, and for ``spawning`` of a new one."""
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ class Views:
             "metadata": {},
             "hostId": "",
             **{name: value for first, added in _ADDED if version >= first for name, value in added.items()},
-            **({} if query.version is None else _states(server)),
+            **({"SNF:task_state": server.task_state or ""} if query.version is None else _states(server)),
             **({"OS-EXT-SRV-ATTR:hostname": server.name} if version >= _HOSTNAME else {}),
             **({"server_groups": []} if version >= _SERVER_GROUPS and not listed else {}),
             **(_host(server) if self._hosts and query.admin else {}),
@@ -158,7 +158,7 @@ def _states(server: Server) -> dict[str, Any]:
     runs = server.status == "ACTIVE"
     return {
         "OS-EXT-STS:vm_state": "building" if server.status == "BUILD" else server.status.lower(),
-        "OS-EXT-STS:task_state": "spawning" if server.status == "BUILD" else None,
+        "OS-EXT-STS:task_state": server.task_state or ("spawning" if server.status == "BUILD" else None),
         "OS-EXT-STS:power_state": 1 if runs else 0,
         "OS-SRV-USG:launched_at": f"{server.created.removesuffix('Z')}.000000" if runs else None,
     }

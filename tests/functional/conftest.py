@@ -1,6 +1,7 @@
 """Fixtures of the functional tests: the sample, its clients, its databases, and the command."""
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
@@ -159,6 +160,20 @@ def rows(tables: Callable[[], AbstractContextManager[Connection]]) -> Callable[[
             return list(connection.execute(statement).mappings())
 
     return read
+
+
+@pytest.fixture
+def set_server(var: Path, dialect: DialectCase) -> Callable[..., None]:
+    """Give ``set_server(status=..., task_state=...)``: change a server of the sample, by default the first one."""
+    path = var / f"{dialect.name}-servers.json"
+
+    def change(server_id: str | None = None, **values: str | None) -> None:
+        document = json.loads(path.read_text())
+        [server] = [each for each in document["servers"] if each["id"] == (server_id or dialect.server)]
+        server.update(values)
+        path.write_text(json.dumps(document))
+
+    return change
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Nova's microversions over HTTP, through the sample's whole pipeline."""
 
-import json
+import shutil
 import uuid
 
 import pytest
@@ -85,39 +85,75 @@ class TestHeaders:
         assert client.at("2.60").list().status == 406
 
 
-@pytest.mark.parametrize("state", ["SHELVED", "SHELVED_OFFLOADED"])
+@only_json
 class TestShelved:
-    @pytest.fixture(autouse=True)
-    def _shelved(self, sample, var, dialect, state):
-        path = var / f"{dialect.name}-servers.json"
-        document = json.loads(path.read_text())
-        (server,) = [each for each in document["servers"] if each["id"] == dialect.server]
-        server["status"] = state
-        path.write_text(json.dumps(document))
-
-    @only_json
+    @pytest.mark.parametrize("state", ["SHELVED", "SHELVED_OFFLOADED"])
     @pytest.mark.parametrize("version", [None, "2.1", "2.19"])
-    def test_servers_take_and_give_up_no_volumes_below_2_20(self, client, version, state):
-        response = client.at(version).attach()
-        assert response.failure == client.dialect.conflict
-        assert state in response.fault.message
-        assert "Retry-After" not in response.headers
-        assert client.at("2.20").attach().status == 200
-        assert client.at(version).detach().failure == client.dialect.conflict
-        assert client.list().volumes == [client.dialect.volume]
+    def test_servers_take_and_give_up_no_volumes_below_2_20(self, client, set_server, version, state):
+        client.attach(volume=client.dialect.other_volume)
+        set_server(status=state)
+        for response in (client.at(version).attach(), client.at(version).detach(volume=client.dialect.other_volume)):
+            assert response.failure == client.dialect.conflict
+            assert f"while it is in status {state}." in response.fault.message
+            assert "Retry-After" not in response.headers
+        assert client.list().volumes == [client.dialect.other_volume]
 
-    @only_json
     @pytest.mark.parametrize("version", ["2.20", "2.104"])
-    def test_servers_take_and_give_up_volumes_from_2_20_on(self, client, version):
+    def test_servers_take_and_give_up_volumes_from_2_20_on(self, client, set_server, version):
+        set_server(status="SHELVED")
         client = client.at(version)
         assert client.attach().status < 300
         assert client.detach().status == 202
 
-    @only_json
-    def test_the_operators_choice_holds_in_every_version(self, start, paste_file, client_of, state):
-        client = client_of(start(paste_file(server_states=state)))
+    def test_the_operators_choice_holds_in_every_version(self, start, paste_file, client_of, set_server):
+        client = client_of(start(paste_file(server_states="SHELVED")))
+        set_server(status="SHELVED")
         assert [client.attach().status, client.detach().status] == [200, 202]
         assert client.at("2.20").attach(client.dialect.other_server).failure == client.dialect.conflict
+
+
+@only_json
+class TestOffloaded:
+    @pytest.fixture(autouse=True)
+    def _offloaded(self, client, set_server, tables, var):
+        with tables() as connection:
+            connection.execute(
+                insert(volumes).values(id=SHARED, project_id="demo", multiattach=True, created_at=utc_now())
+            )
+        client.attach(volume=client.dialect.other_volume)
+        set_server(status="SHELVED_OFFLOADED")
+        shutil.rmtree(var / "openstack" / "servers" / client.dialect.server)
+
+    @pytest.mark.parametrize("version", ["2.20", "2.104"])
+    def test_servers_give_up_volumes_from_2_20_on(self, client, version):
+        assert client.at(version).detach(volume=client.dialect.other_volume).status == 202
+        assert client.list().volumes == []
+
+    @pytest.mark.parametrize("version", ["2.20", "2.104"])
+    def test_servers_take_no_volumes_and_the_message_says_why(self, client, version, rows):
+        response = client.at(version).attach()
+        assert response.failure == ("conflictingRequest", 409)
+        assert response.fault.message == (
+            f"Cannot attach a volume to server {client.dialect.server}: it has no machine until it is unshelved."
+        )
+        assert "Retry-After" not in response.headers
+        assert len(rows()) == 1
+
+    def test_servers_that_are_being_unshelved_are_a_conflict_that_ends(self, client, set_server):
+        set_server(task_state="unshelving")
+        client = client.at("2.20")
+        for response in (client.attach(), client.detach(volume=client.dialect.other_volume)):
+            assert response.failure == ("conflictingRequest", 409)
+            assert "the pending task unshelving" in response.fault.message
+            assert "Retry-After" in response.headers
+
+    def test_a_tag_and_a_multiattach_volume_are_bad_requests_as_in_nova(self, client, rows):
+        client = client.at("2.60")
+        for more, what in (({"tag": "x"}, "Tagged volume attachment"), ({"volume": SHARED}, "Attaching multiattach")):
+            response = client.attach(**more)
+            assert response.failure == ("badRequest", 400)
+            assert response.fault.message.startswith(what)
+        assert len(rows()) == 1
 
 
 @only_json

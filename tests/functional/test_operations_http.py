@@ -685,13 +685,47 @@ class TestConflicts:
         assert "BUILD" in response.fault.message
         assert int(response.headers["Retry-After"]) > 0
 
-    def test_the_states_that_take_disks_are_the_operators_choice(self, start, paste_file, client_of):
-        client = client_of(start(paste_file(server_states="build")))
-        assert client.attach(client.dialect.building).status == 200
+    def test_the_states_that_take_disks_are_the_operators_choice(self, start, paste_file, client_of, set_server):
+        client = client_of(start(paste_file(server_states="error")))
+        set_server(client.dialect.other_server, status="ERROR")
+        assert client.attach(client.dialect.other_server).status == 200
         response = client.attach(volume=client.dialect.other_volume)
         assert response.failure == client.dialect.conflict
         assert "ACTIVE" in response.fault.message
         assert "Retry-After" not in response.headers
+
+    @pytest.mark.parametrize("task", ["image_snapshot", "deleting", "rebuilding", "shelving", "powering-on"])
+    def test_a_server_with_a_pending_task_takes_and_gives_up_no_disks(self, client, set_server, rows, task):
+        client.attach()
+        set_server(task_state=task)
+        for operation, action in (
+            (lambda: client.attach(volume=client.dialect.other_volume), "attach a volume to"),
+            (client.detach, "detach a volume from"),
+        ):
+            response = operation()
+            assert response.failure == client.dialect.conflict
+            assert response.fault.message == (
+                f"Cannot {action} server {client.dialect.server} while it has the pending task {task}."
+            )
+            assert int(response.headers["Retry-After"]) > 0
+        assert client.list().volumes == [client.dialect.volume]
+        assert [row["state"] for row in rows()] == ["attached"]
+        set_server(task_state=None)
+        assert client.detach().status == client.dialect.detach_status
+
+    @pytest.mark.one_format
+    def test_a_task_makes_a_conflict_with_the_status_worth_a_retry(self, client, set_server):
+        set_server(status="SUSPENDED")
+        assert "Retry-After" not in client.attach().headers
+        set_server(status="SUSPENDED", task_state="resuming")
+        response = client.attach()
+        assert response.fault.message.endswith("while it is in status SUSPENDED and has the pending task resuming.")
+        assert "Retry-After" in response.headers
+
+    @pytest.mark.one_format
+    def test_administrators_wait_for_a_pending_task_too(self, client, set_server):
+        set_server(task_state="rebuilding")
+        assert client.by("admin").attach().failure == client.dialect.conflict
 
     def test_the_root_volume_is_not_detached(self, client):
         response = client.detach(client.dialect.rooted, client.dialect.root_volume)

@@ -100,7 +100,7 @@ class Harness:
             claims=self.claims,
             executor=self.executor,
             compute=compute,
-            server_states=STATES,
+            constraints=self.constraints,
             observers=self.observers,
         )
 

@@ -191,6 +191,18 @@ def test_a_server_has_its_lock(locked, expected):
     assert server(Host({"server": {**FOUND["server"], "locked": locked}})).locked is expected
 
 
+@pytest.mark.parametrize("name", ["OS-EXT-STS:task_state", "SNF:task_state"])
+@pytest.mark.parametrize(("shown", "expected"), [("rebuilding", "rebuilding"), (None, None), ("", None)])
+def test_a_server_has_its_pending_task(name, shown, expected):
+    assert server(Host({"server": {**FOUND["server"], name: shown}})).task_state == expected
+
+
+@pytest.mark.parametrize("shown", [5, ["rebuilding"], {"task": "rebuilding"}, True])
+def test_a_pending_task_that_is_no_string_is_not_ignored(shown):
+    with pytest.raises(ComputeUnavailable):
+        server(Host({"server": {**FOUND["server"], "OS-EXT-STS:task_state": shown}}))
+
+
 @pytest.mark.parametrize("status", ["200 OK", "200", "404 Not Found", "500 Oops"])
 def test_the_response_is_closed(status):
     host = Host(status=status)

@@ -82,9 +82,15 @@ def test_the_server_states_that_take_disks():
     }
 
 
+def test_the_states_without_a_machine():
+    assert (CYCLADES.offloaded_states, OPENSTACK.offloaded_states) == (set(), {"SHELVED_OFFLOADED"})
+
+
 @by_dialect
 def test_the_constraints_are_those_of_the_dialect(dialect):
-    assert dialect.constraints == Constraints(dialect.server_states, dialect.transient_states, dialect.multiattach)
+    assert dialect.constraints == Constraints(
+        dialect.server_states, dialect.transient_states, dialect.multiattach, dialect.offloaded_states
+    )
 
 
 def test_multiattach_volumes_are_not_supported_in_nova_2_1():

@@ -7,7 +7,7 @@ import pytest
 from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.backends.base import Server, Volume
 from os_volume_ext.errors import Conflict
-from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
+from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING, REATTACHING
 from tests.functional.protocol.cases import NOWHERE
 from tests.support.harness import STALE_AFTER
 
@@ -29,6 +29,31 @@ def test_a_stale_detach_is_detached_and_goes(harness, disk):
     assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert harness.state() == NOWHERE
     assert harness.backend.made("detach") == [("1134", "9")]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("disk", [False, True])
+@pytest.mark.parametrize("state", [ATTACHING, DETACHING, REATTACHING])
+def test_a_stale_row_of_a_server_with_a_pending_task_is_left_unresolved(harness, state, disk, dry_run):
+    harness.put(state, disk=disk, stale=True)
+    harness.set_server(task_state="rebuilding")
+    assert harness.reconcile(dry_run=dry_run) == [("1134", "9", Outcome.UNRESOLVED)]
+    assert "the server has the pending task rebuilding" in harness.findings[0].detail
+    assert harness.state() == (state, disk)
+    assert harness.backend.made("attach") == harness.backend.made("detach") == []
+    harness.set_server(task_state=None)
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
+
+
+@pytest.mark.parametrize("state", [ATTACHING, DETACHING])
+def test_a_stale_row_of_a_server_without_a_machine_goes(harness, state):
+    harness.constraints = dataclasses.replace(harness.constraints, offloaded_states=frozenset(("OFFLOADED",)))
+    harness.put(state, stale=True)
+    harness.set_server(status="OFFLOADED")
+    del harness.backend.disks["1134"]
+    reconciler = harness.make_reconciler(harness.compute.remote)
+    assert [each.outcome for each in reconciler.reconcile_stale()] == [Outcome.REPAIRED]
+    assert harness.row() is None
 
 
 def test_a_late_disk_that_came_after_reconcile_looked_does_not_stay(harness):

@@ -1,5 +1,7 @@
 """Reconciling all rows, and the disks that no row has."""
 
+import dataclasses
+
 import pytest
 
 from os_volume_ext.attachments.reconcile import Outcome
@@ -48,6 +50,37 @@ def test_an_attached_row_without_a_disk_is_named_when_the_servers_state_forbids(
     assert "status ERROR" in harness.findings[0].detail
     assert harness.state() == (ATTACHED, False)
     assert harness.backend.made("attach") == []
+
+
+def test_an_attached_row_without_a_disk_is_named_while_its_server_has_a_task(harness):
+    harness.put(ATTACHED)
+    harness.set_server(task_state="rebuilding")
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
+    assert harness.findings[0].detail == "the disk is missing, and the server has the pending task rebuilding"
+    assert harness.backend.made("attach") == []
+
+
+def test_an_attached_row_with_its_disk_agrees_whatever_task_the_server_has(harness):
+    harness.attach()
+    harness.set_server(task_state="rebuilding")
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.CONSISTENT)]
+
+
+def test_an_attached_row_of_a_server_without_a_machine_waits_for_the_machine(harness):
+    offloaded = frozenset(("OFFLOADED",))
+    harness.constraints = dataclasses.replace(
+        harness.constraints, server_states=harness.constraints.server_states | offloaded, offloaded_states=offloaded
+    )
+    harness.reconciler = harness.make_reconciler(harness.compute.remote)
+    harness.attach()
+    harness.set_server(status="OFFLOADED")
+    del harness.backend.disks["1134"]
+    assert ("1134", "9", Outcome.UNRESOLVED) in harness.reconcile(everything=True)
+    assert harness.findings[0].detail == "the disk is missing, and the server has no machine until it is unshelved"
+    assert harness.backend.made("attach") == [("1134", "9")]
+    harness.set_server(status="ACTIVE")
+    harness.backend.disks["1134"] = {}
+    assert ("1134", "9", Outcome.REPAIRED) in harness.reconcile(everything=True)
 
 
 def test_an_attached_row_whose_device_another_disk_took_is_attached_elsewhere(harness):

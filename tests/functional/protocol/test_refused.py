@@ -15,13 +15,15 @@ from os_volume_ext.errors import (
     ComputeUnavailable,
     Conflict,
     Forbidden,
+    OperationIncomplete,
     RootVolume,
     ServerMissing,
+    Unsupported,
     VolumeInUse,
 )
-from os_volume_ext.models import ATTACHED, ATTACHING
+from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
 from tests.functional.protocol.cases import NOWHERE
-from tests.support.harness import STALE_AFTER
+from tests.support.harness import STALE_AFTER, STATES
 
 # -- missing servers and volumes ---------------------------------------------------------------------
 
@@ -176,6 +178,81 @@ def test_a_server_in_another_state_is_a_conflict_that_names_it(harness, state, p
             send_request()
         assert raised.value.retryable is passes
     assert (harness.state("9"), harness.state("99")) == (NOWHERE, (ATTACHED, True))
+
+
+def test_a_pending_task_is_a_conflict_that_names_it(harness):
+    harness.attach("99")
+    harness.set_server(task_state="rebuilding")
+    for send_request in (harness.attach, partial(harness.detach, "99")):
+        with pytest.raises(Conflict, match="server 1134 while it has the pending task rebuilding") as raised:
+            send_request()
+        assert raised.value.retryable
+    assert (harness.state("9"), harness.state("99")) == (NOWHERE, (ATTACHED, True))
+
+
+def test_a_status_and_a_pending_task_are_both_named(harness):
+    harness.set_server(status="ERROR", task_state="rebuilding")
+    with pytest.raises(Conflict, match="in status ERROR and has the pending task rebuilding") as raised:
+        harness.attach()
+    assert raised.value.retryable
+
+
+@pytest.fixture
+def offloaded(harness):
+    """Give a harness whose server 1134 is shelved, and has no machine."""
+    harness.attach("99")
+    harness.attach("77")
+    harness.constraints = dataclasses.replace(
+        harness.constraints, server_states=STATES | {"OFFLOADED"}, offloaded_states=frozenset(("OFFLOADED",))
+    )
+    harness.set_server(status="OFFLOADED")
+    del harness.backend.disks["1134"]
+    harness.backend.calls.clear()
+    return harness
+
+
+def test_a_server_without_a_machine_takes_no_disks(offloaded):
+    with pytest.raises(Conflict, match="server 1134: it has no machine until it is unshelved") as raised:
+        offloaded.attach()
+    assert not raised.value.retryable
+    assert (offloaded.state(), offloaded.backend.calls) == (NOWHERE, [])
+
+
+@pytest.mark.parametrize(("volume_id", "tag"), [("9", "root"), ("77", None)])
+def test_a_server_without_a_machine_supports_neither_tags_nor_multiattach(offloaded, volume_id, tag):
+    offloaded.detach("77")
+    with pytest.raises(Unsupported, match="not supported for shelved-offloaded instances"):
+        offloaded.attach(volume_id, tag=tag)
+    assert offloaded.state(volume_id) == NOWHERE
+
+
+def test_a_server_without_a_machine_gives_up_disks(offloaded):
+    offloaded.detach("99")
+    assert offloaded.row("99") is None
+    assert offloaded.backend.made("detach") == [("1134", "99")]
+
+
+def test_a_server_that_has_its_machine_still_gives_up_disks_there(offloaded):
+    offloaded.backend.disks["1134"] = {"99": "/dev/vdb", "77": "/dev/vdc"}
+    offloaded.detach("99")
+    assert offloaded.state("99") == NOWHERE
+    assert offloaded.backend.disks["1134"] == {"77": "/dev/vdc"}
+
+
+@pytest.mark.parametrize("changes", [{"task_state": "unshelving"}, {"status": "ACTIVE"}])
+def test_a_server_that_is_unshelved_meanwhile_does_not_count_as_without_a_machine(offloaded, changes):
+    offloaded.at("before backend detach", lambda: offloaded.set_server(**changes))
+    with pytest.raises(OperationIncomplete):
+        offloaded.detach("99")
+    assert offloaded.row("99").state == DETACHING
+
+
+def test_a_disk_without_a_machine_is_looked_for_at_the_host_where_it_was_attached(offloaded):
+    offloaded.put(ATTACHED, host="node1", instance_name="instance-1")
+    seen = []
+    offloaded.backend.detach = lambda server, volume, device: seen.append((server.host, server.instance_name))
+    offloaded.detach()
+    assert seen == [("node1", "instance-1")]
 
 
 def test_an_option_lists_the_statuses_that_allow_attach(harness):
