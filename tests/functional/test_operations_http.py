@@ -948,13 +948,13 @@ class TestRoles:
         ]
 
 
-def bare(tmp_path, app=None):
+def bare(tmp_path, app=None, **more):
     """Wrap an application that must not be called, or the given one, without an auth filter before ours."""
 
     def unasked(environ, start_response):
         raise AssertionError("the compute API was called")
 
-    options = {"backend.root": tmp_path / "disks", "database.url": f"sqlite:///{tmp_path}/bare.db"}
+    options = {"backend.root": tmp_path / "disks", "database.url": f"sqlite:///{tmp_path}/bare.db", **more}
     return TestApp(close_later(make_filter(app or unasked, backend="directory", **options)))
 
 
@@ -998,6 +998,25 @@ class TestAuthentication:
             environ["HTTP_X_IDENTITY_STATUS"] = status
         client = client_of(bare(tmp_path)).by(None)
         self.refused(client.request("GET", "/servers/1134/os-volume_attachments", environ=environ))
+
+    @only_json
+    def test_a_service_tokens_system_scope_is_not_the_callers(self, client_of, tmp_path):
+        """keystonemiddleware overwrites the header of the caller's token with that of the service token."""
+
+        def missing(environ, start_response):
+            start_response("404 Not Found", [])
+            return [b""]
+
+        (tmp_path / "policy.yaml").write_text('"os_compute_api:os-volumes-attachments:index": "system_scope:all"')
+        app = bare(tmp_path, missing, policy_file=tmp_path / "policy.yaml").app
+        unlinted = TestApp(app, lint=False)
+        statuses = []
+        for token, header in (({"project": {"id": "demo"}}, "all"), ({"system": {"all": True}}, None)):
+            environ = {"keystone.token_info": {"token": token}, "HTTP_X_IDENTITY_STATUS": "Confirmed"}
+            environ["HTTP_OPENSTACK_SYSTEM_SCOPE"] = header
+            client = client_of(unlinted).by(None)
+            statuses.append(client.request("GET", "/servers/1134/os-volume_attachments", environ=environ).status)
+        assert statuses == [403, 404]
 
     @only_json
     def test_values_of_none_in_the_environ_are_no_error(self, client_of, tmp_path):
