@@ -193,6 +193,14 @@ class Reconciler:
             return self._reattach(
                 case, row.volume, row.device, "an operation did not complete", "the disk is there: marked attached"
             )
+        return self._replace_disk(case, disks, server)
+
+    def _replace_disk(self, case: "_Case", disks: Mapping[str, str | None], server: Server) -> Result:
+        """Attach the missing disk of an attached volume again, if the server allows it.
+
+        :param disks: those that the server has.
+        """
+        row = case.row
         if self._compute is None:
             return self._unresolved(
                 row, "the disk is missing, and without compute.url it is unknown if the server exists"
