@@ -25,6 +25,7 @@ from .compute.wrapped import ComputeAPI
 from .errors import ConfigurationError
 from .observers.base import Observer, Observers
 from .observers.log import OperationLog
+from .outbound import Client
 from .perprocess import PerProcess
 from .policy import Policy
 from .registry import schema
@@ -240,8 +241,14 @@ def make_compute(settings: Settings) -> RemoteComputeAPI | None:
     if not options:
         return None
     url, token, auth_type = options.pop("url"), options.pop("token", None), options.pop("auth_type", None)
-    source = token_source(auth_type, options) if auth_type else lambda: str(token)
-    return RemoteComputeAPI(url=url, token=source, headers=settings.dialect.lookup_headers)
+    client = Client(
+        prefix="compute.",
+        cafile=settings.compute_cafile,
+        insecure=settings.compute_insecure,
+        proxies_from_environment=settings.compute_proxies_from_environment,
+    )
+    source = token_source(auth_type, options, client) if auth_type else lambda: str(token)
+    return RemoteComputeAPI(url=url, token=source, headers=settings.dialect.lookup_headers, client=client)
 
 
 def make_observers(settings: Settings) -> Observers:

@@ -51,6 +51,15 @@ class Forbidden(OSVolumeExtError):
         super().__init__("Policy does not allow this operation.")
 
 
+# -- requests to other services ------------------------------------------------------------------------
+
+
+class RequestFailed(OSVolumeExtError):
+    """A service did not respond to a request of this package; the message shows no credentials."""
+
+    kind = Kind.UNAVAILABLE
+
+
 # -- the compute API -----------------------------------------------------------------------------------
 
 

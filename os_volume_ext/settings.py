@@ -226,7 +226,7 @@ class Group:
     """The options of the group that have a meaning here."""
 
     def read(self, given: Mapping[str, object]) -> dict[str, str]:
-        """Return the group's options.
+        """Return the group's options that are not declared as fields of their own.
 
         :param given: the options of a section, by name.
         :raises ConfigurationError: if a value has no string form.
@@ -234,7 +234,7 @@ class Group:
         return {
             name.removeprefix(self.prefix): _to_string(name, value)
             for name, value in given.items()
-            if name.startswith(self.prefix)
+            if name.startswith(self.prefix) and name not in NAMES
         }
 
 
@@ -290,9 +290,9 @@ def _option(
     return field(repr=not secret, metadata={"name": name, "option": declared})
 
 
-def _group(prefix: str, *members: Option, help: str, secret: bool = False) -> Any:
-    """Declare the options of a prefix as a field."""
-    return field(repr=not secret, metadata={"group": Group(prefix=prefix, members=members, help=help)})
+def _group(prefix: str, *members: Option, help: str) -> Any:
+    """Declare the options of a prefix as a field; any of them may have a password in it, so none is shown."""
+    return field(repr=False, metadata={"group": Group(prefix=prefix, members=members, help=help)})
 
 
 def _member(name: str, type_: OptionType[Any], *, default_text: str = "none", help: str) -> Option:
@@ -301,6 +301,7 @@ def _member(name: str, type_: OptionType[Any], *, default_text: str = "none", he
 
 _COMPUTE_URL = String("it must be the compute API's URL, such as http://controller:8774/v2.1")
 _TRANSPORT_URL = String("it must be oslo.messaging's URL, such as rabbit://user:password@broker")
+_BOOLEAN = Choice({"true": True, "false": False}, ignore_case=True)
 _STATUS = Choice({"200": 200, "202": 202})
 
 
@@ -428,7 +429,27 @@ class Settings:
             "``v3password``.",
         ),
         help="That plugin's options; see :doc:`keystone`.",
-        secret=True,
+    )
+    compute_cafile: str | None = _option(
+        AbsolutePath("it must be an absolute path, such as /etc/ssl/certs/ca-certificates.crt"),
+        name="compute.cafile",
+        default=None,
+        help="A file with the certificates, in PEM format, of the CAs to trust for requests to :confval:`compute.url` "
+        "and to Keystone; none is those of the package ``certifi``.",
+    )
+    compute_insecure: bool = _option(
+        _BOOLEAN,
+        name="compute.insecure",
+        default=False,
+        help="``true`` accepts any certificate, so that whoever is in the network can read the token. Use it for tests "
+        "only.",
+    )
+    compute_proxies_from_environment: bool = _option(
+        _BOOLEAN,
+        name="compute.proxies_from_environment",
+        default=False,
+        help="``true`` sends these requests through the proxies that the environment variables ``http_proxy``, "
+        "``https_proxy``, ``all_proxy`` and ``no_proxy`` name. Otherwise they are ignored.",
     )
     server_states: frozenset[str] | None = _option(
         Names("it must name server statuses, such as ACTIVE, STOPPED", _server_states),
@@ -446,7 +467,7 @@ class Settings:
         "``/servers/{server_id}/metadata``. List and show request it to check that the caller may see the server.",
     )
     metrics: bool = _option(
-        Choice({"true": True, "false": False}, ignore_case=True),
+        _BOOLEAN,
         default=False,
         help="``true`` counts operations for Prometheus (extra ``metrics``); see :doc:`metrics`.",
     )
@@ -507,7 +528,7 @@ class Settings:
         settings._check_stale_after()
         settings._check_policy_dirs()
         _check_notifications(given)
-        _check_compute(settings.compute_options)
+        settings._check_compute(given)
         return settings
 
     @property
@@ -540,6 +561,22 @@ class Settings:
     def _check_policy_dirs(self) -> None:
         if self.policy_dirs and self.policy_file is None:
             raise ConfigurationError("policy_file is missing: without it, policy_dirs are not read")
+
+    def _check_compute(self, given: Mapping[str, object]) -> None:
+        if not any(name.startswith("compute.") for name in given):
+            return
+        options = self.compute_options
+        if not options.get("url"):
+            raise _missing("compute.url", _COMPUTE_URL)
+        if ("token" in options) == ("auth_type" in options):
+            raise ConfigurationError(
+                "compute.url needs either compute.token or compute.auth_type, a keystoneauth plugin"
+            )
+        others = options.keys() - {"url", "token"}
+        if "token" in options and others:
+            raise ConfigurationError(f"compute.{min(others)} is not an option beside compute.token")
+        if self.compute_insecure and self.compute_cafile is not None:
+            raise ConfigurationError("compute.cafile is not an option beside compute.insecure: remove one of them")
 
 
 def _declarations() -> Iterator[tuple[str, Option | Group]]:
@@ -594,15 +631,3 @@ def _check_notifications(given: Mapping[str, object]) -> None:
     url = "notifications.transport_url"
     if any(name.startswith("notifications.") for name in given) and not given.get(url):
         raise _missing(url, _TRANSPORT_URL)
-
-
-def _check_compute(options: Mapping[str, str]) -> None:
-    if not options:
-        return
-    if not options.get("url"):
-        raise _missing("compute.url", _COMPUTE_URL)
-    if ("token" in options) == ("auth_type" in options):
-        raise ConfigurationError("compute.url needs either compute.token or compute.auth_type, a keystoneauth plugin")
-    others = options.keys() - {"url", "token"}
-    if "token" in options and others:
-        raise ConfigurationError(f"compute.{min(others)} is not an option beside compute.token")

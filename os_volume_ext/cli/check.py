@@ -190,7 +190,7 @@ def _compute(settings: Settings) -> str:
     if compute is None:
         return "compute.url is not set: reconcile relies on the backend alone"
     compute.check()
-    return f"{settings.compute_options['url']} shows the servers of all projects"
+    return f"{compute} shows the servers of all projects"
 
 
 _CHECKS = {

@@ -1,29 +1,34 @@
 """The compute API at ``compute.url``, called over HTTP with the operator's credentials."""
 
 from collections.abc import Callable, Iterator, Mapping
+from urllib.parse import urljoin
 
 import requests
 
-from ..errors import ComputeUnavailable, ServerMissing
+from ..errors import ComputeUnavailable, RequestFailed, ServerMissing
 from ..models import Server
+from ..outbound import Client, at_origin, hide_password, origin
 from .documents import MALFORMED, parse_server, read_server
-
-TIMEOUT = 30  # seconds for one request
 
 
 class RemoteComputeAPI:
     """The compute API at ``compute.url``, called with credentials that see every project."""
 
-    def __init__(self, *, url: str, token: Callable[[], str], headers: Mapping[str, str]) -> None:
+    def __init__(self, *, url: str, token: Callable[[], str], headers: Mapping[str, str], client: Client) -> None:
         """Prepare requests; nothing is connected yet.
 
-        :param url: such as ``http://controller:8774/v2.1``.
-        :param token: returns a valid token.
+        :param url: such as ``http://controller:8774/v2.1``; it may have a user and a password.
+        :param token: returns a valid token, or raises ``RequestFailed``.
         :param headers: sent with each request, such as a microversion.
+        :param client: sends the requests.
         """
         self._url = url.rstrip("/")
+        self._client = client
         self._token = token
         self._headers = {"Accept": "application/json", **headers}
+
+    def __str__(self) -> str:
+        return hide_password(self._url)
 
     def server(self, server_id: str) -> Server:
         """Return a server.
@@ -35,7 +40,7 @@ class RemoteComputeAPI:
         if response.status_code == 404:
             raise ServerMissing(server_id)
         if response.status_code != 200:
-            raise ComputeUnavailable(f"{self._url} responded with {response.status_code} for server {server_id}")
+            raise ComputeUnavailable(f"{self} responded with {response.status_code} for server {server_id}")
         return parse_server(response.content, server_id)
 
     def check(self) -> None:
@@ -54,23 +59,35 @@ class RemoteComputeAPI:
 
     def _servers(self, query: str = "") -> Iterator[Server]:
         url: str | None = f"{self._url}/servers/detail?all_tenants=1{query}"
+        requested = set()
         while url:
+            requested.add(url)
+            shown = hide_password(url)
             response = self._get(url)
             if response.status_code != 200:
-                raise ComputeUnavailable(f"{url} responded with {response.status_code}")
+                raise ComputeUnavailable(f"{shown} responded with {response.status_code}")
             try:
                 document = response.json()
                 yield from [read_server(each) for each in document["servers"]]
                 links = document.get("servers_links", ())
-                url = next((link["href"] for link in links if link["rel"] == "next"), None)
+                href = next((link["href"] for link in links if link["rel"] == "next"), None)
+                url = self._at_origin(urljoin(url, href)) if href else None
             except MALFORMED as error:
-                raise ComputeUnavailable(f"{url} did not respond with a list of servers") from error
+                raise ComputeUnavailable(f"{shown} did not respond with a list of servers") from error
+            if url in requested:
+                raise ComputeUnavailable(f"{shown} links to {hide_password(url)}, a page that it has listed already")
+
+    def _at_origin(self, link: str) -> str:
+        """Return a link's path and query at the configured scheme, host and port: the token is sent nowhere else."""
+        url = at_origin(self._url, link)
+        if url is None:
+            raise ComputeUnavailable(
+                f"{self} links to a page at {origin(link)}: only compute.url's own host is requested"
+            )
+        return url
 
     def _get(self, url: str) -> requests.Response:
         try:
-            headers = {**self._headers, "X-Auth-Token": self._token()}
-            return requests.get(url, headers=headers, timeout=TIMEOUT, allow_redirects=False)
-        except requests.ConnectionError as error:
-            raise ComputeUnavailable(f"{url} can't be reached: no connection") from error
-        except Exception as error:  # other exceptions of requests, and those of any authentication plugin
-            raise ComputeUnavailable(f"{url} failed: {error}") from error
+            return self._client.get(url, {**self._headers, "X-Auth-Token": self._token()})
+        except RequestFailed as error:
+            raise ComputeUnavailable(str(error)) from None

@@ -2,14 +2,19 @@
 
 from collections.abc import Callable, Mapping
 
-from ..errors import ConfigurationError
+import requests
+
+from ..errors import ConfigurationError, RequestFailed
+from ..outbound import Client, hide_password
+from ..perprocess import PerProcess
 
 
-def token_source(auth_type: str, options: Mapping[str, str]) -> Callable[[], str]:
-    """Return a function that returns a valid token.
+def token_source(auth_type: str, options: Mapping[str, str], client: Client) -> Callable[[], str]:
+    """Return a function that returns a valid token, or raises ``RequestFailed``.
 
     :param auth_type: the name of a keystoneauth plugin, such as ``v3password``.
     :param options: of the plugin.
+    :param client: sends the plugin's requests.
     :raises ConfigurationError: if keystoneauth is not installed, or rejects these options.
     """
     try:
@@ -23,9 +28,19 @@ def token_source(auth_type: str, options: Mapping[str, str]) -> Callable[[], str
         unknown = given.keys() - known
         if unknown:
             raise ConfigurationError(f"compute.{min(unknown)} is not an option of {auth_type}")
-        auth = loader.load_from_options(**given)
+        loader.load_from_options(**given)
     except exceptions.ClientException as error:
         raise ConfigurationError(f"compute.auth_type: {auth_type}: {error}") from error
-    keystone = session.Session(auth=auth)
-    # keystoneauth replaces a token that is about to expire, and locks.
-    return lambda: str(keystone.get_token())
+    # A plugin keeps its token, replaces one that is about to expire, and locks.
+    plugin = PerProcess(lambda: loader.load_from_options(**given))
+    urls = [value for value in given.values() if "://" in value]
+    service = given.get("auth_url", auth_type)
+
+    def get(http: requests.Session) -> str:
+        try:
+            return str(session.Session(auth=plugin(), session=http, redirect=False).get_token())
+        except exceptions.HttpError as error:
+            # Its message has a part of the response, which is not known to be harmless.
+            raise RequestFailed(f"{hide_password(service)} responded with {error.http_status}") from None
+
+    return lambda: client.call(service, urls, get)

@@ -477,7 +477,23 @@ def test_a_compute_api_that_does_not_respond_is_reported(file, wrong):
     file.set_ours("compute.token", "admin-token")
     what, details = wrong()
     assert what == "compute"
-    assert details.endswith("can't be reached: no connection")
+    assert details.endswith("can't be reached: Connection refused")
+
+
+def test_a_password_in_compute_url_is_not_shown(compute, file, check):
+    url = compute("admin-token").replace("//", "//u:hush@")
+    file.set_ours("compute.url", url)
+    details = f"{url.replace('hush', '***')} shows the servers of all projects"
+    assert check()[1]["volumes_cyclades", "compute"] == ("ok", details)
+
+
+def test_a_token_with_a_line_break_is_not_shown(compute, check, caplog):
+    compute("hush\n  x")
+    status, found = check()
+    result, details = found["volumes_cyclades", "compute"]
+    assert (status, result) == (1, "wrong")
+    assert details == "X-Auth-Token can't be sent: it has a line break or another invalid character"
+    assert "hush" not in caplog.text
 
 
 def test_a_plugin_of_keystoneauth_that_is_not_there_is_reported(file, wrong):

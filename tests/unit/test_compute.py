@@ -12,7 +12,8 @@ from os_volume_ext.backends.base import Server
 from os_volume_ext.compute.remote import RemoteComputeAPI
 from os_volume_ext.compute.wrapped import ComputeAPI
 from os_volume_ext.context import RequestContext
-from os_volume_ext.errors import ComputeRefused, ComputeUnavailable, ServerMissing
+from os_volume_ext.errors import ComputeRefused, ComputeUnavailable, RequestFailed, ServerMissing
+from os_volume_ext.outbound import Client
 
 UUID = "4335bab6-6086-4247-8274-8b8b048edaaa"
 FOUND = {"server": {"id": 1134, "tenant_id": "demo", "status": "ACTIVE"}}
@@ -493,12 +494,13 @@ def test_a_host_that_can_not_be_had_is_an_error(error):
 # From outside, over HTTP: test_remote_compute; what needs no server is here.
 
 
-def test_a_token_that_can_not_be_had_is_not_available_and_not_a_word_of_it_is_lost():
+def test_the_reason_for_a_missing_token_is_reported():
     def no_token():
-        raise RuntimeError("keystone is down")
+        raise RequestFailed("keystone is down")
 
+    client = Client(prefix="compute.")
     with pytest.raises(ComputeUnavailable, match="keystone is down"):
-        RemoteComputeAPI(url="http://127.0.0.1:9", token=no_token, headers={}).server("1134")
+        RemoteComputeAPI(url="http://127.0.0.1:9", token=no_token, headers={}, client=client).server("1134")
 
 
 def test_an_input_of_ones_own_is_given_each_time():

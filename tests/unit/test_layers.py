@@ -17,7 +17,7 @@ LAYERS = (
     {"api"},
     {"attachments"},
     {"compute", "catalog", "registry", "backends", "observers"},
-    {"policy", "context", "models", "errors", "wsgi", "perprocess", "threadpool"},
+    {"policy", "context", "models", "errors", "wsgi", "perprocess", "threadpool", "outbound"},
 )
 # Imports within a layer.
 SIDEWAYS = {
@@ -25,6 +25,9 @@ SIDEWAYS = {
     ("demo", "cli"),
     ("assembly", "settings"),
     ("catalog", "registry"),
+    ("outbound", "errors"),
+    ("outbound", "perprocess"),
+    ("outbound", "threadpool"),
     ("policy", "context"),
     ("policy", "errors"),
 }

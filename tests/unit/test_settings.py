@@ -37,6 +37,9 @@ def test_an_option_that_is_not_given_has_its_default():
         backend_options={"operation_timeout": "60"},
         catalog_options={},
         compute_options={},
+        compute_cafile=None,
+        compute_insecure=False,
+        compute_proxies_from_environment=False,
         policy_file=None,
         policy_dirs=None,
         attach_status=None,
@@ -100,6 +103,14 @@ def test_the_backend_gets_the_effective_operation_timeout():
 def test_the_settings_do_not_show_the_compute_token_when_printed():
     parsed = parse(compute__url="http://c", compute__token="hush")
     assert parsed.compute_options == {"url": "http://c", "token": "hush"}
+    assert "hush" not in repr(parsed)
+
+
+def test_the_settings_do_not_show_the_options_of_groups_when_printed():
+    parsed = parse(
+        database__url="postgresql://u:hush@db/x", backend__password="hush", catalog__password="hush", compute__url=None
+    )
+    assert parsed.database_options["url"] == "postgresql://u:hush@db/x"
     assert "hush" not in repr(parsed)
 
 
@@ -411,6 +422,42 @@ def test_compute_options_are_a_url_with_a_token_or_a_plugin(options):
 @pytest.mark.parametrize("options", [{"compute__token": "t"}, {"compute__url": "", "compute__token": "t"}])
 def test_compute_options_without_a_url_are_refused(options):
     assert complaint(**options).startswith("compute.url is missing: it must be the compute API's URL")
+
+
+@pytest.mark.parametrize("option", [{"cafile": "/ca.pem"}, {"insecure": "true"}, {"proxies_from_environment": "True"}])
+def test_options_of_requests_are_not_those_of_the_keystone_plugin(option):
+    [(name, value)] = option.items()
+    plugin = {"url": "http://c", "auth_type": "v3password", "username": "u"}
+    parsed = parse(**{f"compute__{each}": text for each, text in (plugin | option).items()})
+    assert parsed.compute_options == plugin
+    assert getattr(parsed, f"compute_{name}") == (value if name == "cafile" else True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("cafile", "ca.pem", "compute.cafile is 'ca.pem': it must be an absolute path, such as /etc/ssl/certs/"),
+        ("cafile", "", "compute.cafile is '': it must be an absolute path"),
+        ("insecure", "yes", "compute.insecure is 'yes': it may be true or false"),
+        ("proxies_from_environment", "1", "compute.proxies_from_environment is '1': it may be true or false"),
+    ],
+)
+def test_options_of_requests_are_checked(name, value, sentence):
+    options = {"compute__url": "http://c", "compute__token": "t", f"compute__{name}": value}
+    assert complaint(**options).startswith(sentence)
+
+
+@pytest.mark.parametrize("name", ["cafile", "insecure", "proxies_from_environment"])
+def test_options_of_requests_need_a_url(name):
+    value = "/ca.pem" if name == "cafile" else "true"
+    assert complaint(**{f"compute__{name}": value}).startswith("compute.url is missing")
+
+
+def test_a_ca_is_refused_where_any_certificate_is_accepted():
+    message = complaint(
+        compute__url="http://c", compute__token="t", compute__cafile="/ca.pem", compute__insecure="true"
+    )
+    assert message == "compute.cafile is not an option beside compute.insecure: remove one of them"
 
 
 @pytest.mark.parametrize("options", [{}, {"compute__token": "t", "compute__auth_type": "v3password"}])

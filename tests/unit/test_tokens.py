@@ -7,6 +7,7 @@ from keystoneauth1 import session
 
 from os_volume_ext.backends.base import ConfigurationError
 from os_volume_ext.compute.tokens import token_source
+from os_volume_ext.outbound import Client
 
 PASSWORD = {
     "auth-url": "http://127.0.0.1:9/v3",
@@ -18,16 +19,19 @@ PASSWORD = {
 }
 
 
+CLIENT = Client(prefix="compute.")
+
+
 def complaint(auth_type, options):
     with pytest.raises(ConfigurationError) as caught:
-        token_source(auth_type, options)
+        token_source(auth_type, options, CLIENT)
     assert "hush" not in str(caught.value)
     return str(caught.value)
 
 
 def test_a_plugin_provides_a_token_for_each_request():
     # keystoneauth's own plugin for a token that is known already.
-    source = token_source("admin_token", {"endpoint": "http://127.0.0.1:9", "token": "t1"})
+    source = token_source("admin_token", {"endpoint": "http://127.0.0.1:9", "token": "t1"}, CLIENT)
     assert [source(), source()] == ["t1", "t1"]
 
 
@@ -40,7 +44,7 @@ def test_each_request_gets_the_token_anew_so_that_an_expiring_one_is_replaced(mo
         return next(tokens)
 
     monkeypatch.setattr(session.Session, "get_token", get_token)
-    source = token_source("v3password", PASSWORD)
+    source = token_source("v3password", PASSWORD, CLIENT)
     assert seen == []
     assert [source(), source()] == ["t1", "t2"]
     assert seen[0].auth_url == "http://127.0.0.1:9/v3"

@@ -1,0 +1,304 @@
+"""Requests to other services over HTTP.
+
+Each has a deadline, verifies TLS, follows no redirect and ignores ``.netrc`` and, unless configured, the proxies of the
+environment. An error shows no header, token or password, so it never quotes an exception of ``requests``.
+"""
+
+import io
+import os
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, TypeVar
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, ProxyError
+from requests.utils import get_environ_proxies
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import TimeoutError as PoolTimeout
+
+from .errors import ConfigurationError, RequestFailed
+from .perprocess import PerProcess
+from .threadpool import DaemonThreadPool, is_done_within
+
+T = TypeVar("T")
+
+TIMEOUT = 30.0  # seconds for one request, until its response has been read
+MAX_BODY = 64 * 1024 * 1024  # bytes of a response
+CHUNK = 64 * 1024
+
+_PORTS = {"http": 80, "https": 443}
+_NOT_URLS = (InvalidSchema, InvalidURL, MissingSchema)
+_HEADER = re.compile(r"[!-~]([ -~]*[!-~])?")
+_USERINFO = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)?([^:@/]*):.*@", re.DOTALL)
+
+_threads = PerProcess(DaemonThreadPool)
+_current = threading.local()
+
+
+def hide_password(url: str) -> str:
+    """Return a URL to show: with ``***`` for its password.
+
+    A password that should have been quoted, as it has an ``@`` or a slash, is hidden too.
+    """
+    return _USERINFO.sub(r"\1\2:***@", url)
+
+
+def origin(url: str) -> str:
+    """Return the scheme, host and port of a URL, to show."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def at_origin(configured: str, link: str) -> str | None:
+    """Return a link's path and query at the scheme, host and port of a configured URL; None if it leads elsewhere.
+
+    From ``https`` to ``http`` it does not lead elsewhere: this is what a service links to behind a proxy that
+    terminates TLS.
+
+    :raises ValueError: if one of them is malformed.
+    """
+    ours, theirs = urlsplit(configured), urlsplit(link)
+    schemes, ports = {ours.scheme}, {_port(ours)}
+    if ours.scheme == "https":
+        schemes.add("http")
+    if _port(ours) == _PORTS["https"] and theirs.scheme == "http":
+        ports.add(_PORTS["http"])
+    if theirs.scheme not in schemes or theirs.hostname != ours.hostname or _port(theirs) not in ports:
+        return None
+    return urlunsplit((ours.scheme, ours.netloc, theirs.path, theirs.query, ""))
+
+
+def _port(parts: SplitResult) -> int | None:
+    return parts.port or _PORTS.get(parts.scheme)
+
+
+class Client:
+    """Sends requests to one service. It has no state, so threads can share it, and it survives a fork."""
+
+    def __init__(
+        self,
+        *,
+        prefix: str,
+        cafile: str | None = None,
+        insecure: bool = False,
+        proxies_from_environment: bool = False,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        """Check the CA file; nothing is connected.
+
+        :param prefix: of the options, for messages, such as ``compute.``.
+        :param cafile: the certificates to trust; None: those that come with ``requests``.
+        :param insecure: whether to accept any certificate.
+        :param proxies_from_environment: whether ``http_proxy``, ``https_proxy`` and ``no_proxy`` apply.
+        :param timeout: seconds for one request.
+        :raises ConfigurationError: if the CA file has no certificate or can't be read.
+        """
+        if cafile is not None:
+            _check_cafile(f"{prefix}cafile", cafile)
+        self._prefix = prefix
+        self._verify: bool | str = False if insecure else cafile or True
+        self._proxies_from_environment = proxies_from_environment
+        self._timeout = timeout
+
+    def get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        """Return the response to a GET request, whatever its status.
+
+        :param url: may have a user and a password.
+        :param headers: sent as they are.
+        :raises RequestFailed: if there is no response.
+        """
+        for name, value in headers.items():
+            if not _HEADER.fullmatch(value):
+                raise RequestFailed(f"{name} can't be sent: it has a line break or another invalid character")
+        return self.call(url, [url], lambda session: session.get(url, headers=dict(headers)))
+
+    def call(self, name: str, urls: Collection[str], function: Callable[[requests.Session], T]) -> T:
+        """Call a function that sends requests, with one deadline for all of them.
+
+        :param name: of the service, for messages; the password of a URL is hidden.
+        :param urls: configured ones; other hosts, which a response may name, are not requested.
+        :param function: gets the session to send them with, which is closed afterwards. After the deadline it goes on
+            in its thread until it next uses a connection.
+        :raises RequestFailed: if the function fails or does not return in time.
+        """
+        sockets = _Sockets()
+        shown = hide_password(name)
+        try:
+            done: Future[T] = _threads().submit("os-volume-ext-http", self._run, sockets, urls, function)
+            if not is_done_within(done, self._timeout):
+                raise RequestFailed(f"{shown} {self._late()}")
+            return done.result()
+        except RequestFailed:
+            raise
+        except Exception as error:  # of requests, of urllib3, of any authentication plugin
+            # Not chained: a traceback would show what these exceptions quote, such as a header.
+            raise RequestFailed(f"{shown} {self._describe(error)}") from None
+        finally:
+            sockets.shut_down()
+
+    def _run(self, sockets: "_Sockets", urls: Collection[str], function: Callable[[requests.Session], T]) -> T:
+        _current.sockets = sockets
+        try:
+            with _Session(urls, self._timeout, self._verify, self._proxies_from_environment) as session:
+                return function(session)
+        finally:
+            del _current.sockets
+
+    def _late(self) -> str:
+        return f"did not respond within {self._timeout:g} seconds"
+
+    def _describe(self, error: BaseException) -> str:
+        """Return what happened, as the rest of a sentence that begins with the service."""
+        chain = list(_chain(error))
+        through = " through the proxy" if any(isinstance(each, ProxyError) for each in chain) else ""
+        for each in reversed(chain):
+            match each:
+                case ssl.SSLCertVerificationError():
+                    reason = each.verify_message.rstrip(".")
+                    return f"has a certificate that is not trusted: {reason}: check {self._prefix}cafile"
+                case ssl.SSLError():
+                    return f"can't be reached: TLS failed: {each.reason}"
+                case TimeoutError() | PoolTimeout() | requests.Timeout():
+                    return self._late()
+                case OSError(strerror=str(reason)):
+                    return f"can't be reached{through}: {reason}"
+        if any(isinstance(each, _NOT_URLS) for each in chain):
+            return "failed: it is not a URL such as http://controller:8774"
+        if any(isinstance(each, requests.ConnectionError) for each in chain):
+            return f"can't be reached{through}: no connection"
+        return f"failed: {type(error).__name__}"
+
+
+class _Session(requests.Session):
+    """Its responses have been read, within a limit."""
+
+    def __init__(
+        self, urls: Collection[str], timeout: float, verify: bool | str, proxies_from_environment: bool
+    ) -> None:
+        super().__init__()
+        self.trust_env = False  # proxies, .netrc, the CA
+        self._urls = urls
+        self._timeout = timeout
+        self._verify = verify
+        self._proxies_from_environment = proxies_from_environment
+        self.mount("http://", _Adapter())
+        self.mount("https://", _Adapter())
+
+    def request(self, method: Any, url: Any, *arguments: Any, **options: Any) -> requests.Response:
+        """Send a request. keystoneauth has its own values for some of these options."""
+        options |= {"timeout": self._timeout, "verify": self._verify, "stream": True, "allow_redirects": False}
+        options["proxies"] = get_environ_proxies(url) if self._proxies_from_environment else {}
+        response = super().request(method, self._allowed(url), *arguments, **options)
+        body = bytearray()
+        for chunk in response.raw.stream(CHUNK, decode_content=True):
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise RequestFailed(f"{hide_password(url)} sent more than {MAX_BODY} bytes")
+        response.raw = io.BytesIO(body)
+        return response
+
+    def _allowed(self, url: str) -> str:
+        """Return the URL, at one of the configured origins."""
+        for configured in self._urls:
+            if allowed := at_origin(configured, url):
+                return allowed
+        raise RequestFailed(
+            f"{hide_password(next(iter(self._urls), 'a plugin'))} refers to {origin(url)}, which no option names"
+        )
+
+
+class _Adapter(HTTPAdapter):
+    """Makes connections whose sockets are known."""
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+class _Sockets:
+    """The sockets of a call, which are shut down at its deadline, so that its thread stops waiting for them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._shut_down = False
+
+    def add(self, descriptor: int) -> None:
+        with self._lock:
+            if self._shut_down:
+                raise TimeoutError
+            # A duplicate, because TLS takes the descriptor away from the socket that it wraps.
+            self._sockets.append(socket.socket(fileno=os.dup(descriptor)))
+
+    def shut_down(self) -> None:
+        with self._lock:
+            self._shut_down = True
+            for each in self._sockets:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+                each.close()
+            self._sockets.clear()
+
+
+class _Known:
+    """Part of a connection: adds its sockets, also during a TLS handshake, to those of the current call."""
+
+    _sock: socket.socket | None = None
+
+    @property
+    def sock(self) -> socket.socket | None:
+        return self._sock
+
+    @sock.setter
+    def sock(self, value: socket.socket | None) -> None:
+        self._sock = value
+        if value is not None:
+            _current.sockets.add(value.fileno())
+
+
+class _Connection(_Known, HTTPConnection):
+    pass
+
+
+class _TLSConnection(_Known, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+_POOLS = {"http": _Pool, "https": _TLSPool}
+
+
+def _check_cafile(option: str, cafile: str) -> None:
+    try:
+        ssl.create_default_context(cafile=cafile)
+    except ssl.SSLError as error:
+        raise ConfigurationError(f"{option} is {cafile!r}: it must be a file of certificates in PEM format") from error
+    except OSError as error:
+        raise ConfigurationError(f"{option} is {cafile!r}: it can't be read: {error.strerror}") from error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
