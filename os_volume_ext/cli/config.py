@@ -174,7 +174,7 @@ def filter_sections(path: Path, global_conf: Mapping[str, str]) -> dict[str, dic
             context = loadcontext(FILTER, f"config:{path}", name=name.strip(), global_conf=dict(global_conf))
         except configparser.InterpolationError as error:
             if "os-volume-ext" in parser.get(section, "use", fallback=""):
-                raise undefined_variable(error) from error
+                raise interpolation_error(error) from None
             continue
         except (LookupError, ImportError, configparser.Error):
             continue  # a filter of another package, which is not installed here
@@ -183,16 +183,21 @@ def filter_sections(path: Path, global_conf: Mapping[str, str]) -> dict[str, dic
     return found
 
 
-def undefined_variable(error: configparser.InterpolationError) -> ConfigurationError:
-    """Return the error for a variable that a paste file uses and nothing defines.
+def interpolation_error(error: configparser.InterpolationError) -> ConfigurationError:
+    """Return the error for a value whose variables can't be replaced; it does not show the value: it may be a password.
 
     :param error: the parser's.
     """
-    section = f"[{error.section}] of the paste file"
-    if isinstance(error, configparser.InterpolationMissingOptionError):
-        name = error.reference
-        return ConfigurationError(f"{section} uses the undefined variable {name}: define it with --set {name}=VALUE")
-    return ConfigurationError(f"{section} has an invalid value of {error.option}: {' '.join(str(error).split())}")
+    where = f"[{error.section}] of the paste file"
+    match error:
+        case configparser.InterpolationMissingOptionError():
+            name = error.reference
+            message = f"{where} uses the undefined variable {name} in {error.option}: define it with --set {name}=VALUE"
+        case configparser.InterpolationSyntaxError():
+            message = f"{where} has a % in {error.option} that must be written %%"
+        case _:
+            message = f"{where} has variables in {error.option} that refer to each other"
+    return ConfigurationError(message)
 
 
 @contextmanager

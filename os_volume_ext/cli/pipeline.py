@@ -18,7 +18,7 @@ from webob import Request
 from ..errors import ConfigurationError
 from ..filter import filter_factory
 from ..wsgi import WSGIApp
-from .config import undefined_variable
+from .config import interpolation_error
 
 # The headers that an auth filter sets for a valid token, sent by a client that has none.
 _FORGED = {
@@ -198,7 +198,7 @@ def _errors_of(name: str) -> Iterator[None]:
     except ConfigurationError:
         raise
     except configparser.InterpolationError as error:
-        raise undefined_variable(error) from error
+        raise interpolation_error(error) from None
     except Exception as error:  # other factories can raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigurationError(f"{name} can't be loaded: {reason}") from error

@@ -75,7 +75,8 @@ class Database:
         self._transactional = PerProcess(lambda: _transactional(self._engine()))
 
     def __str__(self) -> str:
-        return self.url.render_as_string(hide_password=True)
+        shown = {name: "***" if "pass" in name else value for name, value in self.url.query.items()}
+        return self.url.set(query=shown).render_as_string(hide_password=True)
 
     def autocommit(self) -> AbstractContextManager[Connection]:
         """Provide a connection on which each statement is committed when it returns.
@@ -144,8 +145,13 @@ def _url(options: Mapping[str, str]) -> URL:
         url.get_dialect()
     except KeyError:
         raise ConfigurationError("database.url is missing: name the database, such as sqlite:////path/file") from None
-    except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        raise ConfigurationError(f"database.url is not an URL such as sqlite:////path/file: {error}") from error
+    except NoSuchModuleError as error:
+        raise ConfigurationError(f"database.url is not a URL such as sqlite:////path/file: {error}") from error
+    except (ArgumentError, ValueError):
+        # Their messages can quote the URL, or the part of it that should be a port.
+        raise ConfigurationError(
+            "database.url is not a URL such as sqlite:////path/file: quote special characters of a password, as in %40"
+        ) from None
     if url.get_backend_name() == "sqlite":
         _check_sqlite(url)
     elif url.get_backend_name() not in _LEVELS:

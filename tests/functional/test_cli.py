@@ -827,6 +827,22 @@ def test_a_name_in_the_paste_file_that_nothing_gives_is_reported(error_message, 
     )
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("postgresql://u:hush%(where)s@h/d", "%(where)s in database.pool_name"),
+        ("postgresql://u:%hush@h/d", "has a % in database.pool_name that must be written %%"),
+        ("postgresql://u:hush%(database.pool_name)s", "has variables in database.pool_name that refer to each other"),
+    ],
+)
+def test_a_value_that_can_not_be_interpolated_is_not_shown(error_message, option, url, reason):
+    option(f"database.pool_name = {url}")
+    sentence = error_message("volume", "list")
+    assert reason in sentence
+    assert "hush" not in sentence
+    assert "hush" not in error_message("check", "--name", "main")
+
+
 @pytest.mark.parametrize("text", ["where", "=x", ""])
 def test_set_takes_nothing_but_a_name_and_a_value(run, text):
     status, _, complaint = run("volume", "list", "--set", text)

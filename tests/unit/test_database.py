@@ -1,6 +1,7 @@
 """The options of a database: what reaches the driver and the pool, and what is refused."""
 
 import sys
+import traceback
 from types import SimpleNamespace
 
 import psycopg
@@ -132,8 +133,8 @@ def test_a_place_in_the_pool_is_not_waited_for_without_end(url):
             {"url": "mssql+pyodbc://h/d"},
             "database.url is of mssql+pyodbc: it may be of sqlite, postgresql, mysql, mariadb",
         ),
-        ({"url": "postgresql+psychopg://h/d"}, "database.url is not an URL"),
-        ({"url": "mysql+oursql://h/d"}, "database.url is not an URL"),
+        ({"url": "postgresql+psychopg://h/d"}, "database.url is not a URL"),
+        ({"url": "mysql+oursql://h/d"}, "database.url is not a URL"),
         ({"pool_size": "many"}, "database.*: SQLAlchemy rejects these options"),
         ({"pool_sise": "3"}, "database.*: SQLAlchemy rejects these options"),
         (
@@ -190,6 +191,21 @@ def test_a_missing_driver_is_reported_with_the_extra_to_install(monkeypatch, url
     with pytest.raises(ConfigurationError) as raised:
         Database({"url": url})
     assert str(raised.value) == f"database.url: {sentence}"
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg://volumes:hush", "mysql+pymysql://u@h:hush/x", "hush"])
+def test_a_malformed_url_is_not_shown(url):
+    with pytest.raises(ConfigurationError) as raised:
+        Database({"url": url})
+    assert str(raised.value).startswith("database.url is not a URL")
+    assert "hush" not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize("query", ["user=u&password=hush", "sslpassword=hush&connect_timeout=5"])
+def test_a_password_in_the_query_is_not_shown(query):
+    shown = str(Database({"url": f"postgresql+psycopg://u:hush@h/d?{query}"}))
+    assert shown.startswith("postgresql+psycopg://u:***@h/d?")
+    assert "hush" not in shown
 
 
 # -- giving way ------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
-"""The options of the libvirt backend; nothing is connected."""
+"""The options of the libvirt backend; no libvirt is connected."""
+
+import socket
 
 import pytest
 
-from os_volume_ext.backends.base import ConfigurationError
+from os_volume_ext.backends.base import BackendUnavailable, ConfigurationError
 
 pytest.importorskip("libvirtmod", reason="libvirt's Python binding is missing: pip install '.[libvirt]'")
 
@@ -59,3 +61,11 @@ def test_the_time_limits_follow_the_operations():
         LibvirtBackend({"operation_timeout": "6", "detach_timeout": "5"})
     with pytest.raises(ConfigurationError, match=r"connect_timeout \(400\) and backend\.detach_timeout \(200\)"):
         LibvirtBackend({"operation_timeout": "600", "connect_timeout": "400"})
+
+
+def test_a_password_in_the_uri_is_not_shown():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"qemu+tcp://u:hush@127.0.0.1:{silent.getsockname()[1]}/system"
+        with pytest.raises(BackendUnavailable) as raised:
+            LibvirtBackend({"uri": uri, "connect_timeout": "1"}).check()
+    assert str(raised.value) == f"{uri.replace('hush', '***')} did not respond within 1 seconds"

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import libvirt
 
+from ...outbound import hide_password
 from ...perprocess import PerProcess
 from ...threadpool import DaemonThreadPool
 from ..base import BackendUnavailable
@@ -55,11 +56,15 @@ class Connections:
             opened = self._opened().get(uri)
             if opened is None or _is_lost(opened):
                 # In a thread, because libvirt.open has no time limit.
-                opened = self._opened()[uri] = DaemonThreadPool().submit(f"os-volume-ext-{uri}", self._open, uri)
+                opened = self._opened()[uri] = DaemonThreadPool().submit(
+                    f"os-volume-ext-{hide_password(uri)}", self._open, uri
+                )
         try:
             return opened.result(self._timeout)
         except TimeoutError as error:
-            raise BackendUnavailable(f"{uri} did not respond within {self._timeout:g} seconds") from error
+            raise BackendUnavailable(
+                f"{hide_password(uri)} did not respond within {self._timeout:g} seconds"
+            ) from error
 
     def _open(self, uri: str) -> libvirt.virConnect:
         has_events = events.loop()
@@ -68,7 +73,7 @@ class Connections:
             # After two unanswered pings, the connection is closed when a third is due.
             connection.setKeepAlive(max(1, round(self._timeout / 3)), 2)
             self.removals.register(connection)
-        LOG.info("connected to %s", uri)
+        LOG.info("connected to %s", hide_password(uri))
         return connection
 
 
