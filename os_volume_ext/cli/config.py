@@ -192,7 +192,7 @@ def interpolation_error(error: configparser.InterpolationError) -> Configuration
     match error:
         case configparser.InterpolationMissingOptionError():
             name = error.reference
-            message = f"{where} uses the undefined variable {name} in {error.option}: define it with --set {name}=VALUE"
+            message = f"{where} uses the undefined variable {name}: define it with --set {name}=VALUE"
         case configparser.InterpolationSyntaxError():
             message = f"{where} has a % in {error.option} that must be written %%"
         case _:

@@ -58,7 +58,7 @@ def _load(path: Path, name: str, variables: dict[str, str]) -> WSGIApp:
     try:
         app: WSGIApp = loadapp(f"config:{path}", name=name, global_conf=variables)
     except configparser.InterpolationError as error:
-        raise config.undefined_variable(error) from error
+        raise config.interpolation_error(error) from None
     return app
 
 
