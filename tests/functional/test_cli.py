@@ -830,7 +830,7 @@ def test_a_name_in_the_paste_file_that_nothing_gives_is_reported(error_message, 
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("postgresql://u:hush%(where)s@h/d", "%(where)s in database.pool_name"),
+        ("postgresql://u:hush%(where)s@h/d", "uses the undefined variable where"),
         ("postgresql://u:%hush@h/d", "has a % in database.pool_name that must be written %%"),
         ("postgresql://u:hush%(database.pool_name)s", "has variables in database.pool_name that refer to each other"),
     ],
