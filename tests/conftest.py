@@ -45,7 +45,7 @@ class _Scheduling(LoadScopeScheduling):
         return GROUPS.get(directory, nodeid)
 
 
-@pytest.hookimpl
+@pytest.hookimpl(optionalhook=True)  # without xdist too
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Replace xdist's choice of a scheduler; its groups have no effect under pytest 9.2."""
     return _Scheduling(config, log)
