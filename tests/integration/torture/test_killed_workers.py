@@ -499,8 +499,7 @@ STORIES = {
     "reconcile after a death in a detach from a server that was then deleted": Story(
         pending,
         (to_be_deleted, partial(detach, die_at="after claim"), Harness.delete_server, long_ago),
-        (*CLAIM, "before backend attached", "before backend detach", *GONE, *REMOVE),
-        goes=True,
+        (*CLAIM, "before backend attached", "before backend detach", *REMOVE),
     ),
     "reconcile --all where a disk is gone": Story(
         reconcile,
