@@ -33,6 +33,9 @@ LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_Exceptions = type[Exception] | tuple[type[Exception], ...]
+_OF_CATALOG = (CatalogUnavailable, VolumeAttached, VolumeNotFound)
+
 _DEVICE = re.compile(r"/dev/[!-~]{1,250}\Z")  # at most what the column holds
 
 
@@ -112,9 +115,8 @@ class Slot:
 
     def delete(self, catalog: VolumeCatalog, *, volume_id: str, server_id: str, project_id: str) -> None:
         """Delete a volume, with the time limit of backend calls."""
-        self._call_within_timeout(
-            "catalog delete", partial(catalog.delete, volume_id=volume_id, server_id=server_id, project_id=project_id)
-        )
+        delete = partial(catalog.delete, volume_id=volume_id, server_id=server_id, project_id=project_id)
+        self._call_within_timeout("catalog delete", _OF_CATALOG, delete)
 
     def when_idle(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` as soon as no call is in progress in this slot."""
@@ -125,9 +127,10 @@ class Slot:
 
     def _call(self, name: str, method: Callable[..., T], *arguments: Any) -> T:
         with self._observers.backend_call(name):
-            return self._call_within_timeout(name, method, *arguments)
+            return self._call_within_timeout(name, BackendError, method, *arguments)
 
-    def _call_within_timeout(self, name: str, method: Callable[..., T], *arguments: Any) -> T:
+    def _call_within_timeout(self, name: str, documented: _Exceptions, method: Callable[..., T], *arguments: Any) -> T:
+        """Call a plugin's method; ``documented`` are the exceptions of which it says what happened."""
         try:
             call = self._threads.submit(f"os-volume-ext-{self.request_id}", method, *arguments)
         except RuntimeError as error:
@@ -138,7 +141,7 @@ class Slot:
             raise OutcomeUnknown(f"no response within {self._timeout:g} seconds")
         try:
             return call.result()
-        except (BackendError, CatalogUnavailable, VolumeAttached, VolumeNotFound):
+        except documented:
             raise
         except Exception as error:
             LOG.exception("%s backend %s raised an unexpected exception", self.request_id, name)

@@ -197,13 +197,11 @@ class AttachmentManager:
         server_id, volume_id = operation.server_id, operation.volume_id
         server = self._server_or_none(context, server_id)
         row = self._registry.get(server_id, volume_id)
-        if server is None and row is not None and not context.can("delete", row.project_id):
+        if row is None:
+            raise ServerMissing(server_id) if server is None else AttachmentMissing(server_id, volume_id)
+        if server is None and not context.can("delete", row.project_id):
             context.log_denied("delete")
             raise ServerMissing(server_id)
-        if server is None and row is None:
-            raise ServerMissing(server_id)
-        if row is None:
-            raise AttachmentMissing(server_id, volume_id)
         if row.root:
             raise RootVolume(f"Volume {volume_id} is the root volume of server {server_id} and can't be detached.")
         if server is not None:

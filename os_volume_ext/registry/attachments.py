@@ -79,16 +79,7 @@ _claim = (
     .where(_seen)
     .values(state=bindparam("new_state"), request_id=bindparam("new_request_id"), updated_at=utc_now())
 )
-_claim_and_keep_volume = (
-    update(table)
-    .where(_seen)
-    .values(
-        state=bindparam("new_state"),
-        request_id=bindparam("new_request_id"),
-        delete_on_termination=False,
-        updated_at=utc_now(),
-    )
-)
+_claim_and_keep_volume = _claim.values(delete_on_termination=False)
 _restore = (
     update(table)
     .where(_seen)

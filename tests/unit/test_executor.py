@@ -18,7 +18,7 @@ from os_volume_ext.backends.base import (
     ServerNotFound,
     TooManyAttachments,
 )
-from os_volume_ext.errors import Overloaded
+from os_volume_ext.errors import Overloaded, VolumeNotFound
 from tests.support.waiting import TIMEOUT
 
 SERVER = Server("1134", "demo", "ACTIVE")
@@ -114,9 +114,10 @@ def test_what_a_backend_may_raise_arrives_unchanged(executor, error):
     assert raised.value is error
 
 
-def test_anything_else_is_an_unknown_outcome(executor):
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), VolumeNotFound("9")], ids=lambda error: type(error).__name__)
+def test_anything_else_is_an_unknown_outcome(executor, error):
     with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
-        slot.attached(raising(RuntimeError("a bug")))
+        slot.attached(raising(error))
 
 
 def test_a_timeout_error_of_the_backend_is_an_unknown_outcome_and_logged(executor, caplog):
