@@ -13,6 +13,7 @@ from .api.resource import Resource
 from .attachments.adopt import Adopter
 from .attachments.claims import Claims
 from .attachments.executor import BackendExecutor
+from .attachments.gone import GoneServers
 from .attachments.manager import AttachmentManager
 from .attachments.periodic import PeriodicReconciler
 from .attachments.reconcile import Reconciler
@@ -69,8 +70,12 @@ class Assembly:
         self.start_periodic_reconciler = PerProcess(self._start_periodic_reconciler)
         """Start the thread of this process that reconciles, on the first call and if ``reconcile_interval`` is set."""
         self._claims = Claims(
-            registry=self.registry, operation_timeout=settings.operation_timeout, stale_after=settings.stale_after
+            registry=self.registry,
+            executor=self.executor,
+            operation_timeout=settings.operation_timeout,
+            stale_after=settings.stale_after,
         )
+        self._gone = GoneServers(compute=compute, executor=self.executor)
         self._versions = Versions(settings.dialect, settings.max_microversion, **settings.overrides)
         self._close_observers = PerProcess(observers.close)
 
@@ -90,6 +95,8 @@ class Assembly:
             compute=compute,
             registry=self.registry,
             claims=self._claims,
+            executor=self.executor,
+            gone=self._gone,
             max_attachments=settings.max_attachments,
             observers=self.observers,
         )
@@ -99,7 +106,7 @@ class Assembly:
             registry=self.registry,
             claims=self._claims,
             reservations=reservations,
-            executor=self.executor,
+            gone=self._gone,
             observers=self.observers,
         )
         return Resource(

@@ -23,6 +23,11 @@ class Server:
     task_state: str | None = None
     """What the compute API is doing with it, such as ``rebuilding``; None if nothing, or if it is not shown."""
 
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the compute API still shows it, though it is deleted."""
+        return self.status == "DELETED"
+
     def hindrance(self, server_states: frozenset[str]) -> str | None:
         """Return why disks can't be attached and detached now, such as "is in status BUILD"; None if they can.
 
@@ -52,6 +57,11 @@ STATES = ATTACHING, ATTACHED, REATTACHING, DETACHING = "attaching", "attached", 
 """The states of a row. Callers see the attachment in all of them but ``attaching``."""
 
 
+def new_id() -> str:
+    """Return a new UUID."""
+    return str(uuid.uuid4())
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """One row of the registry, as it was when it was read. ``registry.tables`` derives columns from these fields."""
@@ -69,7 +79,7 @@ class Attachment:
     state: str
     """One of ``STATES``."""
     request_id: str
-    """The request that changed the row last; together with ``state`` it identifies a claim."""
+    """The request that changed the row last."""
     host: str | None
     """The server's, when the volume was attached."""
     instance_name: str | None
@@ -82,14 +92,16 @@ class Attachment:
     """The caller's label (from microversion 2.49)."""
     delete_on_termination: bool = False
     """Whether the volume is to be deleted when its server is deleted."""
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    id: str = field(default_factory=new_id)
     """The attachment's own UUID (``attachment_id`` from microversion 2.89)."""
+    claim_id: str = field(default_factory=new_id)
+    """A UUID, made anew by each claim; together with ``state`` it identifies the claim."""
     created_at: datetime.datetime | None = None
     """None until the row has been read from the database."""
     updated_at: datetime.datetime | None = None
-    """When ``state`` or ``device`` changed last; None until the row has been read from the database."""
+    """When the row was claimed or confirmed last; None until it has been read from the database."""
     age: float = 0.0
-    """Seconds from ``updated_at`` until the row was read, by the database's clock."""
+    """Seconds from ``updated_at`` until the row was read, by the database's clock; negative if it was set back."""
 
     @property
     def is_attached(self) -> bool:
@@ -100,6 +112,18 @@ class Attachment:
     def server(self) -> Server:
         """The server as it was when the volume was attached, for when the compute API no longer has it."""
         return Server(self.server_id, self.project_id, "UNKNOWN", False, self.host, self.instance_name)
+
+    def claimed(self, state: str, request_id: str, *, delete_on_termination: bool | None = None) -> "Attachment":
+        """Return the row as a new claim writes it.
+
+        :param state: one of ``STATES``.
+        :param request_id: the request that makes the claim.
+        :param delete_on_termination: None leaves it.
+        """
+        delete = self.delete_on_termination if delete_on_termination is None else delete_on_termination
+        return replace(
+            self, state=state, request_id=request_id, claim_id=new_id(), age=0.0, delete_on_termination=delete
+        )
 
     def with_host(self, server: Server) -> Server:
         """Return a server that has no machine now with the host that it had when the volume was attached."""

@@ -1,5 +1,6 @@
 """Adopting: rows for disks that were attached before this extension was installed."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ..catalog.base import VolumeCatalog
@@ -48,8 +49,7 @@ class Adopter:
             raise NotAdopted("neither the compute API nor the catalog knows its project; give --project")
         server = server or Server(server_id, owner, "UNKNOWN")
         request_id = new_request_id()
-        with self._executor.slot(request_id) as slot:
-            disks = slot.attached(server)
+        disks = self._disks(request_id, server)
         if volume_id not in disks:
             raise NotAdopted(f"server {server_id} has no disk {volume_id}")
         row = new_row(
@@ -64,7 +64,23 @@ class Adopter:
             self._registry.reserve(row)
         except AlreadyReserved as error:
             raise NotAdopted(f"volume {volume_id} or the device {row.device} has a row already") from error
+        self._check_still_attached(server, row)
         return row
+
+    def _check_still_attached(self, server: Server, row: Attachment) -> None:
+        """Check that the disk has not left the server until its row was written, such as by a detach in progress."""
+        try:
+            has_disk = row.volume_id in self._disks(row.request_id, server)
+        except Exception:
+            self._registry.remove(row)
+            raise
+        if not has_disk:
+            self._registry.remove(row)
+            raise NotAdopted(f"the disk {row.volume_id} has just been detached from server {server.id}")
+
+    def _disks(self, request_id: str, server: Server) -> Mapping[str, str | None]:
+        with self._executor.slot(request_id) as slot:
+            return slot.attached(server)
 
     def _server(self, server_id: str) -> Server | None:
         if self._compute is None:

@@ -1,41 +1,33 @@
 """Claims: who may change a row and call the backend for it, so that a crash at any moment loses nothing.
 
-A claim is a row's pending state (``attaching``, ``reattaching`` or ``detaching``) together with the request id that
-wrote it. The worker that made it may start backend calls until the claim's deadline (``operation_timeout``, by the
-worker's monotonic clock from before the claim was sent). Others may take the row over once it is stale
-(``stale_after``, by the database's clock). All backend calls end between the two. Requests and reconcile both use
-these claims. docs/protocol.rst has the rules.
+A claim is a row's pending state (``attaching``, ``reattaching`` or ``detaching``) together with an id of its own. The
+worker that made it may start backend calls until the claim's deadline (``operation_timeout``, by the worker's clock
+from before the claim was sent). Others may take the row over once it is stale (``stale_after``, by the database's
+clock). All backend calls end between the two. Requests and reconcile both use these claims. docs/protocol.rst has the
+rules.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from enum import Enum
 
 from ..errors import (
     AlreadyReserved,
     AttachmentLimitReached,
     BackendError,
+    ComputeRefused,
+    ComputeUnavailable,
     OperationIncomplete,
     OutcomeUnknown,
+    Overloaded,
     ServerNotFound,
 )
-from ..models import ATTACHED, Attachment, Server, Volume
+from ..models import ATTACHED, DETACHING, Attachment, Server, Volume
 from ..registry.attachments import Registry
-from .executor import Slot
+from .executor import BackendExecutor, Slot
 
 _MODIFIED = "the attachment was modified concurrently"
-
-
-class PriorState(Enum):
-    """What a row was before it was claimed: the state to restore when the backend certainly did nothing."""
-
-    NONE = "none"
-    """There was no row."""
-    ATTACHED = "attached"
-    """Callers saw it as attached: it was ``attached`` or ``reattaching``."""
-    PENDING = "pending"
-    """An operation did not complete and may have taken effect, so nothing can be restored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +37,24 @@ class Claim:
     row: Attachment
     """The row as the claim wrote it."""
     deadline: float
-    """No backend call starts after this time of the monotonic clock, in seconds."""
-    prior: PriorState
-    delete_on_termination: bool = False
-    """What the row had before the claim."""
+    """No backend call starts after this time of ``_clock``, in seconds."""
+    prior: Attachment | None
+    """The row before the claim; None if there was none."""
 
 
 class Claims:
     """Makes claims and carries out the operations that they are for."""
 
-    def __init__(self, *, registry: Registry, operation_timeout: float, stale_after: float) -> None:
-        """Set the limits.
+    def __init__(
+        self, *, registry: Registry, executor: BackendExecutor, operation_timeout: float, stale_after: float
+    ) -> None:
+        """Take the collaborators and set the limits.
 
         :param operation_timeout: seconds for which a claim is valid.
         :param stale_after: seconds after which other workers may take a pending row over.
         """
         self._registry = registry
+        self._executor = executor
         self._operation_timeout = operation_timeout
         self._stale_after = stale_after
 
@@ -77,36 +71,30 @@ class Claims:
         """
         deadline = self._deadline()
         self._registry.reserve(row, limit)
-        return Claim(row, deadline, PriorState.NONE)
+        return Claim(row, deadline, None)
 
-    def acquire(self, seen: Attachment, state: str, request_id: str, *, keep_volume: bool = False) -> Claim | None:
+    def acquire(self, seen: Attachment, state: str, request_id: str) -> Claim | None:
         """Claim a row that is ``attached`` or stale (docs/protocol.rst, R6 and R7).
 
-        :param keep_volume: whether the claim unsets ``delete_on_termination``, as every detach for a caller does
-            (docs/protocol.rst, R16).
         :returns: None if the row is no longer as it was seen.
         """
-        deadline = self._deadline()
-        if not self._registry.claim(seen, state, request_id, keep_volume=keep_volume):
-            return None
-        prior = PriorState.ATTACHED if seen.is_attached else PriorState.PENDING
-        row = replace(seen, state=state, request_id=request_id)
-        if keep_volume:
-            row = replace(row, delete_on_termination=False)
-        return Claim(row, deadline, prior, seen.delete_on_termination)
+        return self._acquire(seen, seen.claimed(state, request_id))
 
-    def acquire_for(self, seen: Attachment, request: Attachment) -> Claim | None:
-        """Take over a stale attach for a new one of the same volume, whose tag and delete_on_termination hold.
+    def acquire_for_caller(self, seen: Attachment, request_id: str) -> Claim | None:
+        """Claim a row as ``detaching``, and unset ``delete_on_termination`` (docs/protocol.rst, R16).
 
         :returns: None if the row is no longer as it was seen.
         """
-        claim = self.acquire(seen, request.state, request.request_id)
-        if claim is None or not self._registry.describe(
-            claim.row, request.request_id, request.tag, request.delete_on_termination
-        ):
-            return None
-        row = replace(claim.row, tag=request.tag, delete_on_termination=request.delete_on_termination)
-        return replace(claim, row=row)
+        return self._acquire(seen, seen.claimed(DETACHING, request_id, delete_on_termination=False))
+
+    def acquire_for_attach(self, seen: Attachment, new: Attachment) -> Claim | None:
+        """Take over a stale attach for a new one of the same volume, whose device, tag and flag apply from now on.
+
+        :returns: None if the row is no longer as it was seen.
+        :raises AlreadyReserved: if another row has the requested device.
+        """
+        claimed = seen.claimed(new.state, new.request_id, delete_on_termination=new.delete_on_termination)
+        return self._acquire(seen, replace(claimed, device=new.device, tag=new.tag))
 
     def transfer(self, claim: Claim, row: Attachment, limit: int | None) -> Claim:
         """Replace the row of a deleted server, whose disk is detached by now, by one that attaches elsewhere.
@@ -122,16 +110,28 @@ class Claims:
         except (AlreadyReserved, AttachmentLimitReached):
             self._registry.remove(claim.row)
             raise
-        return Claim(row, claim.deadline, PriorState.NONE)
+        return Claim(row, claim.deadline, None)
 
     def release(self, claim: Claim) -> None:
-        """Give up the claim of an attach whose backend call was not made.
+        """Give up a claim under which no backend call was made: the row is as it was before, with its age.
 
-        A row that the claim inserted is removed. A row that it took over stays ``attaching``, since the earlier
-        operation may have taken effect.
+        :raises OperationIncomplete: if the claim is lost, or the device that the row had.
         """
-        if claim.prior is PriorState.NONE:
-            self._registry.remove(claim.row)
+        if not self._undo(claim.row, claim.prior):
+            raise OperationIncomplete(_MODIFIED)
+
+    @contextmanager
+    def slot(self, claim: Claim) -> Iterator[Slot]:
+        """Provide a slot for the backend calls of a claim.
+
+        :raises Overloaded: if no slot is free; the claim is released.
+        """
+        try:
+            with self._executor.slot(claim.row.request_id, claim.row.project_id) as slot:
+                yield slot
+        except Overloaded:
+            self.release(claim)
+            raise
 
     def attach(self, claim: Claim, slot: Slot, server: Server, volume: Volume, device: str | None) -> str | None:
         """Attach under a claim and mark the row ``attached``.
@@ -175,7 +175,7 @@ class Claims:
             return self.detach_disk(claim, slot, server, is_gone)
         except OutcomeUnknown:
             raise
-        except BackendError as error:
+        except (BackendError, ComputeRefused, ComputeUnavailable) as error:
             self._restore(claim, error)
             raise
 
@@ -194,36 +194,56 @@ class Claims:
 
         :param is_gone: see ``detach``.
         :returns: whether the backend has the server.
+        :raises ServerNotFound: if only the backend has lost the server.
         :raises BackendError: as ``Backend.detach`` does.
-        :raises OperationIncomplete: if the claim expired, or only the backend has lost the server.
+        :raises ComputeRefused: if the backend has no such server, and the compute API refuses to show it.
+        :raises ComputeUnavailable: if the backend has no such server, and the compute API fails.
+        :raises OperationIncomplete: if the claim expired.
         """
         self.check_deadline(claim)
         try:
             slot.detach(server, claim.row.volume, claim.row.device)
         except ServerNotFound as error:
             if not is_gone():
-                raise OperationIncomplete("the compute API has the server, but the backend does not") from error
+                raise ServerNotFound(f"the compute API has server {server.id}, but the backend does not") from error
             return False
         return True
 
-    def _restore(self, claim: Claim, error: BackendError) -> None:
+    def _acquire(self, seen: Attachment, row: Attachment) -> Claim | None:
+        deadline = self._deadline()
+        return Claim(row, deadline, seen) if self._registry.claim(seen, row) else None
+
+    def _restore(self, claim: Claim, error: Exception) -> None:
         """Undo a claim after a certain failure (docs/protocol.rst, R9)."""
-        if claim.prior is PriorState.PENDING:
+        prior = claim.prior
+        if prior is not None and not prior.is_attached:
             raise OperationIncomplete(
-                f"the backend refused ({error}), but an earlier operation that did not complete may have taken effect"
+                f"nothing was changed ({error}), but an earlier operation that did not complete may have taken effect"
             ) from error
-        row = claim.row
-        is_new = claim.prior is PriorState.NONE
-        if not (self._registry.remove(row) if is_new else self._registry.restore(row, claim.delete_on_termination)):
+        if not self._undo(claim.row, prior and replace(prior, state=ATTACHED)):
             raise OperationIncomplete(_MODIFIED) from error
+
+    def _undo(self, row: Attachment, prior: Attachment | None) -> bool:
+        """Change a claimed row to what it was; return False if the claim or the device that it had is lost."""
+        if prior is None:
+            return self._registry.remove(row)
+        try:
+            return self._registry.restore(row, prior)
+        except AlreadyReserved:
+            return False
 
     def check_deadline(self, claim: Claim) -> None:
         """Check that a call may be started under a claim (docs/protocol.rst, R4).
 
         :raises OperationIncomplete: if the claim expired.
         """
-        if time.monotonic() >= claim.deadline:
+        if _clock() >= claim.deadline:
             raise OperationIncomplete("the claim's deadline passed before the backend call")
 
     def _deadline(self) -> float:
-        return time.monotonic() + self._operation_timeout
+        return _clock() + self._operation_timeout
+
+
+def _clock() -> float:
+    """Return the seconds of a clock that nobody sets, and that on Linux also counts while the host is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

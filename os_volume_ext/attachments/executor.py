@@ -57,7 +57,7 @@ class BackendExecutor:
         self._slots = PerProcess(lambda: threading.BoundedSemaphore(max_concurrent))
 
     @contextmanager
-    def slot(self, request_id: str) -> Iterator["Slot"]:
+    def slot(self, request_id: str, project_id: str | None = None) -> Iterator["Slot"]:
         """Provide a slot for backend calls, one after the other (docs/protocol.rst, R17).
 
         :param request_id: the request that the calls are made for; it appears in the log and in thread names.

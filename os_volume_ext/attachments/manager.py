@@ -41,7 +41,7 @@ from ..models import (
 from ..observers.base import ATTACH, DETACH, NO_OBSERVERS, Observers, Operation
 from ..registry.attachments import Registry
 from .claims import Claim, Claims
-from .executor import BackendExecutor, Slot
+from .gone import GoneServers
 from .reservations import Reservations, device_in_use, operations_in_progress
 
 LOG = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class AttachmentManager:
         registry: Registry,
         claims: Claims,
         reservations: Reservations,
-        executor: BackendExecutor,
+        gone: GoneServers,
         observers: Observers = NO_OBSERVERS,
     ) -> None:
         self._compute = compute
@@ -66,7 +66,7 @@ class AttachmentManager:
         self._registry = registry
         self._claims = claims
         self._reservations = reservations
-        self._executor = executor
+        self._gone = gone
         self._observers = observers
 
     def list_attachments(
@@ -88,10 +88,11 @@ class AttachmentManager:
         :raises RegistryUnavailable: if the database fails.
         """
         server = self._find_server(context, "index", server_id)
-        rows = self._registry.list_visible(server_id, since=since, limit=limit, offset=offset, projection=projection)
-        if server is None:
-            _authorize_by_row(context, "index", server_id, rows[0] if rows else None)
-        return rows
+        project_id = server.project_id if server else None
+        rows = self._registry.list_visible(
+            server_id, project_id=project_id, since=since, limit=limit, offset=offset, projection=projection
+        )
+        return rows if server else _authorize_by_rows(context, "index", server_id, rows)
 
     def get(
         self, context: RequestContext, server_id: str, volume_id: str, projection: Projection = AttachmentSummary
@@ -104,8 +105,8 @@ class AttachmentManager:
         server = self._find_server(context, "show", server_id)
         row = self._registry.get_visible(server_id, volume_id, projection)
         if server is None:
-            _authorize_by_row(context, "show", server_id, row)
-        if row is None:
+            _authorize_by_rows(context, "show", server_id, [row] if row else [])
+        if row is None or not _belongs_to(row, server):
             raise AttachmentMissing(server_id, volume_id)
         return row
 
@@ -132,13 +133,10 @@ class AttachmentManager:
             _check_takes_disks(context, constraints, server, "attach a volume to")
             if server.status in constraints.offloaded_states:
                 raise _no_machine(server, volume, request)
-            with self._executor.slot(context.request_id) as slot:
-                row = new_row(server, volume, request, context.request_id)
-                claim = self._reservations.for_attach(context, slot, row)
-                row = claim.row
-                self._recheck(context, claim, volume)
-                self._observers.start(operation, row)
-                device = operation.device = self._attach_disk(claim, slot, server, volume)
+            claim = self._reservations.for_attach(context, new_row(server, volume, request, context.request_id))
+            row = claim.row
+            self._recheck(context, claim, volume)
+            device = operation.device = self._attach_disk(operation, claim, server, volume)
             return AttachmentDetail(
                 volume.id, server_id, device, row.project_id, row.tag, row.delete_on_termination, row.id
             )
@@ -160,9 +158,9 @@ class AttachmentManager:
         """
         if value:
             self._check_deletes()
-        # The request id is written too: code that read the row before, such as reconcile, must read it again.
+        # A claim, so that code that read the row before, such as reconcile, must read it again.
         seen = replace(row, state=ATTACHED)
-        if not self._registry.describe(seen, context.request_id, row.tag, value):
+        if not self._registry.claim(seen, seen.claimed(ATTACHED, context.request_id, delete_on_termination=value)):
             raise operations_in_progress(row.volume_id)
         LOG.info(
             "%s volume %s of server %s: delete_on_termination set to %s",
@@ -180,7 +178,7 @@ class AttachmentManager:
         raise Conflict(f"Volume {volume_id} is not migrating; only the block-storage service may swap volumes.")
 
     def detach(self, context: RequestContext, constraints: Constraints, server_id: str, volume_id: str) -> None:
-        """Detach a volume from a server, which the compute API need not have any more.
+        """Detach a volume from a server, or from one that is gone and was the caller's project's.
 
         :raises ServerMissing: if there is no such server, or policy hides it.
         :raises AttachmentMissing: if the volume is not attached to the server.
@@ -195,25 +193,33 @@ class AttachmentManager:
 
     def _detach(self, context: RequestContext, constraints: Constraints, operation: Operation) -> None:
         server_id, volume_id = operation.server_id, operation.volume_id
-        server = self._server_or_none(context, server_id)
+        server = self._server_unless_missing(context, server_id)
+        if server is not None:
+            _authorize(context, "delete", server_id, server.project_id, server.user_id)
         row = self._registry.get(server_id, volume_id)
-        if row is None:
-            raise ServerMissing(server_id) if server is None else AttachmentMissing(server_id, volume_id)
-        if server is None and not context.can("delete", row.project_id):
-            context.log_denied("delete")
-            raise ServerMissing(server_id)
+        if server is None:
+            self._check_gone(context, server_id, row)
+        if row is None or not _belongs_to(row, server):
+            raise AttachmentMissing(server_id, volume_id)
         if row.root:
             raise RootVolume(f"Volume {volume_id} is the root volume of server {server_id} and can't be detached.")
         if server is not None:
             _check_takes_disks(context, constraints, server, "detach a volume from")
-        with self._executor.slot(context.request_id) as slot:
-            claim = self._reservations.for_detach(context, row)
-            self._observers.start(operation, claim.row)
-            known_server = row.server if server is None else server
-            if known_server.status in constraints.offloaded_states:
-                known_server = row.with_host(known_server)
-            has_no_machine = partial(self._has_no_machine, context, constraints, server_id)
-            self._claims.detach(claim, slot, known_server, has_no_machine)
+        claim = self._reservations.for_detach(context, row)
+        self._detach_disk(context, constraints, operation, claim, server)
+
+    def _check_gone(self, context: RequestContext, server_id: str, row: Attachment | None) -> None:
+        """Check that the caller may detach a volume from a server that the compute API does not show to the caller.
+
+        :raises ServerMissing: unless it is gone, the row is of the caller's project, and policy allows it.
+        """
+        if row is None or row.project_id != context.project_id:
+            raise ServerMissing(server_id)
+        if not context.can("delete", row.project_id):
+            context.log_denied("delete")
+            raise ServerMissing(server_id)
+        if not self._gone.is_gone(context.request_id, row.server):
+            raise ServerMissing(server_id)
 
     # -- servers and volumes -----------------------------------------------------------------------------
 
@@ -228,19 +234,19 @@ class AttachmentManager:
         _authorize(context, action, server_id, server.project_id, server.user_id)
         return server
 
-    def _server_or_none(self, context: RequestContext, server_id: str) -> Server | None:
+    def _server_unless_missing(self, context: RequestContext, server_id: str) -> Server | None:
+        """Return a server; None if the compute API does not show it, or shows that it is deleted."""
         try:
             server = self._compute.server(context, server_id)
         except ServerMissing:
             return None
-        _authorize(context, "delete", server_id, server.project_id, server.user_id)
-        return server
+        return None if server.is_deleted else server
 
     def _has_no_machine(self, context: RequestContext, constraints: Constraints, server_id: str) -> bool:
-        try:
-            server = self._compute.server(context, server_id)
-        except ServerMissing:
-            return True
+        """Return whether a server that the backend does not have is gone, or has no machine at the moment."""
+        server = self._server_unless_missing(context, server_id)
+        if server is None:
+            return self._gone.is_confirmed(server_id)
         return server.status in constraints.offloaded_states and server.task_state is None
 
     def _volume(self, context: RequestContext, server: Server, volume_id: str) -> Volume:
@@ -250,9 +256,9 @@ class AttachmentManager:
         return volume
 
     def _find(self, context: RequestContext, action: str, server_id: str, volume_id: str) -> Attachment:
-        self._server(context, action, server_id)
+        server = self._server(context, action, server_id)
         row = self._registry.get(server_id, volume_id)
-        if row is None or row.state == ATTACHING:
+        if row is None or row.state == ATTACHING or not _belongs_to(row, server):
             raise AttachmentMissing(server_id, volume_id)
         return row
 
@@ -281,13 +287,37 @@ class AttachmentManager:
             self._claims.release(claim)
             raise
 
-    def _attach_disk(self, claim: Claim, slot: Slot, server: Server, volume: Volume) -> str | None:
+    def _attach_disk(self, operation: Operation, claim: Claim, server: Server, volume: Volume) -> str | None:
         try:
-            return self._claims.attach(claim, slot, server, volume, claim.row.device)
+            with self._claims.slot(claim) as slot:
+                self._observers.start(operation, claim.row)
+                return self._claims.attach(claim, slot, server, volume, claim.row.device)
         except ServerNotFound as error:
             raise ServerMissing(server.id) from error
         except DeviceInUse as error:
             raise device_in_use(claim.row) from error
+
+    def _detach_disk(
+        self,
+        context: RequestContext,
+        constraints: Constraints,
+        operation: Operation,
+        claim: Claim,
+        server: Server | None,
+    ) -> None:
+        row = claim.row
+        known_server = server or row.server
+        if known_server.status in constraints.offloaded_states:
+            known_server = row.with_host(known_server)
+        has_no_machine = partial(self._has_no_machine, context, constraints, row.server_id)
+        try:
+            with self._claims.slot(claim) as slot:
+                self._observers.start(operation, row)
+                self._claims.detach(claim, slot, known_server, has_no_machine)
+        except ServerNotFound as error:
+            raise Conflict(
+                f"Cannot detach volume {row.volume_id} from server {row.server_id}: the backend has no such server."
+            ) from error
 
 
 def new_row(
@@ -334,12 +364,26 @@ def _authorize(
     raise Forbidden if project_id == context.project_id else ServerMissing(server_id)
 
 
-def _authorize_by_row(context: RequestContext, action: str, server_id: str, row: Any) -> None:
-    """Check the policy where the compute API did not show the server; raise as ``_authorize`` does.
+def _authorize_by_rows(context: RequestContext, action: str, server_id: str, rows: Sequence[Any]) -> Sequence[Any]:
+    """Check the policy where the compute API did not show the server, and return the rows that the caller may see.
 
-    :param row: of the server, which has its project; None: there is none, and nothing to be seen of the server.
+    :param rows: of the server, which have its project, and that of an earlier server with its id. If there are none,
+        there is nothing to be seen of the server.
+    :raises Forbidden: as ``_authorize`` does.
+    :raises ServerMissing: as ``_authorize`` does.
     """
-    _authorize(context, action, server_id, row.project_id if row else context.project_id, None)
+    seen = [row for row in rows if context.can(action, row.project_id)]
+    if not seen:
+        _authorize(context, action, server_id, rows[0].project_id if rows else context.project_id, None)
+    return seen
+
+
+def _belongs_to(row: Any, server: Server | None) -> bool:
+    """Return whether a row is of a server, not of an earlier one with its id (docs/protocol.rst, R26).
+
+    :param server: None if it is not known.
+    """
+    return server is None or row.project_id == server.project_id
 
 
 def _check_takes_disks(context: RequestContext, constraints: Constraints, server: Server, action: str) -> None:

@@ -145,13 +145,28 @@ class Reconciler:
 
     def _repair(self, row: Attachment, dry_run: bool) -> Result:
         if row.state != ATTACHED and not self._claims.is_stale(row):
-            return Outcome.CONSISTENT, "in progress"
+            return self._restamp(row, dry_run) if row.age < 0 else (Outcome.CONSISTENT, "in progress")
         server = self._look_up(row)
+        if server is not None and server.project_id != row.project_id:  # docs/protocol.rst, R26
+            return self._unresolved(
+                row,
+                f"the server belongs to project {server.project_id}, the attachment to project {row.project_id}: "
+                "the server's id was used again, or the server was moved",
+            )
         with self._executor.slot(new_request_id()) as slot:
+            if self._compute is None and _disks(slot, row.server) is None:  # docs/protocol.rst, R25
+                server = None
             if server is not None and server.status in self._constraints.offloaded_states:
                 server = row.with_host(server)
             case = _Case(slot, row, server, dry_run)
             return self._repair_attached(case) if row.is_attached else self._repair_stale(case)
+
+    def _restamp(self, row: Attachment, dry_run: bool) -> Result:
+        """Let a row age from now on whose claim is later than the database's clock, because that was set back."""
+        detail = f"the claim is {-row.age:.0f} seconds later than the database's clock"
+        if dry_run:
+            return Outcome.NEEDS_REPAIR, detail
+        return (Outcome.REPAIRED, f"{detail}: set to now") if self._registry.restamp(row) else MODIFIED
 
     def _repair_stale(self, case: "_Case") -> Result:
         """Complete or undo an attach or a detach that did not complete (docs/protocol.rst, R13)."""
@@ -341,7 +356,7 @@ class Reconciler:
         return {volume: device for volume, device in disks.items() if self._registry.get(server.id, volume) is None}
 
     def _look_up(self, row: Attachment) -> Server | None:
-        """Return the server as the compute API has it (None: it has none), or as the row has it without one."""
+        """Return the server as the compute API has it (None: it is gone), or as the row has it without one."""
         if self._compute is None:
             return row.server
         try:
@@ -356,7 +371,7 @@ class _Case(NamedTuple):
     slot: Slot
     row: Attachment
     server: Server | None
-    """As the compute API has it; None if it has none."""
+    """As the compute API has it, or as the row has it without one; None if it is gone."""
     dry_run: bool
 
     @property

@@ -1,7 +1,7 @@
 """From a request to a claim: reserve a row, or take over the row that conflicts with it where that is allowed.
 
-A stale attach of the same volume to the same server is taken over, and so is the row of a server that the compute
-API no longer has (docs/protocol.rst, R11). Any other conflicting row is a conflict that names it.
+A stale attach of the same volume to the same server is taken over, and so is the row of a server that is gone
+(docs/protocol.rst, R11). Any other conflicting row is a conflict that names it.
 """
 
 import logging
@@ -25,7 +25,8 @@ from ..models import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment
 from ..observers.base import DETACH, Observers
 from ..registry.attachments import Registry
 from .claims import Claim, Claims
-from .executor import Slot
+from .executor import BackendExecutor, Slot
+from .gone import GoneServers
 
 LOG = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ class Reservations:
         compute: ComputeAPI,
         registry: Registry,
         claims: Claims,
+        executor: BackendExecutor,
+        gone: GoneServers,
         max_attachments: int | None,
         observers: Observers,
     ) -> None:
@@ -63,17 +66,20 @@ class Reservations:
         self._compute = compute
         self._registry = registry
         self._claims = claims
+        self._executor = executor
+        self._gone = gone
         self._max_attachments = max_attachments
         self._observers = observers
 
-    def for_attach(self, context: RequestContext, slot: Slot, row: Attachment) -> Claim:
+    def for_attach(self, context: RequestContext, row: Attachment) -> Claim:
         """Claim a new row in order to attach its volume.
 
         :raises Conflict: if another operation or the device conflicts.
         :raises VolumeInUse: if the volume is attached.
         :raises AttachmentLimitReached: if the server has ``max_attachments`` rows.
-        :raises BackendError: if the conflicting row of a deleted server could not be detached.
+        :raises BackendError: if the volume could not be detached from a server that is gone.
         :raises OperationIncomplete: likewise.
+        :raises Overloaded: if no slot is free for that.
         """
         for _ in range(ATTEMPTS):
             try:
@@ -84,7 +90,7 @@ class Reservations:
                 other = self._registry.get(row.server_id, row.volume_id)
                 if other is None:
                     raise
-            claim = other and self._take_over(context, slot, row, other)
+            claim = other and self._take_over(context, row, other)
             if claim:
                 return claim
         raise operations_in_progress(row.volume_id)
@@ -110,7 +116,7 @@ class Reservations:
         for _ in range(ATTEMPTS):
             if row.state != ATTACHED and not self._claims.is_stale(row):
                 raise self._conflict(row, row.server_id)
-            claim = self._claims.acquire(row, DETACHING, context.request_id, keep_volume=True)
+            claim = self._claims.acquire_for_caller(row, context.request_id)
             if claim is not None:
                 return claim
             found = self._registry.get(row.server_id, row.volume_id)
@@ -119,41 +125,55 @@ class Reservations:
             row = found
         raise operations_in_progress(row.volume_id)
 
-    def _take_over(self, context: RequestContext, slot: Slot, row: Attachment, other: Attachment) -> Claim | None:
+    def _take_over(self, context: RequestContext, row: Attachment, other: Attachment) -> Claim | None:
         """Take over the conflicting row if that is allowed; None if it has changed and may be gone."""
         if other.volume_id != row.volume_id:
             raise device_in_use(row)
-        if other.server_id != row.server_id:
-            return self._take_over_elsewhere(context, slot, row, other)
-        if other.state == ATTACHING and self._claims.is_stale(other):
-            return self._claims.acquire_for(other, row)
-        raise self._conflict(other, other.server_id)
-
-    def _take_over_elsewhere(
-        self, context: RequestContext, slot: Slot, row: Attachment, other: Attachment
-    ) -> Claim | None:
         if other.project_id != row.project_id:
             raise self._conflict(other)
+        if other.server_id != row.server_id:
+            return self._take_over_elsewhere(context, row, other)
+        if other.state == ATTACHING and self._claims.is_stale(other):
+            return self._take_over_attach(other, row)
+        raise self._conflict(other, other.server_id)
+
+    def _take_over_attach(self, other: Attachment, row: Attachment) -> Claim | None:
+        try:
+            return self._claims.acquire_for_attach(other, row)
+        except AlreadyReserved:
+            raise device_in_use(row) from None
+
+    def _take_over_elsewhere(self, context: RequestContext, row: Attachment, other: Attachment) -> Claim | None:
+        """Free a volume of a server that is gone (docs/protocol.rst, R11)."""
+        self._refuse_visible(context, other)
+        if other.state != ATTACHED and not self._claims.is_stale(other):
+            raise self._conflict(other)
+        try:
+            if not self._gone.is_gone(context.request_id, other.server):
+                raise self._conflict(other)
+        except ComputeUnavailable as error:
+            LOG.warning("%s is server %s gone? %s", context.request_id, other.server_id, error)
+            raise self._conflict(other) from error
+        with self._executor.slot(context.request_id, row.project_id) as slot:
+            return self._move(context, slot, row, other)
+
+    def _refuse_visible(self, context: RequestContext, other: Attachment) -> None:
+        """Refuse to take over the row of a server that the caller may see, or that the compute API does not tell."""
         try:
             server = self._compute.server(context, other.server_id)
         except ServerMissing:
-            return self._take_over_from_deleted(context, slot, row, other)
+            return
         except (ComputeRefused, ComputeUnavailable):
             raise self._conflict(other) from None
-        raise self._conflict(other, server.id if context.can("show", server.project_id, server.user_id) else None)
+        if not server.is_deleted:
+            visible = context.can("show", server.project_id, server.user_id)
+            raise self._conflict(other, server.id if visible else None)
 
-    def _take_over_from_deleted(
-        self, context: RequestContext, slot: Slot, row: Attachment, other: Attachment
-    ) -> Claim | None:
-        """Free a volume of a server that neither the compute API nor the backend has any more.
-
-        docs/protocol.rst, R11.
-        """
-        if other.state != ATTACHED and not self._claims.is_stale(other):
-            raise self._conflict(other)
+    def _move(self, context: RequestContext, slot: Slot, row: Attachment, other: Attachment) -> Claim | None:
+        """Detach a volume from a server that is gone, and replace that row by the new one."""
         if _has_disk(slot, other):
             raise self._conflict(other)
-        claim = self._claims.acquire(other, DETACHING, context.request_id, keep_volume=True)
+        claim = self._claims.acquire_for_caller(other, context.request_id)
         if claim is None:
             return None
         try:

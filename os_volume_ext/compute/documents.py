@@ -25,8 +25,20 @@ def parse_server(body: bytes, server_id: str) -> Server:
     return server
 
 
+def is_fault(body: bytes, name: str) -> bool:
+    """Return whether a response is a fault of the compute API, such as ``itemNotFound``."""
+    try:
+        document = json.loads(body)
+    except MALFORMED:
+        return False
+    return isinstance(document, dict) and isinstance(document.get(name), dict)
+
+
 def read_server(document: Mapping[str, Any]) -> Server:
-    """Read a server's representation; the exceptions are ``MALFORMED``."""
+    """Read a server's representation; the exceptions are ``MALFORMED``.
+
+    Compute APIs show a deleted server with the status ``DELETED``, or ``deleted`` true, or not at all.
+    """
     project_id, status, user_id = document["tenant_id"], document["status"], document.get("user_id")
     task_state = document.get("OS-EXT-STS:task_state") or document.get("SNF:task_state") or ""
     if not (isinstance(project_id, str) and isinstance(status, str) and isinstance(task_state, str)):
@@ -34,7 +46,7 @@ def read_server(document: Mapping[str, Any]) -> Server:
     return Server(
         str(document["id"]).lower(),
         project_id,
-        status.upper(),
+        "DELETED" if document.get("deleted") is True else status.upper(),
         bool(document.get("locked", False)),
         document.get("OS-EXT-SRV-ATTR:host"),
         document.get("OS-EXT-SRV-ATTR:instance_name"),

@@ -8,7 +8,7 @@ import requests
 from ..errors import ComputeUnavailable, RequestFailed, ServerMissing
 from ..models import Server
 from ..outbound import Client, at_origin, hide_password, origin
-from .documents import MALFORMED, parse_server, read_server
+from .documents import MALFORMED, is_fault, parse_server, read_server
 
 
 class RemoteComputeAPI:
@@ -33,15 +33,19 @@ class RemoteComputeAPI:
     def server(self, server_id: str) -> Server:
         """Return a server.
 
-        :raises ServerMissing: if there is none.
-        :raises ComputeUnavailable: if the compute API fails.
+        :raises ServerMissing: if it is gone (docs/protocol.rst, R25).
+        :raises ComputeUnavailable: if the compute API fails, or it is not certain that it shows all servers.
         """
         response = self._get(f"{self._url}/servers/{server_id}")
         if response.status_code == 404:
+            self._check_missing(server_id, response)
             raise ServerMissing(server_id)
         if response.status_code != 200:
             raise ComputeUnavailable(f"{self} responded with {response.status_code} for server {server_id}")
-        return parse_server(response.content, server_id)
+        server = parse_server(response.content, server_id)
+        if server.is_deleted:
+            raise ServerMissing(server_id)
+        return server
 
     def check(self) -> None:
         """Check that the servers of all projects can be listed.
@@ -56,6 +60,20 @@ class RemoteComputeAPI:
         :raises ComputeUnavailable: if the compute API fails.
         """
         return self._servers()
+
+    def _check_missing(self, server_id: str, response: requests.Response) -> None:
+        """Check that a 404 is the compute API's, and that it shows us the servers of all projects."""
+        if not is_fault(response.content, "itemNotFound"):
+            raise ComputeUnavailable(
+                f"{self} responded with 404 for server {server_id}, but without the fault itemNotFound: "
+                "a proxy may have responded"
+            )
+        try:
+            self.check()
+        except ComputeUnavailable as error:
+            raise ComputeUnavailable(
+                f"{self} does not show server {server_id}, nor that it shows the servers of all projects: {error}"
+            ) from error
 
     def _servers(self, query: str = "") -> Iterator[Server]:
         url: str | None = f"{self._url}/servers/detail?all_tenants=1{query}"

@@ -1,7 +1,7 @@
 """The rows of ``attachments``: queries, and compare-and-set changes.
 
-Every change names the state and the request id that the row had when it was read, and does nothing if they have
-changed since (docs/protocol.rst, R1).
+Every change names the state and the claim id that the row had when it was read, and does nothing if they have changed
+since (docs/protocol.rst, R1).
 """
 
 import datetime
@@ -10,7 +10,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Delete,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from ..errors import AlreadyReserved, AttachmentLimitReached, TransactionAborted
@@ -55,14 +69,20 @@ _visible = {
 _one_visible = {
     projection: visible.where(table.c.volume_id == bindparam("volume_id")) for projection, visible in _visible.items()
 }
-_list = {
-    projection: visible.order_by(table.c.created_at, table.c.volume_id)
+
+
+_conditions = {
+    "project_id": table.c.project_id == bindparam("project_id"),
+    "since": table.c.created_at >= bindparam("since"),
+}
+# By the projection and the names of the conditions.
+_list: dict[tuple[Projection, tuple[str, ...]], Select[Any]] = {
+    (projection, names): visible.where(*[_conditions[name] for name in names])
+    .order_by(table.c.created_at, table.c.volume_id)
     .limit(bindparam("limit"))
     .offset(bindparam("offset"))
     for projection, visible in _visible.items()
-}
-_list_since = {
-    projection: listed.where(table.c.created_at >= bindparam("since")) for projection, listed in _list.items()
+    for names in ((), ("project_id",), ("since",), ("project_id", "since"))
 }
 
 _locked = select(table.c.volume_id).where(table.c.server_id == bindparam("server_id")).with_for_update()
@@ -72,39 +92,27 @@ _seen = and_(
     table.c.volume_id == bindparam("seen_volume_id"),
     table.c.server_id == bindparam("seen_server_id"),
     table.c.state == bindparam("seen_state"),
-    table.c.request_id == bindparam("seen_request_id"),
+    table.c.claim_id == bindparam("seen_claim_id"),
 )
-_claim = (
-    update(table)
-    .where(_seen)
-    .values(state=bindparam("new_state"), request_id=bindparam("new_request_id"), updated_at=utc_now())
+_change = update(table).where(_seen)
+_describe = _change.values(
+    state=bindparam("new_state"),
+    tag=bindparam("new_tag"),
+    delete_on_termination=bindparam("new_delete_on_termination"),
 )
-_claim_and_keep_volume = _claim.values(delete_on_termination=False)
-_restore = (
-    update(table)
-    .where(_seen)
-    .values(state=ATTACHED, delete_on_termination=bindparam("new_delete_on_termination"), updated_at=utc_now())
+_claim = _describe.values(
+    request_id=bindparam("new_request_id"), claim_id=bindparam("new_claim_id"), updated_at=utc_now()
 )
-_set_device = (
-    update(table)
-    .where(_seen)
-    .values(state=bindparam("new_state"), device=bindparam("new_device"), updated_at=utc_now())
-)
-_describe = (
-    update(table)
-    .where(_seen)
-    .values(
-        request_id=bindparam("new_request_id"),
-        tag=bindparam("new_tag"),
-        delete_on_termination=bindparam("new_delete_on_termination"),
-    )
-)
+_restore = _describe.values(updated_at=bindparam("new_updated_at"))
+_restamp = _change.values(updated_at=utc_now())
+_set_device = _change.values(state=bindparam("new_state"), device=bindparam("new_device"), updated_at=utc_now())
 _vacate = (
     update(table)
     .where(table.c.server_id == bindparam("of_server_id"), table.c.device == bindparam("old_device"))
     .values(device=None)
 )
 _remove = delete(table).where(_seen)
+_now = select(utc_now())
 
 
 class Registry:
@@ -120,6 +128,7 @@ class Registry:
         self,
         server_id: str,
         *,
+        project_id: str | None = None,
         since: datetime.datetime | None = None,
         limit: int = 1000,
         offset: int = 0,
@@ -127,16 +136,17 @@ class Registry:
     ) -> Sequence[Any]:
         """Return the attachments of a server that callers see, oldest first.
 
+        :param project_id: only those of that project; None: all.
         :param since: only those created at that time or later.
         :param projection: which columns are read.
         """
-        parameters: dict[str, Any] = {"server_id": server_id, "limit": limit, "offset": offset}
-        if since is not None:
-            parameters["since"] = since
+        given = {"project_id": project_id, "since": since}
+        conditions = {name: value for name, value in given.items() if value is not None}
+        parameters = {"server_id": server_id, "limit": limit, "offset": offset, **conditions}
         with self._database.autocommit() as connection:
             # The database's rows have the projection's fields by name and by index; copying them would take half of
             # the time of a long list.
-            return connection.execute((_list if since is None else _list_since)[projection], parameters).all()
+            return connection.execute(_list[projection, tuple(conditions)], parameters).all()
 
     def get_visible(self, server_id: str, volume_id: str, projection: Projection = AttachmentSummary) -> Any:
         """Return one attachment as callers see it, or None.
@@ -190,6 +200,11 @@ class Registry:
                 statement = statement.where(column == value)
         with self._database.autocommit() as connection:
             return [_attachment(row) for row in connection.execute(statement)]
+
+    def now(self) -> datetime.datetime:
+        """Return the time by the database's clock."""
+        with self._database.autocommit() as connection:
+            return connection.execute(_now).scalar_one()
 
     def count(self, server_id: str | None = None, *, pending: bool = False) -> int:
         """Return the number of rows.
@@ -257,14 +272,15 @@ class Registry:
         except IntegrityError as error:
             raise AlreadyReserved from error
 
-    def claim(self, seen: Attachment, state: str, request_id: str, *, keep_volume: bool = False) -> bool:
-        """Set the state and the request id of a row.
+    def claim(self, seen: Attachment, row: Attachment) -> bool:
+        """Claim a row: change it to ``row`` in its state, ids of request and claim, tag, flag, and device.
 
-        :param keep_volume: whether ``delete_on_termination`` is unset.
+        :param row: with a new claim id. The device is written only if it differs: that of another row may have been
+            set to NULL since it was seen (docs/protocol.rst, R1).
         :returns: False if the row is no longer as it was seen.
+        :raises AlreadyReserved: if another row has the device.
         """
-        statement = _claim_and_keep_volume if keep_volume else _claim
-        return self._change(statement, seen, new_state=state, new_request_id=request_id)
+        return self._describe(_claim, seen, row, new_request_id=row.request_id, new_claim_id=row.claim_id)
 
     def confirm(self, seen: Attachment, device: str | None) -> bool:
         """Mark a row as attached at a device.
@@ -278,22 +294,20 @@ class Registry:
         except IntegrityError:
             return self._take_device_and_confirm(seen, device)
 
-    def restore(self, seen: Attachment, delete_on_termination: bool) -> bool:
-        """Mark a row as attached again, at the device that it has.
+    def restore(self, seen: Attachment, prior: Attachment) -> bool:
+        """Undo a claim: change a row to what it was before, with its age. It keeps the claim's id, which is unique.
 
-        :param delete_on_termination: as it was before the claim.
+        :returns: False if the row is no longer as it was seen.
+        :raises AlreadyReserved: if another row has got the device.
+        """
+        return self._describe(_restore, seen, prior, new_updated_at=prior.updated_at)
+
+    def restamp(self, seen: Attachment) -> bool:
+        """Set the time of a row to now, by the database's clock.
+
         :returns: False if the row is no longer as it was seen.
         """
-        return self._change(_restore, seen, new_delete_on_termination=delete_on_termination)
-
-    def describe(self, seen: Attachment, request_id: str, tag: str | None, delete_on_termination: bool) -> bool:
-        """Change what the caller specified about an attachment.
-
-        :param request_id: of the change; a row that others have read is no longer as they saw it.
-        :returns: False if the row is no longer as it was seen.
-        """
-        new = {"new_tag": tag, "new_delete_on_termination": delete_on_termination}
-        return self._change(_describe, seen, new_request_id=request_id, **new)
+        return self._change(_restamp, seen)
 
     def remove(self, seen: Attachment) -> bool:
         """Remove a row.
@@ -328,8 +342,18 @@ class Registry:
         )  # fmt: skip
         return True
 
+    def _describe(self, statement: Update, seen: Attachment, row: Attachment, **new: Any) -> bool:
+        new |= {"new_state": row.state, "new_tag": row.tag, "new_delete_on_termination": row.delete_on_termination}
+        if row.device != seen.device:
+            statement = statement.values(device=bindparam("new_device"))
+            new["new_device"] = row.device
+        try:
+            return self._change(statement, seen, **new)
+        except IntegrityError as error:
+            raise AlreadyReserved from error
+
     @retry_on_deadlock
-    def _change(self, statement: Any, seen: Attachment, **new: str | bool | None) -> bool:
+    def _change(self, statement: Update | Delete, seen: Attachment, **new: Any) -> bool:
         with self._database.autocommit() as connection:
             return bool(connection.execute(statement, {**_as_seen(seen), **new}).rowcount)
 
@@ -340,12 +364,12 @@ def _attachment(row: Any) -> Attachment:
     return Attachment(*values)
 
 
-def _as_seen(row: Attachment) -> dict[str, str]:
+def _as_seen(row: Attachment) -> dict[str, Any]:
     return {
         "seen_volume_id": row.volume_id,
         "seen_server_id": row.server_id,
         "seen_state": row.state,
-        "seen_request_id": row.request_id,
+        "seen_claim_id": row.claim_id,
     }
 
 

@@ -81,6 +81,7 @@ attachments = Table(
     Column("tag", String(60)),
     Column("delete_on_termination", Boolean, nullable=False, default=False),
     Column("state", String(16), nullable=False),
+    # Of the request that changed the row last; for people.
     Column("request_id", String(255), nullable=False),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
@@ -89,6 +90,8 @@ attachments = Table(
     Column("instance_name", String(255)),
     Column("source", String(1024)),
     Column("format", String(32)),
+    # A UUID, made anew by each claim.
+    Column("claim_id", String(36), nullable=False),
     UniqueConstraint("exclusive_volume_id"),
     UniqueConstraint("server_id", "device"),
     Index(None, "server_id", "created_at", "volume_id"),

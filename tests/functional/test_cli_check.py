@@ -1,7 +1,9 @@
 """``os-volume-ext check``, over the sample's paste file and ones with something wrong in them."""
 
 import configparser
+import datetime
 import json
+import re
 import threading
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -11,6 +13,7 @@ from oslo_config import cfg
 from os_volume_ext.backends.base import BackendUnavailable
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.registry import schema
+from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 from tests.support.databases import direct_connection
 from tests.support.paths import PASTE
@@ -290,6 +293,23 @@ def test_an_outdated_database_server_is_reported_with_the_command_to_run(wrong, 
         what, details = wrong()
     assert what == "database"
     assert details.endswith(f"is at revision none but must be at {schema.head()}: run os-volume-ext db upgrade")
+
+
+@pytest.mark.only_on("postgresql", "mariadb")
+@pytest.mark.parametrize(("seconds", "shown"), [(11, "ahead of"), (-86400, "behind")])
+def test_a_clock_of_the_database_that_differs_is_reported(monkeypatch, wrong, file, url, seconds, shown):
+    file.set_ours("database.url", url.replace("%", "%%"))
+    now = Registry.now
+    monkeypatch.setattr(Registry, "now", lambda registry: now(registry) + datetime.timedelta(seconds=seconds))
+    what, details = wrong()
+    assert what == "database"
+    assert re.search(rf"the clock of \S+ is \d+ seconds {shown} this machine's: synchronize both", details)
+
+
+@pytest.mark.only_on("postgresql", "mariadb")
+def test_a_clock_of_the_database_that_is_right_is_ok(check, file, url):
+    file.set_ours("database.url", url.replace("%", "%%"))
+    assert check()[1]["volumes_cyclades", "database"][0] == "ok"
 
 
 def test_a_database_that_is_none_is_reported(wrong, var):

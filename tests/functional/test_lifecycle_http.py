@@ -1,6 +1,7 @@
 """What becomes of attachments when servers go, processes end, and several work at once."""
 
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from socketserver import ThreadingMixIn
@@ -215,6 +216,27 @@ class TestReconcile:
         assert "/dev/vdq" in output.out
         assert disks(client.dialect.server)["/dev/vdq"] == client.dialect.volume
 
+    def test_credentials_that_do_not_see_all_projects_remove_nothing(
+        self, client, served, command, paste_file, rows, var
+    ):
+        """A token that has lost its role gets 404 for the servers of other projects."""
+        client.attach()
+        (var / client.dialect.name / "servers" / client.dialect.server / "vdb").unlink()
+        url = f"http://127.0.0.1:{served}{{base}}"
+        paste = paste_file(**{"compute.url": url, "compute.token": "other-token"})
+        status, output = command("reconcile", "--all", paste=paste)
+        assert status == 1
+        assert "nor that it shows the servers of all projects" in output.out
+        assert [row["state"] for row in rows()] == ["attached"]
+
+    def test_names_the_row_of_a_server_whose_id_is_another_projects_now(self, client, set_server, rows, reconcile):
+        client.attach()
+        set_server(project_id="other")
+        status, output = reconcile("--all")
+        assert status == 1
+        assert "the server belongs to project other, the attachment to project demo" in output.out
+        assert [row["state"] for row in rows()] == ["attached"]
+
     def test_is_unresolved_while_the_compute_api_does_not_respond(
         self, client, rows, create, delete, command, paste_file
     ):
@@ -226,6 +248,82 @@ class TestReconcile:
         assert status == 1
         assert "unresolved" in output.out
         assert [row["server_id"] for row in rows()] == [server]
+
+
+class TestServersThatTheCallerDoesNotSee:
+    """The row is demo's, and the server has become another project's: demo's users get 404 for it."""
+
+    @pytest.fixture
+    def asking(self, served, start, paste_file, client_of):
+        """Give a client of a sample that asks the compute API as one who sees all servers."""
+        return client_of(start(paste_file(**{"compute.url": f"http://127.0.0.1:{served}{{base}}"})))
+
+    @pytest.fixture(params=["with compute.url", "without"])
+    def hidden(self, request, client, set_server):
+        """Give a client for which the server of an attachment is hidden."""
+        client.attach()
+        set_server(project_id="other")
+        return request.getfixturevalue("asking") if request.param == "with compute.url" else client
+
+    def test_a_detach_is_404_and_the_disk_stays(self, hidden, disks):
+        assert hidden.detach().failure == ("itemNotFound", 404)
+        assert disks(hidden.dialect.server) == {"/dev/vdb": hidden.dialect.volume}
+
+    def test_an_attach_elsewhere_finds_the_volume_in_use(self, hidden, disks):
+        assert hidden.attach(hidden.dialect.other_server).failure == hidden.dialect.in_use
+        assert disks(hidden.dialect.server) == {"/dev/vdb": hidden.dialect.volume}
+
+    def test_the_new_owner_neither_sees_nor_detaches_the_volume(self, hidden, disks):
+        owner = hidden.by("other")
+        assert owner.list().volumes == []
+        assert owner.show().failure == ("itemNotFound", 404)
+        assert owner.detach().failure == ("itemNotFound", 404)
+        assert disks(hidden.dialect.server) == {"/dev/vdb": hidden.dialect.volume}
+
+    def test_a_detach_from_a_server_that_is_gone_is_still_done(self, asking, create, delete, rows):
+        server = create()
+        asking.attach(server)
+        delete(server)
+        assert asking.detach(server).status == asking.dialect.detach_status
+        assert rows() == []
+
+
+class TestServersThatAreShownAsDeleted:
+    """As Cyclades shows them."""
+
+    @pytest.fixture(autouse=True)
+    def _deleted(self, client, create, var, set_server):
+        self.server = create()
+        assert client.attach(self.server).status == 200
+        shutil.rmtree(var / client.dialect.name / "servers" / self.server)
+        set_server(self.server, status="DELETED")
+
+    def test_their_volumes_can_be_attached_elsewhere(self, client, rows):
+        assert client.attach().attachment == client.shown()
+        assert [row["server_id"] for row in rows()] == [client.dialect.server]
+
+    def test_their_volumes_can_be_detached(self, client, rows):
+        assert client.detach(self.server).status == client.dialect.detach_status
+        assert rows() == []
+
+    def test_reconcile_removes_their_rows(self, served, command, paste_file, rows):
+        paste = paste_file(**{"compute.url": f"http://127.0.0.1:{served}{{base}}"})
+        assert command("reconcile", "--all", paste=paste)[0] == 0
+        assert rows() == []
+
+    def test_nothing_is_attached_to_them(self, client):
+        assert client.attach(self.server, client.dialect.other_volume).failure == client.dialect.conflict
+
+
+class TestServersThatOnlyTheBackendHasLost:
+    def test_a_detach_is_a_conflict_and_the_attachment_stays(self, client, var):
+        client.attach()
+        shutil.rmtree(var / client.dialect.name / "servers" / client.dialect.server)
+        for _ in range(2):
+            response = client.detach()
+            assert response.failure == client.dialect.conflict
+            assert "the backend has no such server" in response.fault.message
+            assert client.show().status == 200
 
 
 NEW_VOLUMES = {"cyclades": "7", "openstack": "7f1d2c3b-0000-4000-8000-000000000007"}

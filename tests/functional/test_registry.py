@@ -76,6 +76,7 @@ def fill(database, rows):
                     "root": row.root,
                     "state": row.state,
                     "request_id": row.request_id,
+                    "claim_id": row.claim_id,
                     "created_at": made,
                     "updated_at": made,
                 }
@@ -154,13 +155,14 @@ def test_a_time_without_a_zone_is_refused(registry):
 )
 def test_ids_are_the_same_only_byte_by_byte(registry, one, other):
     for text in (one, other):
-        registry.reserve(attachment(text, text, device=text, request_id=text))
+        registry.reserve(attachment(text, text, device=text, request_id=text, claim_id=text))
     registry.reserve(attachment("b", one, device=other))
     assert registry.get(other, one) is None
     assert registry.get(one, one).request_id == one
     assert [row.volume_id for row in registry.find(volume_id=other)] == [other]
     seen = registry.get(one, one)
-    assert registry.claim(dataclasses.replace(seen, request_id=other), DETACHING, "req-2") is False
+    other_claim = dataclasses.replace(seen, claim_id=other)
+    assert registry.claim(other_claim, other_claim.claimed(DETACHING, "req-2")) is False
     assert registry.remove(seen)
     assert registry.get(other, other).request_id == other
 
@@ -252,23 +254,26 @@ def test_a_claim_changes_state_request_and_time(registry, database):
     registry.reserve(attachment())
     change(database, attachment(), updated_at=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
     before = registry.get("1134", "9")
-    assert registry.claim(before, DETACHING, "req-2")
+    claimed = before.claimed(DETACHING, "req-2")
+    assert registry.claim(before, claimed)
     after = registry.get("1134", "9")
-    assert (after.state, after.request_id) == (DETACHING, "req-2")
+    assert (after.state, after.request_id, after.claim_id) == (DETACHING, "req-2", claimed.claim_id)
     assert after.age < 1000 < before.age
     assert after.created_at == before.created_at
 
 
-@pytest.mark.parametrize("other", [{"state": DETACHING}, {"request_id": "req-2"}])
+@pytest.mark.parametrize("other", [{"state": DETACHING}, {"claim_id": "another"}])
 @pytest.mark.parametrize(
     "act",
     [
-        lambda registry, seen: registry.claim(seen, ATTACHED, "req-3"),
+        lambda registry, seen: registry.claim(seen, seen.claimed(ATTACHED, "req-3")),
+        lambda registry, seen: registry.restore(seen, seen),
+        lambda registry, seen: registry.restamp(seen),
         lambda registry, seen: registry.confirm(seen, "/dev/vdb"),
         lambda registry, seen: registry.remove(seen),
         lambda registry, seen: registry.transfer(seen, attachment(server_id="1135")),
     ],
-    ids=["claim", "confirm", "remove", "transfer"],
+    ids=["claim", "restore", "restamp", "confirm", "remove", "transfer"],
 )
 def test_a_row_that_is_not_as_it_was_seen_is_not_changed(registry, database, act, other):
     registry.reserve(attachment())
@@ -283,12 +288,14 @@ def test_a_row_that_is_not_as_it_was_seen_is_not_changed(registry, database, act
 @pytest.mark.parametrize(
     "act",
     [
-        lambda registry, seen: registry.claim(seen, DETACHING, "req-3"),
+        lambda registry, seen: registry.claim(seen, seen.claimed(DETACHING, "req-3")),
+        lambda registry, seen: registry.restore(seen, seen),
+        lambda registry, seen: registry.restamp(seen),
         lambda registry, seen: registry.confirm(seen, None),
         lambda registry, seen: registry.remove(seen),
         lambda registry, seen: registry.transfer(seen, attachment(server_id="1135")),
     ],
-    ids=["claim", "confirm", "remove", "transfer"],
+    ids=["claim", "restore", "restamp", "confirm", "remove", "transfer"],
 )
 def test_a_row_that_is_gone_is_not_changed(registry, act):
     assert act(registry, attachment()) is False
@@ -298,12 +305,14 @@ def test_a_row_that_is_gone_is_not_changed(registry, act):
 @pytest.mark.parametrize(
     "act",
     [
-        lambda registry, seen: registry.claim(seen, DETACHING, "req-3"),
+        lambda registry, seen: registry.claim(seen, seen.claimed(DETACHING, "req-3")),
+        lambda registry, seen: registry.restore(seen, seen),
+        lambda registry, seen: registry.restamp(seen),
         lambda registry, seen: registry.confirm(seen, None),
         lambda registry, seen: registry.remove(seen),
         lambda registry, seen: registry.transfer(seen, attachment(server_id="1136", exclusive=False)),
     ],
-    ids=["claim", "confirm", "remove", "transfer"],
+    ids=["claim", "restore", "restamp", "confirm", "remove", "transfer"],
 )
 def test_a_change_touches_no_other_row_of_the_volume(registry, act):
     registry.reserve(attachment(exclusive=False))
@@ -343,7 +352,7 @@ def test_a_row_that_has_changed_takes_no_device_from_another(registry):
     registry.reserve(attachment(device="/dev/vdb"))
     registry.reserve(attachment("10"))
     seen = registry.get("1134", "10")
-    registry.claim(seen, DETACHING, "req-2")
+    registry.claim(seen, seen.claimed(DETACHING, "req-2"))
     before = registry.find()
     assert registry.confirm(seen, "/dev/vdb") is False
     assert [unaged(row) for row in registry.find()] == [unaged(row) for row in before]
@@ -364,15 +373,58 @@ def test_each_row_has_an_id_of_its_own(registry):
     assert len({uuid.UUID(row.id) for row in registry.list_visible("1134", projection=AttachmentDetail)}) == 2
 
 
-def test_a_row_is_changed_if_it_is_as_seen(registry):
-    row = attachment(tag="old")
+def test_a_claim_writes_device_tag_and_flag_of_a_new_request(registry):
+    row = attachment(tag="old", device="/dev/vdb")
     registry.reserve(row)
-    assert registry.describe(row, "req-2", "new", True)
-    described = registry.get("1134", "9")
-    assert (described.tag, described.delete_on_termination) == ("new", True)
-    assert (described.state, described.request_id, described.id) == (row.state, "req-2", row.id)
-    assert not registry.describe(row, "req-3", None, False)
-    assert registry.get("1134", "9").tag == "new"
+    claimed = dataclasses.replace(
+        row.claimed(ATTACHING, "req-2", delete_on_termination=True), tag="new", device="/dev/vdc"
+    )
+    assert registry.claim(row, claimed)
+    found = registry.get("1134", "9")
+    assert (found.tag, found.delete_on_termination, found.device, found.id) == ("new", True, "/dev/vdc", row.id)
+    assert not registry.claim(row, row.claimed(DETACHING, "req-3"))
+    assert registry.get("1134", "9").state == ATTACHING
+
+
+def test_a_claim_of_a_device_that_another_row_has_changes_nothing(registry):
+    registry.reserve(attachment("99", device="/dev/vdb"))
+    row = attachment()
+    registry.reserve(row)
+    before = registry.get("1134", "9")
+    with pytest.raises(AlreadyReserved):
+        registry.claim(row, dataclasses.replace(row.claimed(ATTACHING, "req-2"), device="/dev/vdb"))
+    assert unaged(registry.get("1134", "9")) == unaged(before)
+
+
+def test_a_claim_does_not_bring_back_a_device_that_another_row_got(registry):
+    registry.reserve(attachment("9", state=ATTACHED, device="/dev/vdb"))
+    registry.reserve(attachment("10", state=ATTACHED))
+    seen = {row.volume_id: row for row in registry.find()}
+    assert registry.confirm(seen["10"], "/dev/vdb")
+    assert registry.claim(seen["9"], seen["9"].claimed(DETACHING, "req-2"))
+    assert {row.volume_id: row.device for row in registry.find()} == {"9": None, "10": "/dev/vdb"}
+
+
+def test_a_restored_row_is_as_before_the_claim_but_for_the_claims_ids(registry, database):
+    registry.reserve(attachment(state=DETACHING, delete_on_termination=True, tag="old"))
+    change(database, attachment(), updated_at=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
+    before = registry.get("1134", "9")
+    claimed = before.claimed(ATTACHING, "req-2", delete_on_termination=False)
+    assert registry.claim(before, claimed)
+    assert registry.restore(claimed, before)
+    ids = {"request_id": "req-2", "claim_id": claimed.claim_id}
+    assert unaged(registry.get("1134", "9")) == unaged(dataclasses.replace(before, **ids))
+
+
+def test_a_restamped_row_ages_from_now_on(registry, database):
+    registry.reserve(attachment(state=DETACHING))
+    change(database, attachment(), updated_at=datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC))
+    before = registry.get("1134", "9")
+    assert before.age < 0
+    assert registry.restamp(before)
+    after = registry.get("1134", "9")
+    assert 0 <= after.age < 1000
+    assert (after.state, after.request_id, after.claim_id) == (before.state, before.request_id, before.claim_id)
 
 
 def test_a_removed_row_is_gone(registry):
@@ -600,7 +652,7 @@ def test_times_and_ages_are_by_the_databases_clock(url, monkeypatch, make_databa
     now[0] += datetime.timedelta(seconds=60.5)
     found = registry.get("1134", "9")
     assert (found.updated_at, found.age) == (moment, 60.5)
-    registry.claim(found, DETACHING, "req-2")
+    registry.claim(found, found.claimed(DETACHING, "req-2"))
     assert registry.get("1134", "9").age == 0
     database.dispose()
 
@@ -624,7 +676,10 @@ def test_of_sixteen_threads_that_claim_one_row_one_wins(registry, make_database)
     registry.reserve(attachment(state=ATTACHED))
     seen = registry.get("1134", "9")
     outcomes = in_threads(
-        *[lambda number=number: registry.claim(seen, DETACHING, f"req-of-{number}") for number in range(16)]
+        *[
+            lambda number=number: registry.claim(seen, seen.claimed(DETACHING, f"req-of-{number}"))
+            for number in range(16)
+        ]
     )
     assert sorted(outcomes) == [False] * 15 + [True]
     assert registry.get("1134", "9").request_id == f"req-of-{outcomes.index(True)}"
@@ -751,8 +806,9 @@ def test_a_change_that_can_not_be_serialized_is_made_again(url, registry, make_d
     database = make_database(strict.render_as_string(hide_password=False))
     claimed = []
     with make_database(url).transaction() as connection:
-        connection.execute(update(table).values(request_id="req-2"))
-        thread = threading.Thread(target=lambda: claimed.append(Registry(database).claim(seen, DETACHING, "req-3")))
+        connection.execute(update(table).values(request_id="req-2", claim_id="another"))
+        row = seen.claimed(DETACHING, "req-3")
+        thread = threading.Thread(target=lambda: claimed.append(Registry(database).claim(seen, row)))
         thread.start()
         thread.join(0.3)  # it waits for us
         assert claimed == []
@@ -815,7 +871,7 @@ def test_a_database_that_does_not_respond_is_unavailable(tmp_path):
         lambda: registry.get("1134", "9"),
         lambda: registry.list_visible("1134"),
         lambda: registry.reserve(attachment()),
-        lambda: registry.claim(attachment(), DETACHING, "req-2"),
+        lambda: registry.claim(attachment(), attachment()),
         lambda: list(registry.walk()),
         registry.count,
     ):
@@ -902,6 +958,7 @@ class TestSQLite:
             "exclusive_volume_id": "9",
             "state": ATTACHED,
             "request_id": "req-1",
+            "claim_id": "claim-1",
             "created_at": moment,
             "updated_at": moment,
         }

@@ -77,8 +77,55 @@ def test_a_token_is_requested_each_time(host):
     assert "HTTP_OPENSTACK_API_VERSION" not in host.environs[0]
 
 
-def test_a_missing_server_is_named(api):
+NOT_FOUND = {"itemNotFound": {"code": 404, "message": "Instance s1 could not be found."}}
+
+
+def test_a_server_is_gone_if_the_api_that_lists_all_projects_does_not_find_it(host, api):
+    host.response("/v2.1/servers/s1", NOT_FOUND, "404 Not Found")
+    host.response("/v2.1/servers/detail?all_tenants=1&limit=1", {"servers": [shown("s2")]})
     with pytest.raises(ServerMissing, match="Server s1 could not be found"):
+        api.server("s1")
+
+
+@pytest.mark.parametrize("changes", [{"status": "DELETED"}, {"status": "deleted"}, {"deleted": True}], ids=repr)
+def test_a_server_that_is_shown_as_deleted_is_gone(host, api, changes):
+    host.response("/v2.1/servers/s1", {"server": shown("s1") | changes})
+    with pytest.raises(ServerMissing, match="Server s1 could not be found"):
+        api.server("s1")
+
+
+@pytest.mark.parametrize("changes", [{"status": "SOFT_DELETED"}, {"deleted": False}, {"deleted": None}], ids=repr)
+def test_a_server_that_is_not_shown_as_deleted_is_not_gone(host, api, changes):
+    host.response("/v2.1/servers/s1", {"server": shown("s1") | changes})
+    assert api.server("s1").id == "s1"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html><h1>404 Not Found</h1></html>",
+        b"[]",
+        b'"itemNotFound"',
+        b'["itemNotFound"]',
+        b'{"itemNotFound": null}',
+        b'{"message": "The resource could not be found."}',
+        b"[" * 100_000,
+    ],
+    ids=range(8),
+)
+def test_a_404_that_is_not_the_compute_apis_own_is_unavailable(host, api, body):
+    host.response("/v2.1/servers/s1", body=body, status="404 Not Found")
+    host.response("/v2.1/servers/detail?all_tenants=1&limit=1", {"servers": []})
+    with pytest.raises(ComputeUnavailable, match="without the fault itemNotFound: a proxy may have responded"):
+        api.server("s1")
+
+
+@pytest.mark.parametrize("listed", [{"status": "403 Forbidden"}, {"status": "404 Not Found"}, {"body": b"{}"}])
+def test_a_404_for_credentials_that_do_not_list_all_projects_is_unavailable(host, api, listed):
+    host.response("/v2.1/servers/s1", NOT_FOUND, "404 Not Found")
+    host.response("/v2.1/servers/detail?all_tenants=1&limit=1", **listed)
+    with pytest.raises(ComputeUnavailable, match=r"does not show server s1, nor that it shows the servers of all"):
         api.server("s1")
 
 

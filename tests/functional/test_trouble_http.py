@@ -203,6 +203,7 @@ def leave(tables, dialect):
             "id": "5ea5ed00-1111-4222-8333-444444444444",
             "state": "attaching",
             "request_id": "req-of-the-dead",
+            "claim_id": "claim-1",
             "created_at": LONG_AGO,
             "updated_at": LONG_AGO,
         }

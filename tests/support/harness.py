@@ -12,6 +12,7 @@ from sqlalchemy import update
 from os_volume_ext.attachments import claims as claims_module
 from os_volume_ext.attachments.claims import Claims
 from os_volume_ext.attachments.executor import BackendExecutor
+from os_volume_ext.attachments.gone import GoneServers
 from os_volume_ext.attachments.manager import AttachmentManager
 from os_volume_ext.attachments.reconcile import Reconciler
 from os_volume_ext.attachments.reservations import Reservations
@@ -55,11 +56,16 @@ class Harness:
         self.catalog = ScriptedCatalog(self.hooks)
         self.now = 1000.0
         monkeypatch.setattr(claims_module, "time", SimpleNamespace(monotonic=lambda: self.now))
-        self.claims = Claims(registry=self.registry, operation_timeout=OPERATION_TIMEOUT, stale_after=STALE_AFTER)
         self.listener = Listener()
         self.observers = Observers(*observers, self.listener)
         self.executor = BackendExecutor(
             backend=self.backend, timeout=timeout, max_concurrent=max_concurrent, observers=self.observers
+        )
+        self.claims = Claims(
+            registry=self.registry,
+            executor=self.executor,
+            operation_timeout=OPERATION_TIMEOUT,
+            stale_after=STALE_AFTER,
         )
         self.requests = itertools.count(1)
         self.constraints = Constraints(STATES, PASSING_STATES, multiattach=True)
@@ -75,11 +81,15 @@ class Harness:
             Volume("200", "other"),
         )
 
-    def make_manager(self, max_attachments=None):
+    def make_manager(self, max_attachments=None, *, has_compute_url=True):
+        remote = self.compute.remote if has_compute_url else None
+        gone = GoneServers(compute=remote, executor=self.executor)
         reservations = Reservations(
             compute=self.compute,
             registry=self.registry,
             claims=self.claims,
+            executor=self.executor,
+            gone=gone,
             max_attachments=max_attachments,
             observers=self.observers,
         )
@@ -89,7 +99,7 @@ class Harness:
             registry=self.registry,
             claims=self.claims,
             reservations=reservations,
-            executor=self.executor,
+            gone=gone,
             observers=self.observers,
         )
 
@@ -182,10 +192,10 @@ class Harness:
         if stale:
             self.pass_time(STALE_AFTER + 1)
 
-    def take_over(self, state=None, volume_id="9", server_id="1134"):
+    def take_over(self, state=None, volume_id="9", server_id="1134", request_id="req-of-another"):
         """Let another operation claim the row."""
         row = self.row(volume_id, server_id)
-        assert Registry(self.database).claim(row, state or row.state, "req-of-another")
+        assert Registry(self.database).claim(row, row.claimed(state or row.state, request_id))
 
     def pass_time(self, seconds):
         """Advance the workers' clock, and age all rows."""

@@ -87,7 +87,8 @@ def load(paste: Path, var: Path, **variables: str) -> TestApp:
 def write_paste(directory: Path, urls: Mapping[str, str], without: str = "", **options: str) -> Path:
     """Write a copy of the sample's paste file, with these options in the section of each dialect.
 
-    ``{base}`` in a value is the path of the section's dialect.
+    ``{base}`` in a value is the path of the section's dialect. Without ``compute.url`` among the options there is none:
+    the sample's names a server that does not run.
 
     :param urls: of the databases, by dialect.
     :param without: a filter to leave out of the pipelines.
@@ -98,6 +99,9 @@ def write_paste(directory: Path, urls: Mapping[str, str], without: str = "", **o
         pipeline = f"pipeline:{dialect.name}"
         kept = [name for name in parser.get(pipeline, "pipeline").split() if name != without]
         parser.set(pipeline, "pipeline", " ".join(kept))
+        if "compute.url" not in options:
+            parser.remove_option(f"filter:volumes_{dialect.name}", "compute.url")
+            parser.remove_option(f"filter:volumes_{dialect.name}", "compute.token")
         for name, value in ({"database.url": urls[dialect.name].replace("%", "%%")} | options).items():
             parser.set(f"filter:volumes_{dialect.name}", name, value.replace("{base}", dialect.base))
     path = directory / "api-paste.ini"

@@ -61,17 +61,17 @@ class ScriptedRegistry(Registry):
     def transfer(self, seen, row, limit=None):
         return self._step("transfer", seen, row, limit)
 
-    def claim(self, seen, state, request_id, *, keep_volume=False):
-        return self._step("claim", seen, state, request_id, keep_volume=keep_volume)
+    def claim(self, seen, row):
+        return self._step("claim", seen, row)
 
     def confirm(self, seen, device):
         return self._step("confirm", seen, device)
 
-    def restore(self, seen, delete_on_termination):
-        return self._step("restore", seen, delete_on_termination)
+    def restore(self, seen, prior):
+        return self._step("restore", seen, prior)
 
-    def describe(self, seen, request_id, tag, delete_on_termination):
-        return self._step("describe", seen, request_id, tag, delete_on_termination)
+    def restamp(self, seen):
+        return self._step("restamp", seen)
 
     def remove(self, seen):
         return self._step("remove", seen)
@@ -184,8 +184,9 @@ class ScriptedCompute:
         self.known = {}
         self.error = None
         self.shows_all = False
+        self.hidden = set()  # from all callers, but not from the operator
         self.requested = []
-        self.remote = SimpleNamespace(server=self._look_up, servers=self._list)
+        self.remote = SimpleNamespace(server=self._look_up_existing, servers=self._list)
 
     def add(self, server):
         self.known[server.id] = server
@@ -195,12 +196,20 @@ class ScriptedCompute:
 
     def server(self, context, server_id):
         server = self._look_up(server_id)
+        if server_id in self.hidden:
+            raise ServerMissing(server_id)
         if not (self.shows_all or context.is_admin or server.project_id == context.project_id):
             raise ServerMissing(server_id)
         return server
 
     def find(self, context, server_id):
         return self.server(context, server_id)
+
+    def _look_up_existing(self, server_id):
+        server = self._look_up(server_id)
+        if server.is_deleted:
+            raise ServerMissing(server_id)
+        return server
 
     def _look_up(self, server_id):
         self.requested.append(server_id)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from os_volume_ext.attachments import claims as module
-from os_volume_ext.attachments.claims import Claims, PriorState
+from os_volume_ext.attachments.claims import Claims
 from os_volume_ext.backends.base import (
     AttachRefused,
     BackendUnavailable,
@@ -104,7 +104,7 @@ def backend():
 
 @pytest.fixture
 def claims(registry, clock):
-    return Claims(registry=registry, operation_timeout=60, stale_after=180)
+    return Claims(registry=registry, executor=None, operation_timeout=60, stale_after=180)
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_a_reserved_row_goes_back_to_nothing(claims, registry):
     row = attachment()
     claim = claims.reserve(row, 7)
     assert registry.calls == [("reserve", row, 7)]
-    assert (claim.row, claim.prior) == (row, PriorState.NONE)
+    assert (claim.row, claim.prior) == (row, None)
 
 
 def test_a_claims_deadline_counts_from_before_it_was_sent(claims, registry, clock):
@@ -178,13 +178,13 @@ def test_what_stands_in_the_way_of_a_reservation_is_reported(claims, registry, e
 def test_a_claim_on_an_attached_row_goes_back_to_attached(claims, registry):
     seen = attachment(ATTACHED, "req-0")
     claim = claims.acquire(seen, DETACHING, "req-1")
-    assert registry.calls == [("claim", seen, DETACHING, "req-1", False)]
-    assert (claim.row.state, claim.row.request_id, claim.prior) == (DETACHING, "req-1", PriorState.ATTACHED)
+    assert registry.calls == [("claim", seen, claim.row)]
+    assert (claim.row.state, claim.row.request_id, claim.prior) == (DETACHING, "req-1", seen)
 
 
-@pytest.mark.parametrize("state", [ATTACHING, DETACHING])
-def test_a_claim_on_an_unfinished_row_has_no_way_back(claims, state):
-    assert claims.acquire(attachment(state, "req-0", 200), DETACHING, "req-1").prior == PriorState.PENDING
+def test_two_claims_of_one_request_differ(claims):
+    first, second = (claims.acquire(attachment(ATTACHED), DETACHING, "req-1") for _ in range(2))
+    assert len({first.row.claim_id, first.prior.claim_id, second.row.claim_id}) == 3
 
 
 def test_a_row_that_has_changed_is_not_taken(claims, registry):
@@ -220,7 +220,7 @@ def test_an_attach_that_failed_for_certain_puts_an_attached_row_back(claims, reg
     backend.error = AttachRefused("no")
     with pytest.raises(AttachRefused):
         claims.attach(claim, backend, SERVER, VOLUME, None)
-    assert registry.calls == [("restore", claim.row, False)]
+    assert registry.calls == [("restore", claim.row, claim.prior)]
 
 
 @pytest.mark.parametrize("error", CERTAIN, ids=lambda error: type(error).__name__)
@@ -308,7 +308,7 @@ def test_a_detach_that_failed_for_certain_puts_the_row_back(claims, registry, ba
     backend.error = error
     with pytest.raises(type(error)):
         claims.detach(claim, backend, SERVER, must_not_be_called)
-    assert registry.calls == [("restore", claim.row, False)]
+    assert registry.calls == [("restore", claim.row, claim.prior)]
 
 
 def test_a_detach_that_failed_for_certain_after_a_take_over_leaves_the_row(claims, registry, backend):
@@ -349,12 +349,20 @@ def test_a_server_that_neither_backend_nor_compute_api_has_counts_as_detached(cl
     assert registry.calls == [("remove", claim.row)]
 
 
-def test_a_server_that_only_the_backend_does_not_have_leaves_the_row(claims, registry, backend):
+def test_a_server_that_only_the_backend_does_not_have_restores_the_row(claims, registry, backend):
     claim = taken(claims, registry, DETACHING)
     backend.error = ServerNotFound("none")
-    with pytest.raises(OperationIncomplete):
+    with pytest.raises(ServerNotFound, match="the compute API has server 1134, but the backend does not"):
         claims.detach(claim, backend, SERVER, not_gone)
-    assert registry.calls == []
+    assert registry.calls == [("restore", claim.row, claim.prior)]
+
+
+def test_a_row_whose_device_another_has_meanwhile_is_not_restored(claims, registry, backend):
+    claim = taken(claims, registry, DETACHING)
+    backend.error = AttachRefused("no")
+    registry.responses["restore"] = AlreadyReserved()
+    with pytest.raises(OperationIncomplete, match="modified concurrently"):
+        claims.detach(claim, backend, SERVER, not_gone)
 
 
 # -- moving a claim from a deleted server to another -------------------------------------------------
@@ -365,7 +373,7 @@ def test_a_moved_claim_is_first_hand(claims, registry):
     row = attachment(server_id="1135")
     moved = claims.transfer(claim, row, 5)
     assert registry.calls == [("transfer", claim.row, row, 5)]
-    assert (moved.row, moved.prior) == (row, PriorState.NONE)
+    assert (moved.row, moved.prior) == (row, None)
 
 
 def test_a_claim_that_is_gone_is_not_moved(claims, registry):
@@ -389,16 +397,57 @@ def test_a_claim_that_can_not_be_moved_is_removed_all_the_same(claims, registry,
 
 def test_a_detach_for_a_caller_unsets_delete_on_termination_in_its_claim(claims, registry):
     seen = replace(attachment(ATTACHED, "req-0"), delete_on_termination=True)
-    claim = claims.acquire(seen, DETACHING, "req-1", keep_volume=True)
-    assert registry.calls == [("claim", seen, DETACHING, "req-1", True)]
-    assert (claim.row.delete_on_termination, claim.delete_on_termination) == (False, True)
+    claim = claims.acquire_for_caller(seen, "req-1")
+    assert registry.calls == [("claim", seen, claim.row)]
+    assert (claim.row.state, claim.row.delete_on_termination, claim.prior) == (DETACHING, False, seen)
 
 
 def test_a_detach_that_definitely_failed_restores_delete_on_termination(claims, registry, backend):
     seen = replace(attachment(ATTACHED, "req-0"), delete_on_termination=True)
-    claim = claims.acquire(seen, DETACHING, "req-1", keep_volume=True)
+    claim = claims.acquire_for_caller(seen, "req-1")
     registry.calls.clear()
     backend.error = AttachRefused("no")
     with pytest.raises(AttachRefused):
         claims.detach(claim, backend, SERVER, must_not_be_called)
-    assert registry.calls == [("restore", claim.row, True)]
+    assert registry.calls == [("restore", claim.row, seen)]
+
+
+def test_a_takeover_of_an_attach_claims_with_what_it_requests(claims, registry):
+    seen = attachment(ATTACHING, "req-0", 200, device="/dev/vdb", tag="old")
+    new = attachment(ATTACHING, "req-1", device="/dev/vdc", tag="new", delete_on_termination=True)
+    claim = claims.acquire_for_attach(seen, new)
+    assert registry.calls == [("claim", seen, claim.row)]
+    expected = replace(
+        seen,
+        claim_id=claim.row.claim_id,
+        request_id="req-1",
+        age=0.0,
+        device="/dev/vdc",
+        tag="new",
+        delete_on_termination=True,
+    )
+    assert claim.row == expected
+    assert claim.row.id == seen.id
+
+
+# -- releasing a claim -----------------------------------------------------------------------------
+
+
+def test_releasing_a_new_row_removes_it(claims, reserved, registry):
+    claims.release(reserved)
+    assert registry.calls == [("remove", reserved.row)]
+
+
+@pytest.mark.parametrize("state", [ATTACHING, ATTACHED, DETACHING])
+def test_releasing_a_claim_restores_the_row_as_it_was(claims, registry, state):
+    seen = attachment(state, "req-0", 200)
+    claim = claims.acquire(seen, DETACHING, "req-1")
+    registry.calls.clear()
+    claims.release(claim)
+    assert registry.calls == [("restore", claim.row, seen)]
+
+
+def test_releasing_a_claim_that_is_lost_is_incomplete(claims, reserved, registry):
+    registry.responses["remove"] = False
+    with pytest.raises(OperationIncomplete, match="modified concurrently"):
+        claims.release(reserved)

@@ -204,25 +204,35 @@ def test_a_detach_of_what_a_deleted_server_did_not_have_is_missing(harness):
         harness.detach()
 
 
-def test_a_detach_does_not_take_a_server_for_gone_by_the_backends_word_alone(harness):
-    harness.attach()
+def test_a_detach_where_only_the_backend_has_lost_the_server_is_a_conflict(harness):
+    harness.attach(delete_on_termination=True)
+    before = harness.row()
     del harness.backend.disks["1134"]
-    with pytest.raises(OperationIncomplete):
+    with pytest.raises(Conflict, match="volume 9 from server 1134: the backend has no such server") as raised:
         harness.detach()
-    assert harness.row().state == DETACHING
+    assert not raised.value.retryable
+    row = harness.row()
+    assert (row.state, row.delete_on_termination, row.updated_at) == (ATTACHED, True, before.updated_at)
     harness.compute.delete("1134")
-    harness.pass_time(STALE_AFTER + 1)
     harness.detach()
     assert harness.row() is None
 
 
-def test_a_detach_that_can_not_ask_whether_the_server_is_gone_keeps_the_row(harness):
+def test_a_stale_detach_where_only_the_backend_has_lost_the_server_stays_pending(harness):
+    harness.put(DETACHING, stale=True)
+    del harness.backend.disks["1134"]
+    with pytest.raises(OperationIncomplete, match="the compute API has server 1134, but the backend does not"):
+        harness.detach()
+    assert harness.row().state == DETACHING
+
+
+def test_a_detach_that_can_not_ask_whether_the_server_is_gone_restores_the_row(harness):
     harness.attach()
     del harness.backend.disks["1134"]
     harness.at("before backend detach", harness.compute_is_down)
     with pytest.raises(ComputeUnavailable):
         harness.detach()
-    assert harness.row().state == DETACHING
+    assert harness.row().state == ATTACHED
 
 
 def test_a_server_deleted_while_it_is_detached_from_counts_as_done(harness):

@@ -108,12 +108,13 @@ def test_without_a_compute_api_the_backend_decides_about_stale_rows(alone, state
     assert alone.is_consistent()
 
 
-def test_without_a_compute_api_a_server_that_the_backend_does_not_have_is_undecided(alone):
-    alone.put(DETACHING)
+@pytest.mark.parametrize("state", [ATTACHING, ATTACHED, DETACHING])
+def test_without_compute_url_a_server_that_the_backend_does_not_have_is_gone(alone, state):
+    alone.put(state)
     alone.delete_server()
     alone.pass_time(STALE_AFTER + 1)
-    assert alone.reconcile() == [("1134", "9", Outcome.UNRESOLVED)]
-    assert alone.row().state == DETACHING
+    assert alone.reconcile(everything=True) == [("1134", "9", Outcome.REPAIRED)]
+    assert alone.row() is None
 
 
 def test_without_a_compute_api_an_attached_row_without_a_disk_is_undecided(alone):

@@ -11,7 +11,7 @@ from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING, AttachRequest
 from os_volume_ext.registry.attachments import Registry
 from tests.functional.protocol.cases import NOWHERE, refusals
 from tests.support.harness import OPERATION_TIMEOUT, STALE_AFTER
-from tests.support.scripted import refuse
+from tests.support.scripted import Died, die, refuse
 from tests.support.waiting import TIMEOUT
 
 # -- take-overs --------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def test_a_detach_whose_row_keeps_changing_is_a_conflict_that_passes(harness):
 
 
 def take_over_as(harness, request_id):
-    assert Registry(harness.database).claim(harness.row(), ATTACHED, request_id)
+    assert Registry(harness.database).claim(harness.row(), harness.row().claimed(ATTACHED, request_id))
 
 
 def test_an_attach_whose_obstacle_went_meanwhile_tries_again(harness):
@@ -292,3 +292,75 @@ def test_of_many_threads_that_attach_one_volume_one_wins(harness):
     assert set(outcomes) <= {"done", "VolumeInUse", "Conflict"}
     assert harness.backend.violations == []
     assert harness.is_consistent()
+
+
+def test_a_takeover_asks_for_the_device_that_it_was_asked_for(harness):
+    harness.put(ATTACHING, stale=True, device="/dev/vdd")
+    harness.attach(device="/dev/vde", tag="new", delete_on_termination=True)
+    row = harness.row()
+    assert (row.device, row.tag, row.delete_on_termination) == ("/dev/vde", "new", True)
+    assert harness.backend.devices("1134") == {"9": "/dev/vde"}
+
+
+def test_a_takeover_for_a_device_in_use_is_a_conflict_and_leaves_the_row(harness):
+    harness.put(ATTACHING, stale=True)
+    harness.put(ATTACHED, "99", device="/dev/vde", disk=True)
+    before = harness.row()
+    with pytest.raises(Conflict, match=r"Device /dev/vde of server 1134 is in use"):
+        harness.attach(device="/dev/vde")
+    assert harness.row().claim_id == before.claim_id
+    assert harness.backend.made("attach") == []
+
+
+def test_a_takeover_that_dies_after_its_claim_leaves_nothing_of_the_earlier_request(harness):
+    harness.put(ATTACHING, stale=True, tag="old", delete_on_termination=True)
+    harness.at("after claim", die)
+    with pytest.raises(Died):
+        harness.attach(tag="new")
+    assert (harness.row().tag, harness.row().delete_on_termination) == ("new", False)
+
+
+def test_two_claims_of_one_request_id_are_told_apart(harness):
+    """An outer filter may take the request id from the client."""
+    harness.attach()
+    harness.at("before backend detach", lambda: harness.take_over(DETACHING, request_id=harness.row().request_id))
+    with pytest.raises(OperationIncomplete, match="modified concurrently"):
+        harness.detach()
+    assert harness.row().state == DETACHING
+
+
+# -- clocks that were set back -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [ATTACHING, DETACHING])
+def test_a_claim_from_before_the_clock_was_set_back_becomes_stale(harness, state):
+    harness.put(state)
+    harness.pass_time(-86400)
+    with pytest.raises(Conflict):
+        harness.detach()
+    assert harness.reconcile(dry_run=True) == [("1134", "9", Outcome.NEEDS_REPAIR)]
+    assert harness.row().age < 0
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
+    assert "later than the database's clock: set to now" in harness.findings[0].detail
+    assert harness.reconcile() == [("1134", "9", Outcome.CONSISTENT)]
+    harness.pass_time(STALE_AFTER + 1)
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
+    assert harness.row() is None
+
+
+def test_a_claim_that_is_restamped_is_still_its_workers(harness):
+    harness.at("before backend attach", lambda: harness.pass_time(-86400))
+    harness.at("after backend attach", lambda: assert_restamped(harness))
+    harness.attach()
+    assert harness.state() == (ATTACHED, True)
+
+
+def assert_restamped(harness):
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
+
+
+def test_a_claim_that_changes_while_it_is_restamped_is_left_alone(harness):
+    harness.put(DETACHING)
+    harness.pass_time(-86400)
+    harness.at("before restamp", harness.take_over)
+    assert harness.reconcile() == [("1134", "9", Outcome.CONSISTENT)]

@@ -104,6 +104,7 @@ def leave(database):
                 "id": str(uuid.uuid4()),
                 "state": "attaching",
                 "request_id": "req-of-the-dead",
+                "claim_id": "claim-1",
                 "created_at": LONG_AGO,
                 "updated_at": LONG_AGO,
             }
