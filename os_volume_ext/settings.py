@@ -415,7 +415,8 @@ class Settings:
             "compute.url",
             _COMPUTE_URL,
             help="The compute API's URL, for requests to it outside of a client's request, by a user who sees the "
-            "servers of all projects. ``reconcile`` needs it, and so do backends that must know a server's host.",
+            "servers of all projects. ``reconcile`` needs it to attach missing disks again, and so do backends that "
+            "must know a server's host. It decides which servers are gone; without it, the backend does.",
         ),
         _member(
             "compute.token",
