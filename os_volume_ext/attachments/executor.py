@@ -6,7 +6,6 @@ calls leave what a crash leaves, which ``reconcile`` repairs.
 
 import logging
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from ..models import Server, Volume
 from ..observers.base import NO_OBSERVERS, Observers
 from ..perprocess import PerProcess
 from ..threadpool import DaemonThreadPool, is_done_within
+from .slots import Grant, Slots
 
 LOG = logging.getLogger(__name__)
 
@@ -48,36 +48,41 @@ class BackendExecutor:
         """Set the limits.
 
         :param timeout: seconds that a caller waits for a call.
-        :param max_concurrent: how many slots there are; a call that timed out keeps its slot until it ends.
+        :param max_concurrent: how many slots there are.
         """
         self._backend = backend
         self._timeout = timeout
         self._observers = observers
         self._threads = PerProcess(DaemonThreadPool)
-        self._slots = PerProcess(lambda: threading.BoundedSemaphore(max_concurrent))
+        self._slots = PerProcess(lambda: Slots(max_concurrent, observers))
 
     @contextmanager
     def slot(self, request_id: str, project_id: str | None = None) -> Iterator["Slot"]:
         """Provide a slot for backend calls, one after the other (docs/protocol.rst, R17).
 
         :param request_id: the request that the calls are made for; it appears in the log and in thread names.
-        :raises Overloaded: if no slot is free.
+        :param project_id: the server's project; None for the work of an operator, such as reconcile.
+        :raises Overloaded: if there is no slot for that project.
         """
         slots = self._slots()
-        if not slots.acquire(blocking=False):
+        try:
+            grant = slots.acquire(project_id)
+        except Overloaded:
             self._observers.overloaded()
-            raise Overloaded
+            raise
         slot = Slot(
             backend=self._backend,
             threads=self._threads(),
             timeout=self._timeout,
             request_id=request_id,
             observers=self._observers,
+            slots=slots,
+            grant=grant,
         )
         try:
             yield slot
         finally:
-            slot.when_idle(slots.release)
+            slot.close()
 
 
 class Slot:
@@ -88,14 +93,25 @@ class Slot:
     """
 
     def __init__(
-        self, *, backend: Backend, threads: DaemonThreadPool, timeout: float, request_id: str, observers: Observers
+        self,
+        *,
+        backend: Backend,
+        threads: DaemonThreadPool,
+        timeout: float,
+        request_id: str,
+        observers: Observers,
+        slots: Slots,
+        grant: Grant,
     ) -> None:
         self._backend = backend
         self._threads = threads
         self._observers = observers
         self._timeout = timeout
         self.request_id = request_id
+        self._slots = slots
+        self._grant = grant
         self._running: Future[Any] | None = None
+        self._is_timed_out = False
 
     def attach(self, server: Server, volume: Volume, device: str | None) -> str | None:
         """Attach a volume and return its device."""
@@ -125,18 +141,28 @@ class Slot:
         else:
             self._running.add_done_callback(lambda _: callback())
 
+    def close(self) -> None:
+        """End the grant as soon as no call is in progress; until then the call goes on without a slot."""
+        if self._running is not None and not self._running.done() and not self._is_timed_out:
+            self._time_out()  # the wait for the call was interrupted
+        self.when_idle(lambda: self._slots.release(self._grant))
+
     def _call(self, name: str, method: Callable[..., T], *arguments: Any) -> T:
         with self._observers.backend_call(name):
             return self._call_within_timeout(name, BackendError, method, *arguments)
 
     def _call_within_timeout(self, name: str, documented: _Exceptions, method: Callable[..., T], *arguments: Any) -> T:
         """Call a plugin's method; ``documented`` are the exceptions of which it says what happened."""
+        if self._is_timed_out:
+            raise OutcomeUnknown("an earlier call of the request timed out")
         try:
             call = self._threads.submit(f"os-volume-ext-{self.request_id}", method, *arguments)
         except RuntimeError as error:
             raise BackendUnavailable(f"no thread could be started for the call: {error}") from error
         self._running = call
         if not is_done_within(call, self._timeout):
+            self._time_out()
+            self._observers.timed_out()
             call.add_done_callback(lambda late: self._log_late(name, late))
             raise OutcomeUnknown(f"no response within {self._timeout:g} seconds")
         try:
@@ -146,6 +172,10 @@ class Slot:
         except Exception as error:
             LOG.exception("%s backend %s raised an unexpected exception", self.request_id, name)
             raise OutcomeUnknown("the backend failed") from error
+
+    def _time_out(self) -> None:
+        self._is_timed_out = True
+        self._slots.time_out(self._grant)
 
     def _check(self, is_valid: bool, name: str, value: Any) -> None:
         """Check what a plugin returned (docs/protocol.rst, R23)."""

@@ -56,6 +56,15 @@ class Observer:
     def overloaded(self) -> None:
         """Handle an operation that found no free slot."""
 
+    def timed_out(self) -> None:
+        """Handle a call that ran into its time limit."""
+
+    def without_slot(self, change: int) -> None:
+        """Handle a change of the number of calls that are running without a slot.
+
+        :param change: 1 or -1.
+        """
+
     def close(self) -> None:
         """Finish pending work; nothing follows."""
 
@@ -100,6 +109,14 @@ class Observers:
     def overloaded(self) -> None:
         """Report that an operation found no free slot."""
         self._notify(lambda observer: observer.overloaded())
+
+    def timed_out(self) -> None:
+        """Report that a call ran into its time limit."""
+        self._notify(lambda observer: observer.timed_out())
+
+    def without_slot(self, change: int) -> None:
+        """Report a change of the number of calls that are running without a slot."""
+        self._notify(lambda observer: observer.without_slot(change))
 
     def close(self) -> None:
         """Close all observers."""

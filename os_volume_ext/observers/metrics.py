@@ -1,6 +1,6 @@
 """Metrics for Prometheus, in the default registry of ``prometheus_client`` (extra ``[metrics]``)."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from ..errors import OutcomeUnknown, kind_of
 from .base import Observer, Operation
@@ -16,7 +16,12 @@ OPERATION_SECONDS = Histogram(
 BACKEND_CALL_SECONDS = Histogram(
     "os_volume_ext_backend_call_seconds", "Duration of backend calls.", ["method", "outcome"], buckets=BUCKETS
 )
-OVERLOADS = Counter("os_volume_ext_overloads", "BackendExecutor that found no free slot.")
+OVERLOADS = Counter("os_volume_ext_overloads", "Operations that found no free slot.")
+TIMEOUTS = Counter("os_volume_ext_timeouts", "Calls that ran into operation_timeout.")
+# For each process, because it is one process that has to be restarted.
+CALLS_WITHOUT_SLOT = Gauge(
+    "os_volume_ext_calls_without_slot", "Calls that are running without a slot.", multiprocess_mode="liveall"
+)
 
 
 class Metrics(Observer):
@@ -34,3 +39,9 @@ class Metrics(Observer):
 
     def overloaded(self) -> None:
         OVERLOADS.inc()
+
+    def timed_out(self) -> None:
+        TIMEOUTS.inc()
+
+    def without_slot(self, change: int) -> None:
+        CALLS_WITHOUT_SLOT.inc(change)

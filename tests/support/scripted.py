@@ -265,6 +265,8 @@ class Listener(Observer):
         self.operations = []
         self.calls = []
         self.overloads = 0
+        self.timeouts = 0
+        self.without_slot_changes = []
 
     def started(self, operation):
         self.record("begun", operation)
@@ -278,6 +280,12 @@ class Listener(Observer):
 
     def overloaded(self):
         self.overloads += 1
+
+    def timed_out(self):
+        self.timeouts += 1
+
+    def without_slot(self, change):
+        self.without_slot_changes.append(change)
 
     def record(self, what, operation):
         self.events.append((what, operation.action, operation.volume_id, operation.server_id, operation.device))

@@ -1,14 +1,19 @@
 """Backend calls: their time limit, their slots, and what their exceptions become."""
 
 import logging
+import os
 import subprocess
 import sys
 import threading
+import warnings
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 
 import pytest
 
+from os_volume_ext.attachments import executor as executor_module
 from os_volume_ext.attachments.executor import BackendExecutor
+from os_volume_ext.attachments.slots import MAX_WITHOUT_SLOT
 from os_volume_ext.backends.base import (
     AttachRefused,
     BackendUnavailable,
@@ -19,7 +24,9 @@ from os_volume_ext.backends.base import (
     TooManyAttachments,
 )
 from os_volume_ext.errors import Overloaded, VolumeNotFound
-from tests.support.waiting import TIMEOUT
+from os_volume_ext.observers.base import Observers
+from tests.support.scripted import Listener
+from tests.support.waiting import TIMEOUT, wait_until
 
 SERVER = Server("1134", "demo", "ACTIVE")
 
@@ -31,8 +38,10 @@ class ScriptedBackend:
         return function()
 
 
-def make_executor(timeout, max_concurrent):
-    return BackendExecutor(backend=ScriptedBackend(), timeout=timeout, max_concurrent=max_concurrent)
+def make_executor(timeout, max_concurrent, *observers):
+    return BackendExecutor(
+        backend=ScriptedBackend(), timeout=timeout, max_concurrent=max_concurrent, observers=Observers(*observers)
+    )
 
 
 class Died(BaseException):
@@ -49,7 +58,7 @@ class Hung:
     def __call__(self):
         self.begun.set()
         assert self.go_on.wait(TIMEOUT)
-        return "late"
+        return {}
 
 
 @pytest.fixture
@@ -67,6 +76,43 @@ def executor():
 @pytest.fixture
 def short_timeout():
     return make_executor(0.02, 2)
+
+
+def is_free(executor, project_id=None):
+    """Return whether a call of a project can be made now."""
+    try:
+        with executor.slot("req-0", project_id) as slot:
+            return slot.attached(dict) == {}
+    except Overloaded:
+        return False
+
+
+def time_out(executor, call, project_id="demo"):
+    """Let a call time out, and return its slot."""
+    with executor.slot("req-1", project_id) as slot, pytest.raises(OutcomeUnknown):
+        slot.attached(call)
+    return slot
+
+
+@contextmanager
+def hanging_calls(executor, hung, count, project_id="demo"):
+    """Meanwhile, calls of a project are waited for; give the list of their results, complete afterwards."""
+    results, started = [], threading.Semaphore(0)
+
+    def call():
+        with executor.slot("req-1", project_id) as slot:
+            results.append(slot.attached(lambda: started.release() or hung()))
+
+    threads = [threading.Thread(target=call) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert all(started.acquire(timeout=TIMEOUT) for _ in threads)
+        yield results
+    finally:
+        hung.go_on.set()
+        for thread in threads:
+            thread.join(TIMEOUT)
 
 
 def raising(error):
@@ -169,8 +215,8 @@ def test_what_tells_a_thread_to_end_is_passed_on(executor):
 
 
 def test_more_calls_than_may_be_are_refused_at_once(executor):
-    with executor.slot("req-1"), executor.slot("req-1"), pytest.raises(Overloaded), executor.slot("req-1"):
-        pytest.fail("there are two slots")
+    with executor.slot("req-1", "demo"), executor.slot("req-1", "demo"):
+        assert not is_free(executor, "demo")
 
 
 def test_a_slot_is_free_again_when_its_work_is_done(executor):
@@ -181,45 +227,130 @@ def test_a_slot_is_free_again_when_its_work_is_done(executor):
 
 def test_a_slot_is_free_again_when_its_work_failed(executor):
     for _ in range(5):
-        with pytest.raises(Died), executor.slot("req-1"):
+        with pytest.raises(Died), executor.slot("req-1", "demo"):
             raise Died
-    with executor.slot("req-1"), executor.slot("req-1"):
+    with executor.slot("req-1", "demo"), executor.slot("req-1", "demo"):
         pass
 
 
-def test_a_call_that_timed_out_keeps_its_slot_until_it_ends(hung):
+def test_a_call_that_timed_out_gives_its_slot_back_at_once(hung):
     executor = make_executor(0.02, 1)
-    with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
-        slot.attached(hung)
-    free = threading.Event()
-    slot.when_idle(free.set)
-    with pytest.raises(Overloaded), executor.slot("req-1"):
-        pytest.fail("its slot is taken")
-    assert not free.is_set()
-    hung.go_on.set()
-    assert free.wait(TIMEOUT)
-    with executor.slot("req-1") as slot:
-        assert slot.attached(dict) == {}
+    time_out(executor, hung)
+    assert is_free(executor)
 
 
-def test_a_slot_is_given_back_once_after_a_call_that_was_timed_out(hung):
+def test_a_call_that_timed_out_frees_one_slot_whenever_it_ends(hung):
     executor = make_executor(0.02, 1)
-    with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown):
-        slot.attached(hung)
-    free = threading.Event()
-    slot.when_idle(free.set)
+    slot = time_out(executor, hung)
+    ended = threading.Event()
+    slot.when_idle(ended.set)
     hung.go_on.set()
-    assert free.wait(TIMEOUT)
-    # One slot, not two: BoundedSemaphore would have raised, and a second one would be given here.
+    assert ended.wait(TIMEOUT)
     with executor.slot("req-1"), pytest.raises(Overloaded), executor.slot("req-1"):
         pytest.fail("there is one slot")
+
+
+def test_a_request_whose_call_timed_out_makes_no_more_calls(short_timeout, hung):
+    called = []
+    with short_timeout.slot("req-1") as slot:
+        for function in (hung, lambda: called.append("a second call") or {}):
+            with pytest.raises(OutcomeUnknown):
+                slot.attached(function)
+    assert called == []
+
+
+def test_hanging_calls_of_one_project_leave_another_projects_calls_half_of_the_slots(hung):
+    executor = make_executor(TIMEOUT, 8)
+    with hanging_calls(executor, hung, 8):
+        assert not is_free(executor, "demo")
+        for _ in range(3):  # one after the other
+            with executor.slot("req-2", "other") as slot:
+                assert slot.attached(dict) == {}
+        with ExitStack() as four:
+            for _ in range(4):
+                four.enter_context(executor.slot("req-2", "other"))
+            assert not is_free(executor, "other")
+    assert is_free(executor, "demo")
+
+
+def test_hanging_calls_of_one_project_leave_reconcile_half_of_the_slots(hung):
+    executor = make_executor(TIMEOUT, 8)
+    with hanging_calls(executor, hung, 8), ExitStack() as four:
+        for _ in range(4):
+            assert four.enter_context(executor.slot("req-2")).attached(dict) == {}
+        assert not is_free(executor)
+
+
+def test_hanging_calls_of_reconcile_leave_the_projects_half_of_the_slots(hung):
+    executor = make_executor(TIMEOUT, 8)
+    with hanging_calls(executor, hung, 4, project_id=None):
+        assert not is_free(executor)
+        with ExitStack() as four:
+            for _ in range(4):
+                assert four.enter_context(executor.slot("req-2", "demo")).attached(dict) == {}
+
+
+def test_a_call_that_lost_its_slot_still_returns_its_result(hung):
+    executor = make_executor(TIMEOUT, 2)
+    with hanging_calls(executor, hung, 2) as results, executor.slot("req-2", "other"):
+        hung.go_on.set()
+    assert results == [{}, {}]
+
+
+def test_too_many_hanging_calls_refuse_all_others_and_are_logged_once(hung, caplog):
+    listener = Listener()
+    executor = make_executor(0.02, 1, listener)
+    for _ in range(MAX_WITHOUT_SLOT):
+        time_out(executor, hung)
+    assert not is_free(executor)
+    assert not is_free(executor, "demo")
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert listener.overloads == 2
+    assert (listener.timeouts, sum(listener.without_slot_changes)) == (MAX_WITHOUT_SLOT, MAX_WITHOUT_SLOT)
+    hung.go_on.set()
+    assert wait_until(lambda: sum(listener.without_slot_changes) == 0)
+    assert is_free(executor, "demo")
+    assert is_free(executor)
+    assert listener.timeouts == MAX_WITHOUT_SLOT
+
+
+def test_a_call_whose_caller_was_interrupted_gives_its_slot_back(hung, monkeypatch):
+    """A signal handler may raise in the thread that waits for a call."""
+
+    def be_interrupted(*_):
+        raise Died
+
+    listener = Listener()
+    executor = make_executor(TIMEOUT, 1, listener)
+    with monkeypatch.context() as patch:
+        patch.setattr(executor_module, "is_done_within", be_interrupted)
+        with pytest.raises(Died), executor.slot("req-1", "demo") as slot:
+            slot.attached(hung)
+    assert is_free(executor)
+    assert (listener.timeouts, listener.without_slot_changes) == (0, [1])
+    hung.go_on.set()
+    assert wait_until(lambda: listener.without_slot_changes == [1, -1])
+
+
+def test_a_forked_child_has_all_slots_whatever_hangs_in_its_parent(hung):
+    executor = make_executor(0.02, 1)
+    for _ in range(MAX_WITHOUT_SLOT):
+        time_out(executor, hung)
+    assert not is_free(executor)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        os._exit(0 if is_free(executor) and is_free(executor, "demo") else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not is_free(executor)
 
 
 def test_calls_in_different_slots_are_made_at_once(executor):
     both = threading.Barrier(2)
 
     def work():
-        with executor.slot("req-1") as slot:
+        with executor.slot("req-1", "demo") as slot:
             slot.attached(lambda: {str(both.wait(TIMEOUT)): None})
 
     threads = [threading.Thread(target=work) for _ in range(2)]
@@ -254,6 +385,19 @@ def test_where_there_can_be_no_more_threads_nothing_happened_and_nothing_happens
                 slot.attached(lambda: called.append("refused") or {})
         slot.attached(lambda: called.append("made") or {})
     assert called == ["made"]
+
+
+def test_calls_for_which_no_thread_can_be_started_leave_the_slots_free(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    executor = make_executor(TIMEOUT, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(3):
+            with pytest.raises(BackendUnavailable), executor.slot("req-1", "demo") as slot:
+                slot.attached(dict)
+    assert is_free(executor, "demo")
 
 
 def test_a_process_ends_while_a_call_hangs():
