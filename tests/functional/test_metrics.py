@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import pytest
 from prometheus_client import REGISTRY
@@ -13,7 +14,8 @@ from os_volume_ext.observers.base import Observers
 from os_volume_ext.observers.metrics import Metrics
 from os_volume_ext.settings import Settings
 from tests.support.harness import SHORT_TIMEOUT, Harness
-from tests.support.scripted import refuse
+from tests.support.scripted import hang, refuse
+from tests.support.waiting import wait_until
 
 LEAST = {"backend": "directory", "database.url": "sqlite:////x"}
 
@@ -72,6 +74,18 @@ def test_failed_calls_are_counted_apart_from_unknown_outcomes(harness, added, er
 def test_overloads_are_counted(harness, added):
     harness.overload()
     assert added("os_volume_ext_overloads_total") == 1
+
+
+def test_calls_that_timed_out_are_counted_and_shown_until_they_end(harness, added):
+    resume = threading.Event()
+    harness.backend.fail("attach", hang(threading.Event(), resume))
+    with pytest.raises(OutcomeUnknown):
+        harness.attach()
+    assert added("os_volume_ext_timeouts_total") == 1
+    assert added("os_volume_ext_calls_without_slot") == 1
+    resume.set()
+    assert wait_until(lambda: added("os_volume_ext_calls_without_slot") == 0)
+    assert added("os_volume_ext_timeouts_total") == 1
 
 
 def test_two_filters_of_a_process_count_in_one_registry(added):

@@ -145,7 +145,7 @@ class Broken(Observer):
     def _fail(self, *_):
         raise RuntimeError("a bug in an observer")
 
-    started = finished = backend_called = overloaded = close = _fail
+    started = finished = backend_called = overloaded = timed_out = without_slot = close = _fail
 
 
 def test_an_observer_that_fails_breaks_nothing_and_the_others_hear_all(database, monkeypatch, caplog):
@@ -153,12 +153,15 @@ def test_an_observer_that_fails_breaks_nothing_and_the_others_hear_all(database,
     harness.attach()
     harness.detach()
     harness.observers.overloaded()
+    harness.observers.timed_out()
+    harness.observers.without_slot(1)
     harness.observers.close()
     assert [what for what, *_ in harness.listener.events] == ["begun", "done", "begun", "done"]
-    assert harness.listener.overloads == 1
+    assert (harness.listener.overloads, harness.listener.timeouts) == (1, 1)
+    assert harness.listener.without_slot_changes == [1]
     expected = (logging.ERROR, "observer Broken failed")
     assert {(record.levelno, record.getMessage()) for record in caplog.records} == {expected}
-    assert len(caplog.records) == 8
+    assert len(caplog.records) == 10
 
 
 def test_seconds_are_those_from_the_call_to_its_end(monkeypatch):

@@ -37,14 +37,19 @@ def backend():
 
 @pytest.fixture
 def hanging(backend):
-    """Give the event that lets the backend's attach go on; its ``started`` is the one of the first call."""
+    """Give the event that lets the backend's attach go on.
+
+    Its ``started`` is released by each call; if there are ``servers``, only attaches to those hang.
+    """
     go_on = threading.Event()
-    go_on.started = threading.Event()
+    go_on.started = threading.Semaphore(0)
+    go_on.servers = ()
     attach = backend.attach
 
     def hang(self, server, volume, device):
-        go_on.started.set()
-        assert go_on.wait(TIMEOUT)
+        if server.id in (go_on.servers or [server.id]):
+            go_on.started.release()
+            assert go_on.wait(TIMEOUT)
         return attach(self, server, volume, device)
 
     backend.attach = hang
@@ -93,14 +98,12 @@ def test_a_backend_that_hangs_is_waited_for_no_longer_than_operation_timeout(
     assert again.headers["Retry-After"]
 
 
-def test_more_operations_than_max_operations_are_503_and_reads_go_on(hanging, start, paste_file, client_of, rows):
-    client = client_of(start(paste_file(operation_timeout="1", max_operations="1")))
-    client.attach()
-    response = client.attach(volume=client.dialect.other_volume)
-    assert response.failure == ("serviceUnavailable", 503)
-    assert response.fault.message == "Too many operations are in progress."
-    assert response.headers["Retry-After"]
-    assert len(rows()) == 1
+def test_an_attach_that_timed_out_leaves_its_slot_to_others(hanging, start, paste_file, client_of, rows):
+    client = client_of(start(paste_file(operation_timeout="3", max_operations="1")))
+    hanging.servers = (client.dialect.server,)
+    assert client.attach().failure == ("serviceUnavailable", 503)
+    assert client.attach(client.dialect.other_server, client.dialect.other_volume).status == 200
+    assert sorted(row["state"] for row in rows()) == ["attached", "attaching"]
     assert client.list().status == 200
 
 
@@ -108,9 +111,10 @@ def test_requests_without_a_free_slot_are_503_and_leave_no_row(hanging, start, p
     client = client_of(start(paste_file(operation_timeout=str(TIMEOUT), stale_after="100", max_operations="1")))
     with ThreadPoolExecutor(1) as callers:
         waiting = callers.submit(client.attach)
-        assert hanging.started.wait(TIMEOUT)
+        assert hanging.started.acquire(timeout=TIMEOUT)
         responses = [client.attach(volume=client.dialect.other_volume) for _ in range(3)]
         assert {response.failure for response in responses} == {("serviceUnavailable", 503)}
+        assert {response.fault.message for response in responses} == {"Too many operations are in progress."}
         assert all(response.headers["Retry-After"] for response in responses)
         assert [row["volume_id"] for row in rows()] == [client.dialect.volume]
         assert (client.list().status, client.show(client.dialect.rooted, client.dialect.root_volume).status) == (

@@ -1,15 +1,16 @@
-"""A backend that fails: for certain, with an unknown outcome, or by hanging until no slot is free."""
+"""A backend that fails: for certain, with an unknown outcome, or by hanging; and slots."""
+
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
 from os_volume_ext.attachments.reconcile import Outcome
-from os_volume_ext.backends.base import AttachRefused, BackendUnavailable, OutcomeUnknown, Volume
+from os_volume_ext.backends.base import AttachRefused, BackendUnavailable, OutcomeUnknown
 from os_volume_ext.errors import Overloaded, RegistryUnavailable
 from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
-from tests.functional.protocol.cases import NOWHERE, refusals, unknown
+from tests.functional.protocol.cases import NOWHERE, SLOTS, refusals, unknown
 from tests.support.harness import STALE_AFTER
 from tests.support.scripted import Died, die, refuse, succeed_and_raise
-from tests.support.waiting import backend_calls, wait_until
 
 # -- certain failures --------------------------------------------------------------------------------
 
@@ -123,41 +124,56 @@ def test_a_call_that_hangs_is_an_unknown_outcome(small, hung):
     assert small.state() == (ATTACHING, False)
 
 
-def test_when_all_slots_are_in_use_only_reads_succeed(small, hung):
+def test_when_all_slots_are_in_use_only_reads_succeed(small):
     small.attach("77")
-    for volume_id in ("9", "99"):
-        hung("attach")
-        with pytest.raises(OutcomeUnknown):
-            small.attach(volume_id)
-    small.catalog.add(Volume("100", "demo"))
     before = small.snapshot()
-    with pytest.raises(Overloaded):
-        small.attach("100")
-    with pytest.raises(Overloaded):
-        small.detach("77")
-    assert small.snapshot() == before
-    assert small.get("77").volume_id == "77"
-    assert [row.volume_id for row in small.list()] == ["77"]
+    with all_slots(small):
+        with pytest.raises(Overloaded):
+            small.attach("9")
+        with pytest.raises(Overloaded):
+            small.detach("77")
+        assert small.snapshot() == before
+        assert small.get("77").volume_id == "77"
+        assert [row.volume_id for row in small.list()] == ["77"]
+    small.attach("9")
+    assert small.state("9") == (ATTACHED, True)
 
 
-def test_a_hung_call_keeps_its_place_until_it_ends(small, hung):
+def test_when_a_project_has_all_slots_another_one_attaches_and_detaches(small):
+    with all_slots(small):
+        small.attach("200", "2001", project_id="other")
+        assert small.state("200", "2001") == (ATTACHED, True)
+        small.detach("200", "2001", project_id="other")
+        assert small.state("200", "2001") == NOWHERE
+
+
+def test_when_a_project_has_all_slots_reconcile_repairs(small):
+    small.put(DETACHING, "77", disk=True, stale=True)
+    with all_slots(small):
+        assert small.reconcile() == [("1134", "77", Outcome.REPAIRED)]
+    assert small.state("77") == NOWHERE
+
+
+def test_calls_that_timed_out_leave_their_slots_to_others(small, hung):
     for volume_id in ("9", "99"):
         hung("attach")
         with pytest.raises(OutcomeUnknown):
             small.attach(volume_id)
-    with pytest.raises(Overloaded):
-        small.attach("77")
-    hung.resume.set()
-    assert wait_until(lambda: not backend_calls())
     small.attach("77")
     assert small.state("77") == (ATTACHED, True)
 
 
-def test_reconcile_that_finds_no_place_leaves_the_row_undecided(small, hung):
+def test_reconcile_without_a_slot_leaves_the_row_unresolved(small):
     small.put(DETACHING, "77", disk=True, stale=True)
-    for volume_id in ("9", "99"):
-        hung("attach")
-        with pytest.raises(OutcomeUnknown):
-            small.attach(volume_id)
-    assert ("1134", "77", Outcome.UNRESOLVED) in small.reconcile()
+    with small.executor.slot("req-of-another"):
+        assert small.reconcile() == [("1134", "77", Outcome.UNRESOLVED)]
     assert small.row("77").request_id == "req-of-the-dead"
+
+
+@contextmanager
+def all_slots(small):
+    """Let calls of the project demo have all slots."""
+    with ExitStack() as slots:
+        for _ in range(SLOTS):
+            slots.enter_context(small.executor.slot("req-of-another", "demo"))
+        yield

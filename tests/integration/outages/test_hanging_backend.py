@@ -23,14 +23,16 @@ from tests.support.waiting import TIMEOUT, wait_until
 HANGING = Path(__file__).parent / "hanging.py"
 COLLECTION = "/compute/v2.0/servers/1134/os-volume_attachments"
 ROOT_VOLUME = "/compute/v2.0/servers/1141/os-volume_attachments/1000"
+OF_OTHER = "/compute/v2.0/servers/2001/os-volume_attachments"  # of the project other
 MOST = 8  # what max_operations is by default
 VOLUMES = range(11, 11 + MOST + 4)
-OPTIONS = {"operation_timeout": "6", "stale_after": "13", "reconcile_interval": "1"}
+# Stale long after the time limit: reconcile must not undo the attaches that the test still lets hang.
+OPTIONS = {"operation_timeout": "6", "stale_after": "18", "reconcile_interval": "1"}
 
 
 @pytest.fixture
 def lock(tmp_path):
-    """Give ``lock()``: while this context is entered, the backend's attach hangs."""
+    """Give ``lock()``: while this context is entered, the attaches of the project demo hang."""
     path = tmp_path / "lock"
     path.touch()
 
@@ -61,8 +63,8 @@ def serve(start_server, free_port, tmp_path, lock):
 def send_request(free_port):
     """Give ``send_request(method, path, document)``: the status, the headers and the document of a response."""
 
-    def send(method, path, document=None):
-        headers = {"X-Auth-Token": "demo-token", "Content-Type": "application/json"}
+    def send(method, path, document=None, user="demo"):
+        headers = {"X-Auth-Token": f"{user}-token", "Content-Type": "application/json"}
         connection = http.client.HTTPConnection("127.0.0.1", free_port, timeout=TIMEOUT)
         try:
             connection.request(method, path, document and json.dumps(document), headers)
@@ -78,6 +80,20 @@ def send_request(free_port):
 @pytest.fixture
 def attach(send_request):
     return lambda volume: send_request("POST", COLLECTION, {"volumeAttachment": {"volumeId": volume}})
+
+
+@pytest.fixture
+def attach_and_detach_elsewhere(send_request):
+    """Give a function that does this in another project, and returns the statuses."""
+
+    def attach_and_detach():
+        document = {"volumeAttachment": {"volumeId": 200}}
+        return [
+            send_request("POST", OF_OTHER, document, user="other")[0],
+            send_request("DELETE", f"{OF_OTHER}/200", user="other")[0],
+        ]
+
+    return attach_and_detach
 
 
 @pytest.fixture
@@ -111,7 +127,9 @@ def all_else_gets_responses(send_request):
     return [send_request("GET", path)[0] for path in paths] == [200] * len(paths)
 
 
-def test_a_backend_that_hangs_takes_some_threads_and_not_the_api(serve, send_request, attach, lock, database, states):
+def test_a_backend_that_hangs_takes_one_projects_slots_and_not_the_api(
+    serve, send_request, attach, attach_and_detach_elsewhere, lock, database, states
+):
     serve()
     for volume in VOLUMES:
         SQLCatalog({}, database).create(Volume(str(volume), "demo"))
@@ -125,11 +143,12 @@ def test_a_backend_that_hangs_takes_some_threads_and_not_the_api(serve, send_req
         assert all(is_shed(caller.result()) for caller in shed)
         assert wait_until(lambda: states() == dict.fromkeys(hung, ATTACHING))
         assert all_else_gets_responses(send_request)
+        assert attach_and_detach_elsewhere() == [200, 200]
         assert not any(caller.done() for caller in waiting.keys() - shed)  # all of that while they waited
         assert all(is_unavailable(caller.result()) and not is_shed(caller.result()) for caller in waiting.keys() - shed)
         # Nobody waits any more, and the calls still hang.
         assert states() == dict.fromkeys(hung, ATTACHING)
-        assert is_shed(attach(99))
+        assert attach_and_detach_elsewhere() == [200, 200]
         assert all_else_gets_responses(send_request)
     # The backend is back.
     assert wait_until(lambda: attach(99)[0] == 200)
