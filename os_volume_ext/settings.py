@@ -393,8 +393,10 @@ class Settings:
         Integer(minimum=1),
         default=8,
         help="The number of attaches and detaches that may wait for the backend at once in one process; one more is "
-        "answered 503. Each holds a thread of the server, and a backend that hangs may hold all of these, so the "
-        "process needs more threads than that; see :ref:`servers <servers>`.",
+        "answered 503. One project may have all of them, but gives up to half to others that need them. Each holds a "
+        "thread of the server, and a backend that hangs may hold all of these and half as many again, so the process "
+        "needs more threads than that; see :ref:`servers <servers>`. A call that timed out does not count here, but "
+        "when 8 times this number of them are still running, the process starts no more.",
     )
     max_attachments: int | None = _option(
         Integer(minimum=1),

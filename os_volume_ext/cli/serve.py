@@ -17,7 +17,7 @@ from ..wsgi import WSGIApp
 from . import config
 
 MAX_PORT = 65535
-THREADS = 32  # more than the requests that wait for hanging backends (max_operations) of several filters
+THREADS = 32  # more than the requests that wait for hanging backends (1.5 * max_operations) of two filters
 
 
 class Serve(Command):  # type: ignore[misc]

@@ -5,8 +5,10 @@
 
 import ast
 import contextlib
+import os
 import pickle
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -272,7 +274,14 @@ def test_the_table_of_the_log_has_lines_that_are_logged(pages: Mapping[str, node
 
 def test_the_tables_of_metrics_have_their_names_and_labels(pages: Mapping[str, nodes.document]) -> None:
     real = {}
-    for metric in (metrics.OPERATIONS, metrics.OPERATION_SECONDS, metrics.BACKEND_CALL_SECONDS, metrics.OVERLOADS):
+    for metric in (
+        metrics.OPERATIONS,
+        metrics.OPERATION_SECONDS,
+        metrics.BACKEND_CALL_SECONDS,
+        metrics.OVERLOADS,
+        metrics.TIMEOUTS,
+        metrics.CALLS_WITHOUT_SLOT,
+    ):
         (described,) = metric.describe()
         real[described.name + ("_total" if described.type == "counter" else "")] = list(metric._labelnames)
     rows = table(pages["metrics"], "Metric")
@@ -330,6 +339,39 @@ def test_prometheus_reads_the_metrics_of_all_processes_beside_the_api(
         assert f'os_volume_ext_operations_total{{action="detach",outcome="not_found"}} {processes}.0' in lines
         assert f'os_volume_ext_operation_seconds_count{{action="detach"}} {processes}.0' in lines
         assert f'os_volume_ext_backend_call_seconds_count{{method="attach",outcome="done"}} {processes}.0' in lines
+
+
+def test_calls_without_a_slot_are_shown_for_each_process_until_gunicorn_ends_it(tmp_path: Path) -> None:
+    program = """if True:
+        import os, runpy, sys
+        from types import SimpleNamespace
+        from prometheus_client import CollectorRegistry
+        from prometheus_client.multiprocess import MultiProcessCollector
+        from os_volume_ext.observers.metrics import Metrics
+
+        def shown():
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)
+            return {
+                int(sample.labels["pid"]): sample.value
+                for metric in registry.collect()
+                for sample in metric.samples
+                if sample.name == "os_volume_ext_calls_without_slot"
+            }
+
+        Metrics().without_slot(1)
+        child = os.fork()
+        if child == 0:
+            for change in (1, 1, 1, -1):
+                Metrics().without_slot(change)
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert shown() == {os.getpid(): 1, child: 2}, shown()
+        runpy.run_path(sys.argv[1])["child_exit"](None, SimpleNamespace(pid=child))
+        assert shown() == {os.getpid(): 1}, shown()
+    """
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program, DOCS / "metrics" / "gunicorn.conf.py"], env=environment, check=True)
 
 
 def test_the_table_of_the_payload_has_its_keys(pages: Mapping[str, nodes.document]) -> None:
