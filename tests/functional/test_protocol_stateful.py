@@ -132,11 +132,11 @@ class Protocol(RuleBasedStateMachine):
             return
         row = arguments[0]
         here = (row.volume_id, row.server_id)
-        if method in ("confirm", "restore"):
+        if method == "confirm" or (method == "restore" and arguments[1].is_attached):
             # Callers will see it from now on.
             if row.server_id in self.harness.compute.known and row.server_id in self.harness.backend.disks:
                 self.promised.add(here)
-        elif method == "claim" and arguments[1] == DETACHING:
+        elif method == "claim" and arguments[1].state == DETACHING:
             self.promised.discard(here)
         elif method in ("remove", "transfer") and row.volume_id in self.harness.backend.devices(row.server_id):
             self.broken.append(f"I4: the row of {here} was removed, and the disk is there")
