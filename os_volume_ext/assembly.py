@@ -17,6 +17,7 @@ from .attachments.gone import GoneServers
 from .attachments.manager import AttachmentManager
 from .attachments.periodic import PeriodicReconciler
 from .attachments.reconcile import Reconciler
+from .attachments.remove import Remover
 from .attachments.reservations import Reservations
 from .backends.base import Backend
 from .catalog.base import VolumeCatalog
@@ -131,6 +132,10 @@ class Assembly:
     def adopter(self) -> Adopter:
         """Return an adopter, which adds rows for disks that servers already have."""
         return Adopter(registry=self.registry, catalog=self.catalog, compute=self.compute, executor=self.executor)
+
+    def remover(self) -> Remover:
+        """Return a remover, which removes rows of disks that servers do not have."""
+        return Remover(registry=self.registry, claims=self._claims, compute=self.compute)
 
     def close(self) -> None:
         """Stop the threads and close the connections that were opened in this process; it may be called again.

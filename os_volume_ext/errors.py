@@ -270,3 +270,7 @@ class Overloaded(OSVolumeExtError):
 
 class NotAdopted(OSVolumeExtError):
     """The disk can't be adopted; the message names the reason."""
+
+
+class NotRemoved(OSVolumeExtError):
+    """The row can't be removed; the message names the reason."""

@@ -20,6 +20,7 @@ from ..errors import (
     CatalogUnavailable,
     OutcomeUnknown,
     Overloaded,
+    ServerNotFound,
     VolumeAttached,
     VolumeNotFound,
 )
@@ -128,6 +129,13 @@ class Slot:
         found = self._call("attached", self._backend.attached, server)
         self._check(_is_disks(found), "attached", found)
         return found
+
+    def disks(self, server: Server) -> Mapping[str, str | None] | None:
+        """Return the same as ``attached``; None if the backend has no such server."""
+        try:
+            return self.attached(server)
+        except ServerNotFound:
+            return None
 
     def delete(self, catalog: VolumeCatalog, *, volume_id: str, server_id: str, project_id: str) -> None:
         """Delete a volume, with the time limit of backend calls."""

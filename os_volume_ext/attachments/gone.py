@@ -1,7 +1,7 @@
 """Whether a server is gone. That allows other callers to detach its volumes, and reconcile to delete them."""
 
 from ..compute.remote import RemoteComputeAPI
-from ..errors import ServerMissing, ServerNotFound
+from ..errors import ServerMissing
 from ..models import Server
 from .executor import BackendExecutor
 
@@ -30,12 +30,8 @@ class GoneServers:
         """
         if self._compute is not None:
             return self.is_confirmed(server.id)
-        try:
-            with self._executor.slot(request_id, server.project_id) as slot:
-                slot.attached(server)
-        except ServerNotFound:
-            return True
-        return False
+        with self._executor.slot(request_id, server.project_id) as slot:
+            return slot.disks(server) is None
 
     def is_confirmed(self, server_id: str) -> bool:
         """Return whether a server is gone that the backend does not have.

@@ -21,7 +21,6 @@ from ..errors import (
     Overloaded,
     RegistryUnavailable,
     ServerMissing,
-    ServerNotFound,
     VolumeAttached,
     VolumeNotFound,
 )
@@ -151,10 +150,10 @@ class Reconciler:
             return self._unresolved(
                 row,
                 f"the server belongs to project {server.project_id}, the attachment to project {row.project_id}: "
-                "the server's id was used again, or the server was moved",
+                "the server's id was used again, or the server was moved; see attachment remove",
             )
         with self._executor.slot(new_request_id()) as slot:
-            if self._compute is None and _disks(slot, row.server) is None:  # docs/protocol.rst, R25
+            if self._compute is None and slot.disks(row.server) is None:  # docs/protocol.rst, R25
                 server = None
             if server is not None and server.status in self._constraints.offloaded_states:
                 server = row.with_host(server)
@@ -178,7 +177,7 @@ class Reconciler:
         claim = self._claims.acquire(row, row.state, slot.request_id)
         if claim is None:
             return MODIFIED
-        has_disk = row.volume_id in (_disks(slot, case.known_server) or {})
+        has_disk = row.volume_id in (slot.disks(case.known_server) or {})
         if row.state == ATTACHING and has_disk:
             self._attach(claim, case, row.volume, row.device)
             return Outcome.REPAIRED, "the disk is there: marked attached"
@@ -191,7 +190,7 @@ class Reconciler:
     def _repair_attached(self, case: "_Case") -> Result:
         """Make row and disk of an attached volume consistent (docs/protocol.rst, R14)."""
         slot, row, server, _ = case
-        found = _disks(slot, case.known_server)
+        found = slot.disks(case.known_server)
         disks = found or {}
         has_disk = row.volume_id in disks
         if server is None and has_disk:
@@ -352,7 +351,7 @@ class Reconciler:
 
     def _disks_without_row(self, server: Server) -> Mapping[str, str | None]:
         with self._executor.slot(new_request_id()) as slot:
-            disks = _disks(slot, server) or {}
+            disks = slot.disks(server) or {}
         return {volume: device for volume, device in disks.items() if self._registry.get(server.id, volume) is None}
 
     def _look_up(self, row: Attachment) -> Server | None:
@@ -382,11 +381,3 @@ class _Case(NamedTuple):
 
 def _incomplete(task_state: str) -> str:
     return f"an operation did not complete, and the server has the pending task {task_state}"
-
-
-def _disks(slot: Slot, server: Server) -> Mapping[str, str | None] | None:
-    """Return the disks of a server; None if the backend has no such server."""
-    try:
-        return slot.attached(server)
-    except ServerNotFound:
-        return None

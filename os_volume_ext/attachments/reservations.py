@@ -18,7 +18,6 @@ from ..errors import (
     Conflict,
     OperationIncomplete,
     ServerMissing,
-    ServerNotFound,
     VolumeInUse,
 )
 from ..models import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment
@@ -171,7 +170,7 @@ class Reservations:
 
     def _move(self, context: RequestContext, slot: Slot, row: Attachment, other: Attachment) -> Claim | None:
         """Detach a volume from a server that is gone, and replace that row by the new one."""
-        if _has_disk(slot, other):
+        if other.volume_id in (slot.disks(other.server) or {}):
             raise self._conflict(other)
         claim = self._claims.acquire_for_caller(other, context.request_id)
         if claim is None:
@@ -201,10 +200,3 @@ class Reservations:
             f"Volume {row.volume_id} is being {_IN_PROGRESS[row.state]}{where}.",
             retryable=not self._claims.is_stale(row),
         )
-
-
-def _has_disk(slot: Slot, row: Attachment) -> bool:
-    try:
-        return row.volume_id in slot.attached(row.server)
-    except ServerNotFound:
-        return False

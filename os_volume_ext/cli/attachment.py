@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from cliff.command import Command
 from cliff.lister import Lister
 from cliff.show import ShowOne
 
@@ -108,3 +109,14 @@ class Adopt(config.FilterCommand, ShowOne):  # type: ignore[misc]
         if found is None:
             raise NotAdopted("the row was removed concurrently by another operation")
         return DETAILS, _values(found, DETAILS)
+
+
+class Remove(config.FilterCommand, Command):  # type: ignore[misc]
+    """Remove an attachment whose disk the server does not have; the volume stays."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        _add_ids(parser)
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        with config.assembled(parsed_args) as assembly:
+            assembly.remover().remove(*_ids(parsed_args, assembly.settings))

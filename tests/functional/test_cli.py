@@ -158,7 +158,7 @@ def compute(option):
             elif last in known:
                 self.response(200, {"server": known[last]})
             else:
-                self.response(404, {})
+                self.response(404, {"itemNotFound": {"code": 404, "message": "no such server"}})
 
         def response(self, status, document):
             body = json.dumps(document).encode()
@@ -346,9 +346,28 @@ def test_an_attachment_that_is_not_there_is_reported(error_message, database):
 
 
 @pytest.mark.parametrize(("arguments", "what"), [(("x", "9"), "server"), (("1134", "x"), "volume")])
-@pytest.mark.parametrize("command", ["show", "adopt"])
+@pytest.mark.parametrize("command", ["show", "adopt", "remove"])
 def test_malformed_ids_of_attachments_are_reported(error_message, command, arguments, what):
     assert f"'x' is not the id of a {what}" in error_message("attachment", command, *arguments)
+
+
+# -- attachment remove -------------------------------------------------------------------------------
+
+
+def test_an_attachment_without_a_disk_is_removed(ok, put, registry):
+    put(ATTACHED)
+    assert ok("attachment", "remove", "01134", "009") == ""
+    assert registry.count() == 0
+
+
+def test_an_attachment_with_a_disk_is_not_removed(error_message, put, registry):
+    put(ATTACHED, disk=True)
+    assert "server 1134 has the disk 9; detach the volume instead" in error_message("attachment", "remove", "1134", "9")
+    assert registry.get("1134", "9").state == ATTACHED
+
+
+def test_an_attachment_that_does_not_exist_is_not_removed(error_message, backend):
+    assert "Volume 9 is not attached to server 1134" in error_message("attachment", "remove", "1134", "9")
 
 
 # -- attachment adopt --------------------------------------------------------------------------------
