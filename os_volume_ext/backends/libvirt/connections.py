@@ -2,22 +2,38 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import TypeVar
 
 import libvirt
 
 from ...outbound import hide_password
 from ...perprocess import PerProcess
-from ...threadpool import DaemonThreadPool
+from ...threadpool import DaemonThreadPool, is_done_within
 from ..base import BackendUnavailable
 from . import events
 from .errors import translate_read_errors
 
 LOG = logging.getLogger(__name__)
 
+MAX_ATTEMPTS = 3
+"""How many attempts to connect to one URI can be in progress in one process. Each one that hangs keeps a thread."""
+
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """An attempt to open a connection, and the connection that it opened."""
+
+    opened: "Future[libvirt.virConnect]"
+    started: float
+
+    def is_connected(self) -> bool:
+        return self.opened.done() and self.opened.exception() is None and _is_alive(self.opened.result())
 
 
 class Connections:
@@ -31,7 +47,7 @@ class Connections:
         self.removals = events.Removals()
         self._timeout = timeout
         self._lock = PerProcess(threading.Lock)
-        self._opened: PerProcess[dict[str, Future[libvirt.virConnect]]] = PerProcess(dict)
+        self._attempts: PerProcess[dict[str, list[_Attempt]]] = PerProcess(dict)
 
     def call(self, uri: str, function: Callable[[libvirt.virConnect], T]) -> T:
         """Return what ``function`` returns for a connection.
@@ -52,19 +68,40 @@ class Connections:
             return function(self._connection(uri))
 
     def _connection(self, uri: str) -> libvirt.virConnect:
-        with self._lock():
-            opened = self._opened().get(uri)
-            if opened is None or _is_lost(opened):
-                # In a thread, because libvirt.open has no time limit.
-                opened = self._opened()[uri] = DaemonThreadPool().submit(
-                    f"os-volume-ext-{hide_password(uri)}", self._open, uri
-                )
         try:
-            return opened.result(self._timeout)
-        except TimeoutError as error:
+            with self._lock():
+                attempt = self._current_attempt(uri)
+            if not is_done_within(attempt.opened, self._timeout):
+                raise BackendUnavailable(f"{hide_password(uri)} did not respond within {self._timeout:g} seconds")
+            return attempt.opened.result()
+        except RuntimeError as error:  # for the attempt, or for libvirt's events
+            raise BackendUnavailable(f"no thread could be started: {error}") from error
+
+    def _current_attempt(self, uri: str) -> _Attempt:
+        """Return the attempt that connected, or else one that may still do so in time.
+
+        libvirt.open has no time limit and can't be cancelled. If an attempt hangs, the next call makes another one:
+        the first may never end, although the host works again. One that ends late is used from then on.
+        """
+        attempts = self._attempts().setdefault(uri, [])
+        attempts[:] = [each for each in attempts if not each.opened.done() or each.is_connected()]
+        for each in attempts:
+            if each.opened.done():
+                return each
+        now = time.monotonic()
+        for each in attempts:
+            if now - each.started < self._timeout:
+                return each
+        if len(attempts) >= MAX_ATTEMPTS:
             raise BackendUnavailable(
-                f"{hide_password(uri)} did not respond within {self._timeout:g} seconds"
-            ) from error
+                f"{hide_password(uri)} does not respond: {len(attempts)} attempts to connect are in progress; "
+                "if the host works again, restart this process"
+            )
+        if attempts:
+            LOG.warning("%s does not respond; connecting again", hide_password(uri))
+        opened = DaemonThreadPool().submit(f"os-volume-ext-{hide_password(uri)}", self._open, uri)
+        attempts.append(_Attempt(opened, now))
+        return attempts[-1]
 
     def _open(self, uri: str) -> libvirt.virConnect:
         has_events = events.loop()
@@ -75,10 +112,6 @@ class Connections:
             self.removals.register(connection)
         LOG.info("connected to %s", hide_password(uri))
         return connection
-
-
-def _is_lost(opened: "Future[libvirt.virConnect]") -> bool:
-    return opened.done() and (opened.exception() is not None or not _is_alive(opened.result()))
 
 
 def _is_alive(connection: libvirt.virConnect) -> bool:

@@ -78,12 +78,12 @@ class _Loop:
     def start(self) -> bool:
         if self._is_used:
             return False
-        self._is_used = True
         libvirt.registerErrorHandler(lambda *_: None, None)  # errors are raised too, and need not be printed
         with self._forking:
             libvirt.virEventRegisterDefaultImpl()
             self._timer = libvirt.virEventAddTimeout(self.NEVER, lambda *_: None, None)
         threading.Thread(target=self._run, name="os-volume-ext-libvirt", daemon=True).start()
+        self._is_used = True  # not before: if the thread can't be started, the next call tries again
         return True
 
     def _run(self) -> None:

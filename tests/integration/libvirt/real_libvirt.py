@@ -91,10 +91,11 @@ class Libvirtd:
     @property
     def uri(self) -> str:
         """The URI of its socket."""
-        return f"qemu:///session?socket={self._socket}"
+        return f"qemu:///session?socket={self.socket}"
 
     @property
-    def _socket(self) -> Path:
+    def socket(self) -> Path:
+        """The path of its socket."""
         return self.directory / "run" / "libvirt" / "libvirt-sock"
 
     def start(self) -> None:
@@ -118,7 +119,7 @@ class Libvirtd:
         assert self.runs(), (self.directory / "libvirtd.log").read_text()
         try:
             with closing(socket.socket(socket.AF_UNIX)) as connection:
-                connection.connect(str(self._socket))
+                connection.connect(str(self.socket))
         except OSError:
             return False
         return True

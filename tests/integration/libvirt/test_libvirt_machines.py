@@ -1,6 +1,7 @@
 """The libvirt backend beyond the contract: what guests see, and failures of guests and libvirtd."""
 
 import multiprocessing
+import socket
 import subprocess
 import threading
 import time
@@ -385,6 +386,20 @@ def test_a_silent_connection_is_closed_and_reopened(new_backend, libvirtd, machi
             libvirtd.thaw()
     wait_for("libvirtd's response", lambda: responses(backend))
     assert backend.attached(there.server) == {}
+
+
+def test_a_host_whose_first_connection_never_opened_is_reached_later(libvirtd, machine):
+    there, path = machine("scsi"), libvirtd.directory / "silent"
+    uri = libvirtd.uri.replace(str(libvirtd.socket), str(path))
+    backend = LibvirtBackend({"uri": uri, "bus": "scsi", "operation_timeout": "60", "connect_timeout": "1"})
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(path))
+        silent.listen()
+        with pytest.raises(BackendUnavailable, match="did not respond"):
+            backend.attached(there.server)
+        path.unlink()
+        path.symlink_to(libvirtd.socket)
+        assert backend.attached(there.server) == {}
 
 
 def responses(backend):
