@@ -100,7 +100,7 @@ class Backend(abc.ABC):
         :param device: what ``attach`` returned; None if it is not known.
         :raises BackendUnavailable: if the backend can't be reached; nothing has changed.
         :raises ServerNotFound: if the backend has no such server; nothing has changed.
-        :raises AttachRefused: if the server can't release disks in its present state; nothing has changed.
+        :raises AttachRefused: if the server can't release the disk, for example in its present state; nothing has changed.
         :raises OutcomeUnknown: if the disk may have been detached, or may yet be.
         """
 

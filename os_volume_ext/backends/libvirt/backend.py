@@ -7,8 +7,10 @@ records of its own, as Nova does.
 
 import re
 import string
+import time
 import uuid
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 try:
     import libvirt
@@ -63,6 +65,7 @@ class LibvirtBackend(Backend):
                 f"backend.connect_timeout ({connect:g}) and backend.detach_timeout ({self._detach_timeout:g}) together "
                 f"must be less than operation_timeout ({limit:g})"
             )
+        self._attach_timeout = limit / 2
         self._connections = Connections(connect)
         self.needs_host = "{host}" in self._uri or "{instance_name}" in self._name
 
@@ -70,16 +73,24 @@ class LibvirtBackend(Backend):
         """Add a disk to the server's domain; see :meth:`Backend.attach`."""
         domain = self._domain(server)
         view = domain.inspect()
+        deadline = time.monotonic() + self._attach_timeout
         while not view.has(volume.id):
-            domain.check_modifiable()
-            chosen = view.volumes.get(volume.id) or view.choose(self._bus, device)
-            view = _add(domain, view, volume, view.new_disk(volume, self._bus, chosen))
+            # A failure left nothing behind only if neither definition has the disk already.
+            with outcome_unknown() if volume.id in view.volumes else nullcontext():
+                if time.monotonic() >= deadline:
+                    raise BackendUnavailable(f"other calls keep changing the domain of server {server.id}")
+                domain.check_modifiable()
+                view.check_not_unmarked(volume)
+                chosen = view.volumes.get(volume.id) or view.choose(self._bus, device)
+                view = _add(domain, view, volume, view.new_disk(volume, self._bus, chosen))
         return view.volumes[volume.id]
 
     def detach(self, server: Server, volume: Volume, device: str | None) -> None:
         """Remove the disk from the server's domain, at whatever device it is; see :meth:`Backend.detach`."""
         domain = self._domain(server)
-        if volume.id not in domain.inspect().volumes:
+        view = domain.inspect()
+        if volume.id not in view.volumes:
+            view.check_not_unmarked(volume)
             return
         domain.check_modifiable()
         # First from the configuration: a guest may release the disk after the time limit, and the disk must not come
@@ -131,6 +142,7 @@ def _add(domain: Domain, view: View, volume: Volume, xml: str) -> View:
 
     :param view: the domain as it was inspected last.
     :param xml: the disk.
+    :raises OutcomeUnknown: if libvirt reported success, and the domain does not show the disk.
     :raises BackendError: as ``Backend.attach`` does, if the domain has not changed.
     """
     refused = None
@@ -142,6 +154,12 @@ def _add(domain: Domain, view: View, volume: Volume, xml: str) -> View:
         refused = error
     with outcome_unknown():
         seen = domain.inspect()
+    if refused is None and not _shows_added(view, seen, volume.id):
+        # Another attempt would add another disk.
+        raise OutcomeUnknown(
+            f"libvirt attached volume {volume.id}, but the domain shows no disk with this serial number or alias: "
+            "look at the domain's XML, and remove the disk there"
+        )
     if refused is None and view.live is None:
         _check_source(domain, volume, seen.volumes.get(volume.id))
     if refused is None or seen != view:  # a concurrent call has changed the domain: try again with what it has now
@@ -151,6 +169,12 @@ def _add(domain: Domain, view: View, volume: Volume, xml: str) -> View:
             f"volume {volume.id} is in one of the live and the persistent definition only: {refused}"
         ) from refused
     raise refused
+
+
+def _shows_added(before: View, after: View, volume_id: str) -> bool:
+    """Return whether each definition that was there before, and still is, has the volume."""
+    pairs = ((before.live, after.live), (before.config, after.config))
+    return all(now.of(volume_id) for former, now in pairs if former and now)
 
 
 def _check_source(domain: Domain, volume: Volume, device: str | None) -> None:

@@ -22,6 +22,8 @@ _HOST = re.compile(r"(?P<name>[^\[\]@:%]+|\[(?P<address>[0-9a-f:.]+)\])(:(?P<por
 
 # Valid both in an alias of libvirt's and as a serial number of QEMU's.
 _VOLUME_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
+_ALIAS_PREFIX = "ua-"  # of aliases that libvirt takes from its clients
+_DEFAULT_PORTS = {"iscsi": "3260", "nbd": "10809"}  # libvirt adds them when a disk is attached
 # How many devices can be plugged into a PCI controller while the domain runs; none for other models.
 _PCI_SLOTS = {"pcie-root-port": 1, "pcie-switch-downstream-port": 1, "pci-root": 31, "pci-bridge": 31}
 _PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
@@ -42,18 +44,34 @@ DEVICES: Mapping[str, Sequence[str]] = {
 """The devices of each bus, in the order in which they are chosen."""
 
 
+Location = tuple[str | None, ...]
+"""What identifies the data of a disk: a path; or the protocol, the name, and the hosts with their ports."""
+
+
 @dataclass(frozen=True, slots=True)
 class Disk:
     """A disk of a domain."""
 
     serial: str | None
-    """The serial number, which is the volume's id; None for a disk without one."""
+    """The serial number; None for a disk without one."""
     device: str | None
     """Such as ``/dev/vdb``."""
     alias: str | None
     """libvirt's name of the device, which events contain."""
+    location: Location | None
+    """Where its data is; None for a CD-ROM, and where that is not known."""
     xml: str
     """The whole element."""
+
+    @property
+    def volume_id(self) -> str | None:
+        """The volume that it is; None for another disk.
+
+        That is the serial number, or else what the alias names: a hypervisor may not support serial numbers.
+        """
+        if self.serial or not (self.alias or "").startswith(_ALIAS_PREFIX):
+            return self.serial
+        return (self.alias or "").removeprefix(_ALIAS_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +101,7 @@ class Definition:
 
     def of(self, volume_id: str) -> list[Disk]:
         """Return the disks that are the volume: at most one, unless more were added by hand."""
-        return [disk for disk in self.disks if disk.serial == volume_id]
+        return [disk for disk in self.disks if disk.volume_id == volume_id]
 
 
 def _disk(element: etree._Element) -> Disk:
@@ -92,8 +110,25 @@ def _disk(element: etree._Element) -> Disk:
         element.findtext("serial") or None,
         None if target is None else f"/dev/{target.get('dev')}",
         None if alias is None else alias.get("name"),
+        _location(element),
         etree.tostring(element, encoding="unicode", with_tail=False),
     )
+
+
+def _location(disk: etree._Element) -> Location | None:
+    source = disk.find("source")
+    if source is None or disk.get("device", "disk") not in ("disk", "lun"):
+        return None
+    path = source.get("file") or source.get("dev")
+    if path:
+        return (path,)
+    protocol = source.get("protocol")
+    if protocol is None:
+        return None
+    hosts = [
+        f"{each.get('name')} {each.get('port') or _DEFAULT_PORTS.get(protocol)}" for each in source.iterfind("host")
+    ]
+    return (protocol, source.get("name"), *sorted(hosts))
 
 
 def _scsi_units(root: etree._Element, controller: str) -> frozenset[int]:
@@ -136,15 +171,36 @@ class View:
     def volumes(self) -> dict[str, str | None]:
         """The device of each volume that either definition has; the live one takes precedence."""
         return {
-            disk.serial: disk.device
+            disk.volume_id: disk.device
             for definition in reversed(self.definitions)
             for disk in definition.disks
-            if disk.serial
+            if disk.volume_id
         }
 
     def has(self, volume_id: str) -> bool:
         """Return whether each definition has a volume."""
         return all(definition.of(volume_id) for definition in self.definitions)
+
+    def check_not_unmarked(self, volume: Volume) -> None:
+        """Check that no disk has the volume's data without being marked as the volume.
+
+        Such a disk may be the volume, attached by a hypervisor that shows neither its serial number nor its alias.
+
+        :param volume: the volume; nothing is checked if its source is unknown or invalid.
+        :raises AttachRefused: if there is such a disk.
+        """
+        disk = etree.Element("disk")
+        try:
+            _add_source(disk, volume.source or "")
+        except ValueError:
+            return
+        location = _location(disk)
+        disks = [disk for definition in self.definitions for disk in definition.disks]
+        if any(disk.location == location and disk.volume_id is None for disk in disks):
+            raise AttachRefused(
+                f"The server has a disk with the data of volume {volume.id} but without the volume's serial number; "
+                "an administrator must remove it."
+            )
 
     def choose(self, bus: str, device: str | None) -> str:
         """Return the device of the next disk.
@@ -197,7 +253,7 @@ class View:
             etree.SubElement(disk, "shareable")
         etree.SubElement(disk, "serial").text = volume.id
         # libvirt requires unique aliases: of concurrent calls that attach the same volume, one succeeds.
-        etree.SubElement(disk, "alias", name=f"ua-{volume.id}")
+        etree.SubElement(disk, "alias", name=_ALIAS_PREFIX + volume.id)
         return etree.tostring(disk, encoding="unicode")
 
     def _scsi_address(self, device: str) -> etree._Element:
