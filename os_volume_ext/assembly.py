@@ -180,13 +180,15 @@ def assemble(settings: Settings, *, backend: Backend | None = None, catalog: Vol
 def assemble_current(
     settings: Settings, *, backend: Backend | None = None, catalog: VolumeCatalog | None = None
 ) -> Assembly:
-    """Build an assembly whose database has the current schema.
+    """Build an assembly that is ready for use: its backend is prepared, and its database has the current schema.
 
     :param backend: as for ``assemble``.
     :param catalog: as for ``assemble``.
-    :raises ConfigurationError: as ``assemble`` does, or if the schema is not current, with the command to run.
+    :raises ConfigurationError: as ``assemble`` does, if the backend can't be prepared, or if the schema is not current,
+        with the command to run.
     """
     assembly = assemble(settings, backend=backend, catalog=catalog)
+    assembly.backend.prepare()
     schema.ensure(assembly.database)
     return assembly
 

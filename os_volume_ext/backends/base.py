@@ -68,6 +68,15 @@ class Backend(abc.ABC):
         :raises ConfigurationError: if an option is missing, unknown or invalid; the message names the option.
         """
 
+    def prepare(self) -> None:  # noqa: B027 - most backends have nothing to create
+        """Create what the backend needs on this machine, such as directories; by default, do nothing.
+
+        The API and the commands that use a backend call it when they start, before a fork; ``os-volume-ext check``,
+        which changes nothing, does not. It is called again at each start, and by several processes at once.
+
+        :raises ConfigurationError: if something can't be created; the message names the option.
+        """
+
     @abc.abstractmethod
     def attach(self, server: Server, volume: Volume, device: str | None) -> str | None:
         """Attach a volume. When this returns, the server has the disk.
@@ -100,7 +109,7 @@ class Backend(abc.ABC):
         :param device: what ``attach`` returned; None if it is not known.
         :raises BackendUnavailable: if the backend can't be reached; nothing has changed.
         :raises ServerNotFound: if the backend has no such server; nothing has changed.
-        :raises AttachRefused: if the server can't release the disk, for example in its present state; nothing has changed.
+        :raises AttachRefused: if the server can't release the disk, such as in its present state; nothing has changed.
         :raises OutcomeUnknown: if the disk may have been detached, or may yet be.
         """
 
@@ -118,7 +127,7 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def check(self) -> None:
-        """Check that the backend could work now.
+        """Check that the backend could work now, and change nothing.
 
         :raises BackendUnavailable: if it could not; the message names the reason.
         """

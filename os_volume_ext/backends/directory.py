@@ -6,6 +6,9 @@ Below ``backend.root``, which must be on a local file system:
 - ``servers/<server id>/`` is a server; whatever creates and deletes servers creates and removes it;
 - ``servers/<server id>/vdb -> ../../volumes/<volume id>`` is an attached volume, at ``/dev/vdb``.
 
+A call locks the server's directory, and then ``volumes``: shared to change links of the server, exclusive to change a
+volume. So a volume does not change its source while a server has it.
+
 The backend keeps no other state. Directories that it creates are for the user of the compute API only: another user who
 can read a server's directory could hold its lock.
 """
@@ -65,69 +68,105 @@ class DirectoryBackend(Backend):
     """Attach volumes to servers by links in a directory; needs nothing installed."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        """Read the options and create the directories.
+        """Read the options; nothing is created.
 
-        :param options: ``root``, an absolute path; ``operation_timeout``, the seconds to wait for a server's lock.
-        :raises ConfigurationError: if an option is missing, unknown or invalid, or the root can't be written.
+        :param options: ``root``, an absolute path; ``operation_timeout``, the seconds to wait for locks.
+        :raises ConfigurationError: if an option is missing, unknown or invalid, or the root can't be used.
         """
         for name in sorted(set(options) - {"root", "operation_timeout"}):
             raise ConfigurationError(
                 f"backend.{name} is unknown: the only option of the directory backend is backend.root"
             )
-        root = _absolute(options.get("root", ""))
-        self._volumes = root / "volumes"
-        self._servers = root / "servers"
+        self._root = _absolute(options.get("root", ""))
+        self._volumes = self._root / "volumes"
+        self._servers = self._root / "servers"
         self._lock_timeout = float(options.get("operation_timeout", 60))
+        self._is_prepared = False
+        self._check_root()
+
+    def prepare(self) -> None:
+        """Create the directories that are missing.
+
+        :raises ConfigurationError: if they can't be created or written; the message names the option.
+        """
         try:
-            for directory in (root, self._volumes, self._servers):
+            for directory in (self._root, self._volumes, self._servers):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _sync(root)
-            self.check()
-        except (OSError, ValueError, BackendUnavailable) as error:
+            _sync(self._root)
+        except OSError as error:
             raise ConfigurationError(f"backend.root must be a writable directory: {error}") from error
+        self._is_prepared = True
+        self._check_root()
 
     def attach(self, server: Server, volume: Volume, device: str | None) -> str:
         """Link the volume into the server's directory; see :meth:`Backend.attach`."""
         _refuse_unsafe("server", server.id)
         _refuse_unsafe("volume", volume.id)
-        with self._locked(server) as directory:
+        deadline = self._deadline()
+        with self._locked(server, deadline) as directory:
             disks = _disks(directory)
-            present = _devices_of(volume, disks)
-            chosen = present[0] if present else _choose(disks, device)
-            if not present:
-                self._provide(volume)
-            with _durable(directory):
-                if not present:
-                    os.symlink(f"../../volumes/{volume.id}", _file_name(chosen), dir_fd=directory)
+            if present := _devices_of(volume, disks):
+                with _durable(directory):
+                    return present[0]
+            chosen = _choose(disks, device)
+            with self._provided(volume, deadline), _durable(directory):
+                os.symlink(f"../../volumes/{volume.id}", _file_name(chosen), dir_fd=directory)
             return chosen
 
     def detach(self, server: Server, volume: Volume, device: str | None) -> None:
         """Remove every link to the volume from the server's directory; see :meth:`Backend.detach`."""
-        with self._locked(server) as directory:
+        deadline = self._deadline()
+        with self._locked(server, deadline) as directory:
             present = _devices_of(volume, _disks(directory))
-            with _durable(directory):
+            with self._volumes_locked(fcntl.LOCK_SH, deadline), _durable(directory):
                 for each in present:
                     os.unlink(_file_name(each), dir_fd=directory)
 
     def attached(self, server: Server) -> Mapping[str, str]:
         """Read the links in the server's directory; see :meth:`Backend.attached`."""
         # The lock keeps a reader from seeing a change that is not durable yet.
-        with self._locked(server) as directory:
+        with self._locked(server, self._deadline()) as directory:
             return {volume_id: device for device, volume_id in _disks(directory).items() if volume_id}
 
     def check(self) -> None:
-        """Check that the directories exist and can be read and written.
+        """Check that the directories can be read and written, or that ``prepare`` can create them.
 
-        :raises BackendUnavailable: if they can't; the message names the directory.
+        Once they were prepared, they have to exist: one that is missing then is on a file system that is not mounted.
+
+        :raises BackendUnavailable: if that is not so; the message names the directory.
         """
+        for missing in self._missing_directories():
+            LOG.info("%s does not exist; it is created at start-up", missing)
+
+    def _check_root(self) -> None:
+        try:
+            self._missing_directories()
+        except BackendUnavailable as error:
+            raise ConfigurationError(f"backend.root must be a writable directory: {error}") from error
+
+    def _missing_directories(self) -> list[Path]:
+        """Return the directories that ``prepare`` can and has to create.
+
+        :raises BackendUnavailable: as ``check`` does.
+        """
+        missing = []
         for directory in (self._volumes, self._servers):
-            if not directory.is_dir():
-                raise BackendUnavailable(f"{directory} is not a directory")
-            if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-                raise BackendUnavailable(f"{directory} can't be read and written")
+            found = directory if self._is_prepared else _nearest_existing(directory)
+            prefix = "" if found == directory else f"{directory} can't be created: "
+            if not found.is_dir():
+                raise BackendUnavailable(f"{prefix}{found} is not a directory")
+            if not os.access(found, os.R_OK | os.W_OK | os.X_OK):
+                raise BackendUnavailable(f"{prefix}{found} can't be read and written")
+            if found != directory:
+                missing.append(directory)
+        return missing
+
+    def _deadline(self) -> float:
+        # After operation_timeout another worker may have taken over this call's work.
+        return time.monotonic() + self._lock_timeout
 
     @contextmanager
-    def _locked(self, server: Server) -> Iterator[int]:
+    def _locked(self, server: Server, deadline: float) -> Iterator[int]:
         """Lock the server's directory, and provide a file descriptor of it."""
         if not _SAFE_NAME.fullmatch(server.id):
             raise _no_such_server(server)
@@ -135,7 +174,7 @@ class DirectoryBackend(Backend):
         try:
             directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                self._lock(directory, server)
+                _lock(directory, fcntl.LOCK_EX, deadline, f"the directory of server {server.id} is locked")
                 if not os.path.samestat(os.fstat(directory), path.stat()):
                     raise _no_such_server(server)  # removed while this thread waited, and another created
                 yield directory
@@ -148,17 +187,6 @@ class DirectoryBackend(Backend):
         except OSError as error:
             raise BackendUnavailable(f"the directory of server {server.id} can't be used: {error.strerror}") from error
 
-    def _lock(self, directory: int, server: Server) -> None:
-        deadline = time.monotonic() + self._lock_timeout
-        while True:
-            try:
-                return fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                # After operation_timeout another worker may have taken over this call's work.
-                if time.monotonic() >= deadline:
-                    raise BackendUnavailable(f"the directory of server {server.id} is locked") from error
-                time.sleep(0.005)
-
     def _missing(self, server: Server) -> BackendError:
         # A root that is not mounted must not look like deleted servers.
         if not self._servers.is_dir():
@@ -166,30 +194,101 @@ class DirectoryBackend(Backend):
         LOG.warning("server %r has no directory %s", server.id, self._servers / server.id)
         return _no_such_server(server)
 
-    def _provide(self, volume: Volume) -> None:
-        """Create ``volumes/<volume id>`` as the catalog describes it. This does not attach it."""
+    @contextmanager
+    def _provided(self, volume: Volume, deadline: float) -> Iterator[None]:
+        """Create ``volumes/<volume id>`` as the catalog describes it, and keep it so during the block."""
         if volume.format not in (None, "raw"):
             raise AttachRefused(f"Volume {volume.id} has the format {volume.format!r}; it must be raw.")
+        _check_source(volume)
+        with self._volumes_locked(fcntl.LOCK_SH, deadline):
+            if self._provide(volume, may_change=False):
+                yield
+                return
+        with self._volumes_locked(fcntl.LOCK_EX, deadline):
+            self._provide(volume, may_change=True)
+            yield
+
+    @contextmanager
+    def _volumes_locked(self, operation: int, deadline: float) -> Iterator[None]:
+        """Lock the directory of all volumes: LOCK_SH to change a server's links, LOCK_EX to change a volume."""
+        try:
+            directory = os.open(self._volumes, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise BackendUnavailable(f"the directory of all volumes can't be used: {error.strerror}") from error
+        try:
+            _lock(directory, operation, deadline, "the directory of all volumes is locked")
+            yield
+        finally:
+            # Closing alone would not unlock: a process forked meanwhile has the descriptor too.
+            fcntl.flock(directory, fcntl.LOCK_UN)
+            os.close(directory)
+
+    def _provide(self, volume: Volume, *, may_change: bool) -> bool:
+        """Make the volume's file durable as the catalog describes it; return False if it would have to be changed."""
         path = self._volumes / volume.id
         try:
-            if volume.source is None:
-                _make_file(path, volume)
-            else:
-                _make_link(path, volume, volume.source)
+            if not _is_as_described(path, volume):
+                if not may_change:
+                    return False
+                self._change(path, volume)
             _sync(self._volumes)
         except OSError as error:
             raise BackendUnavailable(f"the file of volume {volume.id} can't be created: {error.strerror}") from error
+        return True
+
+    def _change(self, path: Path, volume: Volume) -> None:
+        if volume.source is None:
+            _make_file(path, volume)
+            return
+        if path.is_symlink() and self._is_attached(volume):
+            raise AttachRefused(
+                f"The source of volume {volume.id} changed while a server has the volume; detach it from all servers."
+            )
+        _make_link(path, volume, volume.source)
+
+    def _is_attached(self, volume: Volume) -> bool:
+        """Return whether any server has a volume."""
+        for path in self._servers.iterdir():
+            if not _SAFE_NAME.fullmatch(path.name):
+                continue
+            try:
+                directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            try:
+                if _devices_of(volume, _disks(directory)):
+                    return True
+            finally:
+                os.close(directory)
+        return False
 
 
 def _absolute(root: str) -> Path:
     if not root:
         raise ConfigurationError("backend.root is required: the absolute path of the directory for volumes and servers")
+    if "\0" in root:
+        raise ConfigurationError(f"backend.root is {root!r}: a path has no NUL character")
     if not Path(root).is_absolute():
         raise ConfigurationError(
             f"backend.root is {root!r}: it must be an absolute path; "
             "%(here)s stands for the directory of the configuration file"
         )
     return Path(root)
+
+
+def _nearest_existing(path: Path) -> Path:
+    """Return the path, or the nearest of its parents that exists."""
+    return next(each for each in (path, *path.parents) if os.path.lexists(each))
+
+
+def _lock(directory: int, operation: int, deadline: float, message: str) -> None:
+    while True:
+        try:
+            return fcntl.flock(directory, operation | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                raise BackendUnavailable(message) from error
+            time.sleep(0.005)
 
 
 def _refuse_unsafe(what: str, name: str) -> None:
@@ -252,6 +351,22 @@ def _letters(device: str) -> str:
     return _DEVICE_PREFIX.sub("", _file_name(device), count=1).rstrip(string.digits)
 
 
+def _check_source(volume: Volume) -> None:
+    # API clients read these messages, so they must not contain paths of the host.
+    if volume.source is None:
+        return
+    if not Path(volume.source).is_absolute():
+        raise AttachRefused(f"The source of volume {volume.id} is not an absolute path; correct it in the catalog.")
+    if not Path(volume.source).exists():
+        raise AttachRefused(f"The source of volume {volume.id} does not exist.")
+
+
+def _is_as_described(path: Path, volume: Volume) -> bool:
+    if volume.source is None:
+        return path.exists() and not path.is_symlink()
+    return path.is_symlink() and path.readlink() == Path(volume.source)
+
+
 def _make_file(path: Path, volume: Volume) -> None:
     if path.is_symlink():
         raise AttachRefused(
@@ -262,11 +377,6 @@ def _make_file(path: Path, volume: Volume) -> None:
 
 
 def _make_link(path: Path, volume: Volume, source: str) -> None:
-    # API clients read these messages, so they must not contain paths of the host.
-    if not Path(source).is_absolute():
-        raise AttachRefused(f"The source of volume {volume.id} is not an absolute path; correct it in the catalog.")
-    if not Path(source).exists():
-        raise AttachRefused(f"The source of volume {volume.id} does not exist.")
     if path.exists() and not path.is_symlink():
         raise AttachRefused(
             f"Volume {volume.id} had no source when it was first attached and has one now; "

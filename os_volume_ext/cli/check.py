@@ -1,6 +1,6 @@
 """``os-volume-ext check``: check the os-volume-ext filters in a pipeline.
 
-The database is not changed; backends are made as at the server's start.
+Nothing is changed or created: neither the database nor what a backend needs.
 """
 
 import argparse

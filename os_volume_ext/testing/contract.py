@@ -152,8 +152,14 @@ class BackendContract:
 
     @pytest.fixture
     def new_backend(self, options: Mapping[str, str]) -> Callable[[], Backend]:
-        """Return a function that creates a backend with these options, as each process does."""
-        return lambda: self.backend_class({"operation_timeout": str(TIMEOUT), **options})
+        """Return a function that creates and prepares a backend with these options, as each start does."""
+
+        def make() -> Backend:
+            backend = self.backend_class({"operation_timeout": str(TIMEOUT), **options})
+            backend.prepare()
+            return backend
+
+        return make
 
     @pytest.fixture
     def backend(self, new_backend: Callable[[], Backend]) -> Backend:
@@ -206,6 +212,12 @@ class BackendContract:
         _run_in_child(lambda: backend.attach(server, childs, None))
         backend.attach(server, parents, None)
         assert set(backend.attached(server)) == {childs.id, parents.id}
+
+    def test_preparing_again_changes_nothing(self, backend, new_backend, server, volume):
+        device = backend.attach(server, volume, None)
+        backend.prepare()
+        new_backend()
+        assert dict(backend.attached(server)) == {volume.id: device}
 
     # Attach.
 
@@ -360,6 +372,7 @@ class BackendContract:
         if stubborn_server is None:
             pytest.skip("stubborn_server is None: every server releases its disks")
         backend = self.backend_class({**options, "operation_timeout": str(OPERATION_TIMEOUT)})
+        backend.prepare()
         device = backend.attach(stubborn_server, volume, None)
         started = time.monotonic()
         with pytest.raises(OutcomeUnknown):

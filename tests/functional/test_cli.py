@@ -103,6 +103,7 @@ def registry(database):
 def backend(tmp_path):
     """Give the backend, with the servers 1134 and 1135."""
     backend = DirectoryBackend({"root": str(tmp_path / "backend")})
+    backend.prepare()
     for server_id in ("1134", "1135"):
         (tmp_path / "backend" / "servers" / server_id).mkdir()
     return backend

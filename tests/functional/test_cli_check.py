@@ -4,6 +4,7 @@ import configparser
 import datetime
 import json
 import re
+import shutil
 import threading
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -128,15 +129,22 @@ def test_another_application_is_chosen_by_its_name(check):
     assert {section for section, _ in check("--name", "cyclades")[1]} == {"volumes_cyclades"}
 
 
-def test_before_the_first_start_it_reports_and_does_not_create_a_database(check, tmp_path):
+def test_before_the_first_start_it_reports_and_creates_nothing(check, tmp_path):
     new = tmp_path / "new"
     status, found = check("--var", str(new))
     assert status == 0
     assert found["volumes_cyclades", "database"][1] == (
         f"sqlite:///{new}/cyclades.db: the filter will upgrade it from revision none to {schema.head()} at start-up"
     )
-    assert list(new.rglob("*.db*")) == []
-    assert list(new.rglob("*.json")) == []
+    assert found["volumes_cyclades", "backend"] == ("ok", "directory")
+    assert not new.exists()
+
+
+def test_a_directory_of_the_backend_that_is_missing_is_not_created(check, var):
+    shutil.rmtree(var / "cyclades" / "volumes")
+    before = sorted((var / "cyclades").rglob("*"))
+    assert check()[0] == 0
+    assert sorted((var / "cyclades").rglob("*")) == before
 
 
 def test_an_sqlite_file_that_is_behind_is_the_filters_own_affair_and_left_as_it_is(check, tmp_path, var):

@@ -63,7 +63,7 @@ class TestDirectoryBackend(BackendContract):
 
     @pytest.fixture
     def unreachable_backend(self, tmp_path):
-        backend = DirectoryBackend({"root": str(tmp_path / "unmounted")})
+        backend = prepared(tmp_path / "unmounted")
         (tmp_path / "unmounted").rename(tmp_path / "elsewhere")
         return backend
 
@@ -83,6 +83,12 @@ class TestDirectoryBackendWithSources(TestDirectoryBackend):
             return Volume(str(uuid.uuid4()), "demo", source=str(source), format="raw")
 
         return volume
+
+
+def prepared(root, **options):
+    backend = DirectoryBackend({"root": str(root), **options})
+    backend.prepare()
+    return backend
 
 
 def names(path):
@@ -106,7 +112,7 @@ def root(tmp_path):
 @pytest.fixture
 def backend(root):
     made(root, SERVER.id)
-    return DirectoryBackend({"root": str(root), "operation_timeout": "60"})
+    return prepared(root, operation_timeout="60")
 
 
 @pytest.fixture
@@ -143,14 +149,38 @@ def failing(monkeypatch):
 # Options
 
 
-def test_making_the_backend_makes_its_directories(root):
-    DirectoryBackend({"root": str(root)})
+def test_preparing_the_backend_makes_its_directories(root):
+    prepared(root)
     assert names(root) == ["servers", "volumes"]
+
+
+def test_making_and_checking_the_backend_makes_nothing(root, tmp_path, caplog):
+    caplog.set_level("INFO", directory.__name__)
+    backend = DirectoryBackend({"root": str(root)})
+    assert caplog.messages == []
+    backend.check()
+    assert names(tmp_path) == []
+    assert caplog.messages == [
+        f"{root}/{name} does not exist; it is created at start-up" for name in ("volumes", "servers")
+    ]
+
+
+def test_a_directory_that_is_missing_before_the_start_can_be_made(root, tmp_path):
+    (root / "volumes").mkdir(parents=True)
+    DirectoryBackend({"root": str(root)}).check()
+    assert names(root) == ["volumes"]
+
+
+def test_a_root_whose_parent_can_not_be_written_to_is_refused_before_the_start(tmp_path, monkeypatch):
+    access = os.access
+    monkeypatch.setattr(directory.os, "access", lambda path, mode: path != tmp_path and access(path, mode))
+    with pytest.raises(ConfigurationError, match=rf"backend\.root .*/new/root/volumes .*: {tmp_path} can't be"):
+        DirectoryBackend({"root": str(tmp_path / "new" / "root")})
 
 
 def test_new_directories_and_volumes_are_for_this_user_only(tmp_path):
     root = tmp_path / "new" / "root"
-    backend = DirectoryBackend({"root": str(root)})
+    backend = prepared(root)
     made(root, SERVER.id)
     backend.attach(SERVER, VOLUME, None)
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (root, root / "volumes", root / "servers")]
@@ -162,7 +192,7 @@ def test_existing_directories_keep_their_modes(root):
     (root / "servers").mkdir(parents=True)
     for each in (root, root / "servers"):
         each.chmod(0o750)
-    DirectoryBackend({"root": str(root)})
+    prepared(root)
     assert [stat.S_IMODE(path.stat().st_mode) for path in (root, root / "servers")] == [0o750] * 2
 
 
@@ -192,7 +222,14 @@ def test_a_root_with_a_nul_is_refused_by_its_name(tmp_path):
 def test_a_root_that_can_not_be_written_to_is_refused_by_its_name(root, monkeypatch):
     monkeypatch.setattr(directory.os, "access", lambda path, mode: False)
     with pytest.raises(ConfigurationError, match=r"backend\.root"):
-        DirectoryBackend({"root": str(root)})
+        prepared(root)
+
+
+def test_a_root_that_turned_read_only_before_the_start_is_refused_by_its_name(root, failing):
+    backend = DirectoryBackend({"root": str(root)})
+    failing("mkdir", errno.EROFS)
+    with pytest.raises(ConfigurationError, match=r"backend\.root .*Read-only file system"):
+        backend.prepare()
 
 
 def test_an_unknown_option_is_refused_with_the_existing_ones(root):
@@ -239,6 +276,38 @@ def test_a_volume_follows_the_source_that_the_catalog_names_now(backend, server_
         backend.attach(SERVER, volume, None)
         assert (server_dir / "vdb").read_text() == name
         backend.detach(SERVER, volume, "/dev/vdb")
+
+
+def with_source(path, name):
+    (path / name).write_text(name)
+    return Volume("9", "demo", source=str(path / name), multiattach=True)
+
+
+def test_a_changed_source_is_refused_until_no_server_has_the_volume(backend, root, server_dir, tmp_path):
+    other, old, new = made(root, "1135"), with_source(tmp_path, "old"), with_source(tmp_path, "new")
+    backend.attach(SERVER, old, None)
+    for _ in range(2):
+        with pytest.raises(AttachRefused, match="source of volume 9 changed") as refused:
+            backend.attach(other, new, None)
+        assert "/" not in str(refused.value)
+    assert backend.attached(other) == {}
+    assert (server_dir / "vdb").read_text() == "old"
+    assert backend.attach(SERVER, new, None) == "/dev/vdb"
+    assert backend.attach(other, old, None) == "/dev/vdb"
+    for server in (SERVER, other):
+        backend.detach(server, new, None)
+    backend.attach(other, new, None)
+    assert (root / "servers" / "1135" / "vdb").read_text() == "new"
+
+
+def test_files_and_links_among_the_servers_have_no_volume(backend, root, tmp_path):
+    backend.attach(SERVER, with_source(tmp_path, "old"), None)
+    (root / "servers" / "file").write_text("")
+    (root / "servers" / "link").symlink_to(tmp_path)
+    (root / "servers" / SERVER.id).rename(root / "servers" / ".trash")
+    made(root, SERVER.id)
+    backend.attach(SERVER, with_source(tmp_path, "new"), None)
+    assert (root / "volumes" / "9").read_text() == "new"
 
 
 def test_no_other_file_is_left_among_the_volumes(backend, root, tmp_path):
@@ -543,7 +612,7 @@ def test_a_change_that_may_not_last_is_unknown_until_it_does(backend, server_dir
 def test_the_directories_last_before_they_are_used(root, monkeypatch):
     synced = []
     monkeypatch.setattr(directory.os, "fsync", lambda descriptor: synced.append(path_of(descriptor)))
-    DirectoryBackend({"root": str(root)})
+    prepared(root)
     assert synced == [root]
 
 
@@ -593,6 +662,64 @@ def test_the_server_is_locked_while_it_is_changed(backend, server_dir, monkeypat
     backend.attach(SERVER, VOLUME, None)
     backend.detach(SERVER, VOLUME, "/dev/vdb")
     assert tried == [change]
+
+
+@pytest.mark.parametrize("name", ["old", "other"])
+def test_a_volume_keeps_its_source_while_it_is_being_attached(backend, root, server_dir, tmp_path, monkeypatch, name):
+    """Whether its link is there already or new."""
+    other, volume, new = made(root, "1135"), with_source(tmp_path, name), with_source(tmp_path, "new")
+    backend.attach(SERVER, with_source(tmp_path, "old"), None)
+    backend.detach(SERVER, volume, None)
+    really, impatient, tried = os.symlink, prepared(root, operation_timeout="0"), []
+
+    def link_while_another_attaches(target, link, *rest, **where):
+        if link == "vdb" and not tried:
+            tried.append(link)
+            with pytest.raises(BackendUnavailable, match="all volumes is locked"):
+                impatient.attach(other, new, None)
+        really(target, link, *rest, **where)
+
+    monkeypatch.setattr(directory.os, "symlink", link_while_another_attaches)
+    backend.attach(SERVER, volume, None)
+    assert tried == ["vdb"]
+    assert (server_dir / "vdb").read_text() == name
+    assert backend.attached(other) == {}
+
+
+def test_a_volume_keeps_its_source_until_its_detach_is_durable(backend, root, tmp_path, monkeypatch):
+    other, old, new = made(root, "1135"), with_source(tmp_path, "old"), with_source(tmp_path, "new")
+    backend.attach(SERVER, old, None)
+    impatient, really, tried = prepared(root, operation_timeout="0"), os.fsync, []
+
+    def sync_while_another_attaches(descriptor):
+        if not tried:
+            tried.append(path_of(descriptor))
+            with pytest.raises(BackendUnavailable, match="all volumes is locked"):
+                impatient.attach(other, new, None)
+        really(descriptor)
+
+    monkeypatch.setattr(directory.os, "fsync", sync_while_another_attaches)
+    backend.detach(SERVER, old, None)
+    assert tried == [root / "servers" / SERVER.id]
+    assert (root / "volumes" / "9").read_text() == "old"
+
+
+def test_volumes_are_attached_to_servers_at_once(backend, root, monkeypatch):
+    other, really, tried = made(root, "1135"), os.symlink, []
+    for volume in (VOLUME, Volume("99", "demo")):
+        backend.attach(SERVER, volume, None)
+        backend.detach(SERVER, volume, None)
+    impatient = prepared(root, operation_timeout="0")
+
+    def link_while_another_attaches(target, link, **where):
+        if not tried:
+            tried.append(link)
+            impatient.attach(other, Volume("99", "demo"), None)
+        really(target, link, **where)
+
+    monkeypatch.setattr(directory.os, "symlink", link_while_another_attaches)
+    backend.attach(SERVER, VOLUME, None)
+    assert (backend.attached(SERVER), backend.attached(other)) == ({"9": "/dev/vdb"}, {"99": "/dev/vdb"})
 
 
 def test_the_server_is_unlocked_even_where_a_forked_process_has_its_descriptor(backend, server_dir, monkeypatch):

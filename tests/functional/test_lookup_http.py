@@ -83,12 +83,13 @@ class HostedBackend(DirectoryBackend):
 
 
 @pytest.fixture
-def hosted():
+def hosted(start, paste_file):
+    """Give ``hosted()``: the sample with such a backend."""
     with backend_class(HostedBackend):
-        yield
+        yield lambda: start(paste_file(**{"compute.url": "http://127.0.0.1:1{base}", "compute.token": "admin-token"}))
 
 
-def test_a_backend_that_needs_the_host_gets_it_and_the_caller_does_not(hosted, start, client_of, rows, monkeypatch):
+def test_a_backend_that_needs_the_host_gets_it_and_the_caller_does_not(hosted, client_of, rows, monkeypatch):
     seen = []
     attach = HostedBackend.attach
     monkeypatch.setattr(
@@ -99,28 +100,28 @@ def test_a_backend_that_needs_the_host_gets_it_and_the_caller_does_not(hosted, s
         "server",
         lambda self, server_id: Server(server_id, "demo", "ACTIVE", host="hypervisor-17", instance_name="i-1"),
     )
-    response = client_of(start()).attach()
+    response = client_of(hosted()).attach()
     assert response.status == 200
     assert b"hypervisor" not in response.body
     assert [(server.host, server.instance_name) for server in seen] == [("hypervisor-17", "i-1")]
     assert [(row["host"], row["instance_name"]) for row in rows()] == [("hypervisor-17", "i-1")]
 
 
-def test_the_host_is_looked_up_after_the_caller_has_seen_the_server_only(hosted, start, client_of, monkeypatch):
+def test_the_host_is_looked_up_after_the_caller_has_seen_the_server_only(hosted, client_of, monkeypatch):
     def look_up(self, server_id):
         pytest.fail("looked up with the operator's credentials what the caller does not see")
 
     monkeypatch.setattr(RemoteComputeAPI, "server", look_up)
-    client = client_of(start())
+    client = client_of(hosted())
     assert client.attach(server=client.dialect.others_server).failure == ("itemNotFound", 404)
 
 
-def test_a_server_that_went_meanwhile_is_missing(hosted, start, client_of, rows, monkeypatch):
+def test_a_server_that_went_meanwhile_is_missing(hosted, client_of, rows, monkeypatch):
     def look_up(self, server_id):
         raise ServerMissing(server_id)
 
     monkeypatch.setattr(RemoteComputeAPI, "server", look_up)
-    assert client_of(start()).attach().failure == ("itemNotFound", 404)
+    assert client_of(hosted()).attach().failure == ("itemNotFound", 404)
     assert rows() == []
 
 

@@ -62,6 +62,7 @@ class TestIt(BackendContract):
     @pytest.fixture
     def unreachable_backend(self, tmp_path):
         backend = self.backend_class({{"root": str(tmp_path / "unmounted"), "operation_timeout": "60"}})
+        backend.prepare()
         (tmp_path / "unmounted").rename(tmp_path / "elsewhere")
         return backend
 
