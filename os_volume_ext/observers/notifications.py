@@ -9,6 +9,7 @@ import math
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from .base import Observer, Operation
 LOG = logging.getLogger(__name__)
 
 MAX_QUEUED = 1000  # notifications, in each process
+RETRY_INTERVAL = 10  # seconds until a notifier that could not be made is made again
 CLOSE_TIMEOUT = 5  # seconds that the end of a process waits for queued notifications
 
 Notification = tuple[str, str, dict[str, Any]]  # priority, event type, payload
@@ -135,12 +137,25 @@ class Sender:
         self._log_dropped()
 
     def _run(self) -> None:
-        notifier = self._notifier()
+        notifier = self._made_notifier()
         while (notification := self._queue.get()) is not None:
             priority, event_type, content = notification
             getattr(notifier, priority)({}, event_type, content)  # logs its own errors
             self._log_dropped()
         notifier.transport.cleanup()
+
+    def _made_notifier(self) -> oslo_messaging.Notifier:
+        # A failure, such as too many open files, must not end the thread: nothing would start another.
+        while True:
+            try:
+                return self._notifier()
+            except Exception as error:  # its message can contain the password
+                LOG.error(
+                    "notifications can't be sent: oslo.messaging raised %s; retrying every %g seconds",
+                    type(error).__name__,
+                    RETRY_INTERVAL,
+                )
+                time.sleep(RETRY_INTERVAL)
 
     def _log_dropped(self) -> None:
         with self._lock:
