@@ -1,6 +1,8 @@
 """Connections to a libvirt that does not respond. The client library is real; the server is a socket that is silent."""
 
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import ExitStack
 
@@ -133,3 +135,26 @@ def test_a_thread_that_can_not_be_started_is_tried_again_by_the_next_call(connec
         patch.setattr(threading.Thread, "start", refuse)
         assert call(connections, server.uri) == "no thread could be started: can't start new thread"
     assert call(connections, server.uri).endswith(f"did not respond within {WAIT:g} seconds")
+
+
+START_TWICE = """
+import threading
+from os_volume_ext.backends.libvirt import events
+
+def refuse(thread):
+    raise RuntimeError("can't start new thread")
+
+start, threading.Thread.start = threading.Thread.start, refuse
+try:
+    events.loop()
+except RuntimeError as error:
+    print(error)
+threading.Thread.start = start
+print(events.loop())
+"""
+
+
+def test_an_event_loop_whose_thread_could_not_be_started_is_started_later():
+    """In a process of its own: this one may have its loop already."""
+    done = subprocess.run([sys.executable, "-c", START_TWICE], capture_output=True, text=True, timeout=TIMEOUT)
+    assert (done.stdout, done.stderr) == ("can't start new thread\nTrue\n", "")
