@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from ..backends.base import Backend
 from ..catalog.base import VolumeCatalog
+from ..context import operator_context
 from ..errors import (
     BackendError,
     BackendUnavailable,
@@ -136,6 +137,11 @@ class Slot:
             return self.attached(server)
         except ServerNotFound:
             return None
+
+    def volume(self, catalog: VolumeCatalog, volume_id: str) -> Volume:
+        """Look a volume up for the operator, with the time limit of backend calls."""
+        look_up = partial(catalog.volume, operator_context(), volume_id)
+        return self._call_within_timeout("catalog volume", _OF_CATALOG, look_up)
 
     def delete(self, catalog: VolumeCatalog, *, volume_id: str, server_id: str, project_id: str) -> None:
         """Delete a volume, with the time limit of backend calls."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..catalog.base import VolumeCatalog
 from ..compute.remote import RemoteComputeAPI
-from ..context import new_request_id, operator_context
+from ..context import new_request_id
 from ..errors import (
     BackendError,
     CatalogUnavailable,
@@ -224,20 +224,20 @@ class Reconciler:
             hindrance = "has no machine until it is unshelved"
         if hindrance is not None:
             return self._unresolved(row, f"the disk is missing, and the server {hindrance}")
-        volume = self._find_volume(row)
+        volume = self._find_volume(case.slot, row)
         if volume is None:
             return self._unresolved(row, "the disk is missing, and the catalog no longer has the volume as it was")
         # Another disk may have its device by now: better another device than none.
         device = None if row.device in disks.values() else row.device
         return self._reattach(case, volume, device, "the disk is missing", "the disk was missing: attached again")
 
-    def _find_volume(self, row: Attachment) -> Volume | None:
+    def _find_volume(self, slot: Slot, row: Attachment) -> Volume | None:
         """Return the volume of an attachment as the catalog has it now; None if it is another one.
 
         docs/protocol.rst, R22.
         """
         try:
-            volume = self._catalog.volume(operator_context(), row.volume_id)
+            volume = slot.volume(self._catalog, row.volume_id)
         except VolumeNotFound:
             return None
         is_same = volume.project_id == row.project_id and volume.multiattach != row.exclusive

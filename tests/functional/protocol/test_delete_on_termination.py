@@ -183,6 +183,19 @@ def test_a_catalog_that_hangs_does_not_hold_reconcile(database, monkeypatch):
     resume.set()
 
 
+def test_a_look_up_in_the_catalog_that_hangs_does_not_hold_reconcile(database, monkeypatch):
+    harness = Harness(database, monkeypatch, timeout=SHORT_TIMEOUT)
+    harness.put(ATTACHED)
+    resume, look_up = threading.Event(), harness.catalog.volume
+    monkeypatch.setattr(
+        harness.catalog, "volume", lambda context, volume_id: (resume.wait(TIMEOUT), look_up(context, volume_id))[1]
+    )
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
+    assert harness.findings[0].detail == f"no response within {SHORT_TIMEOUT} seconds"
+    resume.set()
+    assert harness.state() == (ATTACHED, False)
+
+
 @pytest.mark.parametrize("plugin", ["catalog", "backend"])
 def test_a_plugin_that_raises_anything_does_not_keep_reconcile_from_other_rows(harness, monkeypatch, plugin):
     def fail(*_, **__):
