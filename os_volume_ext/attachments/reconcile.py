@@ -6,7 +6,7 @@ before it repairs it by a backend call of its own. docs/protocol.rst has the rul
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -147,8 +147,9 @@ class Reconciler:
             return self._restamp(row, dry_run) if row.age < 0 else (Outcome.CONSISTENT, "in progress")
         server = self._look_up(row)
         if server is not None and server.project_id != row.project_id:  # docs/protocol.rst, R26
-            return self._unresolved(
+            return self._unresolvable(
                 row,
+                dry_run,
                 f"the server belongs to project {server.project_id}, the attachment to project {row.project_id}: "
                 "the server's id was used again, or the server was moved; see attachment remove",
             )
@@ -189,14 +190,16 @@ class Reconciler:
 
     def _repair_attached(self, case: "_Case") -> Result:
         """Make row and disk of an attached volume consistent (docs/protocol.rst, R14)."""
-        slot, row, server, _ = case
+        slot, row, server, dry_run = case
         found = slot.disks(case.known_server)
         disks = found or {}
         has_disk = row.volume_id in disks
         if server is None and has_disk:
-            return self._unresolved(row, "the compute API has no such server, but the backend still has the disk there")
+            reason = "the compute API has no such server, but the backend still has the disk there"
+            return self._unresolvable(row, dry_run, reason)
         if server is None and found is not None and row.delete_on_termination:
-            return self._unresolved(row, "the compute API has no such server, but the backend does: volume not deleted")
+            reason = "the compute API has no such server, but the backend does: volume not deleted"
+            return self._unresolvable(row, dry_run, reason)
         if server is None:
             return self._remove(case)
         if has_disk and row.state == ATTACHED:
@@ -216,9 +219,8 @@ class Reconciler:
         """
         row = case.row
         if self._compute is None:
-            return self._unresolved(
-                row, "the disk is missing, and without compute.url it is unknown if the server exists"
-            )
+            reason = "the disk is missing, and without compute.url it is unknown if the server exists"
+            return self._unresolvable(row, case.dry_run, reason)
         hindrance = server.hindrance(self._constraints.server_states)
         if hindrance is None and server.status in self._constraints.offloaded_states:
             hindrance = "has no machine until it is unshelved"
@@ -226,7 +228,8 @@ class Reconciler:
             return self._unresolved(row, f"the disk is missing, and the server {hindrance}")
         volume = self._find_volume(case.slot, row)
         if volume is None:
-            return self._unresolved(row, "the disk is missing, and the catalog no longer has the volume as it was")
+            reason = "the disk is missing, and the catalog no longer has the volume as it was"
+            return self._unresolvable(row, case.dry_run, reason)
         # Another disk may have its device by now: better another device than none.
         device = None if row.device in disks.values() else row.device
         return self._reattach(case, volume, device, "the disk is missing", "the disk was missing: attached again")
@@ -319,6 +322,13 @@ class Reconciler:
         if now is None or (now.state, now.request_id) != (row.state, row.request_id):
             return MODIFIED
         return Outcome.UNRESOLVED, reason
+
+    def _unresolvable(self, row: Attachment, dry_run: bool, reason: str) -> Result:
+        """Report a row that does not become resolvable by itself; a stale ``reattaching`` one becomes ``attached``."""
+        result = self._unresolved(row, reason)
+        if result is not MODIFIED and row.state == REATTACHING and not dry_run:
+            self._registry.restore(row, replace(row, state=ATTACHED))
+        return result
 
     # -- unmanaged disks ---------------------------------------------------------------------------------
 

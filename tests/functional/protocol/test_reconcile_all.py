@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from os_volume_ext.attachments.reconcile import Outcome
-from os_volume_ext.backends.base import BackendUnavailable
+from os_volume_ext.backends.base import BackendUnavailable, Volume
 from os_volume_ext.errors import Conflict
 from os_volume_ext.models import ATTACHED, DETACHING, REATTACHING
 from tests.functional.protocol.cases import NOWHERE, refusals, unknown
@@ -288,3 +288,26 @@ def test_a_difference_is_looked_at_again_before_it_is_reported(harness):
     harness.set_server(status="ERROR")
     harness.at("after backend attached", harness.take_over)
     assert harness.reconcile(everything=True) == [("1134", "9", Outcome.CONSISTENT)]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("reason", ["the volume is another one", "only the compute API has lost the server"])
+def test_a_stale_reattaching_row_that_can_not_be_resolved_becomes_attached(harness, reason, dry_run):
+    harness.put(REATTACHING, stale=True, disk=reason.startswith("only"))
+    if reason.startswith("only"):
+        harness.compute.delete("1134")
+    else:
+        harness.catalog.known["9"] = Volume("9", "demo", multiattach=True)
+    expected = [("1134", "9", Outcome.UNRESOLVED)]
+    assert harness.reconcile(everything=True, dry_run=dry_run) == expected
+    assert harness.row().state == (REATTACHING if dry_run else ATTACHED)
+    assert harness.reconcile(everything=True) == expected
+
+
+def test_a_stale_reattaching_row_waits_for_a_pending_task(harness):
+    harness.put(REATTACHING, stale=True)
+    harness.set_server(task_state="rebuilding")
+    assert harness.reconcile() == [("1134", "9", Outcome.UNRESOLVED)]
+    harness.set_server(task_state=None)
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
+    assert harness.state() == (ATTACHED, True)
