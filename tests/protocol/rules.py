@@ -554,7 +554,7 @@ class Protocol:
     def _lose(self, s: State, i: int, _: Worker) -> Moves:
         server = self._server(i)
         if server in s.disks:
-            after = s._replace(disks=s.disks - {server}, promised=s.promised - {server}, lost=s.lost | {server})
+            after = s._replace(disks=s.disks - {server}, lost=s.lost | {server})
             yield "the backend loses the disk", self._end(after, i)
 
     def _clock_back(self, s: State, i: int, _: Worker) -> Moves:
@@ -619,9 +619,9 @@ class Protocol:
 
     @staticmethod
     def _promise(s: State, server: int) -> State:
-        """Note that callers see the volume as attached; its disk has to be there, unless the backend lost it."""
-        has_disk = server in s.compute and server in s.backend and server not in s.lost
-        return s._replace(promised=s.promised | {server}) if has_disk else s
+        """Note that callers see the volume as attached to a server that is not deleted."""
+        exists = server in s.compute and server in s.backend
+        return s._replace(promised=s.promised | {server}) if exists else s
 
     @staticmethod
     def _end(s: State, i: int, broken: str = "") -> State:

@@ -151,10 +151,11 @@ def _single_starts(*, prompt: bool) -> Iterator[State]:
     for state, flag in ((ATTACHING, True), (REATTACHING, True), (DETACHING, False)):
         row = Row(state, DEAD, flag=flag, entitled=state == REATTACHING)
         lost = disk if state == REATTACHING else NOWHERE
-        yield base._replace(rows=(row, None), lost=lost)
-        yield base._replace(rows=(row, None), disks=disk)
+        start = base._replace(rows=(row, None), promised=lost)
         call, before = ("detach", disk) if state == DETACHING else ("attach", NOWHERE)
-        yield base._replace(rows=(row, None), disks=before, late=((call, 0, DEAD),), lost=lost)
+        yield start._replace(lost=lost)
+        yield start._replace(disks=disk)
+        yield start._replace(disks=before, late=((call, 0, DEAD),), lost=lost)
     # Reconcile died when it deleted the volume of a gone server, or before.
     terminating = base._replace(rows=(attached._replace(state=DETACHING), None), compute=other, backend=other)
     yield terminating

@@ -84,9 +84,9 @@ class State(NamedTuple):
     promised: frozenset[int] = NOWHERE
     """For I2: the servers on which callers were shown the volume as attached."""
     lost: frozenset[int] = NOWHERE
-    """For I2: the servers whose disk the backend lost."""
+    """For I2: the servers whose disk the backend lost; the rows stay."""
     shared: bool = False
-    """For I1: the volume was multiattach at some moment since both servers have a row."""
+    """For I1: the volume was multiattach at some moment since both servers have a row that is not exclusive."""
     crashes: int = 0
     """How many workers may still crash."""
     broken: str = ""
@@ -115,14 +115,15 @@ class State(NamedTuple):
         running = {i for i, worker in enumerate(self.workers) if worker.step != "done"}
         ages = tuple(age if i in pending or i in running else None for i, age in enumerate(self.ages))
         if all(self.rows):
-            shared = self.shared or bool(self.volume and self.volume.multiattach)
+            is_multiattach = bool(self.volume and self.volume.multiattach)
+            shared = self.shared or (is_multiattach and not any(row.exclusive for row in self.rows if row))
         else:
             shared = self.shared and len(self.disks) > 1
         return self if (ages, shared) == (self.ages, self.shared) else self._replace(ages=ages, shared=shared)
 
 
 INVARIANTS = {
-    "I1": "The disk is never in two servers, unless the volume is multiattach while both have a row.",
+    "I1": "The disk is never in two servers, unless the volume was multiattach while both had a shared row.",
     "I2": "What was shown as attached stays so until a detach by one who may claims it or its server is deleted.",
     "I3": "When all is quiet and reconcile has run, registry and backend agree.",
     "I4": "A certain failure of an attach and a successful detach leave nothing behind.",
@@ -153,7 +154,7 @@ def find_broken(s: State) -> str:
 
 def _is_kept(s: State, server: int) -> bool:
     row = s.rows[server]
-    return row is not None and row.state in VISIBLE and server in s.disks
+    return row is not None and row.state in VISIBLE and server in s.disks | s.lost
 
 
 def find_inconsistent(s: State, *, prompt: bool) -> set[str]:
