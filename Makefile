@@ -4,6 +4,8 @@ VAR ?= var
 TESTS ?=
 FUZZ_SECONDS ?= 60
 TORTURE ?= 20
+MODULES ?=
+AGAIN ?=
 # One more than cores, since some tests mostly wait.
 WORKERS ?= $(shell expr $$(nproc) + 1)
 
@@ -21,7 +23,7 @@ PYTEST := $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest
 PARALLEL := --numprocesses $(WORKERS)
 export COVERAGE_FILE ?= $(CURDIR)/build/coverage/data
 
-.PHONY: help serve test test-services test-all coverage torture lint lint-ruff lint-format lint-types lint-notes format docs diagrams bench fuzz clean
+.PHONY: help serve test test-services test-all coverage torture mutants lint lint-ruff lint-format lint-types lint-notes format docs diagrams bench fuzz clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -31,6 +33,7 @@ help:
 	@echo 'make test-services  run the tests that need databases, a broker, Keystone, Nova, libvirt or clients'
 	@echo 'make test-all       run both; "make test-all COVERAGE=1 coverage" also reports the coverage'
 	@echo 'make torture        run the crash and load tests for hours (TORTURE=$(TORTURE) times as long)'
+	@echo 'make mutants        change the code in many places and list the changes that no test notices (MODULES="...", AGAIN=1)'
 	@echo 'make lint           run ruff, mypy and reno, as CI does before the tests'
 	@echo 'make format         format the code and fix what ruff can fix'
 	@echo 'make docs           build the documentation: build/docs/index.html'
@@ -58,6 +61,9 @@ coverage: .venv/test
 torture: .venv/test
 	TORTURE=$(TORTURE) PROTOCOL_EXAMPLES=$$((200 * $(TORTURE))) \
 	    $(BIN)/python -m pytest -s tests/integration/torture tests/functional/test_protocol_stateful.py $(TESTS)
+
+mutants: .venv/mutants
+	$(BIN)/python tools/mutants.py $(if $(AGAIN),--again) $(MODULES)
 
 lint: lint-ruff lint-format lint-types lint-notes
 
@@ -114,6 +120,10 @@ clean:
 
 .venv/lint: $(MADE)
 	$(PIP) --editable '.[serve,keystone,metrics,mysql,notifications,postgresql,docs,test,lint$(LIBVIRT)]'
+	@touch .venv/serve .venv/docs .venv/test $@
+
+.venv/mutants: $(MADE)
+	$(PIP) --editable '.[serve,keystone,metrics,mysql,notifications,postgresql,docs,test,mutants$(LIBVIRT)]'
 	@touch .venv/serve .venv/docs .venv/test $@
 
 $(MADE): setup.cfg pyproject.toml

@@ -214,6 +214,9 @@ NO_IDS = {
     "1e400": "a number with a fraction or an exponent",
     "-1": "the number -1",
     "1" + "0" * 18: "the number 1" + "0" * 18,
+    "9" * 50: "the number " + "9" * 50,
+    "1" + "0" * 50: "a number of more than 50 digits",
+    "-1" + "0" * 50: "a number of more than 50 digits",
     "1" + "0" * 4000: "a number of more than 50 digits",
     "[]": "an array",
     "[9]": "an array",
@@ -497,6 +500,11 @@ def test_another_content_type_is_refused_with_those_accepted_and_the_body_unread
     assert refused(environ, kind=Kind.UNSUPPORTED_MEDIA_TYPE) == f"Content-Type {ACCEPTED}"
 
 
+def test_a_content_type_may_have_255_characters():
+    body = written("json", {"volumeId": "9"})
+    assert bodies.read(environ_of(body, "application/json".ljust(255, ";")), MAX_BODY) == json.loads(body)
+
+
 @pytest.mark.parametrize("media_type", [None, "", " "])
 def test_a_missing_content_type_is_a_bad_request_with_those_accepted(media_type):
     environ = environ_of(b"{}", media_type, wsgi_input=Unread())
@@ -504,7 +512,7 @@ def test_a_missing_content_type_is_a_bad_request_with_those_accepted(media_type)
 
 
 @by_media_type
-@pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", '"us-ascii"', "", "utf-8x"])
+@pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", '"us-ascii"', "", "utf-8x", "X-UTF-8"])
 def test_another_charset_is_refused_and_the_body_unread(media_type, charset):
     environ = environ_of(b"{}", f"{media_type}; boundary=x; charset={charset}", wsgi_input=Unread())
     assert refused(environ) == f"The body must be UTF-8, but its Content-Type has charset {charset.strip(chr(34))!r}."

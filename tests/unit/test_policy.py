@@ -161,6 +161,40 @@ def test_the_file_may_refer_to_each_of_novas_base_rules(write, rule):
     assert allowed(policy, roles) == ACTIONS
 
 
+@pytest.mark.parametrize(
+    ("rule", "roles", "targets"),
+    [
+        ("admin_or_owner", ["admin"], {"demo", "other"}),
+        ("admin_or_owner", ["nobody"], {"demo"}),
+        ("admin_api", ["admin"], {"demo", "other"}),
+        ("admin_api", ["manager", "member", "reader", "service"], set()),
+        ("service_or_admin", ["service"], {"demo", "other"}),
+        ("service_or_admin", ["admin"], {"demo", "other"}),
+        ("service_or_admin", ["manager", "member", "reader"], set()),
+        *(
+            rule
+            for role in ("manager", "member", "reader")
+            for rule in (
+                (f"project_{role}_api", [role], {"demo"}),
+                (f"project_{role}_api", ["admin", "nobody"], set()),
+                (f"project_{role}_or_admin", [role], {"demo"}),
+                (f"project_{role}_or_admin", ["admin"], {"demo", "other"}),
+                (f"project_{role}_or_admin", ["nobody"], set()),
+            )
+        ),
+    ],
+)
+def test_each_of_novas_base_rules_is_true_for_whom_it_names(write, rule, roles, targets):
+    policy = Policy(write(f'"os_compute_api:os-volumes-attachments:index": "rule:{rule}"'))
+    found = {target for target in ("demo", "other") if allowed(policy, roles, target, actions=["index"])}
+    assert found == targets
+
+
+def test_a_rule_that_refers_to_an_undefined_one_is_logged(write, caplog):
+    Policy(write('"os_compute_api:os-volumes-attachments:index": "rule:no_such_rule"'))
+    assert f"{ATTACHMENTS}index" in caplog.text
+
+
 @pytest.mark.parametrize("rule", ["rule:no_such_rule", "'x' in %(y)s or @", "nonsense", "(@"])
 def test_an_undefined_or_invalid_rule_is_never_true(write, rule):
     policy = Policy(write(f'"os_compute_api:os-volumes-attachments:index": "{rule}"'))
@@ -398,6 +432,17 @@ def test_a_file_in_a_directory_that_can_not_be_used_is_named_and_stops_start_up(
     assert str(caught.value).startswith(f"policy_dirs: {path} ")
 
 
+def test_a_link_to_nothing_that_is_added_to_a_directory_is_an_error_and_the_former_rules_hold(write, beside):
+    path = beside("10.yaml", rule("show", "!"))
+    policy = Policy(write(rule("index", "@")))
+    path.unlink()
+    path.symlink_to("nowhere")
+    with pytest.raises(ConfigurationError) as caught:
+        allowed(policy, ["reader"])
+    assert str(caught.value).startswith(f"policy_dirs: {path} can't be read: ")
+    assert allowed(policy, ["reader"]) == ["index"]
+
+
 def test_a_directory_that_is_a_file_stops_start_up(write, tmp_path):
     path = write("")
     with pytest.raises(ConfigurationError, match="Not a directory") as caught:
@@ -433,3 +478,10 @@ def test_the_hosts_configuration_is_neither_read_nor_changed(tmp_path, monkeypat
     assert allowed(Policy(), []) == []
     assert dict(cfg.CONF) == before
     assert "oslo_policy" not in cfg.CONF
+
+
+def test_the_hosts_environment_does_not_change_what_an_http_rule_sends(write, serve_policy, monkeypatch):
+    monkeypatch.setenv("OS_OSLO_POLICY__REMOTE_CONTENT_TYPE", "application/json")
+    policy = Policy(write(f'"os_compute_api:os-volumes-attachments:create": "{serve_policy.url}"'))
+    assert allowed(policy, [], owner="u2", actions=["create"]) == ["create"]
+    assert [json.loads(form["rule"][0]) for form in serve_policy.received] == [f"{ATTACHMENTS}create"]

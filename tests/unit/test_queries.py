@@ -22,10 +22,16 @@ def refused(query):
     return caught.value.message
 
 
-@pytest.mark.parametrize("known", [COMMON_PARAMS, LIST_PARAMS])
-def test_known_parameters_are_not_refused(known):
+@pytest.mark.parametrize(
+    ("known", "names"),
+    [
+        (COMMON_PARAMS, ["format", "json", "xml"]),
+        (LIST_PARAMS, ["format", "json", "xml", "changes-since", "limit", "offset"]),
+    ],
+)
+def test_known_parameters_are_not_refused(known, names):
     check_known([], known)
-    query = [(name, "x") for name in sorted(known)] * 2
+    query = [(name, "x") for name in names] * 2
     check_known(query, known)
     with pytest.raises(BadRequest) as caught:  # so it looks at each, and only the last is unknown
         check_known([*query, ("other", "x")], known)
@@ -69,7 +75,7 @@ def test_all_three_can_be_given_together():
 
 @pytest.mark.parametrize("name", ["limit", "offset"])
 @pytest.mark.parametrize(
-    "value", ["", "-1", "+1", "1.0", "1e3", " 1", "1 ", "1_0", "\u0661", "\xb2", "x", "None", "9" * 5000, "\n"]
+    "value", ["", "-1", "+1", "1.0", "1e3", " 1", "1 ", "1_0", "\u0661", "\xb2", "x", "None", "9" * 101, "9" * 5000, "\n"]
 )
 def test_what_is_not_an_integer_from_zero_is_refused(name, value):
     assert refused([(name, value)]) == f"{name} must be an integer, 0 or more."
