@@ -75,7 +75,8 @@ def test_all_three_can_be_given_together():
 
 @pytest.mark.parametrize("name", ["limit", "offset"])
 @pytest.mark.parametrize(
-    "value", ["", "-1", "+1", "1.0", "1e3", " 1", "1 ", "1_0", "\u0661", "\xb2", "x", "None", "9" * 101, "9" * 5000, "\n"]
+    "value",
+    ["", "-1", "+1", "1.0", "1e3", " 1", "1 ", "1_0", "\u0661", "\xb2", "x", "None", "9" * 101, "9" * 5000, "\n"],
 )
 def test_what_is_not_an_integer_from_zero_is_refused(name, value):
     assert refused([(name, value)]) == f"{name} must be an integer, 0 or more."
