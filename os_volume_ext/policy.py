@@ -49,9 +49,8 @@ class Policy:
             beside the file. Without a file they are not read.
         :raises ConfigurationError: if a file or a directory can't be read.
         """
-        # Not the host's cfg.CONF: this one reads no files, no command line and no environment.
+        # Not the host's cfg.CONF; and never called, so it reads no files, no command line and no environment.
         self._conf = cfg.ConfigOpts()
-        self._conf(args=[], default_config_files=[], default_config_dirs=[], use_env=False)
         self._sources = rule_sources(policy_file, policy_dirs)
         # The state of the files, and the rules that were read last.
         self._loaded = self._state(), self._load(starts=True)
