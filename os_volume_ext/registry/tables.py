@@ -7,7 +7,6 @@ import datetime
 from typing import Any
 
 from sqlalchemy import Boolean, Column, DateTime, Index, MetaData, String, Table, UniqueConstraint
-from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -15,9 +14,9 @@ from sqlalchemy.types import TypeDecorator
 
 
 class UTCDateTime(TypeDecorator[datetime.datetime]):
-    """Aware UTC times in Python, naive UTC times in the database, with microseconds on every database."""
+    """Aware UTC times in Python, naive UTC times in the database; its columns, by the migrations, keep microseconds."""
 
-    impl = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+    impl = DateTime
     cache_ok = True
 
     def process_bind_param(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
@@ -77,9 +76,9 @@ attachments = Table(
     Column("project_id", String(255), nullable=False),
     # NULL until it is known.
     Column("device", String(255)),
-    Column("root", Boolean, nullable=False, default=False),
+    Column("root", Boolean, nullable=False),
     Column("tag", String(60)),
-    Column("delete_on_termination", Boolean, nullable=False, default=False),
+    Column("delete_on_termination", Boolean, nullable=False),
     Column("state", String(16), nullable=False),
     # Of the request that changed the row last; for people.
     Column("request_id", String(255), nullable=False),
@@ -104,7 +103,7 @@ volumes = Table(
     Column("project_id", String(255), nullable=False),
     Column("source", String(1024)),
     Column("format", String(32)),
-    Column("multiattach", Boolean, nullable=False, default=False),
+    Column("multiattach", Boolean, nullable=False),
     Column("created_at", UTCDateTime, nullable=False),
 )
 

@@ -142,7 +142,9 @@ def test_a_transaction_that_it_leaves_changes_nothing(url, behind_proxy, how, ma
 
     def lose():
         with database.transaction() as connection:
-            connection.execute(insert(volumes).values(id="9", project_id="demo", created_at=utc_now()))
+            connection.execute(
+                insert(volumes).values(id="9", project_id="demo", multiattach=False, created_at=utc_now())
+            )
             getattr(proxy, how)()
             connection.execute(select(volumes))
 

@@ -74,6 +74,7 @@ def fill(database, rows):
                     "project_id": row.project_id,
                     "exclusive_volume_id": row.volume_id if row.exclusive else None,
                     "root": row.root,
+                    "delete_on_termination": row.delete_on_termination,
                     "state": row.state,
                     "request_id": row.request_id,
                     "claim_id": row.claim_id,
@@ -146,7 +147,7 @@ def test_a_time_of_another_zone_is_stored_as_utc(registry, database):
 
 
 def test_a_time_without_a_zone_is_refused(registry):
-    with pytest.raises(Exception, match="has no time zone"):
+    with pytest.raises(Exception, match=r"datetime\(2026, 1, 1, 0, 0\) has no time zone"):
         registry.list_visible("1134", since=datetime.datetime(2026, 1, 1))
 
 
@@ -846,6 +847,27 @@ def test_connections_are_reused_for_reading_and_for_writing(url, database, make_
     assert len(made) == 1
 
 
+def test_a_statement_is_compiled_once(url, make_database, caplog):
+    caplog.set_level("INFO", logger="sqlalchemy.engine")  # read when an engine is made
+    registry = Registry(make_database(url))
+    moment = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    registry.list_visible("1134", since=moment)
+    registry.reserve(attachment())
+    caplog.clear()
+    registry.list_visible("1134", since=moment)
+    registry.reserve(attachment("10"))
+    how = [each.getMessage() for each in caplog.records if each.getMessage().startswith("[")]
+    assert len(how) >= 2
+    assert all(each.startswith("[cached since") for each in how)
+
+
+@pytest.mark.only_on("mariadb")
+def test_the_scheme_mariadb_may_be_used_for_the_scheme_mysql(url, make_database):
+    registry = Registry(make_database(url.replace("mysql+", "mariadb+")))
+    registry.reserve(attachment(), limit=1)
+    assert registry.get("1134", "9").age >= 0
+
+
 def test_nothing_is_connected_before_first_use(url, make_database):
     with connections_made() as made:
         Registry(make_database(url))
@@ -956,6 +978,8 @@ class TestSQLite:
             "id": str(uuid.uuid4()),
             "project_id": "demo",
             "exclusive_volume_id": "9",
+            "root": False,
+            "delete_on_termination": False,
             "state": ATTACHED,
             "request_id": "req-1",
             "claim_id": "claim-1",

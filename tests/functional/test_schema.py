@@ -186,6 +186,17 @@ def test_the_constraints_are_in_the_database(database):
     inspector.bind.dispose()
 
 
+def test_constraints_have_the_names_by_which_a_later_revision_finds_them(database):
+    schema.upgrade(database)
+    inspector = sqlalchemy.inspect(database.make_engine())
+    for table in metadata.sorted_tables:
+        if inspector.dialect.name != "mysql":  # which gives primary keys no names
+            assert inspector.get_pk_constraint(table.name)["name"] == table.primary_key.name
+        unique = {each.name for each in table.constraints if isinstance(each, sqlalchemy.UniqueConstraint)}
+        assert {each["name"] for each in inspector.get_unique_constraints(table.name)} == unique
+    inspector.bind.dispose()
+
+
 def test_a_new_database_is_at_no_revision(database):
     assert schema.current(database) is None
 

@@ -204,6 +204,8 @@ def leave(tables, dialect):
             "exclusive_volume_id": dialect.volume,
             "server_id": dialect.server,
             "project_id": "demo",
+            "root": False,
+            "delete_on_termination": False,
             "id": "5ea5ed00-1111-4222-8333-444444444444",
             "state": "attaching",
             "request_id": "req-of-the-dead",

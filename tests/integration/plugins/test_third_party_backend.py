@@ -77,7 +77,7 @@ application = make_filter(compute, **options)
 engine = create_engine(DATABASE)
 with engine.begin() as connection:
     now = datetime.datetime.now(datetime.UTC)
-    connection.execute(volumes.insert().values(id=VOLUME, project_id="demo", created_at=now))
+    connection.execute(volumes.insert().values(id=VOLUME, project_id="demo", multiattach=False, created_at=now))
 engine.dispose()
 
 request = webob.Request.blank(f"/servers/{SERVER}/os-volume_attachments", method="POST")

@@ -101,6 +101,8 @@ def leave(database):
                 "exclusive_volume_id": volume_id,
                 "server_id": SERVERS[0],
                 "project_id": "demo",
+                "root": False,
+                "delete_on_termination": False,
                 "id": str(uuid.uuid4()),
                 "state": "attaching",
                 "request_id": "req-of-the-dead",
