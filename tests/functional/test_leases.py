@@ -3,10 +3,13 @@
 import datetime
 import multiprocessing
 import threading
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import insert, select, update
 
+from os_volume_ext.errors import TransactionAborted
+from os_volume_ext.registry import database as database_module
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.leases import Leases
 from os_volume_ext.registry.tables import leases as table
@@ -97,6 +100,31 @@ def test_clocks_that_differ_a_little_do_not_end_it(leases, pass_time):
     leases.acquire("work", "a", LASTS)
     pass_time(-5)
     assert not leases.acquire("work", "b", LASTS)
+
+
+@pytest.mark.only_on("sqlite")
+def test_it_expires_when_its_time_has_passed_and_not_later(leases, monkeypatch):
+    now = [LONG_AGO]
+    clock = SimpleNamespace(datetime=SimpleNamespace(now=lambda zone: now[0]), UTC=datetime.UTC)
+    monkeypatch.setattr(database_module, "datetime", clock)
+    leases.acquire("work", "a", LASTS)
+    now[0] = LONG_AGO + datetime.timedelta(seconds=LASTS, microseconds=-1)
+    assert not leases.acquire("work", "b", LASTS)
+    now[0] = LONG_AGO + datetime.timedelta(seconds=LASTS)
+    assert leases.acquire("work", "b", LASTS)
+
+
+def test_an_acquisition_that_was_aborted_is_made_again(leases, database, monkeypatch):
+    autocommit = database.autocommit
+    aborted = [TransactionAborted("deadlock found")]
+
+    def abort_once():
+        if aborted:
+            raise aborted.pop()
+        return autocommit()
+
+    monkeypatch.setattr(database, "autocommit", abort_once)
+    assert leases.acquire("work", "a", LASTS)
 
 
 def test_leases_of_other_names_are_others(leases):

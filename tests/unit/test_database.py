@@ -13,12 +13,12 @@ from os_volume_ext.backends.base import ConfigurationError
 from os_volume_ext.errors import RegistryUnavailable, TransactionAborted
 from os_volume_ext.registry import database as database_module
 from os_volume_ext.registry import postgresql
-from os_volume_ext.registry.database import ATTEMPTS, TIMEOUT, Database, retry_on_deadlock
+from os_volume_ext.registry.database import ATTEMPTS, Database, retry_on_deadlock
 
 PASSWORD = "p@s:s/w?o#r%d +é"
 QUOTED = "p%40s%3As%2Fw%3Fo%23r%25d%20%2B%C3%A9"
-PSYCOPG = {"connect_timeout": TIMEOUT}
-PYMYSQL = {"connect_timeout": TIMEOUT, "read_timeout": TIMEOUT, "write_timeout": TIMEOUT}
+PSYCOPG = {"connect_timeout": 10}
+PYMYSQL = {"connect_timeout": 10, "read_timeout": 10, "write_timeout": 10}
 
 
 @pytest.fixture
@@ -122,13 +122,20 @@ def test_the_pool_gets_what_the_options_say(url):
 
 @pytest.mark.parametrize("url", ["postgresql+psycopg://u@h/d", "mysql+pymysql://u@h/d"])
 def test_a_place_in_the_pool_is_not_waited_for_without_end(url):
-    assert Database({"url": url}).make_engine().pool._timeout == TIMEOUT
+    assert Database({"url": url}).make_engine().pool._timeout == 10
+
+
+@pytest.mark.parametrize(("url", "skips"), [("mysql+pymysql://u@h/d", True), ("postgresql+psycopg://u@h/d", False)])
+def test_no_rollback_is_sent_to_mariadb_after_a_statement_that_committed_itself(url, skips):
+    assert Database({"url": url}).make_engine().dialect.skip_autocommit_rollback is skips
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({}, "database.url is missing"),
+        ({"url": "sqlite://"}, "database.url names a database in memory"),
+        ({"url": "sqlite:///:memory:"}, "database.url names a database in memory"),
         (
             {"url": "mssql+pyodbc://h/d"},
             "database.url is of mssql+pyodbc: it may be of sqlite, postgresql, mysql, mariadb",
@@ -193,6 +200,14 @@ def test_a_missing_driver_is_reported_with_the_extra_to_install(monkeypatch, url
     assert str(raised.value) == f"database.url: {sentence}"
 
 
+def test_a_missing_driver_that_no_extra_has_is_reported(monkeypatch):
+    for module in ("sqlcipher3", "pysqlcipher3"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigurationError) as raised:
+        Database({"url": "sqlite+pysqlcipher:////x.db"})
+    assert str(raised.value).startswith("database.url: the driver of sqlite+pysqlcipher is not installed: ")
+
+
 @pytest.mark.parametrize("url", ["postgresql+psycopg://volumes:hush", "mysql+pymysql://u@h:hush/x", "hush"])
 def test_a_malformed_url_is_not_shown(url):
     with pytest.raises(ConfigurationError) as raised:
@@ -201,10 +216,11 @@ def test_a_malformed_url_is_not_shown(url):
     assert "hush" not in "".join(traceback.format_exception(raised.value))
 
 
-@pytest.mark.parametrize("query", ["user=u&password=hush", "sslpassword=hush&connect_timeout=5"])
+@pytest.mark.parametrize("query", ["user=u&password=hush", "connect_timeout=5&sslpassword=hush"])
 def test_a_password_in_the_query_is_not_shown(query):
     shown = str(Database({"url": f"postgresql+psycopg://u:hush@h/d?{query}"}))
     assert shown.startswith("postgresql+psycopg://u:***@h/d?")
+    assert "password=%2A%2A%2A" in shown
     assert "hush" not in shown
 
 
@@ -237,6 +253,42 @@ def test_what_gave_way_begins_again_after_a_pause(pauses):
     assert failing.calls == 3
     assert len(pauses) == 2
     assert all(0 <= pause < 1 for pause in pauses)
+
+
+@pytest.mark.parametrize(
+    ("choose", "expected"), [(min, [0] * 9), (max, [0.02, 0.04, 0.08, 0.16, 0.2, 0.2, 0.2, 0.2, 0.2])]
+)
+def test_pauses_are_random_and_their_bound_doubles_up_to_a_fifth_of_a_second(pauses, monkeypatch, choose, expected):
+    monkeypatch.setattr(database_module.random, "uniform", lambda *bounds: choose(bounds))
+    with pytest.raises(TransactionAborted):
+        Failing(*[TransactionAborted()] * 10).change(7)
+    assert pauses == pytest.approx(expected)
+
+
+def test_a_method_that_is_called_again_keeps_its_name():
+    assert Failing.change.__name__ == "change"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (pymysql.OperationalError(1213, "Deadlock found when trying to get lock"), TransactionAborted),
+        (pymysql.OperationalError(1020, "Record has changed since last read"), TransactionAborted),
+        (pymysql.OperationalError(1205, "Lock wait timeout exceeded"), RegistryUnavailable),
+        (pymysql.OperationalError(2013, "Lost connection to MySQL server"), RegistryUnavailable),
+        (psycopg.errors.SerializationFailure("could not serialize access"), TransactionAborted),
+        (psycopg.errors.DeadlockDetected("deadlock detected"), TransactionAborted),
+        (psycopg.OperationalError("the connection is closed"), RegistryUnavailable),
+        (psycopg.OperationalError(), RegistryUnavailable),
+    ],
+)
+@pytest.mark.parametrize("kind", ["autocommit", "transaction"])
+def test_only_deadlocks_and_serialization_failures_are_worth_another_attempt(tmp_path, kind, error, expected):
+    database = Database({"url": f"sqlite:///{tmp_path}/registry.db"})
+    with pytest.raises(expected) as raised, getattr(database, kind)():
+        raise DBAPIError("UPDATE", {}, error)
+    assert type(raised.value) is expected
+    database.dispose()
 
 
 def test_it_does_not_begin_again_without_end():
