@@ -178,7 +178,9 @@ def describe(module: str, source: str, mutated: str, others: dict[Mutant, str]) 
     :param others: those before it.
     """
     old, new = source.splitlines(), mutated.splitlines()
-    changes = [each for each in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes() if each[0] != "equal"]
+    changes = [
+        each for each in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes() if each[0] != "equal"
+    ]
     first, last = changes[0], changes[-1]
     before, after = (" ".join(" ".join(lines).split()) for lines in (old[first[1] : last[2]], new[first[3] : last[4]]))
     function = qualified_name(source, first[1] + 1)
@@ -250,7 +252,9 @@ def is_dependency(name: str, module: Any) -> bool:
 def import_dependencies() -> None:
     """Import what the run without a mutant did, so that the processes begin with it, which saves most of their time."""
     for name in IMPORTED.read_text().splitlines():
-        with contextlib.suppress(Exception):  # some can't be imported in this order, and will be by those that need them
+        with contextlib.suppress(
+            Exception
+        ):  # some can't be imported in this order, and will be by those that need them
             importlib.import_module(name)
 
 
