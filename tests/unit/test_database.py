@@ -120,6 +120,21 @@ def test_the_pool_gets_what_the_options_say(url):
     assert Database({"url": url, "pool_pre_ping": "false"}).make_engine().pool._pre_ping is False
 
 
+def test_a_file_may_be_named_by_a_file_uri(tmp_path):
+    database = Database({"url": f"sqlite:///file:{tmp_path}/registry.db?uri=true"})
+    with database.autocommit() as connection:
+        assert connection.exec_driver_sql("PRAGMA database_list").one()[2] == f"{tmp_path}/registry.db"
+    database.dispose()
+
+
+def test_a_full_pool_is_reported_as_an_unavailable_registry(tmp_path):
+    pool = {"pool_size": "1", "max_overflow": "0", "pool_timeout": "0"}
+    database = Database({"url": f"sqlite:///{tmp_path}/registry.db", **pool})
+    with database.autocommit(), pytest.raises(RegistryUnavailable, match="QueuePool limit"), database.autocommit():
+        pass
+    database.dispose()
+
+
 @pytest.mark.parametrize("url", ["postgresql+psycopg://u@h/d", "mysql+pymysql://u@h/d"])
 def test_a_place_in_the_pool_is_not_waited_for_without_end(url):
     assert Database({"url": url}).make_engine().pool._timeout == 10
@@ -135,6 +150,10 @@ def test_no_rollback_is_sent_to_mariadb_after_a_statement_that_committed_itself(
     [
         ({}, "database.url is missing"),
         ({"url": "sqlite://"}, "database.url names a database in memory"),
+        (
+            {"url": "sqlite:///var/registry.db"},
+            "database.url has the relative path 'var/registry.db': write sqlite:///%(here)s/... or an absolute path",
+        ),
         ({"url": "sqlite:///:memory:"}, "database.url names a database in memory"),
         (
             {"url": "mssql+pyodbc://h/d"},
