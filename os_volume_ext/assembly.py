@@ -135,7 +135,7 @@ class Assembly:
 
     def remover(self) -> Remover:
         """Return a remover, which removes rows of disks that servers do not have."""
-        return Remover(registry=self.registry, claims=self._claims, compute=self.compute)
+        return Remover(registry=self.registry, claims=self._claims, executor=self.executor, compute=self.compute)
 
     def close(self) -> None:
         """Stop the threads and close the connections that were opened in this process; it may be called again.
@@ -188,8 +188,9 @@ def assemble_current(
         with the command to run.
     """
     assembly = assemble(settings, backend=backend, catalog=catalog)
-    assembly.backend.prepare()
     schema.ensure(assembly.database)
+    if not assembly.registry.count():  # else what is missing was there, such as on a file system that is not mounted
+        assembly.backend.prepare()
     return assembly
 
 

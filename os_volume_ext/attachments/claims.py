@@ -88,13 +88,12 @@ class Claims:
         return self._acquire(seen, seen.claimed(DETACHING, request_id, delete_on_termination=False))
 
     def acquire_for_attach(self, seen: Attachment, new: Attachment) -> Claim | None:
-        """Take over a stale attach for a new one of the same volume, whose device, tag and flag apply from now on.
+        """Take over a stale attach for a new one of the same volume and server, whose values apply from now on.
 
         :returns: None if the row is no longer as it was seen.
-        :raises AlreadyReserved: if another row has the requested device.
+        :raises AlreadyReserved: if another row has the requested device or the exclusive volume.
         """
-        claimed = seen.claimed(new.state, new.request_id, delete_on_termination=new.delete_on_termination)
-        return self._acquire(seen, replace(claimed, device=new.device, tag=new.tag))
+        return self._acquire(seen, replace(new, id=seen.id, created_at=seen.created_at))
 
     def transfer(self, claim: Claim, row: Attachment, limit: int | None) -> Claim:
         """Replace the row of a deleted server, whose disk is detached by now, by one that attaches elsewhere.
@@ -205,7 +204,9 @@ class Claims:
             slot.detach(server, claim.row.volume, claim.row.device)
         except ServerNotFound as error:
             if not is_gone():
-                raise ServerNotFound(f"the compute API has server {server.id}, but the backend does not") from error
+                raise ServerNotFound(
+                    f"the compute API has server {server.id}, but the backend does not: see attachment remove"
+                ) from error
             return False
         return True
 

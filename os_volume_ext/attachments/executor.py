@@ -127,7 +127,7 @@ class Slot:
 
     def attached(self, server: Server) -> Mapping[str, str | None]:
         """Return the device of each volume that the server has."""
-        found = self._call("attached", self._backend.attached, server)
+        found = self._call("attached", self._read_disks, server)
         self._check(_is_disks(found), "attached", found)
         return found
 
@@ -161,6 +161,10 @@ class Slot:
             self._time_out()  # the wait for the call was interrupted
         self.when_idle(lambda: self._slots.release(self._grant))
 
+    def _read_disks(self, server: Server) -> Mapping[str, str | None]:
+        found = self._backend.attached(server)
+        return dict(found) if isinstance(found, Mapping) else found  # reading a mapping may raise anything too
+
     def _call(self, name: str, method: Callable[..., T], *arguments: Any) -> T:
         with self._observers.backend_call(name):
             return self._call_within_timeout(name, BackendError, method, *arguments)
@@ -183,7 +187,7 @@ class Slot:
             return call.result()
         except documented:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit of a plugin ends neither this thread nor the process
             LOG.exception("%s backend %s raised an unexpected exception", self.request_id, name)
             raise OutcomeUnknown("the backend failed") from error
 

@@ -257,6 +257,8 @@ class AttachmentManager:
 
     def _find(self, context: RequestContext, action: str, server_id: str, volume_id: str) -> Attachment:
         server = self._server(context, action, server_id)
+        if server.is_deleted:
+            raise ServerMissing(server_id)
         row = self._registry.get(server_id, volume_id)
         if row is None or row.state == ATTACHING or not _belongs_to(row, server):
             raise AttachmentMissing(server_id, volume_id)

@@ -47,6 +47,9 @@ class Outcome(StrEnum):
 Result = tuple[Outcome, str]
 """An outcome and its details."""
 
+TOLERANCE = 1
+"""By how many seconds the clocks of the nodes of a database cluster may differ."""
+
 MODIFIED: Result = (Outcome.CONSISTENT, "modified concurrently")
 
 
@@ -144,7 +147,7 @@ class Reconciler:
 
     def _repair(self, row: Attachment, dry_run: bool) -> Result:
         if row.state != ATTACHED and not self._claims.is_stale(row):
-            return self._restamp(row, dry_run) if row.age < 0 else (Outcome.CONSISTENT, "in progress")
+            return self._restamp(row, dry_run) if row.age < -TOLERANCE else (Outcome.CONSISTENT, "in progress")
         server = self._look_up(row)
         if server is not None and server.project_id != row.project_id:  # docs/protocol.rst, R26
             return self._unresolvable(
@@ -319,7 +322,7 @@ class Reconciler:
 
     def _unresolved(self, row: Attachment, reason: str) -> Result:
         now = self._registry.get(row.server_id, row.volume_id)
-        if now is None or (now.state, now.request_id) != (row.state, row.request_id):
+        if now is None or (now.state, now.claim_id) != (row.state, row.claim_id):
             return MODIFIED
         return Outcome.UNRESOLVED, reason
 

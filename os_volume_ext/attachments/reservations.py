@@ -12,11 +12,13 @@ from ..errors import (
     AlreadyReserved,
     AttachmentLimitReached,
     AttachmentMissing,
-    AttachRefused,
+    BackendError,
+    BackendUnavailable,
     ComputeRefused,
     ComputeUnavailable,
     Conflict,
     OperationIncomplete,
+    OutcomeUnknown,
     ServerMissing,
     VolumeInUse,
 )
@@ -140,7 +142,7 @@ class Reservations:
         try:
             return self._claims.acquire_for_attach(other, row)
         except AlreadyReserved:
-            raise device_in_use(row) from None
+            raise operations_in_progress(row.volume_id) if row.device is None else device_in_use(row) from None
 
     def _take_over_elsewhere(self, context: RequestContext, row: Attachment, other: Attachment) -> Claim | None:
         """Free a volume of a server that is gone (docs/protocol.rst, R11)."""
@@ -178,7 +180,9 @@ class Reservations:
         try:
             with self._observers.claimed(DETACH, claim.row):
                 self._claims.detach_disk(claim, slot, other.server, is_gone=lambda: True)
-        except AttachRefused as error:  # its message is about a server that the caller did not name
+        except (BackendUnavailable, OutcomeUnknown):
+            raise
+        except BackendError as error:  # its message is about a server that the caller did not name
             raise OperationIncomplete(
                 f"the backend refused to detach it from server {other.server_id}: {error}"
             ) from error

@@ -71,8 +71,9 @@ class Backend(abc.ABC):
     def prepare(self) -> None:  # noqa: B027 - most backends have nothing to create
         """Create what the backend needs on this machine, such as directories; by default, do nothing.
 
-        The API and the commands that use a backend call it when they start, before a fork; ``os-volume-ext check``,
-        which changes nothing, does not. It is called again at each start, and by several processes at once.
+        The API and the commands that use a backend call it when they start, before a fork, as long as the registry has
+        no attachments; ``os-volume-ext check``, which changes nothing, does not. It is called again at each start, and
+        by several processes at once.
 
         :raises ConfigurationError: if something can't be created; the message names the option.
         """

@@ -35,6 +35,9 @@ from .tables import utc_now
 
 LOG = logging.getLogger(__name__)
 
+# What a takeover changes beside the state: how another request described the attachment.
+_REQUESTED = ("device", "host", "instance_name", "source", "format")
+
 # Two fields have no column of their name: exclusive is computed by the database, and age, the last, by _attachment.
 _names = [each.name for each in fields(Attachment) if each.name not in ("exclusive", "age")]
 _computed: dict[str, ColumnElement[Any]] = {
@@ -273,12 +276,12 @@ class Registry:
             raise AlreadyReserved from error
 
     def claim(self, seen: Attachment, row: Attachment) -> bool:
-        """Claim a row: change it to ``row`` in its state, ids of request and claim, tag, flag, and device.
+        """Claim a row: change it to ``row`` in its state, ids of request and claim, tag, flag, and what else differs.
 
-        :param row: with a new claim id. The device is written only if it differs: that of another row may have been
-            set to NULL since it was seen (docs/protocol.rst, R1).
+        :param row: with a new claim id. Its id and its times are not written. The device is written only if it differs:
+            it may have been set to NULL since the row was seen (docs/protocol.rst, R1).
         :returns: False if the row is no longer as it was seen.
-        :raises AlreadyReserved: if another row has the device.
+        :raises AlreadyReserved: if another row has the device or the exclusive volume.
         """
         return self._describe(_claim, seen, row, new_request_id=row.request_id, new_claim_id=row.claim_id)
 
@@ -344,9 +347,12 @@ class Registry:
 
     def _describe(self, statement: Update, seen: Attachment, row: Attachment, **new: Any) -> bool:
         new |= {"new_state": row.state, "new_tag": row.tag, "new_delete_on_termination": row.delete_on_termination}
-        if row.device != seen.device:
-            statement = statement.values(device=bindparam("new_device"))
-            new["new_device"] = row.device
+        differing = {name: getattr(row, name) for name in _REQUESTED if getattr(row, name) != getattr(seen, name)}
+        if row.exclusive != seen.exclusive:
+            differing["exclusive_volume_id"] = row.volume_id if row.exclusive else None
+        if differing:
+            statement = statement.values({name: bindparam(f"new_{name}") for name in differing})
+            new |= {f"new_{name}": value for name, value in differing.items()}
         try:
             return self._change(statement, seen, **new)
         except IntegrityError as error:

@@ -196,10 +196,11 @@ def test_a_look_up_in_the_catalog_that_hangs_does_not_hold_reconcile(database, m
     assert harness.state() == (ATTACHED, False)
 
 
+@pytest.mark.parametrize("error", [ConnectionError("reset by peer"), SystemExit(1)], ids=repr)
 @pytest.mark.parametrize("plugin", ["catalog", "backend"])
-def test_a_plugin_that_raises_anything_does_not_keep_reconcile_from_other_rows(harness, monkeypatch, plugin):
+def test_a_plugin_that_raises_anything_does_not_keep_reconcile_from_other_rows(harness, monkeypatch, plugin, error):
     def fail(*_, **__):
-        raise ConnectionError("reset by peer")
+        raise error
 
     harness.attach(delete_on_termination=True)
     harness.delete_server()

@@ -4,15 +4,17 @@ import pytest
 
 from os_volume_ext.attachments.remove import Remover
 from os_volume_ext.backends.base import BackendUnavailable
-from os_volume_ext.errors import AttachmentMissing, ComputeUnavailable, NotRemoved, OperationIncomplete
+from os_volume_ext.errors import AttachmentMissing, ComputeUnavailable, NotRemoved
 from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING, REATTACHING
-from tests.support.scripted import refuse
+from tests.support.scripted import Died, die, refuse
 
 
 @pytest.fixture
 def remove(harness):
     """Give ``remove()``: remove the row of volume 9 at server 1134."""
-    remover = Remover(registry=harness.registry, claims=harness.claims, compute=harness.compute.remote)
+    remover = Remover(
+        registry=harness.registry, claims=harness.claims, executor=harness.executor, compute=harness.compute.remote
+    )
     return lambda: remover.remove("1134", "9")
 
 
@@ -75,18 +77,32 @@ def test_a_row_that_does_not_exist_is_reported(harness, remove):
 
 def test_a_row_that_is_claimed_meanwhile_is_not_removed(harness, remove):
     harness.put(ATTACHED)
-    harness.at("before claim", harness.take_over)
+    harness.at("before remove", harness.take_over)
     with pytest.raises(NotRemoved, match="modified concurrently"):
         remove()
     assert harness.row().state == ATTACHED
 
 
-def test_a_claim_that_is_lost_removes_nothing(harness, remove):
-    harness.put(ATTACHED)
-    harness.at("after backend attached", harness.take_over)
-    with pytest.raises(OperationIncomplete):
+@pytest.mark.parametrize("step", ["before backend attached", "after backend attached", "before remove"])
+def test_a_removal_that_ends_early_lets_reconcile_detach_nothing(harness, remove, step):
+    harness.put(ATTACHED, disk=True, root=True)
+    if step == "before remove":
+        harness.backend.disks["1134"].clear()
+    harness.at(step, die)
+    with pytest.raises(Died):
         remove()
-    assert harness.row() is not None
+    assert harness.row().state == ATTACHED
+    harness.pass_time(1000)
+    assert harness.reconcile() == []
+
+
+def test_a_disk_is_looked_for_at_the_host_that_an_offloaded_server_had(harness, remove):
+    harness.put(ATTACHED, host="node-1")
+    harness.set_server(status="SHELVED_OFFLOADED", host=None)
+    seen = []
+    harness.backend.attached = lambda server: seen.append(server.host) or {}
+    remove()
+    assert seen == ["node-1"]
 
 
 def test_a_backend_that_can_not_tell_leaves_the_row_as_it_was(harness, remove):

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from os_volume_ext.attachments.reconcile import Outcome
-from os_volume_ext.backends.base import BackendUnavailable
+from os_volume_ext.backends.base import BackendUnavailable, Volume
 from os_volume_ext.errors import AttachmentMissing, Conflict, OperationIncomplete, VolumeInUse
 from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING, AttachRequest
 from os_volume_ext.registry.attachments import Registry
@@ -300,6 +300,34 @@ def test_a_takeover_asks_for_the_device_that_it_was_asked_for(harness):
     row = harness.row()
     assert (row.device, row.tag, row.delete_on_termination) == ("/dev/vde", "new", True)
     assert harness.backend.devices("1134") == {"9": "/dev/vde"}
+
+
+def test_a_takeover_describes_server_and_volume_as_they_are_now(harness):
+    harness.put(ATTACHING, stale=True, source="/old", format="qcow2", host="node-1", instance_name="i-1")
+    harness.set_server(host="node-2", instance_name="i-2")
+    before = harness.row()
+    harness.attach()
+    row = harness.row()
+    assert (row.source, row.format, row.host, row.instance_name) == ("/a/file", "raw", "node-2", "i-2")
+    assert (row.id, row.created_at) == (before.id, before.created_at)
+
+
+@pytest.mark.parametrize("multiattach", [False, True])
+def test_a_takeover_of_a_volume_that_was_switched_takes_its_word_of_today(harness, multiattach):
+    harness.put(ATTACHING, stale=True, exclusive=multiattach)
+    harness.catalog.known["9"] = Volume("9", "demo", "/a/file", "raw", multiattach)
+    harness.attach()
+    assert harness.row().exclusive is not multiattach
+    assert harness.is_consistent()
+
+
+def test_a_takeover_of_a_volume_that_became_exclusive_does_not_exclude_others(harness):
+    harness.put(ATTACHING, stale=True, exclusive=False)
+    harness.put(ATTACHED, server_id="1135", disk=True)
+    with pytest.raises(Conflict, match="Other operations on volume 9 are in progress"):
+        harness.attach()
+    assert harness.state(server_id="1135") == (ATTACHED, True)
+    assert harness.backend.made("attach") == []
 
 
 def test_a_takeover_for_a_device_in_use_is_a_conflict_and_leaves_the_row(harness):

@@ -11,8 +11,10 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the column. The workers are stopped, so that any values do that differ."""
-    with op.batch_alter_table("attachments") as batch:
-        batch.add_column(sa.Column("claim_id", sa.String(36)))
+    # MariaDB commits each statement, so an upgrade that was interrupted may have added it.
+    if "claim_id" not in {column["name"] for column in sa.inspect(op.get_bind()).get_columns("attachments")}:
+        with op.batch_alter_table("attachments") as batch:
+            batch.add_column(sa.Column("claim_id", sa.String(36)))
     op.execute("UPDATE attachments SET claim_id = id")
     with op.batch_alter_table("attachments") as batch:
         batch.alter_column("claim_id", existing_type=sa.String(36), nullable=False)
