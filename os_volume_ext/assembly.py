@@ -189,7 +189,9 @@ def assemble_current(
     """
     assembly = assemble(settings, backend=backend, catalog=catalog)
     schema.ensure(assembly.database)
-    if not assembly.registry.count():  # else what is missing was there, such as on a file system that is not mounted
+    has_attachments = bool(assembly.registry.count())
+    assembly.database.dispose()
+    if not has_attachments:  # else what is missing has been there, such as on a file system that is not mounted
         assembly.backend.prepare()
     return assembly
 
@@ -263,7 +265,13 @@ def make_compute(settings: Settings) -> RemoteComputeAPI | None:
         proxies_from_environment=settings.compute_proxies_from_environment,
     )
     source = token_source(auth_type, options, client) if auth_type else lambda: str(token)
-    return RemoteComputeAPI(url=url, token=source, headers=settings.dialect.lookup_headers, client=client)
+    return RemoteComputeAPI(
+        url=url,
+        token=source,
+        headers=settings.dialect.lookup_headers,
+        client=client,
+        max_concurrent=settings.max_operations,
+    )
 
 
 def make_observers(settings: Settings) -> Observers:

@@ -41,12 +41,16 @@ class Adopter:
         :param device: None for what the backend reports.
         :param root: whether the server boots from it, so that it can't be detached.
         :param project_id: None for the server's, as the compute API knows it, or else the volume's.
-        :raises NotAdopted: if the server has no such disk, it has a row already, or its project is unknown.
+        :raises NotAdopted: if the server has no such disk, it has a row already, its project is unknown, or server and
+            volume are of different projects.
         """
         server, volume = self._server(server_id), self._volume(volume_id)
         owner = project_id or next((known.project_id for known in (server, volume) if known), None)
         if owner is None:
             raise NotAdopted("neither the compute API nor the catalog knows its project; give --project")
+        for known, what in ((server, f"server {server_id}"), (volume, f"volume {volume_id}")):
+            if known is not None and known.project_id != owner:
+                raise NotAdopted(f"{what} belongs to project {known.project_id}, not to {owner}")
         server = server or Server(server_id, owner, "UNKNOWN")
         request_id = new_request_id()
         disks = self._disks(request_id, server)
@@ -64,18 +68,21 @@ class Adopter:
             self._registry.reserve(row)
         except AlreadyReserved as error:
             raise NotAdopted(f"volume {volume_id} or the device {row.device} has a row already") from error
-        self._check_still_attached(server, row)
-        return row
-
-    def _check_still_attached(self, server: Server, row: Attachment) -> None:
-        """Check that the disk has not left the server until its row was written, such as by a detach in progress."""
         try:
-            has_disk = row.volume_id in self._disks(row.request_id, server)
+            self._check_again(server, volume, row)
         except Exception:
             self._registry.remove(row)
             raise
-        if not has_disk:
-            self._registry.remove(row)
+        return row
+
+    def _check_again(self, server: Server, volume: Volume | None, row: Attachment) -> None:
+        """Check that disk and volume are still as they were before the row was written (docs/protocol.rst, R21)."""
+        other = self._registry.find_excluding(row)
+        if other is not None:
+            raise NotAdopted(f"volume {row.volume_id} has a row of server {other.server_id}")
+        if volume is not None and self._catalog.recheck(operator_context(), volume.id) != volume:
+            raise NotAdopted(f"volume {volume.id} was modified concurrently; retry")
+        if row.volume_id not in self._disks(row.request_id, server):
             raise NotAdopted(f"the disk {row.volume_id} has just been detached from server {server.id}")
 
     def _disks(self, request_id: str, server: Server) -> Mapping[str, str | None]:

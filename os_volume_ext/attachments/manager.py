@@ -88,7 +88,10 @@ class AttachmentManager:
         :raises RegistryUnavailable: if the database fails.
         """
         server = self._find_server(context, "index", server_id)
-        project_id = server.project_id if server else None
+        if server is not None:
+            project_id = server.project_id
+        else:  # not known: all rows for those who see all projects, else those of the caller's
+            project_id = None if context.can("index", None) else context.project_id
         rows = self._registry.list_visible(
             server_id, project_id=project_id, since=since, limit=limit, offset=offset, projection=projection
         )

@@ -99,14 +99,12 @@ class Reservations:
     def check_alone(self, row: Attachment) -> None:
         """Check that no other row has the volume, unless both may (docs/protocol.rst, R21).
 
-        The keys of the table compare exclusive rows only, and whether a volume is exclusive can change.
-
         :raises VolumeInUse: if another server has it.
         :raises Conflict: if another operation is in progress.
         """
-        for other in self._registry.of_volume(row.volume_id):
-            if other.server_id != row.server_id and (other.exclusive or row.exclusive):
-                raise self._conflict(other)
+        other = self._registry.find_excluding(row)
+        if other is not None:
+            raise self._conflict(other)
 
     def for_detach(self, context: RequestContext, row: Attachment) -> Claim:
         """Claim a row in order to detach its volume.

@@ -1,5 +1,6 @@
 """The compute API at ``compute.url``, called over HTTP with the operator's credentials."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urljoin
 
@@ -8,21 +9,35 @@ import requests
 from ..errors import ComputeUnavailable, RequestFailed, ServerMissing
 from ..models import Server
 from ..outbound import Client, at_origin, hide_password, origin
+from ..perprocess import PerProcess
 from .documents import MALFORMED, is_fault, parse_server, read_server
+
+MAX_CONCURRENT = 8
 
 
 class RemoteComputeAPI:
     """The compute API at ``compute.url``, called with credentials that see every project."""
 
-    def __init__(self, *, url: str, token: Callable[[], str], headers: Mapping[str, str], client: Client) -> None:
+    def __init__(
+        self,
+        *,
+        url: str,
+        token: Callable[[], str],
+        headers: Mapping[str, str],
+        client: Client,
+        max_concurrent: int = MAX_CONCURRENT,
+    ) -> None:
         """Prepare requests; nothing is connected yet.
 
         :param url: such as ``http://controller:8774/v2.1``; it may have a user and a password.
         :param token: returns a valid token, or raises ``RequestFailed``.
         :param headers: sent with each request, such as a microversion.
         :param client: sends the requests.
+        :param max_concurrent: how many requests one process sends at once. The URL is mostly that of the API that this
+            is part of: its threads must not all wait for a request that needs another one.
         """
         self._url = url.rstrip("/")
+        self._permits = PerProcess(lambda: threading.BoundedSemaphore(max_concurrent))
         self._client = client
         self._token = token
         self._headers = {"Accept": "application/json", **headers}
@@ -105,7 +120,12 @@ class RemoteComputeAPI:
         return url
 
     def _get(self, url: str) -> requests.Response:
+        permits = self._permits()
+        if not permits.acquire(blocking=False):
+            raise ComputeUnavailable(f"too many requests to {self} are in progress")
         try:
             return self._client.get(url, {**self._headers, "X-Auth-Token": self._token()})
         except RequestFailed as error:
             raise ComputeUnavailable(str(error)) from None
+        finally:
+            permits.release()

@@ -177,6 +177,14 @@ class Registry:
         elsewhere = [row for row in rows if row.exclusive and new.exclusive]
         return next(iter(here + elsewhere), None)
 
+    def find_excluding(self, row: Attachment) -> Attachment | None:
+        """Return a row of the same volume at another server, unless both rows may exist.
+
+        The keys of the table compare exclusive rows only, and whether a volume is exclusive can change.
+        """
+        others = [other for other in self.of_volume(row.volume_id) if other.server_id != row.server_id]
+        return next((other for other in others if other.exclusive or row.exclusive), None)
+
     def of_volume(self, volume_id: str) -> Sequence[Attachment]:
         """Return all rows of a volume."""
         with self._database.autocommit() as connection:

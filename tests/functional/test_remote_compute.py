@@ -2,6 +2,7 @@
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
@@ -11,6 +12,7 @@ from os_volume_ext.backends.base import Server
 from os_volume_ext.compute.remote import RemoteComputeAPI
 from os_volume_ext.errors import ComputeUnavailable, ServerMissing
 from os_volume_ext.outbound import Client
+from tests.support.waiting import TIMEOUT
 
 CLIENT = Client(prefix="compute.")
 
@@ -244,3 +246,25 @@ def test_a_list_that_makes_no_sense_is_not_available(host, api, body):
     host.response("/v2.1/servers/detail?all_tenants=1", body=body)
     with pytest.raises(ComputeUnavailable):
         list(api.servers())
+
+
+def test_requests_beyond_the_limit_are_refused_at_once(host):
+    """The URL is mostly that of the API itself, whose threads must not all wait for such requests."""
+    started, resume = threading.Semaphore(0), threading.Event()
+
+    def wait():
+        started.release()
+        assert resume.wait(TIMEOUT)
+        return "t1"
+
+    api = RemoteComputeAPI(url=host.url, token=wait, headers={}, client=CLIENT, max_concurrent=2)
+    host.response("/v2.1/servers/s1", {"server": shown("s1")})
+    with ThreadPoolExecutor() as threads:
+        found = [threads.submit(api.server, "s1") for _ in range(2)]
+        assert all(started.acquire(timeout=TIMEOUT) for _ in found)
+        for _ in range(2):
+            with pytest.raises(ComputeUnavailable, match=r"too many requests to \S+ are in progress"):
+                api.server("s1")
+        resume.set()
+        assert [each.result(TIMEOUT).id for each in found] == ["s1", "s1"]
+    assert api.server("s1").id == "s1"

@@ -139,6 +139,17 @@ def with_claim_ids(tables):
     return tables | {"attachments": [row | {"claim_id": row["id"]} for row in tables["attachments"]]}
 
 
+@pytest.mark.usefixtures("first_rows")
+def test_an_upgrade_that_was_interrupted_after_its_first_statement_is_completed(database):
+    upgrade_to(database, "0002")
+    with direct_connection(database) as connection:
+        connection.execute(text("ALTER TABLE attachments ADD COLUMN claim_id VARCHAR(36)"))
+    schema.upgrade(database)
+    assert compare(database) == []
+    assert Registry(database).get("1134", "9").claim_id == FIRST_ROWS["attachments"]["id"]
+    database.dispose()
+
+
 @sqlite
 def test_a_start_upgrades_a_file_of_the_first_revision_and_keeps_its_rows(database, first_rows):
     before = first_rows()

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from os_volume_ext.assembly import Assembly, assemble, assemble_current
+from os_volume_ext.attachments.manager import new_row
 from os_volume_ext.attachments.periodic import THREAD
+from os_volume_ext.backends.base import BackendUnavailable
 from os_volume_ext.errors import ConfigurationError
+from os_volume_ext.models import AttachRequest, Server, Volume
 from os_volume_ext.observers.base import Observer, Observers
 from os_volume_ext.settings import Settings
 
@@ -51,6 +54,20 @@ def test_close_ends_the_threads_and_connections_that_were_opened(make, path):
     assert len(reconcile_threads()) == 1
     assembly.close()
     assert (connections(path), reconcile_threads()) == (0, [])
+    assembly.close()
+
+
+def test_directories_of_a_backend_that_has_attachments_are_not_created_again(make, path):
+    """They would be empty, as on a file system that is not mounted, and all servers would look gone."""
+    assembly = make()
+    assembly.registry.reserve(new_row(Server("1", "demo", "ACTIVE"), Volume("9", "demo"), AttachRequest("9"), "req-1"))
+    assembly.close()
+    for name in ("volumes", "servers"):
+        (path.parent / name).rmdir()
+    assembly = make()
+    assert not (path.parent / "servers").exists()
+    with pytest.raises(BackendUnavailable, match="the directory of all servers is missing"):
+        assembly.backend.attached(Server("1", "demo", "ACTIVE"))
     assembly.close()
 
 

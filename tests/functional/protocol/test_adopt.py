@@ -3,20 +3,20 @@
 import pytest
 
 from os_volume_ext.attachments.adopt import Adopter
-from os_volume_ext.backends.base import BackendUnavailable
-from os_volume_ext.errors import NotAdopted
+from os_volume_ext.backends.base import BackendUnavailable, Volume
+from os_volume_ext.errors import NotAdopted, VolumeNotFound
 from os_volume_ext.models import ATTACHED
 from tests.support.scripted import perform, refuse
 
 
 @pytest.fixture
 def adopt(harness):
-    """Give ``adopt()``: add a row for the disk of volume 9 at server 1134, which the backend has."""
+    """Give ``adopt(project_id=None)``: add a row for the disk of volume 9 at server 1134, which the backend has."""
     harness.backend.disks["1134"]["9"] = "/dev/vdb"
     adopter = Adopter(
         registry=harness.registry, catalog=harness.catalog, compute=harness.compute.remote, executor=harness.executor
     )
-    return lambda: adopter.adopt("1134", "9", device=None, root=False, project_id=None)
+    return lambda project_id=None: adopter.adopt("1134", "9", device=None, root=False, project_id=project_id)
 
 
 def test_a_disk_that_stays_is_adopted(harness, adopt):
@@ -35,5 +35,40 @@ def test_a_disk_that_leaves_meanwhile_is_not_adopted(harness, adopt, step):
 def test_an_adoption_that_can_not_look_again_leaves_no_row(harness, adopt):
     harness.backend.fail("attached", perform, refuse(BackendUnavailable("down")))
     with pytest.raises(BackendUnavailable):
+        adopt()
+    assert harness.row() is None
+
+
+def test_a_disk_of_another_projects_volume_is_not_adopted(harness, adopt):
+    harness.catalog.known["9"] = Volume("9", "other")
+    with pytest.raises(NotAdopted, match="volume 9 belongs to project other, not to demo"):
+        adopt()
+    assert harness.row() is None
+
+
+def test_a_disk_is_not_adopted_for_another_project_than_its_servers(harness, adopt):
+    with pytest.raises(NotAdopted, match="server 1134 belongs to project demo, not to typo"):
+        adopt(project_id="typo")
+    assert harness.row() is None
+
+
+@pytest.mark.parametrize("step", ["before reserve", "after reserve", "before recheck"])
+def test_a_disk_whose_volume_is_deleted_meanwhile_is_not_adopted(harness, adopt, step):
+    harness.at(step, lambda: harness.catalog.known.pop("9"))
+    with pytest.raises(VolumeNotFound):
+        adopt()
+    assert harness.row() is None
+
+
+def test_a_disk_whose_volume_is_modified_meanwhile_is_not_adopted(harness, adopt):
+    harness.at("after reserve", lambda: harness.catalog.add(Volume("9", "demo", multiattach=True)))
+    with pytest.raises(NotAdopted, match="volume 9 was modified concurrently"):
+        adopt()
+    assert harness.row() is None
+
+
+def test_an_exclusive_volume_is_not_adopted_beside_another_row(harness, adopt):
+    harness.put(ATTACHED, server_id="1135", exclusive=False)
+    with pytest.raises(NotAdopted, match="volume 9 has a row of server 1135"):
         adopt()
     assert harness.row() is None

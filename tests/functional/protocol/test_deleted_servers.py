@@ -2,7 +2,14 @@
 
 import pytest
 
-from os_volume_ext.backends.base import AttachRefused, BackendUnavailable, OutcomeUnknown, Server
+from os_volume_ext.backends.base import (
+    AttachRefused,
+    BackendUnavailable,
+    DeviceInUse,
+    OutcomeUnknown,
+    Server,
+    TooManyAttachments,
+)
 from os_volume_ext.errors import (
     AttachmentLimitReached,
     ComputeUnavailable,
@@ -118,6 +125,15 @@ def test_a_refused_detach_from_a_deleted_server_is_no_refusal_of_the_new_server(
     with pytest.raises((OperationIncomplete, BackendUnavailable)):
         harness.attach(server_id="1135")
     assert harness.row().state == DETACHING
+
+
+@pytest.mark.parametrize("error", [AttachRefused("domain kvm7 is saved"), TooManyAttachments(3), DeviceInUse("vdb")])
+def test_why_a_detach_from_a_deleted_server_failed_is_not_told_to_the_caller(harness, error):
+    harness.put(ATTACHED)
+    harness.compute.delete("1134")
+    harness.backend.fail("detach", refuse(error))
+    with pytest.raises(OperationIncomplete):
+        harness.attach(server_id="1135")
 
 
 @refusals

@@ -178,6 +178,17 @@ def test_a_server_that_only_the_caller_sees_as_deleted_is_not_gone(harness):
     assert harness.state() == (ATTACHED, True)
 
 
+@pytest.mark.parametrize("request_name", ["update", "swap"])
+def test_an_attachment_of_a_server_that_is_shown_as_deleted_is_not_changed(deleted, request_name):
+    requests = {
+        "update": lambda: deleted.update(delete_on_termination=True),
+        "swap": lambda: deleted.manager.swap(deleted.caller(), "1134", "9"),
+    }
+    with pytest.raises(ServerMissing):
+        requests[request_name]()
+    assert not deleted.row().delete_on_termination
+
+
 # -- ids that were used again ------------------------------------------------------------------------
 
 
@@ -209,6 +220,22 @@ def test_the_new_owner_sees_the_new_servers_own_rows(reused):
     reused.attach("200", project_id="other")
     assert [row.volume_id for row in reused.list(project_id="other")] == ["200"]
     assert reused.get("200", project_id="other").device == "/dev/vdb"
+
+
+def test_where_the_servers_project_is_unknown_only_the_callers_rows_are_listed(harness, monkeypatch):
+    """With ``server_read_path`` the look-up tells only that there is such a server."""
+    monkeypatch.setattr(harness.compute, "find", lambda context, server_id: None)
+    harness.put(ATTACHED, "200", project_id="other")
+    harness.put(ATTACHED, "9")
+    harness.put(ATTACHED, "99")
+    first, second = (
+        harness.manager.list_attachments(harness.caller(), "1134", since=None, limit=1, offset=offset)
+        for offset in (0, 1)
+    )
+    assert [row.volume_id for row in (*first, *second)] == ["9", "99"]
+    beyond = harness.manager.list_attachments(harness.caller(), "1134", since=None, limit=1, offset=2)
+    assert list(beyond) == []
+    assert {row.volume_id for row in harness.list(is_admin=True)} == {"200", "9", "99"}
 
 
 @pytest.mark.parametrize("state", [ATTACHING, ATTACHED, DETACHING])
