@@ -88,12 +88,13 @@ class AttachmentManager:
         :raises RegistryUnavailable: if the database fails.
         """
         server = self._find_server(context, "index", server_id)
-        if server is not None:
-            project_id = server.project_id
-        else:  # not known: all rows for those who see all projects, else those of the caller's
-            project_id = None if context.can("index", None) else context.project_id
         rows = self._registry.list_visible(
-            server_id, project_id=project_id, since=since, limit=limit, offset=offset, projection=projection
+            server_id,
+            project_id=_listed_project(context, server),
+            since=since,
+            limit=limit,
+            offset=offset,
+            projection=projection,
         )
         return rows if server else _authorize_by_rows(context, "index", server_id, rows)
 
@@ -381,6 +382,16 @@ def _authorize_by_rows(context: RequestContext, action: str, server_id: str, row
     if not seen:
         _authorize(context, action, server_id, rows[0].project_id if rows else context.project_id, None)
     return seen
+
+
+def _listed_project(context: RequestContext, server: Server | None) -> str | None:
+    """Return the project whose rows are listed; None for all: the caller may see those of every project.
+
+    :param server: None if its project is not known.
+    """
+    if server is not None:
+        return server.project_id
+    return None if context.can("index", None) else context.project_id
 
 
 def _belongs_to(row: Any, server: Server | None) -> bool:
