@@ -193,6 +193,13 @@ class Harness:
     def pass_time(self, seconds):
         """Advance the workers' clock, and age all rows."""
         self.now += seconds
+        self._age(seconds)
+
+    def set_clock_back(self, seconds):
+        """Set the database's clock back: rows that are younger than that were changed in the future."""
+        self._age(-seconds)
+
+    def _age(self, seconds):
         with self.database.transaction() as connection:
             for row in connection.execute(table.select()).all():
                 here = (table.c.volume_id == row.volume_id) & (table.c.server_id == row.server_id)

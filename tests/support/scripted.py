@@ -5,6 +5,7 @@ then the first one continues. So steps of operations that run at once are put in
 """
 
 from collections import defaultdict
+from dataclasses import replace
 from types import SimpleNamespace
 
 from os_volume_ext.backends.base import Backend, DeviceInUse, ServerNotFound
@@ -185,6 +186,7 @@ class ScriptedCompute:
         self.error = None
         self.shows_all = False
         self.hidden = set()  # from all callers, but not from the operator
+        self.shown_as_deleted = set()  # likewise
         self.requested = []
         self.remote = SimpleNamespace(server=self._look_up_existing, servers=self._list)
 
@@ -200,7 +202,7 @@ class ScriptedCompute:
             raise ServerMissing(server_id)
         if not (self.shows_all or context.is_admin or server.project_id == context.project_id):
             raise ServerMissing(server_id)
-        return server
+        return replace(server, status="DELETED") if server_id in self.shown_as_deleted else server
 
     def find(self, context, server_id):
         return self.server(context, server_id)
