@@ -2,8 +2,8 @@
 
 There is nothing of this in the code itself, so it costs nothing there. A test that runs the protocol over a scripted
 backend names its steps here; a process that is to be killed is wrapped at all of its seams: each question to and
-change of registry, backend and catalog, each statement and COMMIT, the directory backend's own system calls, and the
-response. New code at one of these seams is a step automatically.
+change of registry, backend, catalog and the compute API at ``compute.url``, each statement and COMMIT, the directory
+backend's own system calls, and the response. New code at one of these seams is a step automatically.
 """
 
 import functools
@@ -12,7 +12,7 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,12 +23,18 @@ from sqlalchemy.engine import Engine
 
 from os_volume_ext.backends import directory
 from os_volume_ext.catalog.sql import SQLCatalog
+from os_volume_ext.compute.remote import RemoteComputeAPI
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.wsgi import WSGIApp
 
 Reached = Callable[[str], None]
 
-SEAMS = {Registry: "", directory.DirectoryBackend: "backend ", SQLCatalog: "catalog "}
+SEAMS = {
+    Registry: "",
+    directory.DirectoryBackend: "backend ",
+    SQLCatalog: "catalog ",
+    RemoteComputeAPI: "compute ",
+}
 SYSTEM_CALLS = ("symlink", "unlink", "fsync")
 
 
@@ -48,14 +54,20 @@ class Failpoints:
 
     def __init__(self) -> None:
         self._die_at: str | None = None
+        self._events: dict[str, Callable[[], None]] = {}
         self._times: Counter[str] = Counter()
         self.seen: list[str] = []
 
-    def watch(self, die_at: str) -> None:
-        """Start to record steps. :param die_at: the step at which to die, "" for none."""
+    def watch(self, die_at: str, events: Mapping[str, Callable[[], None]] | None = None) -> None:
+        """Start to record steps.
+
+        :param die_at: the step at which to die, "" for none.
+        :param events: what happens at which steps; their own steps are not recorded.
+        """
         self._times.clear()
         self.seen.clear()
         self._die_at = die_at
+        self._events = dict(events or {})
 
     def reached(self, step: str) -> None:
         if self._die_at is None:
@@ -65,6 +77,10 @@ class Failpoints:
         self.seen.append(point)
         if point == self._die_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if point in self._events:
+            die_at, self._die_at = self._die_at, None
+            self._events.pop(point)()
+            self._die_at = die_at
 
     def write(self, path: Path, **more: Any) -> None:
         """Write the steps seen, and more values; the file appears when it is complete."""

@@ -52,7 +52,8 @@ SERVERS = tuple(str(uuid.UUID(int=number)) for number in range(1134, 1142))
 VOLUMES = tuple(str(uuid.UUID(int=number)) for number in range(1, 401))
 HERE, THERE = SERVERS[:2]
 VOLUME, OTHER_VOLUME = VOLUMES[:2]
-READS = {"SELECT", "find", "get", "walk", "backend attached"}  # a reconcile with nothing to do has such steps only
+# A reconcile with nothing to do has such steps only.
+READS = {"SELECT", "find", "get", "walk", "backend attached", "compute server", "compute servers"}
 LONG = timedelta(hours=1)  # after which any row is stale
 WORKERS, CALLERS = 3, 12
 OPERATION_TIMEOUT, STALE_AFTER = 1, 5  # seconds, under the traffic
@@ -65,16 +66,25 @@ OTHERS_SESSIONS = {
 
 
 def send_request(
-    port: int, method: str, server: str, volume: str = "", document: Any = None, die_at: str | None = None
+    port: int,
+    method: str,
+    server: str,
+    volume: str = "",
+    document: Any = None,
+    die_at: str | None = None,
+    made_anew: str | None = None,
 ) -> tuple[int, Any] | None:
     """Send a request for a server's attachments, or one of them.
 
     :param die_at: the step at which the worker dies; "" for none, but the steps are recorded.
+    :param made_anew: VOLUME/STEP: the step at which another project makes the volume anew.
     :returns: status and document, or None without a response.
     """
     headers = {"OpenStack-API-Version": "compute 2.85", "Content-Type": "application/json"}
     if die_at is not None:
         headers["X-Die-At"] = die_at
+    if made_anew is not None:
+        headers["X-Made-Anew"] = made_anew
     body = document and json.dumps({"volumeAttachment": document})
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     try:
@@ -136,10 +146,17 @@ class Harness:
 
     # -- requests and commands -----------------------------------------------------------------------
 
-    def attach(self, volume: str = VOLUME, server: str = HERE, die_at: str | None = None, **more: Any) -> None:
+    def attach(
+        self,
+        volume: str = VOLUME,
+        server: str = HERE,
+        die_at: str | None = None,
+        made_anew: str | None = None,
+        **more: Any,
+    ) -> None:
         self.acknowledged.pop((volume, server), None)
         document = {"volumeId": volume, **more}
-        if self._request("attach", "POST", server, "", document, die_at) == 200:
+        if self._request("attach", "POST", server, "", document, die_at, made_anew) == 200:
             self.acknowledged[volume, server] = True
 
     def detach(self, volume: str = VOLUME, server: str = HERE, die_at: str | None = None) -> None:
@@ -162,12 +179,27 @@ class Harness:
         assert worker.wait() == 0, self.log()
         self.steps = self._written(worker)["steps"]
 
+    def adopt(self, die_at: str = "", volume: str = VOLUME, server: str = HERE) -> None:
+        worker = self.zygote.fork("adopt", server=server, volume=volume, die_at=die_at)
+        if die_at:
+            self._reap(worker, f"adopt: {die_at}")
+            return
+        assert worker.wait() == 0, self.log()
+        self.steps = self._written(worker)["steps"]
+
     def _request(
-        self, what: str, method: str, server: str, volume: str, document: Any = None, die_at: str | None = None
+        self,
+        what: str,
+        method: str,
+        server: str,
+        volume: str,
+        document: Any = None,
+        die_at: str | None = None,
+        made_anew: str | None = None,
     ) -> int | None:
         if self.worker is None:
             self.worker = self.zygote.fork("serve", limited=self.limited)
-        response = send_request(self.zygote.port, method, server, volume, document, die_at)
+        response = send_request(self.zygote.port, method, server, volume, document, die_at, made_anew)
         if die_at:
             worker, self.worker = self.worker, None
             self._reap(worker, f"{what}: {die_at}")
@@ -184,6 +216,20 @@ class Harness:
     def delete_server(self, server: str = HERE) -> None:
         shutil.rmtree(self.directory / "backend" / "servers" / server)
         self._forget(server)
+
+    def lose_server(self, server: str = HERE) -> None:
+        """Remove a server from the backend only."""
+        (self.directory / "backend" / "servers" / server).rename(self.directory / "lost" / server)
+
+    def find_server(self, server: str = HERE) -> None:
+        """Let the backend have a server again that it has lost."""
+        (self.directory / "lost" / server).rename(self.directory / "backend" / "servers" / server)
+
+    def lose_rows(self) -> None:
+        """Remove all rows, as before this extension was installed."""
+        self.acknowledged.clear()
+        with self.connection() as connection:
+            connection.execute(delete(table))
 
     def lose_disk(self, volume: str = VOLUME, server: str = HERE) -> None:
         """Remove a disk from the backend only."""
@@ -208,21 +254,34 @@ class Harness:
         """Make every pending row stale, after the idle worker is killed."""
         self.kill_idle()
         self.wait_for_sessions()
+        self._age_rows(LONG)
+
+    def set_clock_back(self) -> None:
+        """Let rows have been changed later than now by the database's clock."""
+        self._age_rows(-LONG / 2)
+
+    def _age_rows(self, seconds: timedelta) -> None:
         with self.connection() as connection:
             for row in connection.execute(select(table)).all():
                 here = (table.c.volume_id == row.volume_id) & (table.c.server_id == row.server_id)
-                connection.execute(update(table).where(here).values(updated_at=row.updated_at - LONG))
+                connection.execute(update(table).where(here).values(updated_at=row.updated_at - seconds))
 
     def reset(self) -> None:
         """Restore the initial state; no operation may be running."""
         self.acknowledged.clear()
         self.lost.clear()
         servers = self.directory / "backend" / "servers"
-        for directory in (self.directory / "witness", *(servers / server for server in self.servers)):
+        shutil.rmtree(self.directory / "lost")
+        for directory in (
+            self.directory / "lost",
+            self.directory / "witness",
+            *(servers / server for server in self.servers),
+        ):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
         with self.connection() as connection:
             connection.execute(delete(table))
+            connection.execute(delete(catalog).where(catalog.c.project_id != "demo"))
             known = set(connection.execute(select(catalog.c.id)).scalars())
         for volume in {VOLUME, OTHER_VOLUME} - known:
             SQLCatalog({}, self._database).create(Volume(volume, "demo"))
@@ -273,8 +332,10 @@ class Harness:
         return list((self.directory / "backend" / "servers" / server).glob("vd*"))
 
     def is_known(self, volume: str = VOLUME) -> bool:
+        """Return whether the project has a volume."""
+        known = select(catalog.c.id).where(catalog.c.id == volume, catalog.c.project_id == "demo")
         with self.connection() as connection:
-            return bool(connection.execute(select(catalog.c.id).where(catalog.c.id == volume)).all())
+            return bool(connection.execute(known).all())
 
     def wait_for_sessions(self) -> None:
         """Wait until the database server has ended the sessions of killed workers."""
@@ -377,17 +438,21 @@ class Story:
     """The initial state, and the operation in which a worker dies.
 
     ``core``: steps that the operation has for certain. ``limited``: whether there is ``max_attachments``, with which
-    the reserve is a transaction of several statements. ``goes``: whether the volume is to be deleted in the end.
+    the reserve is a transaction of several statements. ``goes``: whether the volume is to be deleted in the end; None
+    if that depends on the step. ``after``: what happens after the death.
     """
 
     operation: Callable[..., Any]
     given: tuple[Callable[[Harness], Any], ...] = ()
     core: tuple[str, ...] = ()
     limited: bool = False
-    goes: bool = False
+    goes: bool | None = False
+    after: tuple[Callable[[Harness], Any], ...] = ()
 
 
 RESERVE = ("before reserve", "after INSERT", "after reserve")
+RECHECK = ("after of_volume", "before catalog recheck", "after catalog recheck")
+NO_SERVER = ("before compute server", "before compute check", "after compute check")  # as the operator sees it
 ATTACH = ("before backend attach", "before symlink", "after symlink", "after fsync 2", "after backend attach")
 CONFIRM = ("before confirm", "before UPDATE", "after UPDATE", "after confirm")
 TAKE_DEVICE = ("after UPDATE 2", "after UPDATE 3", "before COMMIT")
@@ -395,15 +460,15 @@ CLAIM = ("before claim", "after UPDATE", "after claim")
 DETACH = ("before backend detach", "before unlink", "after unlink", "after fsync", "after backend detach")
 REMOVE = ("before remove", "before DELETE", "after DELETE", "after remove")
 RESPONSE = ("before response", "after response")
-GONE = ("before catalog delete", "after catalog delete")
+GONE = ("after of_volume", "before catalog delete", "after SELECT", "before COMMIT", "after catalog delete")
 
-attach, detach, reconcile = Harness.attach, Harness.detach, Harness.reconcile
+attach, detach, reconcile, adopt = Harness.attach, Harness.detach, Harness.reconcile, Harness.adopt
 pending = partial(reconcile, everything=False)
 long_ago = Harness.pass_time
 to_be_deleted = partial(attach, delete_on_termination=True)
 
 STORIES = {
-    "attach": Story(attach, core=(*RESERVE, *ATTACH, *CONFIRM, *RESPONSE)),
+    "attach": Story(attach, core=(*RESERVE, *RECHECK, *ATTACH, *CONFIRM, *RESPONSE)),
     "attach at a device": Story(partial(attach, device="/dev/vdk"), core=(*RESERVE, *ATTACH, *CONFIRM, *RESPONSE)),
     "attach where there is a limit": Story(
         attach,
@@ -421,10 +486,13 @@ STORIES = {
         (attach, Harness.delete_server),
         (
             "after find_conflicting",
+            *NO_SERVER,
             "before backend attached",
             *CLAIM,
+            "before transfer",
             "after transfer",
             "before COMMIT",
+            *RECHECK,
             *ATTACH,
             *CONFIRM,
         ),
@@ -434,10 +502,13 @@ STORIES = {
         (partial(attach, volume=OTHER_VOLUME, server=THERE), attach, Harness.delete_server),
         (
             "after find_conflicting",
+            *NO_SERVER,
             "before backend attached",
             *CLAIM,
+            "before transfer",
             "after transfer",
             "before COMMIT",
+            *RECHECK,
             *ATTACH,
             *CONFIRM,
         ),
@@ -446,7 +517,7 @@ STORIES = {
     "attach from a deleted server where a worker died attaching": Story(
         partial(attach, server=THERE),
         (partial(attach, die_at="after symlink"), Harness.delete_server, long_ago),
-        ("after find_conflicting", *CLAIM, "after transfer", *ATTACH, *CONFIRM),
+        ("after find_conflicting", *NO_SERVER, *CLAIM, "after transfer", *RECHECK, *ATTACH, *CONFIRM),
     ),
     "attach where a worker died attaching": Story(
         attach,
@@ -454,14 +525,13 @@ STORIES = {
         (
             "after find_conflicting",
             *CLAIM,
-            "before describe",
-            "after describe",
+            *RECHECK,
             "after backend attach",
             *CONFIRM,
             *RESPONSE,
         ),
     ),
-    "update": Story(Harness.update, (attach,), ("before describe", "after UPDATE", "after describe", *RESPONSE)),
+    "update": Story(Harness.update, (attach,), (*CLAIM, *RESPONSE)),
     "detach": Story(detach, (attach,), (*CLAIM, *DETACH, *REMOVE, *RESPONSE)),
     "detach where a worker died detaching": Story(
         detach,
@@ -472,7 +542,35 @@ STORIES = {
         detach, (partial(attach, die_at="before confirm"), long_ago), (*CLAIM, *DETACH, *REMOVE, *RESPONSE)
     ),
     "detach from a deleted server": Story(
-        detach, (attach, Harness.delete_server), (*CLAIM, "before backend detach", *REMOVE, *RESPONSE)
+        detach, (attach, Harness.delete_server), (*NO_SERVER, *CLAIM, "before backend detach", *REMOVE, *RESPONSE)
+    ),
+    "attach of a volume that another project makes anew meanwhile": Story(
+        partial(attach, made_anew=f"{VOLUME}/before reserve"),
+        core=(*RESERVE, *RECHECK, *REMOVE, *RESPONSE),
+        goes=None,
+    ),
+    "detach from a server that only the backend has lost": Story(
+        detach,
+        (attach, Harness.lose_server),
+        (*CLAIM, "before backend detach", "before restore", "after UPDATE 2", "after restore", *RESPONSE),
+        after=(Harness.find_server,),
+    ),
+    "detach from a server that only the backend has lost, where a worker died detaching": Story(
+        detach,
+        (attach, partial(detach, die_at="after claim"), Harness.lose_server, long_ago),
+        (*CLAIM, "before backend detach", *RESPONSE),
+        after=(Harness.find_server,),
+    ),
+    "adopt": Story(
+        adopt,
+        (attach, Harness.lose_rows),
+        ("before compute server", "after backend attached", *RESERVE, "before backend attached 2"),
+        after=(adopt,),
+    ),
+    "reconcile where a claim is later than the database's clock": Story(
+        pending,
+        (partial(attach, die_at="after symlink"), Harness.set_clock_back),
+        ("before restamp", "before UPDATE", "after UPDATE", "after restamp"),
     ),
     **{
         f"reconcile after a death in attach {step}": Story(
@@ -530,9 +628,18 @@ STORIES = {
     "reconcile --all where a volume goes with its server": Story(
         reconcile,
         (to_be_deleted, Harness.delete_server),
-        (*CLAIM, "before backend attached", "before backend detach", *GONE, *REMOVE),
+        (*NO_SERVER, *CLAIM, "before backend attached", "before backend detach", *GONE, *REMOVE),
         goes=True,
     ),
+    **{
+        f"reconcile after a death in reconcile --all {step}, where a volume goes with its server": Story(
+            pending,
+            (to_be_deleted, Harness.delete_server, partial(reconcile, die_at=step), long_ago),
+            (*NO_SERVER, *CLAIM, "before catalog delete", *REMOVE),
+            goes=True,
+        )
+        for step in ("after claim", "before catalog delete", "after catalog delete")
+    },
 }
 
 
@@ -558,9 +665,11 @@ def test_nothing_is_lost_wherever_a_worker_dies(harness: Harness, times: int, na
         begin(harness, story)
         story.operation(harness, die_at=step)
         harness.check()
+        for event in story.after:
+            event(harness)
         harness.pass_time()
         harness.check_reconciled()
-        assert harness.is_known() != story.goes
+        assert story.goes is None or harness.is_known() != story.goes
         harness.check_usable()
 
 

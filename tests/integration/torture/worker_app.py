@@ -40,6 +40,7 @@ def prepare(directory: Path, url: str, servers: Iterable[str] = SERVERS, volumes
     database.dispose()
     (directory / "backend" / "volumes").mkdir(parents=True)
     (directory / "witness").mkdir()
+    (directory / "lost").mkdir()
     for server_id in servers:
         (directory / "backend" / "servers" / server_id).mkdir(parents=True)
 

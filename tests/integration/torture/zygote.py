@@ -25,8 +25,11 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from os_volume_ext.assembly import assemble_current
-from os_volume_ext.errors import RegistryUnavailable
+from os_volume_ext.catalog.sql import SQLCatalog
+from os_volume_ext.errors import NotAdopted, RegistryUnavailable
 from os_volume_ext.filter import make_filter
+from os_volume_ext.models import Volume
+from os_volume_ext.registry.database import Database
 from os_volume_ext.settings import Settings
 from os_volume_ext.wsgi import WSGIApp
 from tests.integration.torture import worker_app
@@ -60,17 +63,18 @@ class Handler(WSGIRequestHandler):
 
 
 def compute_api(directory: Path) -> WSGIApp:
-    """Return a compute API that has the servers that the directory backend has a directory of."""
+    """Return a compute API that has the servers of the directory backend, and those that only the backend has lost."""
 
     def response(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         name = environ["PATH_INFO"].rpartition("/")[2]
-        servers = {each.name: _server(each.name) for each in (directory / "backend" / "servers").iterdir()}
+        present = [*(directory / "backend" / "servers").iterdir(), *(directory / "lost").iterdir()]
+        servers = {each.name: _server(each.name) for each in present}
         if name == "detail":
             status, document = "200 OK", {"servers": list(servers.values())}
         elif name in servers:
             status, document = "200 OK", {"server": servers[name]}
         else:
-            status, document = "404 Not Found", {}
+            status, document = "404 Not Found", {"itemNotFound": {"code": 404, "message": f"no server {name}"}}
         body = json.dumps(document).encode()
         start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [body]
@@ -130,7 +134,7 @@ class Zygote:
             )
 
     def fork(self, work: str, **arguments: Any) -> Worker:
-        """Fork a worker that runs a method of ``ZygoteProcess``: ``serve``, ``reconcile`` or ``reconcile_forever``."""
+        """Fork a worker that runs a method of ``ZygoteProcess``: ``serve``, ``reconcile``, ``adopt``, ..."""
         return Worker(self, self.send_request(work, arguments))
 
     def report(self, worker: Worker) -> Path:
@@ -166,6 +170,7 @@ class ZygoteProcess:
         limited = {**options, "max_attachments": str(MAX_ATTACHMENTS)}
         self._apps = [self._watched(make_filter(compute_api(directory), **each)) for each in (options, limited)]
         self._assembly = assemble_current(Settings.parse(options))
+        self._url = options["database.url"]
 
     def serve(self, limited: bool = False, reconciled: bool = False) -> None:
         """Handle requests.
@@ -184,6 +189,16 @@ class ZygoteProcess:
         self._points.watch(die_at)
         self._write(findings=[self._findings(everything)])
 
+    def adopt(self, server: str, volume: str, die_at: str) -> None:
+        """Add a row for a disk, unless there is one, and write down the steps.
+
+        :param die_at: as ``Failpoints.watch``.
+        """
+        self._points.watch(die_at)
+        with contextlib.suppress(NotAdopted):
+            self._assembly.adopter().adopt(server, volume, device=None, root=False, project_id=None)
+        self._write()
+
     def reconcile_forever(self) -> None:
         while True:
             with contextlib.suppress(RegistryUnavailable):  # the filter's own continues after it too
@@ -198,7 +213,10 @@ class ZygoteProcess:
         self._points.write(report_path(self._directory, os.getpid()), **more)
 
     def _watched(self, app: WSGIApp) -> WSGIApp:
-        """Watch a request that has the header ``X-Die-At``; see ``Failpoints.watch``."""
+        """Watch a request that has the header ``X-Die-At``; see ``Failpoints.watch``.
+
+        With ``X-Made-Anew: VOLUME/STEP`` another project makes the volume anew at that step.
+        """
         stepping = failpoints.with_response_steps(app, self._points.reached)
 
         def watched(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
@@ -206,11 +224,19 @@ class ZygoteProcess:
             if "HTTP_X_DIE_AT" not in environ:
                 yield from app(environ, start_response)
                 return
-            self._points.watch(environ["HTTP_X_DIE_AT"])
+            volume, _, step = environ.get("HTTP_X_MADE_ANEW", "").partition("/")
+            self._points.watch(environ["HTTP_X_DIE_AT"], {step: lambda: self._make_anew(volume)})
             yield from stepping(environ, start_response)
             self._write()
 
         return watched
+
+    def _make_anew(self, volume_id: str) -> None:
+        database = Database({"url": self._url})
+        catalog = SQLCatalog({}, database)
+        catalog.delete(volume_id=volume_id)
+        catalog.create(Volume(volume_id, "other"))
+        database.dispose()
 
 
 def _fork(work: Callable[[], None]) -> int:
