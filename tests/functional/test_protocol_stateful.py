@@ -59,23 +59,17 @@ events = st.one_of(
 )
 # At which step of registry, backend or catalog, counted from the operation's first: what happens there.
 overlaps = st.dictionaries(st.integers(1, 10), st.lists(events, min_size=1, max_size=3), max_size=2)
+failing_changes = st.tuples(
+    st.tuples(st.just("change"), st.integers(1, 3)),
+    st.sampled_from(
+        ("unavailable", "refused", "nothing happens", "it happens", "it happens late", "a bug", "a junk device")
+    ),
+)
 # At which call of which kind: how it fails.
 faults = st.lists(
     st.one_of(
-        st.tuples(
-            st.tuples(st.just("change"), st.integers(1, 3)),
-            st.sampled_from(
-                (
-                    "unavailable",
-                    "refused",
-                    "nothing happens",
-                    "it happens",
-                    "it happens late",
-                    "a bug",
-                    "a junk device",
-                )
-            ),
-        ),
+        failing_changes,
+        failing_changes,
         st.tuples(
             st.tuples(st.just("look"), st.integers(1, 3)), st.sampled_from(("unavailable", "a bug", *sorted(JUNK)))
         ),
@@ -111,6 +105,12 @@ class Protocol(RuleBasedStateMachine):
     def a_worker_dies_at_a_step(self, operation, step):
         self.model.run(operation, {step: [("die",)]}, {})
 
+    @rule(number=st.integers(0, 3), overlaps=overlaps)
+    def what_is_attached_is_detached(self, number, overlaps):
+        attached = sorted(self.model.promised)
+        if attached:
+            self.model.run(("detach", *attached[number % len(attached)], "row"), overlaps, {})
+
     @rule(operation=operations)
     def something_is_asked_for_while_no_slot_is_free(self, operation):
         self.model.do_crowd()
@@ -141,6 +141,10 @@ class Protocol(RuleBasedStateMachine):
     @rule(change=changes)
     def something_changes(self, change):
         self.model.nested(change)
+
+    @rule()
+    def all_servers_take_requests_again(self):
+        self.model.show_all()
 
     @rule(volume_id=volumes, server_id=servers)
     def the_backend_loses_a_disk(self, volume_id, server_id):

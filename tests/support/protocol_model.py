@@ -494,6 +494,12 @@ class Model:
         if server_id in self.harness.compute.known:
             self.harness.set_server(server_id, task_state=task_state)
 
+    def show_all(self):
+        """Show all servers to all callers, without pending tasks."""
+        for server_id in SERVERS:
+            self.do_show(server_id)
+            self.do_set_task(server_id, None)
+
     def do_use_again(self, server_id, project_id):
         """Give the id of a server that is gone to a new one; not while a call for the earlier one may have effects.
 
@@ -600,9 +606,8 @@ class Model:
         self.others.close()
         for late in list(self.late):
             self.take_effect(late)
+        self.show_all()
         for server_id in SERVERS:
-            self.do_show(server_id)
-            self.do_set_task(server_id, None)
             if not self.exists(server_id) or server_id not in harness.backend.disks or self.is_used_again(server_id):
                 self.do_delete(server_id)
         known = harness.catalog.known

@@ -632,7 +632,7 @@ STORIES = {
         goes=True,
     ),
     **{
-        f"reconcile after a death in reconcile --all {step}, where a volume goes with its server": Story(
+        f"reconcile after a death in reconcile --all {step}, where a volume goes": Story(
             pending,
             (to_be_deleted, Harness.delete_server, partial(reconcile, die_at=step), long_ago),
             (*NO_SERVER, *CLAIM, "before catalog delete", *REMOVE),
