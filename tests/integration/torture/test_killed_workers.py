@@ -638,7 +638,7 @@ STORIES = {
             (*NO_SERVER, *CLAIM, "before catalog delete", *REMOVE),
             goes=True,
         )
-        for step in ("after claim", "before catalog delete", "after catalog delete")
+        for step in ("before catalog delete", "after catalog delete")
     },
 }
 
