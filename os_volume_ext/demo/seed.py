@@ -23,6 +23,7 @@ def seed(global_conf: Mapping[str, str], section: str) -> None:
     # Without compute.*: this compute API is not served yet.
     options = {name: value for name, value in given.items() if not name.startswith("compute.")}
     with closing(assemble_current(Settings.parse(options))) as assembly:
+        assembly.backend.prepare()  # the sample's directories are new, whatever its database has
         _fill_catalog(assembly)
         _attach_root_volumes(assembly)
 
