@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
@@ -23,7 +23,7 @@ from os_volume_ext.backends.base import (
     ServerNotFound,
     TooManyAttachments,
 )
-from os_volume_ext.errors import Overloaded, VolumeNotFound
+from os_volume_ext.errors import CatalogUnavailable, Overloaded, VolumeAttached, VolumeNotFound
 from os_volume_ext.observers.base import Observers
 from tests.support.scripted import Listener
 from tests.support.waiting import TIMEOUT, wait_until
@@ -136,6 +136,92 @@ def test_attach_and_detach_are_called_with_their_arguments(method):
     assert calls == [(SERVER, "a volume", "/dev/vdb")]
 
 
+def test_the_disks_of_a_server_that_the_backend_does_not_have_are_none(executor):
+    with executor.slot("req-1") as slot:
+        assert slot.disks(raising(ServerNotFound("1134"))) is None
+        assert slot.disks(lambda: {"9": "/dev/vdb"}) == {"9": "/dev/vdb"}
+        with pytest.raises(BackendUnavailable):
+            slot.disks(raising(BackendUnavailable("down")))
+
+
+@pytest.mark.parametrize("error", [None, BackendUnavailable("down")])
+def test_observers_are_notified_of_each_backend_call_by_the_methods_name(error):
+    def respond(*_):
+        if error:
+            raise error
+        return {} if method == "attached" else None
+
+    listener = Listener()
+    backend = SimpleNamespace(attach=respond, detach=respond, attached=respond)
+    executor = BackendExecutor(backend=backend, timeout=TIMEOUT, max_concurrent=1, observers=Observers(listener))
+    arguments = {"attach": (SERVER, "a volume", None), "detach": (SERVER, "a volume", None), "attached": (SERVER,)}
+    for method in arguments:
+        with suppress(BackendUnavailable), executor.slot("req-1") as slot:
+            getattr(slot, method)(*arguments[method])
+    assert listener.calls == [("attach", error), ("detach", error), ("attached", error)]
+
+
+class ScriptedCatalog:
+    """A catalog whose methods raise an error, or record the call."""
+
+    def __init__(self, error=None):
+        self.error, self.calls = error, []
+
+    def volume(self, context, volume_id):
+        self.calls.append((context.can("create", "any project"), volume_id))
+        return self.respond("a volume")
+
+    def delete(self, **named):
+        self.calls.append(named)
+        return self.respond(None)
+
+    def respond(self, found):
+        if self.error:
+            raise self.error
+        return found
+
+
+DELETED = {"volume_id": "9", "server_id": "1134", "project_id": "demo"}
+
+
+def test_a_volume_is_looked_up_in_the_catalog_with_an_operators_rights(executor):
+    catalog = ScriptedCatalog()
+    with executor.slot("req-1") as slot:
+        assert slot.volume(catalog, "9") == "a volume"
+    assert catalog.calls == [(True, "9")]
+
+
+def test_a_volume_is_deleted_from_the_catalog_for_its_server_and_project(executor):
+    catalog = ScriptedCatalog()
+    with executor.slot("req-1") as slot:
+        slot.delete(catalog, **DELETED)
+    assert catalog.calls == [DELETED]
+
+
+@pytest.mark.parametrize("error", [CatalogUnavailable("down"), VolumeAttached("9"), VolumeNotFound("9")], ids=repr)
+def test_what_a_catalog_may_raise_arrives_unchanged(executor, error):
+    with executor.slot("req-1") as slot:
+        with pytest.raises(type(error)) as raised:
+            slot.volume(ScriptedCatalog(error), "9")
+        assert raised.value is error
+        with pytest.raises(type(error)) as raised:
+            slot.delete(ScriptedCatalog(error), **DELETED)
+        assert raised.value is error
+
+
+def test_anything_else_from_a_catalog_is_an_unknown_outcome_and_logged(executor, caplog):
+    catalog = ScriptedCatalog(BackendUnavailable("not a catalog's"))
+    with executor.slot("req-1") as slot:
+        with pytest.raises(OutcomeUnknown):
+            slot.volume(catalog, "9")
+        with pytest.raises(OutcomeUnknown):
+            slot.delete(catalog, **DELETED)
+    assert [record.getMessage() for record in caplog.records] == [
+        "req-1 backend catalog volume raised an unexpected exception",
+        "req-1 backend catalog delete raised an unexpected exception",
+    ]
+
+
 def test_calls_in_one_slot_are_made_one_after_the_other(executor):
     with executor.slot("req-1") as slot:
         found = [{str(number): None} for number in range(3)]
@@ -167,7 +253,7 @@ def test_anything_else_is_an_unknown_outcome(executor, error):
 
 
 def test_a_timeout_error_of_the_backend_is_an_unknown_outcome_and_logged(executor, caplog):
-    with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match="the backend failed"):
+    with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match="^the backend failed$"):
         slot.attached(raising(TimeoutError("its socket")))
     assert "its socket" in caplog.text
     assert "req-1" in caplog.text
@@ -183,7 +269,10 @@ def test_anything_else_is_logged_with_its_traceback_and_the_methods_name(executo
 
 
 def test_a_call_that_takes_too_long_is_an_unknown_outcome_that_names_the_limit(short_timeout, hung):
-    with short_timeout.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match=r"no response within 0\.02 seconds"):
+    with (
+        short_timeout.slot("req-1") as slot,
+        pytest.raises(OutcomeUnknown, match=r"^no response within 0\.02 seconds$"),
+    ):
         slot.attached(hung)
 
 
@@ -202,11 +291,10 @@ def test_how_a_call_ended_that_was_timed_out_is_logged(short_timeout, caplog, en
     slot.when_idle(logged.set)
     go_on.set()
     assert logged.wait(TIMEOUT)
-    assert "req-1" in caplog.text
-    assert (
-        f"timed-out backend call attached finished late: {ending!r}" in caplog.text
-        or f"BackendUnavailable({ending!r})" in caplog.text
-    )
+    result = repr(ending) if ending == "late" else f"BackendUnavailable({ending!r})"
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.WARNING, f"req-1 timed-out backend call attached finished late: {result}")
+    ]
 
 
 def test_what_tells_a_thread_to_end_is_passed_on(executor):
@@ -253,9 +341,10 @@ def test_a_call_that_timed_out_frees_one_slot_whenever_it_ends(hung):
 def test_a_request_whose_call_timed_out_makes_no_more_calls(short_timeout, hung):
     called = []
     with short_timeout.slot("req-1") as slot:
-        for function in (hung, lambda: called.append("a second call") or {}):
-            with pytest.raises(OutcomeUnknown):
-                slot.attached(function)
+        with pytest.raises(OutcomeUnknown):
+            slot.attached(hung)
+        with pytest.raises(OutcomeUnknown, match="^an earlier call of the request timed out$"):
+            slot.attached(lambda: called.append("a second call") or {})
     assert called == []
 
 
@@ -381,7 +470,9 @@ def test_where_there_can_be_no_more_threads_nothing_happened_and_nothing_happens
     with executor.slot("req-1") as slot:
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refuse)
-            with pytest.raises(BackendUnavailable, match="no thread"):
+            with pytest.raises(
+                BackendUnavailable, match="^no thread could be started for the call: can't start new thread$"
+            ):
                 slot.attached(lambda: called.append("refused") or {})
         slot.attached(lambda: called.append("made") or {})
     assert called == ["made"]
@@ -425,19 +516,21 @@ def test_a_process_ends_while_a_call_hangs():
 def test_an_invalid_device_of_a_backend_is_an_unknown_outcome_and_logged(device, caplog):
     backend = SimpleNamespace(attach=lambda *_: device)
     with BackendExecutor(backend=backend, timeout=TIMEOUT, max_concurrent=1).slot("req-1") as slot:
-        with pytest.raises(OutcomeUnknown, match="the backend returned an invalid value"):
+        with pytest.raises(OutcomeUnknown, match="^the backend returned an invalid value$"):
             slot.attach(SERVER, "a volume", None)
         backend.attached = lambda _: {"9": "/dev/vda", "99": device}
-        with pytest.raises(OutcomeUnknown, match="the backend returned an invalid value"):
+        with pytest.raises(OutcomeUnknown, match="^the backend returned an invalid value$"):
             slot.attached(SERVER)
-    (attach, attached) = caplog.records
-    assert (attach.levelno, attached.levelno) == (logging.ERROR, logging.ERROR)
-    assert "req-1 backend types.SimpleNamespace.attach returned an invalid value" in attach.getMessage()
+    assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.ERROR]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"req-1 backend types.SimpleNamespace.attach returned an invalid value: {device!r:.300}",
+        f"req-1 backend types.SimpleNamespace.attached returned an invalid value: {backend.attached(SERVER)!r:.300}",
+    ]
 
 
 @pytest.mark.parametrize("disks", [None, [], ["9"], {9: "/dev/vdb"}, {None: None}, "9"])
 def test_invalid_disks_of_a_backend_are_an_unknown_outcome(executor, disks):
-    with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match="the backend returned an invalid value"):
+    with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match="^the backend returned an invalid value$"):
         slot.attached(lambda: disks)
 
 

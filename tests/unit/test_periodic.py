@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 import threading
 from types import SimpleNamespace
@@ -84,13 +85,14 @@ def test_without_the_lease_nothing_is_read_or_logged(world, background, caplog):
     assert caplog.records == []
 
 
-def test_it_is_renewed_between_two_rows_when_half_of_it_has_gone_and_not_before(world, background):
-    world.duration, world.findings = INTERVAL / 4, 5
+@pytest.mark.parametrize(("part", "expected"), [(1 / 4, [1, 1, 2, 2, 3]), (1 / 5, [1, 1, 1, 2, 2])])
+def test_it_is_renewed_between_two_rows_when_half_of_it_has_gone_and_not_before(world, background, part, expected):
+    world.duration, world.findings = INTERVAL * part, 5
     seen = []
     world.after_each = lambda: seen.append(len(world.acquired))
     background.run_once()
     assert world.repaired == [0, 1, 2, 3, 4]
-    assert seen == [1, 1, 2, 2, 3]
+    assert seen == expected
 
 
 def test_a_lost_lease_ends_the_run(world, background, caplog):
@@ -98,7 +100,8 @@ def test_a_lost_lease_ends_the_run(world, background, caplog):
     world.responses = [True, True, False]
     background.run_once()
     assert world.repaired == [0, 1]
-    assert "lost the reconcile lease to another worker" in caplog.text
+    lost = f"{background.holder} lost the reconcile lease to another worker, which continues"
+    assert messages(caplog)[-1] == ("INFO", lost, False)
 
 
 def test_the_run_after_a_lost_lease_starts_again(world, background):
@@ -120,7 +123,8 @@ def test_the_first_acquired_lease_is_logged_once(world, background, caplog):
 def test_a_holder_is_called_by_host_and_process_and_yet_differs_from_others_there(world):
     holders = {PeriodicReconciler(reconciler=world, leases=world, interval=INTERVAL).holder for _ in range(10)}
     assert len(holders) == 10
-    assert all(holder.startswith(f"{socket.gethostname()}-{os.getpid()}-") for holder in holders)
+    here = re.escape(f"{socket.gethostname()}-{os.getpid()}-")
+    assert all(re.fullmatch(f"{here}[0-9a-f]{{8}}", holder) for holder in holders)
     assert all(len(holder) <= 255 for holder in holders)
 
 
@@ -173,6 +177,14 @@ def test_one_that_pauses_is_stopped_at_once_and_has_done_nothing(world):
     background.start()
     stop(background)
     assert (world.acquired, world.repaired) == ([], [])
+
+
+def test_its_thread_has_a_name_and_does_not_keep_the_process_from_ending(world):
+    background = PeriodicReconciler(reconciler=world, leases=world, interval=10**6)
+    background.start()
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "os-volume-ext-reconcile"]
+    assert thread.daemon
+    stop(background)
 
 
 def test_one_that_is_stopped_within_a_round_leaves_the_rest_to_others(world):
