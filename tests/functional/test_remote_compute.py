@@ -119,26 +119,33 @@ def test_a_server_that_is_not_shown_as_deleted_is_not_gone(host, api, changes):
 def test_a_404_that_is_not_the_compute_apis_own_is_unavailable(host, api, body):
     host.response("/v2.1/servers/s1", body=body, status="404 Not Found")
     host.response("/v2.1/servers/detail?all_tenants=1&limit=1", {"servers": []})
-    with pytest.raises(ComputeUnavailable, match="without the fault itemNotFound: a proxy may have responded"):
+    with pytest.raises(ComputeUnavailable) as caught:
         api.server("s1")
+    assert str(caught.value) == (
+        f"{host.url} responded with 404 for server s1, but without the fault itemNotFound: a proxy may have responded"
+    )
 
 
 @pytest.mark.parametrize("listed", [{"status": "403 Forbidden"}, {"status": "404 Not Found"}, {"body": b"{}"}])
 def test_a_404_for_credentials_that_do_not_list_all_projects_is_unavailable(host, api, listed):
     host.response("/v2.1/servers/s1", NOT_FOUND, "404 Not Found")
     host.response("/v2.1/servers/detail?all_tenants=1&limit=1", **listed)
-    with pytest.raises(ComputeUnavailable, match=r"does not show server s1, nor that it shows the servers of all"):
+    with pytest.raises(ComputeUnavailable) as caught:
         api.server("s1")
+    reason = f"{host.url} does not show server s1, nor that it shows the servers of all projects: {host.url}/servers/"
+    assert str(caught.value).startswith(reason)
 
 
 @pytest.mark.parametrize("status", ["204 x", "300 x", "400 x", "401 x", "403 x", "429 x", "500 x", "503 x"])
 def test_every_other_status_is_not_available(host, api, status):
     host.response("/v2.1/servers/s1", {"server": shown("s1")}, status)
     host.response("/v2.1/servers/detail?all_tenants=1", {"servers": []}, status)
-    with pytest.raises(ComputeUnavailable, match=status[:3]):
+    with pytest.raises(ComputeUnavailable) as caught:
         api.server("s1")
-    with pytest.raises(ComputeUnavailable, match=status[:3]):
+    assert str(caught.value) == f"{host.url} responded with {status[:3]} for server s1"
+    with pytest.raises(ComputeUnavailable) as caught:
         list(api.servers())
+    assert str(caught.value) == f"{host.url}/servers/detail?all_tenants=1 responded with {status[:3]}"
 
 
 def test_a_missing_list_is_not_available(api):
@@ -177,6 +184,11 @@ def test_an_api_that_does_not_listen_is_not_available():
 def test_a_url_that_is_none_is_not_available(url):
     with pytest.raises(ComputeUnavailable, match="failed"):
         RemoteComputeAPI(url=url, token=lambda: "t1", headers={}, client=CLIENT).server("s1")
+
+
+def test_it_is_shown_by_its_url_without_a_slash_at_the_end_and_without_a_password():
+    api = RemoteComputeAPI(url="http://u:hush@nova.example/X/", token=lambda: "t1", headers={}, client=CLIENT)
+    assert str(api) == "http://u:***@nova.example/X"
 
 
 # All servers.
@@ -244,8 +256,29 @@ def test_a_page_that_is_broken_ends_the_list_with_an_error_and_never_early(host,
 )
 def test_a_list_that_makes_no_sense_is_not_available(host, api, body):
     host.response("/v2.1/servers/detail?all_tenants=1", body=body)
-    with pytest.raises(ComputeUnavailable):
+    with pytest.raises(ComputeUnavailable) as caught:
         list(api.servers())
+    assert str(caught.value) == f"{host.url}/servers/detail?all_tenants=1 did not respond with a list of servers"
+
+
+def test_a_page_that_links_to_a_page_before_it_is_not_available(host, api):
+    first = f"{host.url}/servers/detail?all_tenants=1"
+    for path, link in (("/v2.1/servers/detail?all_tenants=1", f"{host.url}/more"), ("/v2.1/more", first)):
+        host.response(path, {"servers": [shown("s1")], "servers_links": [{"rel": "next", "href": link}]})
+    with pytest.raises(ComputeUnavailable) as caught:
+        list(api.servers())
+    assert str(caught.value) == f"{host.url}/more links to {first}, a page that it has listed already"
+    assert len(host.environs) == 2
+
+
+def test_a_page_at_another_host_is_not_requested(host, api):
+    following = {"servers_links": [{"rel": "next", "href": "http://u:hush@elsewhere.example:1/more"}]}
+    host.response("/v2.1/servers/detail?all_tenants=1", {"servers": [], **following})
+    with pytest.raises(ComputeUnavailable) as caught:
+        list(api.servers())
+    assert str(caught.value) == (
+        f"{host.url} links to a page at http://elsewhere.example:1: only compute.url's own host is requested"
+    )
 
 
 def test_requests_beyond_the_limit_are_refused_at_once(host):

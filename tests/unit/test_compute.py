@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import sys
 
 import pytest
@@ -304,6 +305,21 @@ def test_a_refusal_without_words_gets_some(status, body):
 OTHERS = [201, 202, 203, 204, 206, 300, 301, 302, 304, 402, 405, 406, 409, 410, 413, 429, 500, 502, 503, 504, 0, 999]
 
 
+@pytest.mark.parametrize("status", ["404 Not Found", "403 Forbidden", "500 Oops"])
+def test_the_log_has_what_the_compute_api_refused(status, caplog):
+    caplog.set_level(logging.INFO)
+    with contextlib.suppress(ServerMissing, ComputeRefused, ComputeUnavailable):
+        server(Host(status=status))
+    messages = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert messages == [("INFO", f"req-1 compute API refused GET '/servers/1134': {status[:3]}")]
+
+
+def test_another_status_is_named():
+    with pytest.raises(ComputeUnavailable) as caught:
+        server(Host(status="500 Oops"))
+    assert str(caught.value) == "the compute API responded with 500"
+
+
 @pytest.mark.parametrize("status", [*(f"{code} Other" for code in OTHERS), "500", "-200 OK", "OK", "", "200OK"])
 def test_every_other_status_is_not_available(status):
     with pytest.raises(ComputeUnavailable):
@@ -337,14 +353,16 @@ def test_every_other_status_is_not_available(status):
     ids=range(20),
 )
 def test_a_broken_body_is_not_available(body):
-    with pytest.raises(ComputeUnavailable):
+    with pytest.raises(ComputeUnavailable) as caught:
         server(Host(body=body))
+    assert str(caught.value) == "the compute API's response for server 1134 is invalid"
 
 
 @pytest.mark.parametrize("wrong", [1135, "1135", "01134", "", None, 1134.0, True, [1134]])
 def test_a_response_about_another_server_is_unavailable(wrong):
-    with pytest.raises(ComputeUnavailable):
+    with pytest.raises(ComputeUnavailable) as caught:
         server(Host({"server": {**FOUND["server"], "id": wrong}}))
+    assert str(caught.value) == f"the compute API returned server {str(wrong).lower()!r} instead of 1134"
 
 
 def raising(environ, start_response):
@@ -377,9 +395,10 @@ def no_bytes(environ, start_response):
 def test_an_application_that_fails_is_not_available_and_the_log_has_the_request(host, caplog):
     with pytest.raises(ComputeUnavailable) as caught:
         server(host, environ={"HTTP_X_AUTH_TOKEN": "hush"})
+    assert str(caught.value) == "GET /servers/1134 failed"
     assert caught.value.__cause__ is not None
     (record,) = caplog.records
-    assert "req-1" in record.getMessage()
+    assert record.getMessage() == "req-1 compute API: GET '/servers/1134' failed"
     assert record.exc_info
     assert "hush" not in caplog.text
 

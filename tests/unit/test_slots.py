@@ -186,8 +186,10 @@ def test_too_many_calls_without_a_slot_are_logged_once_with_number_and_remedy(ca
             slots.acquire("demo")
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage().startswith("32 backend calls are running without a slot")
-    assert record.getMessage().endswith("restart this process")
+    assert record.getMessage() == (
+        "32 backend calls are running without a slot, so no more are started: the backend hangs. "
+        "Repair it; if the calls do not end then, restart this process"
+    )
 
 
 def test_more_calls_without_a_slot_after_the_bound_are_not_logged_again(caplog):
@@ -205,6 +207,8 @@ def test_the_bound_is_logged_again_after_it_was_left(caplog):
     slots.release(grants.pop())
     time_out_calls(slots, 1)
     assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING, logging.ERROR]
+    left = "31 backend calls are running without a slot: calls are started again"
+    assert caplog.records[1].getMessage() == left
 
 
 class Gauge(Observer):
