@@ -104,7 +104,7 @@ class ComputeAPI:
     def _call(self, request: Request) -> tuple[int, bytes]:
         status, _, chunks = request.call_application(self._app)
         body = wsgi.read(chunks)
-        return int(status.split(None, 1)[0]), body
+        return int(status.split()[0]), body
 
     def _environ(self, context: RequestContext, path: str) -> dict[str, Any]:
         environ = dict(context.environ)

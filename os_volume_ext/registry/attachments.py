@@ -41,8 +41,8 @@ _REQUESTED = ("device", "host", "instance_name", "source", "format")
 # Two fields have no column of their name: exclusive is computed by the database, and age, the last, by _attachment.
 _names = [each.name for each in fields(Attachment) if each.name not in ("exclusive", "age")]
 _computed: dict[str, ColumnElement[Any]] = {
-    "exclusive": table.c.exclusive_volume_id.is_not(None).label("exclusive"),
-    "age": utc_now().label("now"),
+    "exclusive": table.c.exclusive_volume_id.is_not(None),
+    "age": utc_now(),
 }
 _columns: list[ColumnElement[Any]] = [
     _computed[each.name] if each.name in _computed else table.c[each.name] for each in fields(Attachment)

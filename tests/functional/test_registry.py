@@ -572,13 +572,31 @@ def test_rows_are_found_by_any_column(registry):
     assert [row.volume_id for row in registry.find(project_id="demo", server_id=None)] == ["1"]
     assert [row.volume_id for row in registry.find(volume_id=None)] == ["1", "2"]
     assert registry.find(server_id="1135", project_id="demo") == []
+    assert registry.find(state=ATTACHED) == []
+    assert [row.volume_id for row in registry.find(state=ATTACHING)] == ["1", "2"]
 
 
 def test_rows_are_counted(registry):
     assert (registry.count(), registry.count(pending=True)) == (0, 0)
     for volume_id, state in (("1", ATTACHING), ("2", ATTACHED), ("3", DETACHING)):
         registry.reserve(attachment(volume_id, state=state))
-    assert (registry.count(), registry.count(pending=True)) == (3, 2)
+    registry.reserve(attachment("4", "1135"))
+    assert (registry.count(), registry.count(pending=True)) == (4, 3)
+    assert (registry.count("1134"), registry.count("1134", pending=True)) == (3, 2)
+
+
+def test_rows_are_found_by_server_time_and_volume(registry, database):
+    made = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    for volume_id, server_id, days in (("1", "1135", 0), ("2", "1134", 1), ("3", "1134", 0), ("4", "1134", 0)):
+        registry.reserve(attachment(volume_id, server_id))
+        change(database, attachment(volume_id, server_id), created_at=made + datetime.timedelta(days=days))
+    assert [row.volume_id for row in registry.find()] == ["3", "4", "2", "1"]
+
+
+def test_a_list_without_a_limit_begins_with_the_first_and_has_a_thousand(registry, database):
+    fill(database, [attachment(f"{number:05}", state=ATTACHED) for number in range(1001)])
+    found = registry.list_visible("1134")
+    assert [found[0].volume_id, found[-1].volume_id] == ["00000", "00999"]
 
 
 # -- walking ---------------------------------------------------------------------------------------

@@ -1,13 +1,14 @@
 """Reconciling all rows, and the disks that no row has."""
 
 import dataclasses
+import logging
 
 import pytest
 
-from os_volume_ext.attachments.reconcile import Outcome
+from os_volume_ext.attachments.reconcile import Finding, Outcome
 from os_volume_ext.backends.base import BackendUnavailable, Volume
 from os_volume_ext.errors import Conflict
-from os_volume_ext.models import ATTACHED, DETACHING, REATTACHING
+from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING, REATTACHING
 from tests.functional.protocol.cases import NOWHERE, refusals, unknown
 from tests.support.harness import STALE_AFTER
 from tests.support.scripted import Died, die, refuse, succeed_and_raise
@@ -311,3 +312,178 @@ def test_a_stale_reattaching_row_waits_for_a_pending_task(harness):
     harness.set_server(task_state=None)
     assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert harness.state() == (ATTACHED, True)
+
+
+# -- what is reported ----------------------------------------------------------------------------------
+
+
+def details(harness, **arguments):
+    """Reconcile all rows, and return the details of the findings."""
+    harness.reconcile(everything=True, **arguments)
+    return [finding.detail for finding in harness.findings]
+
+
+def test_a_row_that_agrees_or_is_in_progress_is_reported_as_that(harness):
+    harness.attach("9")
+    harness.put(DETACHING, "99")
+    assert details(harness) == ["attached", "in progress"]
+
+
+def test_a_row_that_another_worker_changes_meanwhile_is_reported_as_that(harness):
+    harness.put(ATTACHED)
+    harness.at("before claim", harness.take_over)
+    assert details(harness) == ["modified concurrently"]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_missing_disk_is_reported_with_what_was_done(harness, dry_run):
+    harness.put(ATTACHED)
+    assert details(harness, dry_run=dry_run) == [
+        "the disk is missing" if dry_run else "the disk was missing: attached again"
+    ]
+    assert harness.state() == (ATTACHED, not dry_run)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("state", [ATTACHING, REATTACHING])
+def test_a_stale_row_whose_disk_is_there_is_reported_with_what_was_done(harness, state, dry_run):
+    harness.put(state, disk=True, stale=True)
+    assert details(harness, dry_run=dry_run) == [
+        "an operation did not complete" if dry_run else "the disk is there: marked attached"
+    ]
+    assert harness.state() == (state if dry_run else ATTACHED, True)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_stale_detach_is_reported_with_what_was_done(harness, dry_run):
+    harness.put(DETACHING, disk=True, stale=True)
+    assert details(harness, dry_run=dry_run) == [
+        "an operation did not complete" if dry_run else "detached, row removed"
+    ]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(("device", "shown"), [("/dev/vdb", "/dev/vdb"), (None, "no device")])
+def test_a_device_that_differs_is_reported_with_both_devices(harness, device, shown, dry_run):
+    harness.put(ATTACHED, device=device)
+    harness.backend.disks["1134"]["9"] = "/dev/vdc"
+    harness.reconcile(everything=True, dry_run=dry_run)
+    (finding,) = harness.findings
+    assert finding.detail == f"the disk is at /dev/vdc, the row had {shown}"
+    assert finding.outcome is (Outcome.NEEDS_REPAIR if dry_run else Outcome.REPAIRED)
+    assert harness.row().device == (device if dry_run else "/dev/vdc")
+
+
+def test_a_device_that_changes_while_it_is_put_right_is_left_to_others(harness):
+    harness.put(ATTACHED, device="/dev/vdb")
+    harness.backend.disks["1134"]["9"] = "/dev/vdc"
+    harness.at("before confirm", harness.take_over)
+    assert details(harness) == ["modified concurrently"]
+
+
+def test_a_disk_whose_device_the_backend_does_not_know_agrees(harness):
+    harness.put(ATTACHED, device="/dev/vdb")
+    harness.backend.disks["1134"]["9"] = None
+    assert details(harness) == ["attached"]
+    assert harness.row().device == "/dev/vdb"
+
+
+def test_two_disks_at_one_device_are_reported_with_the_device(harness):
+    harness.put(ATTACHED, device="/dev/vdb")
+    harness.put(ATTACHED, "99", device="/dev/vdc")
+    harness.backend.disks["1134"] = {"9": "/dev/vdc", "99": "/dev/vdc"}
+    assert details(harness) == ["the backend reports /dev/vdc for this disk and for another one", "attached"]
+
+
+def test_a_deleted_server_is_reported_with_what_was_done(harness):
+    harness.put(ATTACHED)
+    harness.delete_server()
+    assert details(harness, dry_run=True) == ["the server is deleted"]
+    assert details(harness) == ["the server is deleted: row removed"]
+
+
+def test_a_server_that_only_the_backend_has_is_reported(harness):
+    harness.attach()
+    harness.compute.delete("1134")
+    assert details(harness) == ["the compute API has no such server, but the backend still has the disk there"]
+
+
+def test_a_status_that_forbids_a_missing_disk_is_reported(harness):
+    harness.put(ATTACHED)
+    harness.set_server(status="ERROR")
+    (detail,) = details(harness)
+    assert detail.startswith("the disk is missing, and the server ")
+    assert detail.endswith("status ERROR")
+
+
+def test_a_volume_that_is_not_as_it_was_is_reported(harness):
+    harness.put(ATTACHED)
+    del harness.catalog.known["9"]
+    assert details(harness) == ["the disk is missing, and the catalog no longer has the volume as it was"]
+
+
+def test_an_unmanaged_disk_is_reported_with_its_device_and_the_remedy(harness):
+    harness.backend.disks["1134"]["4711"] = "/dev/vdx"
+    harness.backend.disks["1135"]["4712"] = None
+    assert details(harness) == [
+        "unmanaged disk at /dev/vdx: see attachment adopt",
+        "unmanaged disk at an unknown device: see attachment adopt",
+    ]
+    assert [finding.state for finding in harness.findings] == ["", ""]
+
+
+def test_servers_that_cannot_be_listed_are_reported_with_the_reason(harness):
+    harness.compute_is_down()
+    (detail,) = details(harness)
+    assert detail.startswith("the servers can't be listed: ")
+
+
+def test_a_plugin_that_raises_anything_is_reported_and_logged(harness, caplog):
+    harness.put(ATTACHED)
+    harness.put(ATTACHED, "99", "1135", disk=True, device="/dev/vdb")
+    look_up, errors = harness.compute.remote.server, [ZeroDivisionError("a bug")]
+
+    def fail_first(server_id):
+        if errors:
+            raise errors.pop()
+        return look_up(server_id)
+
+    harness.compute.remote.server = fail_first
+    assert details(harness) == ["unexpected exception ZeroDivisionError: see the log", "attached"]
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert record.getMessage() == "volume 9, server 1134: unexpected exception"
+
+
+def test_a_backend_without_a_free_slot_is_reported(small):
+    small.put(ATTACHED)
+    with small.executor.slot("req-of-another"):
+        assert details(small)[0] == "too many backend calls are in progress"
+
+
+@pytest.mark.parametrize("method", ["reconcile_all", "reconcile_stale"])
+def test_one_servers_rows_are_reconciled_alone(harness, method):
+    harness.put(DETACHING, "9", stale=True)
+    harness.put(ATTACHED, "99", disk=True)
+    harness.put(DETACHING, "77", "1135", stale=True)
+    found = list(getattr(harness.reconciler, method)("1134"))
+    expected = ["9", "99"] if method == "reconcile_all" else ["9"]
+    assert [finding.volume_id for finding in found] == expected
+    assert (harness.row(), harness.row("77", "1135").state) == (None, DETACHING)
+
+
+def test_one_servers_unmanaged_disks_are_reported_alone(harness):
+    harness.backend.disks["1134"]["4711"] = harness.backend.disks["1135"]["4712"] = "/dev/vdx"
+    assert [finding.volume_id for finding in harness.reconciler.reconcile_all("1134")] == ["4711"]
+    harness.compute.delete("1134")
+    assert list(harness.reconciler.reconcile_all("1134")) == []
+
+
+def test_all_but_consistent_rows_are_logged_by_their_outcome(caplog):
+    caplog.set_level(logging.DEBUG)
+    for outcome in Outcome:
+        Finding("1134", "9", ATTACHED, outcome, "a reason").log()
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "volume 9, server 1134: repaired: a reason"),
+        ("INFO", "volume 9, server 1134: needs repair: a reason"),
+        ("WARNING", "volume 9, server 1134: unresolved: a reason"),
+    ]
