@@ -156,6 +156,23 @@ def test_a_transaction_that_it_leaves_changes_nothing(url, behind_proxy, how, ma
     database.dispose()
 
 
+@pytest.mark.only_on("postgresql")
+def test_a_postgresql_that_does_not_respond_in_time_is_reported_with_the_limit(url, behind_proxy, make_database):
+    url, proxy = behind_proxy(url)
+    database = make_database(url)
+
+    def lose():
+        with database.autocommit() as connection:
+            connection.exec_driver_sql("SELECT pg_sleep(0.3)")  # psycopg looks at the time meanwhile
+            proxy.hang()
+            connection.execute(select(volumes))
+
+    with pytest.raises(RegistryUnavailable) as raised:
+        lose()
+    assert "the server did not respond within 1.0 seconds" in str(raised.value.__cause__)
+    database.dispose()
+
+
 @pytest.mark.parametrize("how", ["refuse", "hang"])
 def test_a_start_without_it_is_refused_in_a_sentence(url, behind_proxy, how, make_database):
     url, proxy = behind_proxy(url)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import logging
 import multiprocessing
 import threading
 import uuid
@@ -334,7 +335,8 @@ def unaged(row):
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_a_row_that_is_confirmed_at_a_device_takes_it_from_the_row_that_had_it(registry, state):
+def test_a_row_that_is_confirmed_at_a_device_takes_it_from_the_row_that_had_it(registry, state, caplog):
+    caplog.set_level(logging.INFO)
     for volume_id, server_id, device in (
         ("9", "1134", "/dev/vdb"),
         ("10", "1134", "/dev/vdc"),
@@ -344,6 +346,8 @@ def test_a_row_that_is_confirmed_at_a_device_takes_it_from_the_row_that_had_it(r
     registry.reserve(attachment("12"))
     rows = {row.volume_id: unaged(row) for row in registry.find()}
     assert registry.confirm(registry.get("1134", "12"), "/dev/vdb") is True
+    taken = "req-1 volume 12 took device /dev/vdb of server 1134 from another row"
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("INFO", taken)]
     rows["9"] = dataclasses.replace(rows["9"], device=None)
     rows["12"] = dataclasses.replace(rows["12"], device="/dev/vdb", state=ATTACHED)
     assert {row.volume_id: unaged(row) for row in registry.find()} == rows
