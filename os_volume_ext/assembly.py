@@ -21,6 +21,7 @@ from .attachments.remove import Remover
 from .attachments.reservations import Reservations
 from .backends.base import Backend
 from .catalog.base import VolumeCatalog
+from .catalog.checked import CheckedCatalog
 from .compute.remote import RemoteComputeAPI
 from .compute.tokens import token_source
 from .compute.wrapped import ComputeAPI
@@ -57,7 +58,7 @@ class Assembly:
         """
         self.settings = settings
         self.database = database
-        self.catalog = catalog
+        self.catalog = CheckedCatalog(catalog)
         self.backend = backend
         self.compute = compute
         self.observers = observers

@@ -6,7 +6,6 @@ entry point's name (``catalog = NAME`` in the filter's section) and configures i
 
 import abc
 from collections.abc import Mapping
-from typing import ClassVar
 
 from ..context import RequestContext
 from ..errors import CatalogUnavailable, ConfigurationError, VolumeAttached, VolumeNotFound
@@ -34,11 +33,12 @@ class VolumeCatalog(abc.ABC):
     **Time limit.** Requests wait for ``volume`` without a time limit of their own: an implementation that calls
     another service must limit the time of that call, and raise CatalogUnavailable when it is exceeded.
 
-    **Exceptions.** Methods raise the exceptions that they document. A request in which any other exception is raised
-    is answered with an internal server error.
+    **Values and exceptions.** ``volume`` and ``recheck`` return a Volume of the requested id with a string as its
+    ``project_id``. Methods raise the exceptions that they document. Any other value or exception counts as
+    CatalogUnavailable, for which the API responds 503, and an error in the log names the catalog's class.
     """
 
-    can_delete: ClassVar[bool] = False
+    can_delete: bool = False
     """Whether ``delete`` is implemented. If it is not, requests for ``delete_on_termination`` are refused."""
 
     @abc.abstractmethod

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import closing, suppress
 
-from ..assembly import Assembly, assemble_current
+from ..assembly import Assembly, assemble_current, make_catalog
 from ..catalog.sql import SQLCatalog
 from ..errors import ConfigurationError, NotAdopted, VolumeExists
 from ..models import Server, Volume
@@ -29,11 +29,12 @@ def seed(global_conf: Mapping[str, str], section: str) -> None:
 
 
 def _fill_catalog(assembly: Assembly) -> None:
-    if not isinstance(assembly.catalog, SQLCatalog):
+    catalog = make_catalog(assembly.settings, assembly.database)
+    if not isinstance(catalog, SQLCatalog):
         raise ConfigurationError("seed needs a filter with the sql catalog")
     for volume in VOLUMES[assembly.settings.dialect.name]:
         with suppress(VolumeExists):
-            assembly.catalog.create(Volume(volume.id, volume.project_id))
+            catalog.create(Volume(volume.id, volume.project_id))
 
 
 def _attach_root_volumes(assembly: Assembly) -> None:

@@ -13,6 +13,7 @@ from os_volume_ext.attachments import periodic
 from os_volume_ext.attachments.manager import AttachmentManager
 from os_volume_ext.backends.base import BackendUnavailable, Server
 from os_volume_ext.backends.directory import DirectoryBackend
+from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.compute.remote import RemoteComputeAPI
 from os_volume_ext.registry.tables import attachments, leases, utc_now
 from tests.support.sample import backend_class
@@ -81,6 +82,17 @@ def test_what_no_backend_should_raise_is_503_and_keeps_the_row(backend, start, c
     assert "ZeroDivisionError: a bug in the plugin" in caplog.text
     assert response.headers["X-Openstack-Request-Id"] in caplog.text
     assert [row["state"] for row in rows()] == ["attaching"]
+
+
+@pytest.mark.parametrize("method", ["volume", "recheck"])
+def test_a_catalog_that_returns_no_volume_is_503_and_leaves_no_row(method, monkeypatch, start, client_of, rows, caplog):
+    client = client_of(start())
+    monkeypatch.setattr(SQLCatalog, method, lambda *_: None)
+    response = client.attach()
+    assert response.failure == ("serviceUnavailable", 503)
+    assert response.headers["Retry-After"]
+    assert f"SQLCatalog.{method} returned an invalid value" in caplog.text
+    assert rows() == []
 
 
 def test_a_backend_that_hangs_is_waited_for_no_longer_than_operation_timeout(
