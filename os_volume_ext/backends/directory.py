@@ -7,7 +7,8 @@ Below ``backend.root``, which must be on a local file system:
 - ``servers/<server id>/vdb -> ../../volumes/<volume id>`` is an attached volume, at ``/dev/vdb``.
 
 A call locks the server's directory, and then ``volumes``: shared to change links of the server, exclusive to change a
-volume. So a volume does not change its source while a server has it.
+volume. So a volume does not change its source while a server has it. While a call waits for the lock of ``volumes``, it
+holds an exclusive lock of ``servers``.
 
 The backend keeps no other state. Directories that it creates are for the user of the compute API only: another user who
 can read a server's directory could hold its lock.
@@ -22,7 +23,7 @@ import string
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from .base import (
@@ -175,8 +176,8 @@ class DirectoryBackend(Backend):
             directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 _lock(directory, fcntl.LOCK_EX, deadline, f"the directory of server {server.id} is locked")
-                if not os.path.samestat(os.fstat(directory), path.stat()):
-                    raise _no_such_server(server)  # removed while this thread waited, and another created
+                if not os.path.samestat(os.fstat(directory), path.lstat()):
+                    raise BackendUnavailable(f"the directory of server {server.id} was replaced")
                 yield directory
             finally:
                 # Closing alone would not unlock: a process forked meanwhile has the descriptor too.
@@ -191,8 +192,17 @@ class DirectoryBackend(Backend):
         # A root that is not mounted must not look like deleted servers.
         if not self._servers.is_dir():
             return BackendUnavailable("the directory of all servers is missing")
-        LOG.warning("server %r has no directory %s", server.id, self._servers / server.id)
-        return _no_such_server(server)
+        path = self._servers / server.id
+        try:
+            path.lstat()
+        except FileNotFoundError:
+            LOG.warning("server %r has no directory %s", server.id, path)
+            return _no_such_server(server)
+        except OSError as error:
+            return BackendUnavailable(f"the directory of server {server.id} can't be used: {error.strerror}")
+        # A link, a file, or a directory whose links something else removes: the server may well exist.
+        LOG.warning("%s of server %r is not a directory, or was changed meanwhile", path, server.id)
+        return BackendUnavailable(f"the directory of server {server.id} is not a directory, or was changed meanwhile")
 
     @contextmanager
     def _provided(self, volume: Volume, deadline: float) -> Iterator[None]:
@@ -211,17 +221,12 @@ class DirectoryBackend(Backend):
     @contextmanager
     def _volumes_locked(self, operation: int, deadline: float) -> Iterator[None]:
         """Lock the directory of all volumes: LOCK_SH to change a server's links, LOCK_EX to change a volume."""
-        try:
-            directory = os.open(self._volumes, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise BackendUnavailable(f"the directory of all volumes can't be used: {error.strerror}") from error
-        try:
-            _lock(directory, operation, deadline, "the directory of all volumes is locked")
+        with ExitStack() as stack:
+            # Only one call at a time waits for the lock of volumes. Otherwise calls that share it one after the other
+            # would keep out a call that needs it alone.
+            with _directory_locked(self._servers, fcntl.LOCK_EX, deadline):
+                stack.enter_context(_directory_locked(self._volumes, operation, deadline))
             yield
-        finally:
-            # Closing alone would not unlock: a process forked meanwhile has the descriptor too.
-            fcntl.flock(directory, fcntl.LOCK_UN)
-            os.close(directory)
 
     def _provide(self, volume: Volume, *, may_change: bool) -> bool:
         """Make the volume's file durable as the catalog describes it; return False if it would have to be changed."""
@@ -251,15 +256,10 @@ class DirectoryBackend(Backend):
         for path in self._servers.iterdir():
             if not _SAFE_NAME.fullmatch(path.name):
                 continue
-            try:
-                directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            try:
-                if _devices_of(volume, _disks(directory)):
+            # FileNotFoundError is also that of a link in a directory that is being removed with its server.
+            with suppress(FileNotFoundError, NotADirectoryError):
+                if _has_volume(path, volume):
                     return True
-            finally:
-                os.close(directory)
         return False
 
 
@@ -279,6 +279,25 @@ def _absolute(root: str) -> Path:
 def _nearest_existing(path: Path) -> Path:
     """Return the path, or the nearest of its parents that exists."""
     return next(each for each in (path, *path.parents) if os.path.lexists(each))
+
+
+@contextmanager
+def _directory_locked(path: Path, operation: int, deadline: float) -> Iterator[None]:
+    """Lock the directory of all volumes or of all servers.
+
+    :raises BackendUnavailable: if it can't be opened, or is still locked at the deadline.
+    """
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise BackendUnavailable(f"the directory of all {path.name} can't be used: {error.strerror}") from error
+    try:
+        _lock(directory, operation, deadline, f"the directory of all {path.name} is locked")
+        yield
+    finally:
+        # Closing alone would not unlock: a process forked meanwhile has the descriptor too.
+        fcntl.flock(directory, fcntl.LOCK_UN)
+        os.close(directory)
 
 
 def _lock(directory: int, operation: int, deadline: float, message: str) -> None:
@@ -302,6 +321,14 @@ def _no_such_server(server: Server) -> ServerNotFound:
 
 def _file_name(device: str) -> str:
     return device.removeprefix("/dev/")
+
+
+def _has_volume(path: Path, volume: Volume) -> bool:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        return bool(_devices_of(volume, _disks(directory)))
+    finally:
+        os.close(directory)
 
 
 def _disks(directory: int) -> dict[str, str | None]:

@@ -3,10 +3,13 @@
 import errno
 import fcntl
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,7 @@ from os_volume_ext.testing import BackendContract
 
 SERVER = Server("1134", "demo", "ACTIVE")
 VOLUME = Volume("9", "demo")
+TIMEOUT = 30  # seconds for what happens at once
 
 
 class TestDirectoryBackend(BackendContract):
@@ -495,12 +499,45 @@ def test_a_volume_that_lost_its_source_is_refused(backend, root, server_dir):
 # What fails, and what is known of it
 
 
-def test_a_file_or_a_link_is_no_server(backend, root):
+@pytest.mark.parametrize("call", ["attach", "detach", "attached"])
+def test_a_file_or_a_link_among_the_servers_does_not_look_like_a_deleted_server(backend, root, call):
     (root / "servers" / "file").write_text("")
     (root / "servers" / "link").symlink_to(SERVER.id)
-    for name in ("file", "link"):
-        with pytest.raises(ServerNotFound):
-            backend.attach(Server(name, "demo", "ACTIVE"), VOLUME, None)
+    (root / "servers" / "dangling").symlink_to("nowhere")
+    arguments = () if call == "attached" else (VOLUME, None)
+    for name in ("file", "link", "dangling"):
+        with pytest.raises(BackendUnavailable, match="is not a directory") as failed:
+            getattr(backend, call)(Server(name, "demo", "ACTIVE"), *arguments)
+        assert str(root) not in str(failed.value)
+
+
+def test_a_link_that_vanishes_does_not_look_like_a_deleted_server(backend, server_dir, monkeypatch):
+    backend.attach(SERVER, VOLUME, None)
+    really = os.unlink
+
+    def vanish(name, **where):
+        really(server_dir / name)
+        really(name, **where)
+
+    monkeypatch.setattr(directory.os, "unlink", vanish)
+    with pytest.raises(BackendUnavailable):
+        backend.detach(SERVER, VOLUME, None)
+
+
+def test_a_server_that_vanishes_during_the_search_for_a_volume_is_skipped(backend, root, tmp_path, monkeypatch):
+    vanishing, really = made(root, "1135"), os.readlink
+    backend.attach(SERVER, with_source(tmp_path, "old"), None)
+    backend.detach(SERVER, VOLUME, None)
+    backend.attach(vanishing, Volume("99", "demo"), None)
+
+    def remove_and_read(name, **where):
+        if "dir_fd" in where:
+            shutil.rmtree(root / "servers" / "1135", ignore_errors=True)
+        return really(name, **where)
+
+    monkeypatch.setattr(directory.os, "readlink", remove_and_read)
+    assert backend.attach(SERVER, with_source(tmp_path, "new"), None) == "/dev/vdb"
+    assert (root / "volumes" / "9").read_text() == "new"
 
 
 @pytest.mark.parametrize("call", [lambda b, s: b.attach(s, VOLUME, None), lambda b, s: b.attached(s)])
@@ -537,7 +574,7 @@ def test_a_server_that_vanishes_before_it_is_locked_is_not_found(backend, server
         backend.attach(SERVER, VOLUME, None)
 
 
-def test_a_server_recreated_during_the_wait_for_its_lock_is_not_found(backend, server_dir, monkeypatch):
+def test_a_server_recreated_during_the_wait_for_its_lock_is_unavailable(backend, server_dir, monkeypatch):
     lock = fcntl.flock
 
     def replace_and_lock(descriptor, how):
@@ -547,7 +584,7 @@ def test_a_server_recreated_during_the_wait_for_its_lock_is_not_found(backend, s
         lock(descriptor, how)
 
     monkeypatch.setattr(fcntl, "flock", replace_and_lock)
-    with pytest.raises(ServerNotFound):
+    with pytest.raises(BackendUnavailable, match="was replaced"):
         backend.attach(SERVER, VOLUME, None)
     assert names(server_dir) == names(server_dir.with_name("old")) == []
 
@@ -720,6 +757,35 @@ def test_volumes_are_attached_to_servers_at_once(backend, root, monkeypatch):
     monkeypatch.setattr(directory.os, "symlink", link_while_another_attaches)
     backend.attach(SERVER, VOLUME, None)
     assert (backend.attached(SERVER), backend.attached(other)) == ({"9": "/dev/vdb"}, {"99": "/dev/vdb"})
+
+
+def test_a_volume_is_changed_before_later_calls_share_the_lock(backend, root, monkeypatch):
+    """Otherwise calls that share the lock of all volumes one after the other keep out the call that needs it alone."""
+    backend.attach(SERVER, VOLUME, None)
+    other, new, waits, really = made(root, "1135"), Volume("99", "demo"), threading.Event(), fcntl.flock
+    impatient = prepared(root, operation_timeout="0")
+
+    def notice_the_wait(descriptor, operation):
+        try:
+            really(descriptor, operation)
+        except BlockingIOError:
+            if operation & fcntl.LOCK_EX and path_of(descriptor) == root / "volumes":
+                waits.set()
+            raise
+
+    monkeypatch.setattr(fcntl, "flock", notice_the_wait)
+    shared = os.open(root / "volumes", os.O_RDONLY)
+    with ThreadPoolExecutor(1) as threads:
+        try:
+            really(shared, fcntl.LOCK_SH)
+            change = threads.submit(backend.attach, other, new, None)
+            assert waits.wait(TIMEOUT)
+            with pytest.raises(BackendUnavailable, match="is locked"):
+                impatient.detach(SERVER, VOLUME, None)
+        finally:
+            os.close(shared)
+        assert change.result(TIMEOUT) == "/dev/vdb"
+    impatient.detach(SERVER, VOLUME, None)
 
 
 def test_the_server_is_unlocked_even_where_a_forked_process_has_its_descriptor(backend, server_dir, monkeypatch):
