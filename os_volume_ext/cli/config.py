@@ -18,6 +18,8 @@ from ..registry.database import Database
 from ..settings import Settings
 
 PACKAGE = "os_volume_ext."
+PORT = 8774
+"""The value of ``%(port)s`` without ``--set port=PORT``, and the port that ``serve`` listens on by default."""
 MAX_PATH = 4096  # characters
 _MAX_SHOWN = 50  # longer values are cut in messages
 
@@ -124,11 +126,14 @@ def paste_file(arguments: argparse.Namespace) -> Path:
 def variables(arguments: argparse.Namespace) -> dict[str, str]:
     """Return the variables that the paste file may use besides its own.
 
+    ``port`` is that of ``serve``; the other commands have no ``--port``, and take the default.
+
     :raises ConfigurationError: if the value of one has characters that can't be printed.
     """
     for name, value in arguments.variables:
         check_text(f"--set {name}", value, MAX_PATH, minimum=0)
-    return {"var": str(Path(arguments.var).absolute()), **dict(arguments.variables)}
+    port = str(getattr(arguments, "port", PORT))
+    return {"var": str(Path(arguments.var).absolute()), "port": port, **dict(arguments.variables)}
 
 
 def settings(arguments: argparse.Namespace) -> Settings:

@@ -32,7 +32,12 @@ class Serve(Command):  # type: ignore[misc]
         parser.add_argument(
             "--host", action=config.Text, default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)"
         )
-        parser.add_argument("--port", type=int, default=8774, help="the port to listen on (default: 8774)")
+        parser.add_argument(
+            "--port",
+            type=int,
+            default=config.PORT,
+            help=f"the port to listen on, and the value of %%(port)s in the paste file (default: {config.PORT})",
+        )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:

@@ -80,7 +80,7 @@ def load(paste: Path, var: Path, **variables: str) -> TestApp:
     :param variables: others that the file uses.
     """
     loader = _Loader(str(paste))
-    loader.update_defaults({"var": str(var), **variables}, overwrite=False)
+    loader.update_defaults({"var": str(var), "port": "8774", **variables}, overwrite=False)
     return TestApp(loader.get_app("main"))
 
 

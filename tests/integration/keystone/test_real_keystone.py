@@ -209,7 +209,7 @@ class TestOutsideARequest:
     def test_reconcile_calls_the_served_compute_api_with_a_password(
         self, start_server, free_port, run_command, keystone, people, state, dialect, paste_file, tmp_path, format
     ):
-        paste = paste_file("127.0.0.1:8774", f"127.0.0.1:{free_port}")
+        paste = paste_file("%(port)s", str(free_port))
         options = ("--paste", paste, "--var", state.directory, "--set", f"keystone={keystone.url}")
         start_server(*CLI, "serve", *options, "--port", str(free_port), port=free_port)
         server, volume = state.servers[dialect.name]["here"], dialect.volumes["here"]

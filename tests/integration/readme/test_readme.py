@@ -106,7 +106,7 @@ def shell(
     address = f"127.0.0.1:{free_port}"
     paste = tmp_path / "etc" / "api-paste.ini"
     paste.parent.mkdir()
-    paste.write_text((ROOT / "etc" / "api-paste.ini").read_text().replace(ADDRESS, address))
+    paste.write_text((ROOT / "etc" / "api-paste.ini").read_text().replace("%(port)s", str(free_port)))
     start_server(*CLI, "serve", "--paste", paste, "--port", str(free_port), port=free_port)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment |= {

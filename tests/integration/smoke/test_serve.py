@@ -111,6 +111,18 @@ class TestServing:
         pieces = iter([b'{"volumeAttachment":', b' {"volumeId"', b": 9}}"])
         assert send_request("POST", path, pieces)[0] == 200
 
+    @in_both_dialects
+    def test_a_volume_of_a_deleted_server_is_detached_at_any_port(
+        self, serve, send_request, path, volume, device, detached
+    ):
+        """The filter asks its own compute API, at the port of ``serve``, whether the server is gone."""
+        serve()
+        server = path.removesuffix("/os-volume_attachments")
+        body = json.dumps({"volumeAttachment": {"volumeId": volume}})
+        assert send_request("POST", path, body)[0] == 200
+        assert send_request("DELETE", server)[0] == 204
+        assert send_request("DELETE", f"{path}/{volume}")[0] == detached
+
     @pytest.mark.parametrize("target", ["*", CYCLADES[0].lstrip("/")])
     def test_what_is_no_path_is_a_bad_request(self, serve, send_request, target):
         serve()
