@@ -1,6 +1,7 @@
 """What one may do to a row and to the backend; the rules by which nothing is lost, with a scripted registry."""
 
 import dataclasses
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -229,6 +230,8 @@ def test_a_certain_failure_after_a_take_over_leaves_the_row(claims, registry, ba
     backend.error = error
     with pytest.raises(OperationIncomplete) as raised:
         claims.attach(claim, backend, SERVER, VOLUME, None)
+    earlier = "an earlier operation that did not complete may have taken effect"
+    assert str(raised.value) == f"nothing was changed ({error}), but {earlier}"
     assert raised.value.__cause__ is error
     assert registry.calls == []
 
@@ -265,7 +268,7 @@ def test_no_attach_starts_after_the_deadline(claims, reserved, registry, backend
     if called:
         claims.attach(reserved, backend, SERVER, VOLUME, None)
     else:
-        with pytest.raises(OperationIncomplete, match="deadline passed"):
+        with pytest.raises(OperationIncomplete, match=r"^the claim's deadline passed before the backend call$"):
             claims.attach(reserved, backend, SERVER, VOLUME, None)
         assert registry.calls == []
     assert bool(backend.calls) is called
@@ -274,9 +277,18 @@ def test_no_attach_starts_after_the_deadline(claims, reserved, registry, backend
 def test_no_detach_starts_after_the_deadline(claims, registry, backend, clock):
     claim = taken(claims, registry, DETACHING)
     clock.now += 60
-    with pytest.raises(OperationIncomplete, match="deadline passed"):
+    with pytest.raises(OperationIncomplete, match=r"^the claim's deadline passed before the backend call$"):
         claims.detach(claim, backend, SERVER, must_not_be_called)
     assert backend.calls == registry.calls == []
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="Linux only")
+def test_the_deadline_is_of_the_clock_that_counts_during_suspension(registry, monkeypatch):
+    now = {time.CLOCK_BOOTTIME: 5000.0}
+    clock = SimpleNamespace(CLOCK_BOOTTIME=time.CLOCK_BOOTTIME, clock_gettime=now.get, monotonic=lambda: 10.0)
+    monkeypatch.setattr(module, "time", clock)
+    claims = Claims(registry=registry, executor=None, operation_timeout=60, stale_after=180)
+    assert claims.reserve(attachment(), None).deadline == 5060
 
 
 def test_a_moved_claim_keeps_its_deadline(claims, registry, clock):
@@ -349,10 +361,22 @@ def test_a_server_that_neither_backend_nor_compute_api_has_counts_as_detached(cl
     assert registry.calls == [("remove", claim.row)]
 
 
+@pytest.mark.parametrize(("error", "has_server"), [(None, True), (ServerNotFound("none"), False)])
+def test_a_detach_that_keeps_the_row_returns_whether_the_backend_has_the_server(
+    claims, registry, backend, error, has_server
+):
+    claim = taken(claims, registry, DETACHING)
+    backend.error = error
+    assert claims.detach_or_restore(claim, backend, SERVER, gone) is has_server
+    assert registry.calls == []
+
+
 def test_a_server_that_only_the_backend_does_not_have_restores_the_row(claims, registry, backend):
     claim = taken(claims, registry, DETACHING)
     backend.error = ServerNotFound("none")
-    with pytest.raises(ServerNotFound, match="the compute API has server 1134, but the backend does not"):
+    with pytest.raises(
+        ServerNotFound, match=r"^the compute API has server 1134, but the backend does not: see attachment remove$"
+    ):
         claims.detach(claim, backend, SERVER, not_gone)
     assert registry.calls == [("restore", claim.row, claim.prior)]
 
@@ -361,7 +385,7 @@ def test_a_row_whose_device_another_has_meanwhile_is_not_restored(claims, regist
     claim = taken(claims, registry, DETACHING)
     backend.error = AttachRefused("no")
     registry.responses["restore"] = AlreadyReserved()
-    with pytest.raises(OperationIncomplete, match="modified concurrently"):
+    with pytest.raises(OperationIncomplete, match=r"^the attachment was modified concurrently$"):
         claims.detach(claim, backend, SERVER, not_gone)
 
 
@@ -439,5 +463,5 @@ def test_releasing_a_claim_restores_the_row_as_it_was(claims, registry, state):
 
 def test_releasing_a_claim_that_is_lost_is_incomplete(claims, reserved, registry):
     registry.responses["remove"] = False
-    with pytest.raises(OperationIncomplete, match="modified concurrently"):
+    with pytest.raises(OperationIncomplete, match=r"^the attachment was modified concurrently$"):
         claims.release(reserved)
