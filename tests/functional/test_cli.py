@@ -395,7 +395,8 @@ def test_a_device_given_by_the_operator_is_kept(ok, backend, registry):
 
 
 def test_a_disk_that_is_not_there_is_not_adopted(error_message, backend, registry):
-    assert "server 1134 has no disk 9" in error_message("attachment", "adopt", "1134", "9", "--project", "demo")
+    sentence = error_message("attachment", "adopt", "1134", "9", "--project", "demo")
+    assert sentence == "os-volume-ext: server 1134 has no disk 9\n"
     assert registry.count() == 0
 
 
@@ -407,13 +408,15 @@ def test_a_disk_of_a_server_that_is_not_there_is_not_adopted(error_message, back
 def test_a_disk_with_a_row_is_not_adopted_again(ok, error_message, backend, registry):
     backend.attach(server("1134"), Volume("9", "demo"), None)
     ok("attachment", "adopt", "1134", "9", "--project", "demo")
-    assert "has a row already" in error_message("attachment", "adopt", "1134", "9", "--project", "demo")
+    sentence = error_message("attachment", "adopt", "1134", "9", "--project", "demo")
+    assert sentence == "os-volume-ext: volume 9 or the device /dev/vdb has a row already\n"
     assert registry.count() == 1
 
 
 def test_a_disk_of_an_unknown_project_is_not_adopted(error_message, backend, registry):
     backend.attach(server("1134"), Volume("9", "demo"), None)
-    assert "give --project" in error_message("attachment", "adopt", "1134", "9")
+    expected = "os-volume-ext: neither the compute API nor the catalog knows its project; give --project\n"
+    assert error_message("attachment", "adopt", "1134", "9") == expected
     assert registry.count() == 0
 
 
