@@ -26,6 +26,12 @@ def varies(response):
     return set(line.split(", "))
 
 
+@pytest.fixture
+def keeps_volumes(monkeypatch):
+    """Let the catalog of the sample be one that can't delete volumes."""
+    monkeypatch.setattr(SQLCatalog, "can_delete", False)
+
+
 class TestHeaders:
     def test_a_response_names_its_version(self, client):
         responses = [client.list(), client.attach(), client.show(), client.detach()]
@@ -217,8 +223,7 @@ class TestForms:
         assert response.fault.message == f"The body has the unknown member {name!r}."
 
     @only_json
-    def test_delete_on_termination_is_refused_where_volumes_can_not_be_deleted(self, client, monkeypatch):
-        monkeypatch.setattr(SQLCatalog, "can_delete", False)
+    def test_delete_on_termination_is_refused_where_volumes_can_not_be_deleted(self, keeps_volumes, client):
         client = client.at("2.79")
         response = client.attach(delete_on_termination=True)
         assert response.failure == ("badRequest", 400)
@@ -352,8 +357,7 @@ class TestPut:
         assert response.fault.message == f"The body has the unknown member {name!r}."
 
     @only_json
-    def test_is_refused_where_volumes_can_not_be_deleted(self, attached, monkeypatch):
-        monkeypatch.setattr(SQLCatalog, "can_delete", False)
+    def test_is_refused_where_volumes_can_not_be_deleted(self, keeps_volumes, attached):
         response = attached.put(delete_on_termination=True)
         assert response.failure == ("badRequest", 400)
         assert attached.put(delete_on_termination=False).status == 202
