@@ -190,9 +190,9 @@ def assemble_current(
     """
     assembly = assemble(settings, backend=backend, catalog=catalog)
     schema.ensure(assembly.database)
-    has_attachments = bool(assembly.registry.count())
+    is_new = assembly.registry.is_empty()
     assembly.database.dispose()
-    if not has_attachments:  # else what is missing has been there, such as on a file system that is not mounted
+    if is_new:  # else what is missing has been there, such as on a file system that is not mounted
         assembly.backend.prepare()
     return assembly
 

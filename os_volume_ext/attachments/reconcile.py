@@ -157,8 +157,6 @@ class Reconciler:
                 "the server's id was used again, or the server was moved; see attachment remove",
             )
         with self._executor.slot(new_request_id()) as slot:
-            if self._compute is None and slot.disks(row.server) is None:  # docs/protocol.rst, R25
-                server = None
             if server is not None and server.status in self._constraints.offloaded_states:
                 server = row.with_host(server)
             case = _Case(slot, row, server, dry_run)
@@ -181,7 +179,8 @@ class Reconciler:
         claim = self._claims.acquire(row, row.state, slot.request_id)
         if claim is None:
             return MODIFIED
-        has_disk = row.volume_id in (slot.disks(case.known_server) or {})
+        server, found = self._inspect(case)
+        has_disk = row.volume_id in (found or {})
         if row.state == ATTACHING and has_disk:
             self._attach(claim, case, row.volume, row.device)
             return Outcome.REPAIRED, "the disk is there: marked attached"
@@ -193,8 +192,8 @@ class Reconciler:
 
     def _repair_attached(self, case: "_Case") -> Result:
         """Make row and disk of an attached volume consistent (docs/protocol.rst, R14)."""
-        slot, row, server, dry_run = case
-        found = slot.disks(case.known_server)
+        _, row, _, dry_run = case
+        server, found = self._inspect(case)
         disks = found or {}
         has_disk = row.volume_id in disks
         if server is None and has_disk:
@@ -329,7 +328,7 @@ class Reconciler:
     def _unresolvable(self, row: Attachment, dry_run: bool, reason: str) -> Result:
         """Report a row that does not become resolvable by itself; a stale ``reattaching`` one becomes ``attached``."""
         result = self._unresolved(row, reason)
-        if result is not MODIFIED and row.state == REATTACHING and not dry_run:
+        if row.state == REATTACHING and not dry_run:
             self._registry.restore(row, replace(row, state=ATTACHED))
         return result
 
@@ -367,6 +366,15 @@ class Reconciler:
             disks = slot.disks(server) or {}
         return {volume: device for volume, device in disks.items() if self._registry.get(server.id, volume) is None}
 
+    def _inspect(self, case: "_Case") -> tuple[Server | None, Mapping[str, str | None] | None]:
+        """Return the server (None: it is gone) and its disks (None: the backend has no such server).
+
+        docs/protocol.rst, R25.
+        """
+        disks = case.slot.disks(case.known_server)
+        is_gone = self._compute is None and disks is None
+        return (None if is_gone else case.server), disks
+
     def _look_up(self, row: Attachment) -> Server | None:
         """Return the server as the compute API has it (None: it is gone), or as the row has it without one."""
         if self._compute is None:
@@ -383,7 +391,7 @@ class _Case(NamedTuple):
     slot: Slot
     row: Attachment
     server: Server | None
-    """As the compute API has it, or as the row has it without one; None if it is gone."""
+    """As the compute API has it (None: it is gone), or as the row has it without one."""
     dry_run: bool
 
     @property

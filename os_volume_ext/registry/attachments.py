@@ -73,7 +73,6 @@ _one_visible = {
     projection: visible.where(table.c.volume_id == bindparam("volume_id")) for projection, visible in _visible.items()
 }
 
-
 _conditions = {
     "project_id": table.c.project_id == bindparam("project_id"),
     "since": table.c.created_at >= bindparam("since"),
@@ -115,6 +114,7 @@ _vacate = (
     .values(device=None)
 )
 _remove = delete(table).where(_seen)
+_any = select(table.c.volume_id).limit(1)
 _now = select(utc_now())
 
 
@@ -216,6 +216,11 @@ class Registry:
         """Return the time by the database's clock."""
         with self._database.autocommit() as connection:
             return connection.execute(_now).scalar_one()
+
+    def is_empty(self) -> bool:
+        """Return whether there are no rows; unlike ``count``, it does not read them all."""
+        with self._database.autocommit() as connection:
+            return connection.execute(_any).first() is None
 
     def count(self, server_id: str | None = None, *, pending: bool = False) -> int:
         """Return the number of rows.

@@ -117,6 +117,14 @@ def test_without_compute_url_a_server_that_the_backend_does_not_have_is_gone(alo
     assert alone.row() is None
 
 
+@pytest.mark.parametrize("state", [ATTACHED, DETACHING])
+def test_without_compute_url_the_backend_is_queried_once_for_a_row(alone, state):
+    alone.put(state, disk=True, stale=True)
+    alone.reconcile(everything=state == ATTACHED)
+    # With all rows, once more for the disks of the server that have no row.
+    assert len(alone.backend.made("attached")) == (2 if state == ATTACHED else 1)
+
+
 def test_without_a_compute_api_an_attached_row_without_a_disk_is_undecided(alone):
     alone.put(ATTACHED)
     assert alone.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
