@@ -6,8 +6,8 @@ from pathlib import Path
 
 INSERT = """
 INSERT INTO attachments (volume_id, server_id, exclusive_volume_id, project_id, device, root, delete_on_termination, id,
-                         state, request_id, created_at, updated_at)
-VALUES (?, ?, ?, ?, ?, 0, 0, 'fac7e9a4-54c1-4a3e-8a44-6f1f0b9a2c11', ?, 'req-1', ?, ?)
+                         state, request_id, claim_id, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, 0, 0, 'fac7e9a4-54c1-4a3e-8a44-6f1f0b9a2c11', ?, 'req-1', 'c', ?, ?)
 """
 NOW = "2026-01-01 00:00:00.000000"
 

@@ -143,6 +143,10 @@ class TransactionAborted(RegistryUnavailable):
     """The database rolled the transaction back because of a concurrent one; it can be retried."""
 
 
+class ConstraintViolated(OSVolumeExtError):
+    """A key or another constraint of a table does not allow a change."""
+
+
 class AttachmentLimitReached(OSVolumeExtError):
     """The server has ``max_attachments`` rows."""
 

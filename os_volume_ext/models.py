@@ -156,6 +156,9 @@ class AttachmentDetail(NamedTuple):
     id: str
 
 
+PROJECT_AT = AttachmentSummary._fields.index("project_id")
+"""The place of the project in a row of either projection."""
+
 Projection = type[AttachmentSummary] | type[AttachmentDetail]
 """Which columns of a row are read."""
 

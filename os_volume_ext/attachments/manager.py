@@ -29,6 +29,7 @@ from ..errors import (
 from ..models import (
     ATTACHED,
     ATTACHING,
+    PROJECT_AT,
     Attachment,
     AttachmentDetail,
     AttachmentSummary,
@@ -40,6 +41,7 @@ from ..models import (
 )
 from ..observers.base import ATTACH, DETACH, NO_OBSERVERS, Observers, Operation
 from ..registry.attachments import Registry
+from ..registry.execution import Row
 from .claims import Claim, Claims
 from .gone import GoneServers
 from .reservations import Reservations, device_in_use, operations_in_progress
@@ -78,8 +80,8 @@ class AttachmentManager:
         limit: int,
         offset: int,
         projection: Projection = AttachmentSummary,
-    ) -> Sequence[Any]:
-        """Return a server's attachments, oldest first, each as a row of the projection.
+    ) -> Sequence[Row]:
+        """Return a server's attachments, oldest first, each with the projection's fields in order.
 
         :param since: only those created at that time or later.
         :raises ServerMissing: if there is no such server, or policy hides it.
@@ -370,7 +372,7 @@ def _authorize(
     raise Forbidden if project_id == context.project_id else ServerMissing(server_id)
 
 
-def _authorize_by_rows(context: RequestContext, action: str, server_id: str, rows: Sequence[Any]) -> Sequence[Any]:
+def _authorize_by_rows(context: RequestContext, action: str, server_id: str, rows: Sequence[Row]) -> Sequence[Row]:
     """Check the policy where the compute API did not show the server, and return the rows that the caller may see.
 
     :param rows: of the server, which have its project, and that of an earlier server with its id. If there are none,
@@ -378,9 +380,9 @@ def _authorize_by_rows(context: RequestContext, action: str, server_id: str, row
     :raises Forbidden: as ``_authorize`` does.
     :raises ServerMissing: as ``_authorize`` does.
     """
-    seen = [row for row in rows if context.can(action, row.project_id)]
+    seen = [row for row in rows if context.can(action, row[PROJECT_AT])]
     if not seen:
-        _authorize(context, action, server_id, rows[0].project_id if rows else context.project_id, None)
+        _authorize(context, action, server_id, rows[0][PROJECT_AT] if rows else context.project_id, None)
     return seen
 
 

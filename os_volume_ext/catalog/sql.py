@@ -6,19 +6,23 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Select, bindparam, delete, insert, select
 
 from ..context import RequestContext
-from ..errors import ConfigurationError, RegistryUnavailable, TransactionAborted, VolumeExists
+from ..errors import ConfigurationError, ConstraintViolated, RegistryUnavailable, TransactionAborted, VolumeExists
 from ..models import Volume
 from ..registry.database import Database, retry_on_deadlock
+from ..registry.execution import Connection, Row
 from ..registry.tables import attachments, utc_now, volumes
 from .base import CatalogUnavailable, VolumeAttached, VolumeCatalog, VolumeNotFound
 
 _columns = (volumes.c.id, volumes.c.project_id, volumes.c.source, volumes.c.format, volumes.c.multiattach)
 _one = select(*_columns).where(volumes.c.id == bindparam("volume_id"))
-_insert = insert(volumes).values(created_at=utc_now())
+_insert = insert(volumes).values(
+    {column.name: bindparam(f"new_{column.name}") for column in _columns} | {"created_at": utc_now()}
+)
+_all = select(*_columns).order_by(volumes.c.created_at, volumes.c.id)
+_of_project = _all.where(volumes.c.project_id == bindparam("project_id"))
 # Both wait for a deletion in progress; then a deletion finds the reservation that one of these follows.
 _one_shared = _one.with_for_update(read=True)
 _one_locked = _one.with_for_update()
@@ -69,11 +73,11 @@ class SQLCatalog(VolumeCatalog):
 
     def list_volumes(self, project_id: str | None = None) -> Sequence[Volume]:
         """Return all volumes, or those of a project, oldest first."""
-        statement = select(*_columns).order_by(volumes.c.created_at, volumes.c.id)
-        if project_id is not None:
-            statement = statement.where(volumes.c.project_id == project_id)
-        with self._database.autocommit() as connection:
-            return [Volume(*row) for row in connection.execute(statement)]
+        if project_id is None:
+            rows = self._database.query(_all)
+        else:
+            rows = self._database.query(_of_project, {"project_id": project_id})
+        return [Volume(*row) for row in rows]
 
     @retry_on_deadlock
     def create(self, volume: Volume) -> None:
@@ -82,17 +86,17 @@ class SQLCatalog(VolumeCatalog):
         :raises VolumeExists: if there is one of that id.
         :raises VolumeAttached: if a deleted volume of that id still has attachments, in whatever state.
         """
-        values = {column.name: getattr(volume, column.name) for column in _columns}
+        values = {f"new_{column.name}": getattr(volume, column.name) for column in _columns}
         try:
             with self._database.transaction() as connection:
-                connection.execute(_insert, values)
+                connection.change(_insert, values)
                 server_id = _attached_to(connection, volume.id)
                 if server_id is not None:
                     raise VolumeAttached(
                         f"A deleted volume {volume.id} is still attached to server {server_id}: "
                         "detach it, or repair the attachment with reconcile."
                     )
-        except IntegrityError as error:
+        except ConstraintViolated as error:
             raise VolumeExists(f"Volume {volume.id} exists already.") from error
 
     @retry_on_deadlock
@@ -107,12 +111,12 @@ class SQLCatalog(VolumeCatalog):
         with self._database.transaction() as connection:
             # Locked before the attachments are read: an attach reserves first and rechecks the volume then, so either
             # its row is seen here, or it waits for this and does not find the volume.
-            row = connection.execute(_one_locked, {"volume_id": volume_id}).first()
-            if row is None or project_id not in (None, row.project_id):
+            volume = _volume(connection.query(_one_locked, {"volume_id": volume_id}), volume_id)
+            if project_id not in (None, volume.project_id):
                 raise VolumeNotFound(volume_id)
             if _attached_to(connection, volume_id, server_id or "") is not None:
                 raise VolumeAttached(f"Volume {volume_id} is attached. Detach it first.")
-            connection.execute(_delete, {"volume_id": volume_id})
+            connection.change(_delete, {"volume_id": volume_id})
 
     def _volume(self, statement: Select[Any], volume_id: str) -> Volume:
         try:
@@ -123,11 +127,13 @@ class SQLCatalog(VolumeCatalog):
             raise CatalogUnavailable(str(error)) from error
 
     def _get(self, statement: Select[Any], volume_id: str) -> Volume:
-        with self._database.autocommit() as connection:
-            row = connection.execute(statement, {"volume_id": volume_id}).first()
-        if row is None:
-            raise VolumeNotFound(volume_id)
-        return Volume(*row)
+        return _volume(self._database.query(statement, {"volume_id": volume_id}), volume_id)
+
+
+def _volume(rows: Sequence[Row], volume_id: str) -> Volume:
+    if not rows:
+        raise VolumeNotFound(volume_id)
+    return Volume(*rows[0])
 
 
 def _attached_to(connection: Connection, volume_id: str, but: str = "") -> str | None:
@@ -135,4 +141,5 @@ def _attached_to(connection: Connection, volume_id: str, but: str = "") -> str |
 
     :param but: a server that is ignored.
     """
-    return connection.execute(_attached, {"volume_id": volume_id, "server_id": but}).scalars().first()
+    rows = connection.query(_attached, {"volume_id": volume_id, "server_id": but})
+    return rows[0][0] if rows else None

@@ -8,28 +8,15 @@ import datetime
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
+from functools import cache
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Delete,
-    Select,
-    Update,
-    and_,
-    bindparam,
-    delete,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, Delete, Select, Update, and_, bindparam, delete, func, insert, or_, select, update
 
-from ..errors import AlreadyReserved, AttachmentLimitReached, TransactionAborted
+from ..errors import AlreadyReserved, AttachmentLimitReached, ConstraintViolated, TransactionAborted
 from ..models import ATTACHED, ATTACHING, Attachment, AttachmentDetail, AttachmentSummary, Projection
 from .database import Database, retry_on_deadlock
+from .execution import Connection, Row
 from .tables import attachments as table
 from .tables import utc_now
 
@@ -38,16 +25,14 @@ LOG = logging.getLogger(__name__)
 # What a takeover changes beside the state: how another request described the attachment.
 _REQUESTED = ("device", "host", "instance_name", "source", "format")
 
-# Two fields have no column of their name: exclusive is computed by the database, and age, the last, by _attachment.
-_names = [each.name for each in fields(Attachment) if each.name not in ("exclusive", "age")]
+# The columns in the order of the fields, two of which the database computes.
 _computed: dict[str, ColumnElement[Any]] = {
     "exclusive": table.c.exclusive_volume_id.is_not(None),
     "age": utc_now(),
 }
-_columns: list[ColumnElement[Any]] = [
-    _computed[each.name] if each.name in _computed else table.c[each.name] for each in fields(Attachment)
-]
-_rows = select(*_columns)
+_fields = [each.name for each in fields(Attachment)]
+_UPDATED_AT = _fields.index("updated_at")
+_rows = select(*[_computed[name] if name in _computed else table.c[name] for name in _fields])
 _one = _rows.where(table.c.volume_id == bindparam("volume_id"), table.c.server_id == bindparam("server_id"))
 _of_volume = _rows.where(table.c.volume_id == bindparam("volume_id"))
 _at_device = _rows.where(table.c.server_id == bindparam("server_id"), table.c.device == bindparam("device"))
@@ -89,7 +74,10 @@ _list: dict[tuple[Projection, tuple[str, ...]], Select[Any]] = {
 
 _locked = select(table.c.volume_id).where(table.c.server_id == bindparam("server_id")).with_for_update()
 _lock_server = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("server_id"), 0)))
-_insert = insert(table).values(created_at=utc_now(), updated_at=utc_now())
+_times = {"created_at": utc_now(), "updated_at": utc_now()}
+_insert = insert(table).values(
+    {name: bindparam(f"new_{name}") for name in map(str, table.c.keys()) if name not in _times} | _times
+)
 _seen = and_(
     table.c.volume_id == bindparam("seen_volume_id"),
     table.c.server_id == bindparam("seen_server_id"),
@@ -115,6 +103,16 @@ _vacate = (
 )
 _remove = delete(table).where(_seen)
 _any = select(table.c.volume_id).limit(1)
+# By whether only the rows of a server are counted, and only those that are not attached.
+_counts = select(func.count()).select_from(table)
+_count = {
+    (of_server, pending): _counts.where(
+        *([table.c.server_id == bindparam("server_id")] if of_server else []),
+        *([table.c.state != ATTACHED] if pending else []),
+    )
+    for of_server in (False, True)
+    for pending in (False, True)
+}
 _now = select(utc_now())
 
 
@@ -136,8 +134,10 @@ class Registry:
         limit: int = 1000,
         offset: int = 0,
         projection: Projection = AttachmentSummary,
-    ) -> Sequence[Any]:
-        """Return the attachments of a server that callers see, oldest first.
+    ) -> Sequence[Row]:
+        """Return the attachments of a server that callers see, oldest first: the projection's fields in order.
+
+        They are the driver's rows, since to copy them would make a long list an eighth slower.
 
         :param project_id: only those of that project; None: all.
         :param since: only those created at that time or later.
@@ -146,33 +146,27 @@ class Registry:
         given = {"project_id": project_id, "since": since}
         conditions = {name: value for name, value in given.items() if value is not None}
         parameters = {"server_id": server_id, "limit": limit, "offset": offset, **conditions}
-        with self._database.autocommit() as connection:
-            # The database's rows have the projection's fields by name and by index; copying them would take half of
-            # the time of a long list.
-            return connection.execute(_list[projection, tuple(conditions)], parameters).all()
+        return self._database.query(_list[projection, tuple(conditions)], parameters)
 
     def get_visible(self, server_id: str, volume_id: str, projection: Projection = AttachmentSummary) -> Any:
-        """Return one attachment as callers see it, or None.
+        """Return one attachment as callers see it, as ``projection``, or None.
 
         :param projection: which columns are read.
         """
-        with self._database.autocommit() as connection:
-            parameters = {"server_id": server_id, "volume_id": volume_id}
-            return connection.execute(_one_visible[projection], parameters).first()
+        rows = self._database.query(_one_visible[projection], {"server_id": server_id, "volume_id": volume_id})
+        return projection(*rows[0]) if rows else None
 
     def get(self, server_id: str, volume_id: str) -> Attachment | None:
         """Return the row of a volume on a server in whatever state, or None."""
-        with self._database.autocommit() as connection:
-            row = connection.execute(_one, {"server_id": server_id, "volume_id": volume_id}).first()
-        return None if row is None else _attachment(row)
+        rows = self._database.query(_one, {"server_id": server_id, "volume_id": volume_id})
+        return _attachment(rows[0]) if rows else None
 
     def find_conflicting(self, new: Attachment) -> Attachment | None:
         """Return the row because of which ``new`` could not be reserved, or None if it is gone."""
-        with self._database.autocommit() as connection:
-            rows = [_attachment(row) for row in connection.execute(_of_volume, {"volume_id": new.volume_id})]
-            if new.device is not None:
-                at_device = {"server_id": new.server_id, "device": new.device}
-                rows += [_attachment(row) for row in connection.execute(_at_device, at_device)]
+        rows = self.of_volume(new.volume_id)
+        if new.device is not None:
+            at_device = {"server_id": new.server_id, "device": new.device}
+            rows += _attachments(self._database.query(_at_device, at_device))
         here = [row for row in rows if row.server_id == new.server_id]
         elsewhere = [row for row in rows if row.exclusive and new.exclusive]
         return next(iter(here + elsewhere), None)
@@ -185,10 +179,9 @@ class Registry:
         others = [other for other in self.of_volume(row.volume_id) if other.server_id != row.server_id]
         return next((other for other in others if other.exclusive or row.exclusive), None)
 
-    def of_volume(self, volume_id: str) -> Sequence[Attachment]:
+    def of_volume(self, volume_id: str) -> list[Attachment]:
         """Return all rows of a volume."""
-        with self._database.autocommit() as connection:
-            return [_attachment(row) for row in connection.execute(_of_volume, {"volume_id": volume_id})]
+        return _attachments(self._database.query(_of_volume, {"volume_id": volume_id}))
 
     def find(
         self,
@@ -199,28 +192,19 @@ class Registry:
         state: str | None = None,
     ) -> Sequence[Attachment]:
         """Return the rows that have all of the given values (None: any), by server and creation time."""
-        statement = _rows.order_by(table.c.server_id, table.c.created_at, table.c.volume_id)
-        values = {
-            table.c.server_id: server_id,
-            table.c.volume_id: volume_id,
-            table.c.project_id: project_id,
-            table.c.state: state,
-        }
-        for column, value in values.items():
-            if value is not None:
-                statement = statement.where(column == value)
-        with self._database.autocommit() as connection:
-            return [_attachment(row) for row in connection.execute(statement)]
+        given = {"server_id": server_id, "volume_id": volume_id, "project_id": project_id, "state": state}
+        values = {name: value for name, value in given.items() if value is not None}
+        return _attachments(self._database.query(_find(*values), values))
 
     def now(self) -> datetime.datetime:
         """Return the time by the database's clock."""
-        with self._database.autocommit() as connection:
-            return connection.execute(_now).scalar_one()
+        ((now,),) = self._database.query(_now)
+        moment: datetime.datetime = now
+        return moment
 
     def is_empty(self) -> bool:
         """Return whether there are no rows; unlike ``count``, it does not read them all."""
-        with self._database.autocommit() as connection:
-            return connection.execute(_any).first() is None
+        return not self._database.query(_any)
 
     def count(self, server_id: str | None = None, *, pending: bool = False) -> int:
         """Return the number of rows.
@@ -228,13 +212,9 @@ class Registry:
         :param server_id: only those of that server.
         :param pending: only those that are not ``attached``.
         """
-        statement = select(func.count()).select_from(table)
-        if server_id is not None:
-            statement = statement.where(table.c.server_id == server_id)
-        if pending:
-            statement = statement.where(table.c.state != ATTACHED)
-        with self._database.autocommit() as connection:
-            return connection.execute(statement).scalar_one()
+        of_server = server_id is not None
+        ((count,),) = self._database.query(_count[of_server, pending], {"server_id": server_id} if of_server else {})
+        return int(count)
 
     def walk(self, *, pending: bool = False) -> Iterator[Attachment]:
         """Yield the rows by server and volume, read a page at a time.
@@ -242,12 +222,8 @@ class Registry:
         :param pending: only those that are not ``attached``.
         """
         last = {"server_id": "", "volume_id": ""}
-        while True:
-            with self._database.autocommit() as connection:
-                rows = connection.execute(_pending_page if pending else _page, last).all()
-            if not rows:
-                return
-            yield from map(_attachment, rows)
+        while rows := _attachments(self._database.query(_pending_page if pending else _page, last)):
+            yield from rows
             last = {"server_id": rows[-1].server_id, "volume_id": rows[-1].volume_id}
 
     @retry_on_deadlock
@@ -259,10 +235,12 @@ class Registry:
         :raises AttachmentLimitReached: if the server has ``limit`` rows.
         """
         try:
-            # A single statement commits by itself, which saves two more.
-            with self._database.autocommit() if limit is None else self._database.transaction() as connection:
+            if limit is None:
+                self._database.change(_insert, _as_new(row))
+                return
+            with self._database.transaction() as connection:
                 self._insert(connection, row, limit)
-        except IntegrityError as error:
+        except ConstraintViolated as error:
             raise AlreadyReserved from error
         except TransactionAborted as error:
             # MariaDB aborts all but one of many concurrent inserts of the same row; retrying makes it worse.
@@ -281,11 +259,11 @@ class Registry:
         """
         try:
             with self._database.transaction() as connection:
-                if not connection.execute(_remove, _as_seen(seen)).rowcount:
+                if not connection.change(_remove, _as_seen(seen)):
                     return False
                 self._insert(connection, row, limit)
                 return True
-        except IntegrityError as error:
+        except ConstraintViolated as error:
             raise AlreadyReserved from error
 
     def claim(self, seen: Attachment, row: Attachment) -> bool:
@@ -307,7 +285,7 @@ class Registry:
         """
         try:
             return self._change(_set_device, seen, new_state=ATTACHED, new_device=device)
-        except IntegrityError:
+        except ConstraintViolated:
             return self._take_device_and_confirm(seen, device)
 
     def restore(self, seen: Attachment, prior: Attachment) -> bool:
@@ -334,23 +312,24 @@ class Registry:
 
     def _insert(self, connection: Connection, row: Attachment, limit: int | None) -> None:
         if limit is not None:
+            here = {"server_id": row.server_id}
             # Of two at once the second waits for the first and then counts its row too.
-            if connection.dialect.name == "postgresql":  # locked rows do not block inserts there, as they do on MariaDB
-                connection.execute(_lock_server, {"server_id": row.server_id})
-            if len(connection.execute(_locked, {"server_id": row.server_id}).all()) >= limit:
+            if self._database.is_postgresql:  # locked rows do not block inserts there, as they do on MariaDB
+                connection.query(_lock_server, here)
+            if len(connection.query(_locked, here)) >= limit:
                 raise AttachmentLimitReached(limit)
-        connection.execute(_insert, _values(row))
+        connection.change(_insert, _as_new(row))
 
     @retry_on_deadlock
     def _take_device_and_confirm(self, seen: Attachment, device: str | None) -> bool:
         at_device = {"new_state": ATTACHED, "new_device": device}
         try:
             with self._database.transaction() as connection:
-                if not connection.execute(_set_device, _as_seen(seen) | at_device | {"new_device": None}).rowcount:
+                if not connection.change(_set_device, _as_seen(seen) | at_device | {"new_device": None}):
                     return False
-                connection.execute(_vacate, {"of_server_id": seen.server_id, "old_device": device})
-                connection.execute(_set_device, _as_seen(replace(seen, state=ATTACHED)) | at_device)
-        except IntegrityError as error:  # another worker has just reserved it
+                connection.change(_vacate, {"of_server_id": seen.server_id, "old_device": device})
+                connection.change(_set_device, _as_seen(replace(seen, state=ATTACHED)) | at_device)
+        except ConstraintViolated as error:  # another worker has just reserved it
             raise TransactionAborted(f"{device} of server {seen.server_id} is reserved again and again") from error
         LOG.info(
             "%s volume %s took device %s of server %s from another row",
@@ -363,23 +342,36 @@ class Registry:
         differing = {name: getattr(row, name) for name in _REQUESTED if getattr(row, name) != getattr(seen, name)}
         if row.exclusive != seen.exclusive:
             differing["exclusive_volume_id"] = row.volume_id if row.exclusive else None
-        if differing:
-            statement = statement.values({name: bindparam(f"new_{name}") for name in differing})
-            new |= {f"new_{name}": value for name, value in differing.items()}
+        new |= {f"new_{name}": value for name, value in differing.items()}
         try:
-            return self._change(statement, seen, **new)
-        except IntegrityError as error:
+            return self._change(_setting(statement, *differing), seen, **new)
+        except ConstraintViolated as error:
             raise AlreadyReserved from error
 
     @retry_on_deadlock
     def _change(self, statement: Update | Delete, seen: Attachment, **new: Any) -> bool:
-        with self._database.autocommit() as connection:
-            return bool(connection.execute(statement, {**_as_seen(seen), **new}).rowcount)
+        return bool(self._database.change(statement, {**_as_seen(seen), **new}))
 
 
-def _attachment(row: Any) -> Attachment:
-    *values, now = row  # in the order of the fields; by name, a long walk would take a sixth longer
-    values.append((now - row.updated_at).total_seconds())
+@cache
+def _find(*names: str) -> Select[Any]:
+    conditions = [table.c[name] == bindparam(name) for name in names]
+    return _rows.where(*conditions).order_by(table.c.server_id, table.c.created_at, table.c.volume_id)
+
+
+@cache
+def _setting(statement: Update, *names: str) -> Update:
+    """Return an update that also sets columns to the parameters that are named after them."""
+    return statement.values({name: bindparam(f"new_{name}") for name in names}) if names else statement
+
+
+def _attachments(rows: Sequence[Row]) -> list[Attachment]:
+    return [_attachment(row) for row in rows]
+
+
+def _attachment(row: Row) -> Attachment:
+    *values, now = row  # in the order of the fields
+    values.append((now - row[_UPDATED_AT]).total_seconds())
     return Attachment(*values)
 
 
@@ -392,7 +384,7 @@ def _as_seen(row: Attachment) -> dict[str, Any]:
     }
 
 
-def _values(row: Attachment) -> dict[str, Any]:
-    """Return the values of a new row; the statement sets its times."""
-    values = {name: getattr(row, name) for name in _names if name not in ("created_at", "updated_at")}
-    return values | {"exclusive_volume_id": row.volume_id if row.exclusive else None}
+def _as_new(row: Attachment) -> dict[str, Any]:
+    """Return the parameters of ``_insert``."""
+    values = {f"new_{name}": getattr(row, name) for name in _fields if name not in ("exclusive", "age", *_times)}
+    return values | {"new_exclusive_volume_id": row.volume_id if row.exclusive else None}

@@ -1,4 +1,4 @@
-"""A connection pool in each process, and transactions for reading and writing."""
+"""The database that the options name: its connections in each process, and its statements and transactions."""
 
 import datetime
 import functools
@@ -6,17 +6,19 @@ import random
 import select
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, engine_from_config, event
+import sqlalchemy
+from sqlalchemy import Engine, engine_from_config, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, IntegrityError, NoSuchModuleError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
+from sqlalchemy.sql.elements import ClauseElement
 
-from ..errors import ConfigurationError, RegistryUnavailable, TransactionAborted
+from ..errors import ConfigurationError, TransactionAborted
 from ..perprocess import PerProcess
+from .execution import LEVELS, NONE, Connection, Parameters, Pool, Row
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,15 +33,13 @@ _TIMEOUTS = {
     "psycopg": ("connect_timeout", "read_timeout"),
     "pymysql": ("connect_timeout", "read_timeout", "write_timeout"),
 }
-# Whatever the server's default is: ``attachments`` relies on what these levels lock.
-_LEVELS = {"postgresql": "READ COMMITTED", "mysql": "REPEATABLE READ", "mariadb": "REPEATABLE READ"}
 # The extra of the package with a driver, and that driver.
 _EXTRAS = {"postgresql": ("postgresql", "psycopg"), "mysql": ("mysql", "pymysql"), "mariadb": ("mysql", "pymysql")}
-# SQLSTATEs of serialization failures and deadlocks; MariaDB's numbers of a deadlock and of a changed snapshot.
-_ABORTED = {"40001", "40P01", 1213, 1020}
 _NOT_OPTIONS = {
     "connect_args": "the driver's options are part of the URL, as in ?connect_timeout=5",
     "isolation_level": "each transaction sets the level that it needs",
+    "pool_reset_on_return": "each statement commits itself, so that there is nothing to reset",
+    "echo": "set the logger os_volume_ext.registry.execution to DEBUG to see each statement",
 }
 _BOOLEANS = {"true": True, "false": False}  # SQLAlchemy takes any string for true
 
@@ -71,30 +71,48 @@ class Database:
         self.url: URL = _url(options)
         self._options = _engine_options(self.url, options)
         self._make_engine().dispose()
-        self._engine = PerProcess(self._make_engine)
-        self._transactional = PerProcess(lambda: _transactional(self._engine()))
+        self._pool = PerProcess(lambda: Pool(self._make_engine(pool_reset_on_return=None)))
 
     def __str__(self) -> str:
         shown = {name: "***" if "pass" in name else value for name, value in self.url.query.items()}
         return self.url.set(query=shown).render_as_string(hide_password=True)
 
-    def autocommit(self) -> AbstractContextManager[Connection]:
-        """Provide a connection on which each statement is committed when it returns.
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether it is PostgreSQL."""
+        return self.url.get_backend_name() == "postgresql"
 
+    def query(self, statement: ClauseElement, parameters: Parameters = NONE) -> Sequence[Row]:
+        """Return the rows of a query, each as a sequence of its columns.
+
+        :param statement: a constant, since what it is compiled to is kept.
+        :param parameters: the statement's, by name.
         :raises RegistryUnavailable: if the database is or becomes unavailable.
-        :raises TransactionAborted: if a statement was aborted because of a concurrent one.
-        :raises sqlalchemy.exc.IntegrityError: as the statements do.
+        :raises TransactionAborted: if the statement was aborted because of a concurrent one.
         """
-        return _connection(self._engine().connect)
+        with self._pool().connect() as connection:
+            return connection.query(statement, parameters)
+
+    def change(self, statement: ClauseElement, parameters: Parameters = NONE) -> int:
+        """Change rows, commit, and return how many were changed.
+
+        :param statement: a constant, since what it is compiled to is kept.
+        :param parameters: the statement's, by name.
+        :raises RegistryUnavailable: if the database is or becomes unavailable.
+        :raises TransactionAborted: if the statement was aborted because of a concurrent one.
+        :raises ConstraintViolated: if a constraint does not allow the change.
+        """
+        with self._pool().connect() as connection:
+            return connection.change(statement, parameters)
 
     def transaction(self) -> AbstractContextManager[Connection]:
         """Provide a connection with a transaction that is committed at the end.
 
         :raises RegistryUnavailable: if the database is or becomes unavailable, also during the commit.
         :raises TransactionAborted: if the transaction was aborted because of a concurrent one.
-        :raises sqlalchemy.exc.IntegrityError: as the statements do.
+        :raises ConstraintViolated: if a constraint does not allow a change.
         """
-        return _connection(self._transactional().begin)
+        return self._pool().transaction()
 
     def make_engine(self, *, read_timeout: float | None = TIMEOUT) -> Engine:
         """Return an engine outside of the pool, for work at start-up before the server forks; the caller disposes it.
@@ -104,16 +122,21 @@ class Database:
         return _transactional(self._make_engine(read_timeout))
 
     def dispose(self) -> None:
-        """Close this process's pool."""
-        engine = self._engine.made()
-        if engine is not None:
-            engine.dispose()
+        """Close this process's connections that are not in use."""
+        pool = self._pool.made()
+        if pool is not None:
+            pool.dispose()
 
-    def _make_engine(self, read_timeout: float | None = TIMEOUT) -> Engine:
+    def _make_engine(self, read_timeout: float | None = TIMEOUT, **options: Any) -> Engine:
+        options["connect_args"] = _timeouts(self.url, read_timeout)
+        if self.url.get_backend_name() in LEVELS:
+            options["paramstyle"] = "format"  # by position, as ``execution`` gives them
         try:
-            engine = engine_from_config(self._options, prefix="", connect_args=_timeouts(self.url, read_timeout))
+            engine = engine_from_config(self._options, prefix="", **options)
         except (ArgumentError, TypeError, ValueError) as error:
-            raise ConfigurationError(f"database.*: SQLAlchemy rejects these options: {_first_line(error)}") from error
+            raise ConfigurationError(
+                f"database.*: SQLAlchemy rejects these options: {str(error).splitlines()[0]}"
+            ) from error
         except ImportError as error:
             raise _driver_missing(self.url, error) from error
         if engine.dialect.name == "sqlite":
@@ -154,8 +177,8 @@ def _url(options: Mapping[str, str]) -> URL:
         ) from None
     if url.get_backend_name() == "sqlite":
         _check_sqlite(url)
-    elif url.get_backend_name() not in _LEVELS:
-        raise ConfigurationError(f"database.url is of {url.drivername}: it may be of sqlite, {', '.join(_LEVELS)}")
+    elif url.get_backend_name() not in LEVELS:
+        raise ConfigurationError(f"database.url is of {url.drivername}: it may be of sqlite, {', '.join(LEVELS)}")
     return url
 
 
@@ -166,8 +189,6 @@ def _engine_options(url: URL, options: Mapping[str, str]) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         return given
     defaults = {"pool_timeout": TIMEOUT, "isolation_level": "AUTOCOMMIT"}
-    if url.get_driver_name() == "pymysql":
-        defaults["skip_autocommit_rollback"] = True  # saves one more round trip to the server
     return defaults | given
 
 
@@ -186,28 +207,6 @@ def _check_sqlite(url: URL) -> None:
         raise ConfigurationError(
             f"database.url has the relative path {url.database!r}: write sqlite:///%(here)s/... or an absolute path"
         )
-
-
-@contextmanager
-def _connection(opened: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Connection]:
-    try:
-        with opened() as connection:
-            yield connection
-    except IntegrityError:
-        raise
-    except DBAPIError as error:
-        raise (TransactionAborted if _is_aborted(error.orig) else RegistryUnavailable)(_first_line(error)) from error
-    except PoolTimeout as error:
-        raise RegistryUnavailable(_first_line(error)) from error
-
-
-def _is_aborted(error: Any) -> bool:
-    # psycopg's errors have an SQLSTATE; those of MariaDB's drivers have a number as their first argument.
-    return not _ABORTED.isdisjoint({getattr(error, "sqlstate", None), *error.args[:1]})
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
 
 
 def _utc_now() -> str:
@@ -234,14 +233,14 @@ def _refuse_closed(connection: Any, record: Any, proxy: Any) -> None:
         raise DisconnectionError
 
 
-def _begin_immediate(connection: Connection) -> None:
+def _begin_immediate(connection: sqlalchemy.Connection) -> None:
     # A deferred transaction that reads and then writes fails at once, instead of waiting, if another one has written.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _transactional(engine: Engine) -> Engine:
     if engine.dialect.name != "sqlite":
-        return engine.execution_options(isolation_level=_LEVELS[engine.dialect.name])
+        return engine.execution_options(isolation_level=LEVELS[engine.dialect.name])
     engine = engine.execution_options()  # the same pool, with its own listener
     event.listen(engine, "begin", _begin_immediate)
     return engine

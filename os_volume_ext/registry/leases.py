@@ -4,15 +4,15 @@ A lease only saves work: a worker that hangs loses it to another and may still c
 lease must be safe without it, as reconcile is because of its claims (docs/protocol.rst, R20).
 """
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import and_, bindparam, insert, select, update
 
+from ..errors import ConstraintViolated
 from .database import Database, retry_on_deadlock
 from .tables import leases as table
 from .tables import utc_now
 
 _one = select(table.c.holder, table.c.taken_at, utc_now().label("now")).where(table.c.name == bindparam("name"))
-_first = insert(table).values(taken_at=utc_now())
+_first = insert(table).values(name=bindparam("new_name"), holder=bindparam("new_holder"), taken_at=utc_now())
 _take = (
     update(table)
     .where(
@@ -42,25 +42,19 @@ class Leases:
         :returns: whether ``holder`` has it now.
         :raises RegistryUnavailable: if the database does not respond; the lease may have been acquired.
         """
-        with self._database.autocommit() as connection:
-            seen = connection.execute(_one, {"name": name}).first()
-            if seen is None:
-                return _insert(connection, name, holder)
-            # The absolute difference: a lease from before the clock was set back must not last until then.
-            if seen.holder != holder and abs((seen.now - seen.taken_at).total_seconds()) < seconds:
-                return False
-            changed = {
-                "seen_name": name,
-                "seen_holder": seen.holder,
-                "seen_taken_at": seen.taken_at,
-                "new_holder": holder,
-            }
-            return bool(connection.execute(_take, changed).rowcount)
+        found = self._database.query(_one, {"name": name})
+        if not found:
+            return self._insert(name, holder)
+        ((seen_holder, taken_at, now),) = found
+        # The absolute difference: a lease from before the clock was set back must not last until then.
+        if seen_holder != holder and abs((now - taken_at).total_seconds()) < seconds:
+            return False
+        seen = {"seen_name": name, "seen_holder": seen_holder, "seen_taken_at": taken_at}
+        return bool(self._database.change(_take, {**seen, "new_holder": holder}))
 
-
-def _insert(connection: Connection, name: str, holder: str) -> bool:
-    try:
-        connection.execute(_first, {"name": name, "holder": holder})
-    except IntegrityError:  # another worker was faster
-        return False
-    return True
+    def _insert(self, name: str, holder: str) -> bool:
+        try:
+            self._database.change(_first, {"new_name": name, "new_holder": holder})
+        except ConstraintViolated:  # another worker was faster
+            return False
+        return True

@@ -134,7 +134,7 @@ def put(database, registry, backend):
         if stale:
             long_ago = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
             with database.transaction() as connection:
-                connection.execute(update(table).where(table.c.volume_id == volume_id).values(updated_at=long_ago))
+                connection.change(update(table).where(table.c.volume_id == volume_id).values(updated_at=long_ago))
         return row
 
     return add

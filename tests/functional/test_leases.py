@@ -4,6 +4,7 @@ import datetime
 import multiprocessing
 import threading
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 from sqlalchemy import insert, select, update
@@ -22,6 +23,12 @@ NAMES = [f"lease-{number}" for number in range(25)]
 LONG_AGO = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
+class Row(NamedTuple):
+    holder: str
+    taken_at: datetime.datetime
+    now: datetime.datetime
+
+
 @pytest.fixture
 def leases(database):
     return Leases(database)
@@ -32,8 +39,8 @@ def row(database):
     """Give ``row()``: holder and time of the one lease, and the database's time."""
 
     def read():
-        with database.autocommit() as connection:
-            return connection.execute(select(table.c.holder, table.c.taken_at, utc_now())).one()
+        (row,) = database.query(select(table.c.holder, table.c.taken_at, utc_now()))
+        return Row(*row)
 
     return read
 
@@ -43,10 +50,9 @@ def pass_time(database):
     """Give ``pass_time(seconds)``; with less than none, the clock is set back."""
 
     def move(seconds):
-        with database.transaction() as connection:
-            for row in connection.execute(select(table)).all():
-                moment = row.taken_at - datetime.timedelta(seconds=seconds)
-                connection.execute(update(table).where(table.c.name == row.name).values(taken_at=moment))
+        for name, taken_at in database.query(select(table.c.name, table.c.taken_at)):
+            moment = taken_at - datetime.timedelta(seconds=seconds)
+            database.change(update(table).where(table.c.name == name).values(taken_at=moment))
 
     return move
 
@@ -115,15 +121,15 @@ def test_it_expires_when_its_time_has_passed_and_not_later(leases, monkeypatch):
 
 
 def test_an_acquisition_that_was_aborted_is_made_again(leases, database, monkeypatch):
-    autocommit = database.autocommit
+    change = database.change
     aborted = [TransactionAborted("deadlock found")]
 
-    def abort_once():
+    def abort_once(statement, parameters):
         if aborted:
             raise aborted.pop()
-        return autocommit()
+        return change(statement, parameters)
 
-    monkeypatch.setattr(database, "autocommit", abort_once)
+    monkeypatch.setattr(database, "change", abort_once)
     assert leases.acquire("work", "a", LASTS)
 
 
@@ -146,28 +152,14 @@ def test_a_holder_that_acquires_it_between_read_and_write_keeps_it(leases, datab
     """Another takes a lease that has run out after one has seen that it has."""
     with direct_connection(database) as connection:
         connection.execute(insert(table).values(name="work", holder="dead", taken_at=LONG_AGO))
-    autocommit = database.autocommit
-    opened = []
+    change = database.change
 
-    class Interrupted:
-        def __init__(self, connection):
-            self.connection = connection
+    def interrupted(statement, parameters):
+        monkeypatch.setattr(database, "change", change)
+        assert Leases(database).acquire("work", "b", LASTS)
+        return change(statement, parameters)
 
-        def execute(self, statement, parameters):
-            if statement.is_update and len(opened) == 1:
-                assert Leases(database).acquire("work", "b", LASTS)
-            return self.connection.execute(statement, parameters)
-
-    class Single:
-        def __enter__(self):
-            self.context = autocommit()
-            opened.append(self)
-            return Interrupted(self.context.__enter__())
-
-        def __exit__(self, *error):
-            return self.context.__exit__(*error)
-
-    monkeypatch.setattr(database, "autocommit", Single)
+    monkeypatch.setattr(database, "change", interrupted)
     assert not leases.acquire("work", "a", LASTS)
 
 

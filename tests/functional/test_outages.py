@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 from sqlalchemy.engine import make_url
 
 from os_volume_ext.attachments.periodic import PeriodicReconciler
@@ -142,17 +142,16 @@ def test_a_transaction_that_it_leaves_changes_nothing(url, behind_proxy, how, ma
 
     def lose():
         with database.transaction() as connection:
-            connection.execute(
+            connection.change(
                 insert(volumes).values(id="9", project_id="demo", multiattach=False, created_at=utc_now())
             )
             getattr(proxy, how)()
-            connection.execute(select(volumes))
+            connection.query(select(volumes))
 
     with pytest.raises(RegistryUnavailable):
         lose()
     proxy.come_back()
-    with database.autocommit() as connection:
-        assert connection.execute(select(volumes)).all() == []
+    assert not database.query(select(volumes))
     database.dispose()
 
 
@@ -162,10 +161,9 @@ def test_a_postgresql_that_does_not_respond_in_time_is_reported_with_the_limit(u
     database = make_database(url)
 
     def lose():
-        with database.autocommit() as connection:
-            connection.exec_driver_sql("SELECT pg_sleep(0.3)")  # psycopg looks at the time meanwhile
-            proxy.hang()
-            connection.execute(select(volumes))
+        database.query(text("SELECT pg_sleep(0.3)"))  # psycopg looks at the time meanwhile
+        proxy.hang()
+        database.query(select(volumes))
 
     with pytest.raises(RegistryUnavailable) as raised:
         lose()

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
+import sqlalchemy
 from sqlalchemy import event, insert, update
 from sqlalchemy.engine import Engine, make_url
 
@@ -18,13 +19,14 @@ from os_volume_ext.models import (
     ATTACHED,
     ATTACHING,
     DETACHING,
+    REATTACHING,
     STATES,
     Attachment,
     AttachmentDetail,
     AttachmentSummary,
 )
 from os_volume_ext.registry import database as database_module
-from os_volume_ext.registry import schema
+from os_volume_ext.registry import execution, schema
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import BUSY_TIMEOUT, Database, retry_on_deadlock
 from os_volume_ext.registry.tables import attachments as table
@@ -375,7 +377,7 @@ def test_of_two_rows_whose_disks_changed_places_each_gets_its_device(registry):
 def test_each_row_has_an_id_of_its_own(registry):
     for volume_id in ("9", "99"):
         registry.reserve(attachment(volume_id, state=ATTACHED))
-    assert len({uuid.UUID(row.id) for row in registry.list_visible("1134", projection=AttachmentDetail)}) == 2
+    assert len({uuid.UUID(id) for *_, id in registry.list_visible("1134", projection=AttachmentDetail)}) == 2
 
 
 def test_a_claim_writes_device_tag_and_flag_of_a_new_request(registry):
@@ -522,7 +524,7 @@ def test_a_list_is_oldest_first_and_then_by_volume(registry, database):
     earlier = datetime.datetime(2026, 1, 1, 0, 0, 0, 1, datetime.UTC)
     for volume_id, moment in (("3", earlier), ("1", later), ("2", later), ("4", earlier)):
         change(database, attachment(volume_id), created_at=moment)
-    assert [row.volume_id for row in registry.list_visible("1134")] == ["3", "4", "1", "2"]
+    assert [volume_id for volume_id, *_ in registry.list_visible("1134")] == ["3", "4", "1", "2"]
 
 
 @pytest.mark.parametrize("form", [AttachmentSummary, AttachmentDetail])
@@ -532,20 +534,19 @@ def test_a_list_has_the_fields_of_the_form(registry, form, since):
     registry.reserve(reserved)
     (row,) = registry.list_visible("1134", since=since, projection=form)
     expected = form(*[getattr(reserved, name) for name in form._fields])
-    assert tuple(row) == expected == registry.get_visible("1134", "9", form)
-    assert tuple(getattr(row, name) for name in form._fields) == tuple(row)
+    assert form(*row) == expected == registry.get_visible("1134", "9", form)
 
 
 def test_a_list_hides_what_is_being_attached_and_shows_what_is_being_detached(registry):
     for volume_id, state in (("1", ATTACHING), ("2", ATTACHED), ("3", DETACHING)):
         registry.reserve(attachment(volume_id, state=state))
-    assert {row.volume_id for row in registry.list_visible("1134")} == {"2", "3"}
+    assert {volume_id for volume_id, *_ in registry.list_visible("1134")} == {"2", "3"}
 
 
 def test_a_list_is_of_one_server(registry):
     registry.reserve(attachment("1", state=ATTACHED))
     registry.reserve(attachment("2", "1135", state=ATTACHED))
-    assert [row.volume_id for row in registry.list_visible("1134")] == ["1"]
+    assert [volume_id for volume_id, *_ in registry.list_visible("1134")] == ["1"]
 
 
 def test_a_list_since_a_time_has_what_was_made_then_or_later(registry, database):
@@ -554,19 +555,19 @@ def test_a_list_since_a_time_has_what_was_made_then_or_later(registry, database)
     for volume_id, made in (("1", moment - tick), ("2", moment), ("3", moment + tick)):
         registry.reserve(attachment(volume_id, state=ATTACHED))
         change(database, attachment(volume_id), created_at=made)
-    assert [row.volume_id for row in registry.list_visible("1134", since=moment)] == ["2", "3"]
+    assert [volume_id for volume_id, *_ in registry.list_visible("1134", since=moment)] == ["2", "3"]
     elsewhere = moment.astimezone(datetime.timezone(datetime.timedelta(hours=-5)))
-    assert [row.volume_id for row in registry.list_visible("1134", since=elsewhere)] == ["2", "3"]
+    assert [volume_id for volume_id, *_ in registry.list_visible("1134", since=elsewhere)] == ["2", "3"]
 
 
 def test_a_list_has_pages(registry, database):
     fill(database, [attachment(str(number), state=ATTACHED) for number in range(1, 8)])
-    assert [row.volume_id for row in registry.list_visible("1134", limit=3)] == ["1", "2", "3"]
-    assert [row.volume_id for row in registry.list_visible("1134", limit=3, offset=3)] == ["4", "5", "6"]
-    assert [row.volume_id for row in registry.list_visible("1134", limit=3, offset=6)] == ["7"]
+    assert [volume_id for volume_id, *_ in registry.list_visible("1134", limit=3)] == ["1", "2", "3"]
+    assert [volume_id for volume_id, *_ in registry.list_visible("1134", limit=3, offset=3)] == ["4", "5", "6"]
+    assert [volume_id for volume_id, *_ in registry.list_visible("1134", limit=3, offset=6)] == ["7"]
     assert list(registry.list_visible("1134", limit=3, offset=7)) == []
     since = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-    assert [row.volume_id for row in registry.list_visible("1134", since=since, limit=2, offset=1)] == ["2", "3"]
+    assert [volume_id for volume_id, *_ in registry.list_visible("1134", since=since, limit=2, offset=1)] == ["2", "3"]
 
 
 def test_rows_are_found_by_any_column(registry):
@@ -600,7 +601,7 @@ def test_rows_are_found_by_server_time_and_volume(registry, database):
 def test_a_list_without_a_limit_begins_with_the_first_and_has_a_thousand(registry, database):
     fill(database, [attachment(f"{number:05}", state=ATTACHED) for number in range(1001)])
     found = registry.list_visible("1134")
-    assert [found[0].volume_id, found[-1].volume_id] == ["00000", "00999"]
+    assert [found[0][0], found[-1][0]] == ["00000", "00999"]
 
 
 # -- walking ---------------------------------------------------------------------------------------
@@ -754,7 +755,7 @@ def test_of_two_transactions_in_each_others_way_both_are_made_in_the_end(registr
         with database.transaction() as connection:
             for volume_id in volume_ids:
                 here = table.c.volume_id == volume_id
-                connection.execute(update(table).where(here).values(request_id=request_id))
+                connection.change(update(table).where(here).values(request_id=request_id))
                 if len(started) <= 2 and volume_id == volume_ids[0]:
                     both_have_one.wait(TIMEOUT)
 
@@ -771,18 +772,16 @@ def test_of_two_transactions_in_each_others_way_both_are_made_in_the_end(registr
 
 def test_an_aborted_reservation_whose_volume_is_reserved_by_then_is_not_retried(registry, database, monkeypatch):
     registry.reserve(attachment(server_id="1135"))
-    autocommit, started = database.autocommit, []
+    started = []
 
-    def abort_the_first():
+    def abort(statement, parameters):
         started.append(None)
-        if len(started) == 1:
-            raise TransactionAborted
-        return autocommit()
+        raise TransactionAborted
 
-    monkeypatch.setattr(database, "autocommit", abort_the_first)
+    monkeypatch.setattr(database, "change", abort)
     with pytest.raises(AlreadyReserved):
         registry.reserve(attachment(server_id="1134"))
-    assert len(started) == 2  # the insert, and the look for the row that conflicts
+    assert len(started) == 1
 
 
 def reserve_and_remove(url, servers, start, outcomes):
@@ -829,7 +828,7 @@ def test_a_change_that_can_not_be_serialized_is_made_again(url, registry, make_d
     database = make_database(strict.render_as_string(hide_password=False))
     claimed = []
     with make_database(url).transaction() as connection:
-        connection.execute(update(table).values(request_id="req-2", claim_id="another"))
+        connection.change(update(table).values(request_id="req-2", claim_id="another"))
         row = seen.claimed(DETACHING, "req-3")
         thread = threading.Thread(target=lambda: claimed.append(Registry(database).claim(seen, row)))
         thread.start()
@@ -869,18 +868,37 @@ def test_connections_are_reused_for_reading_and_for_writing(url, database, make_
     assert len(made) == 1
 
 
-def test_a_statement_is_compiled_once(url, make_database, caplog):
-    caplog.set_level("INFO", logger="sqlalchemy.engine")  # read when an engine is made
+def test_a_statement_is_compiled_once(url, make_database, monkeypatch):
+    compiled = []
+
+    class Noted(execution.Compiled):
+        def __init__(self, statement, dialect):
+            super().__init__(statement, dialect)
+            compiled.append(statement)
+
+    monkeypatch.setattr(execution, "Compiled", Noted)
     registry = Registry(make_database(url))
     moment = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-    registry.list_visible("1134", since=moment)
-    registry.reserve(attachment())
-    caplog.clear()
-    registry.list_visible("1134", since=moment)
-    registry.reserve(attachment("10"))
-    how = [each.getMessage() for each in caplog.records if each.getMessage().startswith("[")]
-    assert len(how) >= 2
-    assert all(each.startswith("[cached since") for each in how)
+
+    def use(volume_id):
+        registry.list_visible("1134", since=moment)
+        registry.reserve(attachment(volume_id))
+        registry.find(server_id="1134", state=ATTACHED)
+        row = registry.get("1134", volume_id)
+        assert registry.claim(row, dataclasses.replace(row, device=f"/dev/vd{volume_id}", state=REATTACHING))
+
+    use("9")
+    assert len(compiled) == 5
+    use("10")
+    assert len(compiled) == 5
+
+
+def test_each_statement_is_logged_for_debugging(registry, caplog):
+    caplog.set_level("DEBUG", logger=execution.__name__)
+    registry.get_visible("1134", "9")
+    (message,) = caplog.messages
+    assert message.startswith("SELECT attachments.volume_id")
+    assert "['1134', 'attaching', '9']" in message
 
 
 @pytest.mark.only_on("mariadb")
@@ -901,7 +919,7 @@ def test_a_transaction_that_fails_changes_nothing(database, registry):
 
     def fail():
         with database.transaction() as connection:
-            connection.execute(update(table).values(state=DETACHING))
+            connection.change(update(table).values(state=DETACHING))
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -927,11 +945,11 @@ def test_a_database_that_does_not_respond_is_unavailable(tmp_path):
 class TestSQLite:
     @staticmethod
     def pragma(connection, name):
-        return connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+        ((value,),) = connection.query(sqlalchemy.text(f"PRAGMA {name}"))
+        return value
 
-    @pytest.mark.parametrize("kind", ["autocommit", "transaction"])
-    def test_a_commit_lasts_and_writers_wait_for_each_other(self, database, kind):
-        with getattr(database, kind)() as connection:
+    def test_a_commit_lasts_and_writers_wait_for_each_other(self, database):
+        with database.transaction() as connection:
             assert self.pragma(connection, "journal_mode") == "wal"
             assert self.pragma(connection, "synchronous") == 2  # FULL
             assert self.pragma(connection, "busy_timeout") == BUSY_TIMEOUT == 10_000
@@ -980,7 +998,7 @@ class TestSQLite:
 
     def test_readers_read_while_another_writes(self, database, registry):
         with database.transaction() as connection:
-            connection.execute(insert(table).values(**self.values()))
+            connection.change(insert(table).values(**self.values()))
             assert registry.get("1134", "9") is None
         assert registry.get("1134", "9").volume_id == "9"
 

@@ -6,8 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import event, insert, select, update
-from sqlalchemy.engine import Engine
+from sqlalchemy import insert, select, update
 
 from os_volume_ext.attachments import periodic
 from os_volume_ext.attachments.manager import AttachmentManager
@@ -15,6 +14,7 @@ from os_volume_ext.backends.base import BackendUnavailable, Server
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.compute.remote import RemoteComputeAPI
+from os_volume_ext.registry import execution
 from os_volume_ext.registry.tables import attachments, leases, utc_now
 from tests.support.sample import backend_class
 from tests.support.waiting import wait_until
@@ -280,20 +280,13 @@ def test_without_its_table_periodic_reconcile_retries_and_reports_that_once(by_i
 
 
 def test_without_reconcile_interval_nothing_reconciles_and_leases_are_not_looked_at(
-    start, client_of, backgrounds, tables
+    start, client_of, backgrounds, tables, caplog
 ):
-    statements = []
-
-    def note(connection, cursor, statement, *more):
-        statements.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        client = client_of(start())
-        assert (client.attach().status, client.list().status) == (200, 200)
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
+    caplog.set_level("DEBUG", logger=execution.__name__)
+    client = client_of(start())
+    assert (client.attach().status, client.list().status) == (200, 200)
     assert backgrounds == []
+    statements = [record.getMessage() for record in caplog.records if record.name == execution.__name__]
     assert any("attachments" in statement for statement in statements)
     assert [statement for statement in statements if "leases" in statement] == []
     with tables() as connection:

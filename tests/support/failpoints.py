@@ -12,18 +12,16 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
-
 from os_volume_ext.backends import directory
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.compute.remote import RemoteComputeAPI
+from os_volume_ext.registry import execution
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.wsgi import WSGIApp
 
@@ -98,17 +96,13 @@ def install(reached: Reached) -> None:
     calls = {name: _stepping(getattr(os, name), name, reached) for name in SYSTEM_CALLS}
     directory.os = SimpleNamespace(**{**vars(os), **calls})  # type: ignore[attr-defined]
 
-    @event.listens_for(Engine, "before_cursor_execute")
-    def before(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        reached(f"before {statement.split()[0]}")
+    execute = execution.execute
 
-    @event.listens_for(Engine, "after_cursor_execute")
-    def after(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        reached(f"after {statement.split()[0]}")
+    def stepping(cursor: Any, text: str, values: Sequence[Any] = ()) -> None:
+        with step(reached, text.split()[0]):
+            execute(cursor, text, values)
 
-    @event.listens_for(Engine, "commit")
-    def commit(connection: Any) -> None:
-        reached("before COMMIT")  # what comes after it is the step of the whole change
+    execution.execute = stepping
 
 
 def with_response_steps(app: WSGIApp, reached: Reached) -> WSGIApp:

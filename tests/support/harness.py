@@ -6,7 +6,7 @@ import itertools
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import bindparam, select, update
 
 from os_volume_ext.attachments import claims as claims_module
 from os_volume_ext.attachments.claims import Claims
@@ -35,6 +35,13 @@ OPERATION_TIMEOUT, STALE_AFTER = 60, 180
 STATES, PASSING_STATES = frozenset(("ACTIVE", "STOPPED")), frozenset(("BUILD", "REBOOT"))
 CALL_TIMEOUT = 30  # seconds after which a backend call counts as hung, by default
 SHORT_TIMEOUT = 0.3  # where a test waits for that; other calls end in time on a loaded machine too
+
+_TIMES = select(table.c.volume_id, table.c.server_id, table.c.updated_at)
+_SET_TIME = (
+    update(table)
+    .where(table.c.volume_id == bindparam("volume"), table.c.server_id == bindparam("server"))
+    .values(updated_at=bindparam("moment"))
+)
 
 
 class Harness:
@@ -201,10 +208,13 @@ class Harness:
 
     def _age(self, seconds):
         with self.database.transaction() as connection:
-            for row in connection.execute(table.select()).all():
-                here = (table.c.volume_id == row.volume_id) & (table.c.server_id == row.server_id)
-                moment = row.updated_at - datetime.timedelta(seconds=seconds)
-                connection.execute(update(table).where(here).values(updated_at=moment))
+            for volume_id, server_id, moment in connection.query(_TIMES):
+                aged = {
+                    "volume": volume_id,
+                    "server": server_id,
+                    "moment": moment - datetime.timedelta(seconds=seconds),
+                }
+                connection.change(_SET_TIME, aged)
 
     def set_server(self, server_id="1134", **changes):
         self.compute.known[server_id] = dataclasses.replace(self.compute.known[server_id], **changes)

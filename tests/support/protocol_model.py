@@ -42,6 +42,8 @@ from tests.support.failpoints import step
 from tests.support.harness import OPERATION_TIMEOUT, STALE_AFTER, Harness
 from tests.support.scripted import Died
 
+_DELETE_ALL = delete(table)
+
 SERVERS = ("1134", "1135")
 EXCLUSIVE, MULTIATTACH = "9", "77"
 VOLUMES = (Volume(EXCLUSIVE, "demo"), Volume(MULTIATTACH, "demo", multiattach=True))
@@ -109,8 +111,7 @@ class Model:
     """A harness with two servers and two volumes of the project demo, and what was noted of it."""
 
     def __init__(self, database, monkeypatch):
-        with database.transaction() as connection:
-            connection.execute(delete(table))
+        database.change(_DELETE_ALL)
         self.database = database
         harness = self.harness = Harness(database, monkeypatch)
         harness.compute.known.clear()

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import psycopg
 import pymysql
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from os_volume_ext.backends.base import ConfigurationError
 from os_volume_ext.errors import RegistryUnavailable, TransactionAborted
 from os_volume_ext.registry import database as database_module
-from os_volume_ext.registry import postgresql
+from os_volume_ext.registry import execution, postgresql
 from os_volume_ext.registry.database import ATTEMPTS, Database, retry_on_deadlock
 
 PASSWORD = "p@s:s/w?o#r%d +é"
@@ -122,15 +123,14 @@ def test_the_pool_gets_what_the_options_say(url):
 
 def test_a_file_may_be_named_by_a_file_uri(tmp_path):
     database = Database({"url": f"sqlite:///file:{tmp_path}/registry.db?uri=true"})
-    with database.autocommit() as connection:
-        assert connection.exec_driver_sql("PRAGMA database_list").one()[2] == f"{tmp_path}/registry.db"
+    assert [path for _, _, path in database.query(text("PRAGMA database_list"))] == [f"{tmp_path}/registry.db"]
     database.dispose()
 
 
 def test_a_full_pool_is_reported_as_an_unavailable_registry(tmp_path):
     pool = {"pool_size": "1", "max_overflow": "0", "pool_timeout": "0"}
     database = Database({"url": f"sqlite:///{tmp_path}/registry.db", **pool})
-    with database.autocommit(), pytest.raises(RegistryUnavailable, match="QueuePool limit"), database.autocommit():
+    with database.transaction(), pytest.raises(RegistryUnavailable, match="QueuePool limit"), database.transaction():
         pass
     database.dispose()
 
@@ -138,11 +138,6 @@ def test_a_full_pool_is_reported_as_an_unavailable_registry(tmp_path):
 @pytest.mark.parametrize("url", ["postgresql+psycopg://u@h/d", "mysql+pymysql://u@h/d"])
 def test_a_place_in_the_pool_is_not_waited_for_without_end(url):
     assert Database({"url": url}).make_engine().pool._timeout == 10
-
-
-@pytest.mark.parametrize(("url", "skips"), [("mysql+pymysql://u@h/d", True), ("postgresql+psycopg://u@h/d", False)])
-def test_no_rollback_is_sent_to_mariadb_after_a_statement_that_committed_itself(url, skips):
-    assert Database({"url": url}).make_engine().dialect.skip_autocommit_rollback is skips
 
 
 @pytest.mark.parametrize(
@@ -171,6 +166,11 @@ def test_no_rollback_is_sent_to_mariadb_after_a_statement_that_committed_itself(
             {"isolation_level": "SERIALIZABLE"},
             "database.isolation_level is not an option: each transaction sets the level",
         ),
+        (
+            {"pool_reset_on_return": "rollback"},
+            "database.pool_reset_on_return is not an option: each statement commits itself",
+        ),
+        ({"echo": "true"}, "database.echo is not an option: set the logger os_volume_ext.registry.execution to DEBUG"),
     ],
 )
 def test_what_can_not_be_used_is_reported(options, sentence):
@@ -301,13 +301,8 @@ def test_a_method_that_is_called_again_keeps_its_name():
         (psycopg.OperationalError(), RegistryUnavailable),
     ],
 )
-@pytest.mark.parametrize("kind", ["autocommit", "transaction"])
-def test_only_deadlocks_and_serialization_failures_are_worth_another_attempt(tmp_path, kind, error, expected):
-    database = Database({"url": f"sqlite:///{tmp_path}/registry.db"})
-    with pytest.raises(expected) as raised, getattr(database, kind)():
-        raise DBAPIError("UPDATE", {}, error)
-    assert type(raised.value) is expected
-    database.dispose()
+def test_only_deadlocks_and_serialization_failures_are_worth_another_attempt(error, expected):
+    assert type(execution.translate(error)) is expected
 
 
 def test_it_does_not_begin_again_without_end():

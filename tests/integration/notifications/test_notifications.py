@@ -209,8 +209,7 @@ def test_reconcile_has_sent_what_it_did_before_it_ends(
     database = Database({"url": options["database.url"]})
     row = Attachment(VOLUME, SERVER, "demo", True, "/dev/vdb", False, DETACHING, "req-1", None, None, None, None)
     Registry(database).reserve(row)
-    with database.transaction() as connection:
-        connection.execute(attachments.update().values(updated_at=LONG_AGO))
+    database.change(attachments.update().values(updated_at=LONG_AGO))
     database.dispose()
     command = Path(sys.executable).with_name("os-volume-ext")
     printed = run_command(command, "reconcile", "--paste", tmp_path / "api-paste.ini", cwd=tmp_path)

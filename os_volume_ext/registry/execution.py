@@ -1,0 +1,280 @@
+"""Execution: statements of SQLAlchemy Core on the driver's cursor, with connections of SQLAlchemy's pool.
+
+SQLAlchemy's own execution costs several times what a query of one row does. So a statement is compiled once, and from
+then on only its parameters and the columns of its rows are converted.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType, TracebackType
+from typing import Any
+
+from sqlalchemy import Engine, PoolProxiedConnection, Select
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.types import TypeEngine
+
+from ..errors import ConstraintViolated, RegistryUnavailable, TransactionAborted
+
+LOG = logging.getLogger(__name__)
+
+# Whatever the server's default is: ``attachments`` relies on what these lock.
+LEVELS = {"postgresql": "READ COMMITTED", "mysql": "REPEATABLE READ", "mariadb": "REPEATABLE READ"}
+"""The isolation levels of transactions."""
+_MYSQL = (f"SET TRANSACTION ISOLATION LEVEL {LEVELS['mysql']}", "START TRANSACTION")
+_BEGIN = {
+    # A deferred transaction that reads and then writes fails at once, instead of waiting, if another one has written.
+    "sqlite": ("BEGIN IMMEDIATE",),
+    "postgresql": (f"BEGIN ISOLATION LEVEL {LEVELS['postgresql']}",),
+    "mysql": _MYSQL,
+    "mariadb": _MYSQL,
+}
+# SQLSTATEs of serialization failures and deadlocks; MariaDB's numbers of a deadlock and of a changed snapshot.
+_ABORTED = {"40001", "40P01", 1213, 1020}
+# How many connections to an SQLite file are kept outside of the pool, whose checkout takes half as long as a query.
+_MAX_IDLE = 4
+
+Row = Sequence[Any]
+Parameters = Mapping[str, Any]
+_Processor = Callable[[Any], Any]
+NONE: Parameters = MappingProxyType({})
+
+
+class Compiled:
+    """A statement in the SQL of one dialect."""
+
+    def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
+        """Compile a statement.
+
+        :param dialect: of a driver whose parameters are positional.
+        """
+        compiled = dialect.statement_compiler(dialect, statement)
+        binds = compiled.binds
+        self.text = str(compiled)
+        self._names: Sequence[str] = compiled.positiontup or ()
+        self._constants = {name: bind.value for name, bind in binds.items() if not bind.required}
+        self._bind = _by_place(_bind_processor(binds[name].type, dialect) for name in self._names)
+        columns = statement.selected_columns if isinstance(statement, Select) else ()
+        self._read = _by_place(_result_processor(column.type, dialect) for column in columns)
+
+    def values(self, parameters: Parameters) -> Sequence[Any]:
+        """Return the driver's parameters.
+
+        :param parameters: the statement's, by name.
+        """
+        if self._constants:
+            parameters = {**self._constants, **parameters}
+        values = [parameters[name] for name in self._names]
+        for place, process in self._bind:
+            values[place] = process(values[place])
+        return values
+
+    def rows(self, found: Sequence[Row]) -> Sequence[Row]:
+        """Convert the driver's rows."""
+        return [self._row(row) for row in found] if self._read else found
+
+    def _row(self, row: Row) -> Row:
+        values = list(row)
+        for place, process in self._read:
+            values[place] = process(values[place])
+        return values
+
+
+def _max_idle(engine: Engine) -> int:
+    """Return how many connections may be kept: fewer than the pool has, so that one who waits for it gets one."""
+    if engine.dialect.name != "sqlite" or not isinstance(engine.pool, QueuePool):
+        return 0
+    return min(_MAX_IDLE, engine.pool.size() - 1)
+
+
+def _bind_processor(of: TypeEngine[Any], dialect: Dialect) -> _Processor | None:
+    return of.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _result_processor(of: TypeEngine[Any], dialect: Dialect) -> _Processor | None:
+    return of.dialect_impl(dialect).result_processor(dialect, None)
+
+
+def _by_place(processors: Iterable[_Processor | None]) -> Sequence[tuple[int, _Processor]]:
+    return [(place, process) for place, process in enumerate(processors) if process is not None]
+
+
+def execute(cursor: Any, text: str, values: Sequence[Any] = ()) -> None:
+    """Execute SQL on a driver's cursor."""
+    if LOG.isEnabledFor(logging.DEBUG):
+        LOG.debug("%s %r", text, values)
+    cursor.execute(text, values)
+
+
+def translate(error: Exception) -> RegistryUnavailable:
+    """Return the exception of this package for an error of a driver, other than a violated constraint."""
+    # psycopg's errors have an SQLSTATE; those of MariaDB's drivers have a number as their first argument.
+    aborted = not _ABORTED.isdisjoint({getattr(error, "sqlstate", None), *error.args[:1]})
+    return (TransactionAborted if aborted else RegistryUnavailable)(str(error).partition("\n")[0])
+
+
+class Connection:
+    """A connection of the pool. Each statement is committed when it returns, unless a transaction has begun.
+
+    As a context manager it is returned to the pool at the end, and translates the driver's errors.
+    """
+
+    def __init__(self, pool: "Pool", proxied: PoolProxiedConnection) -> None:
+        self._pool = pool
+        self.proxied = proxied
+        """The pool's own object."""
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._pool.release(self)
+        else:
+            self._pool.fail(self, error)
+
+    def query(self, statement: ClauseElement, parameters: Parameters = NONE) -> Sequence[Row]:
+        """Return the rows of a query, each as a sequence of its columns.
+
+        :param statement: a constant, since what it is compiled to is kept.
+        :param parameters: the statement's, by name.
+        """
+        compiled = self._pool.compiled(statement)
+        cursor = self.proxied.cursor()
+        execute(cursor, compiled.text, compiled.values(parameters))
+        rows = cursor.fetchall()
+        cursor.close()
+        return compiled.rows(rows)
+
+    def change(self, statement: ClauseElement, parameters: Parameters = NONE) -> int:
+        """Change rows and return how many.
+
+        :param statement: a constant, since what it is compiled to is kept.
+        :param parameters: the statement's, by name.
+        """
+        compiled = self._pool.compiled(statement)
+        cursor = self.proxied.cursor()
+        execute(cursor, compiled.text, compiled.values(parameters))
+        count: int = cursor.rowcount
+        cursor.close()
+        return count
+
+    def execute(self, text: str) -> None:
+        """Execute SQL whose result does not matter."""
+        cursor = self.proxied.cursor()
+        execute(cursor, text)
+        cursor.close()
+
+
+class Pool:
+    """The connections of one process, and the statements compiled for them."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Connect nothing yet.
+
+        :param engine: on its connections each statement commits itself, and its pool does not reset them.
+        """
+        self._engine = engine
+        self._dialect = engine.dialect
+        self._driver: Any = engine.dialect.loaded_dbapi
+        self._compiled: dict[ClauseElement, Compiled] = {}
+        self._idle: list[Connection] = []
+        self._max_idle = _max_idle(engine)
+        self._waiting = 0
+        self._lock = threading.Lock()
+
+    def connect(self) -> Connection:
+        """Return a connection; it is to be used as a context manager.
+
+        :raises RegistryUnavailable: if there is none; and by the context manager, if the database fails.
+        :raises TransactionAborted: by the context manager, if a concurrent transaction caused that.
+        :raises ConstraintViolated: by the context manager, as the statements do.
+        """
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._wait()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Provide a connection with a transaction that is committed at the end; it raises what ``connect`` does."""
+        with self.connect() as connection:
+            for text in _BEGIN[self._dialect.name]:
+                connection.execute(text)
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except Exception:
+                self._roll_back(connection)
+                raise
+
+    def compiled(self, statement: ClauseElement) -> Compiled:
+        """Return what a statement is compiled to, for a connection: the first one finds out the server's version."""
+        found = self._compiled.get(statement)
+        if found is None:
+            found = self._compiled[statement] = Compiled(statement, self._dialect)
+        return found
+
+    def release(self, connection: Connection) -> None:
+        """Return a connection that is as it was."""
+        if len(self._idle) < self._max_idle and not self._waiting and connection.proxied.is_valid:
+            self._idle.append(connection)
+        else:
+            connection.proxied.close()
+
+    def fail(self, connection: Connection, error: BaseException) -> None:
+        """Return a connection after an error, or close it if it can't be used again.
+
+        :param error: of the driver, or of what used the connection; raised by the caller if this returns.
+        :raises RegistryUnavailable: for an error of the driver.
+        :raises TransactionAborted: likewise.
+        :raises ConstraintViolated: likewise.
+        """
+        translated = self._translate(error) if isinstance(error, self._driver.Error) else error
+        if isinstance(translated, RegistryUnavailable) and not isinstance(translated, TransactionAborted):
+            self._close(connection, error)
+        elif isinstance(translated, Exception):
+            self.release(connection)
+        else:  # such as GreenletExit: the response to a statement may not have been read
+            self._close(connection)
+        if translated is not error:
+            raise translated from error
+
+    def dispose(self) -> None:
+        """Close the connections that are not in use."""
+        while self._idle:
+            self._idle.pop().proxied.close()
+        self._engine.dispose()
+
+    def _wait(self) -> Connection:
+        with self._lock:
+            self._waiting += 1
+        try:
+            return Connection(self, self._engine.raw_connection())
+        except (self._driver.Error, SQLAlchemyError) as error:
+            raise translate(error) from error
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def _roll_back(self, connection: Connection) -> None:
+        try:
+            connection.execute("ROLLBACK")
+        except self._driver.Error:
+            self._close(connection)
+
+    def _translate(self, error: Exception) -> Exception:
+        return ConstraintViolated(str(error)) if isinstance(error, self._driver.IntegrityError) else translate(error)
+
+    def _close(self, connection: Connection, error: Any = None) -> None:
+        lost = connection.proxied.dbapi_connection
+        if error is not None and error.args and self._dialect.is_disconnect(error, lost, None):
+            self._engine.dispose()  # the others in the pool are lost too
+        if connection.proxied.is_valid:
+            connection.proxied.invalidate()
