@@ -5,7 +5,7 @@ from typing import Any
 
 from os_volume_ext.api import negotiation
 from os_volume_ext.api.dialects import OPENSTACK
-from os_volume_ext.api.identity import credentials
+from os_volume_ext.api.identity import Callers
 from os_volume_ext.api.responses import make_response, query_of, request_id_of
 from os_volume_ext.api.routing import Router
 from os_volume_ext.api.serializers import JSON
@@ -21,13 +21,13 @@ from .measure import Finding, cost
 
 def where_time_goes(finding: Finding, request: dict[str, Any], app: WSGIApp, registry: Registry) -> Finding:
     """Add the table of the steps to a finding."""
-    router, policy, compute = Router(), Policy(), ComputeAPI(app=app, headers=OPENSTACK.lookup_headers)
+    router, callers, compute = Router(), Callers(Policy()), ComputeAPI(app=app, headers=OPENSTACK.lookup_headers)
     match = router.match(request["PATH_INFO"])
     if match is None:
         raise RuntimeError(f"{request['PATH_INFO']} is not a path of the extension")
 
     def identify() -> RequestContext:
-        caller, enforce = policy.bind(credentials(request))
+        caller, enforce = callers.of(request)
         return RequestContext("req-1", caller, enforce, request)
 
     context = identify()

@@ -11,7 +11,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit, urlunsplit
@@ -26,7 +25,7 @@ from urllib3.exceptions import TimeoutError as PoolTimeout
 
 from .errors import ConfigurationError, RequestFailed
 from .perprocess import PerProcess
-from .threadpool import DaemonThreadPool, is_done_within
+from .threadpool import DaemonThreadPool, PendingCall
 
 T = TypeVar("T")
 
@@ -132,10 +131,10 @@ class Client:
         sockets = _Sockets()
         shown = hide_password(name)
         try:
-            done: Future[T] = _threads().submit("os-volume-ext-http", self._run, sockets, urls, function)
-            if not is_done_within(done, self._timeout):
+            call: PendingCall[T] = _threads().submit("os-volume-ext-http", self._run, sockets, urls, function)
+            if not call.is_done_within(self._timeout):
                 raise RequestFailed(f"{shown} {self._late()}")
-            return done.result()
+            return call.result()
         except RequestFailed:
             raise
         except Exception as error:  # of requests, of urllib3, of any authentication plugin

@@ -1,6 +1,7 @@
 """Policy: oslo.policy under Nova's rule names, so that an operator can use one policy.yaml for both."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,8 @@ RULES = {
     "delete": "rule:project_member_or_admin",
 }
 
-# A hashable dictionary, for a cache: ``tuple(each.items())``, with tuples for lists.
-_Frozen = tuple[tuple[str, Any], ...]
+# How many decisions on a caller are kept: oslo.policy takes 60 microseconds for one.
+_MAX_DECISIONS = 64
 
 
 class Policy:
@@ -54,22 +55,23 @@ class Policy:
         self._sources = rule_sources(policy_file, policy_dirs)
         # The state of the files, and the rules that were read last.
         self._loaded = self._state(), self._load(starts=True)
-        # Cached, since oslo.policy takes 60 microseconds; but not with a file, whose rules can change, and can call
-        # other services.
-        self._cached = None if policy_file else lru_cache(maxsize=1024)(partial(_enforce, self._loaded[1]))
+        # Not with a file, whose rules can change, and can call other services.
+        self.is_constant = policy_file is None
+        """Whether the rules stay as they are, so that decisions may be kept."""
 
     def bind(self, credentials: Mapping[str, Any]) -> tuple[Mapping[str, Any], Enforce]:
         """Return credentials with ``is_admin``, by the rule ``context_is_admin``, and what decides about their owner.
 
-        A request calls it once, and so has the same rules until its end.
+        What decides has the same rules as long as it is used, and keeps its decisions if ``is_constant``.
 
-        :param credentials: the caller's, as ``api.identity`` returns them.
+        :param credentials: the caller's, under the names of oslo.context.
         :raises ConfigurationError: if the files have changed and can't be read.
         """
-        check = self._cached or partial(_enforce, self._enforcer())
-        frozen = _frozen(credentials)
-        is_admin = bool(check(frozen, "context_is_admin", None, UNKNOWN_USER))
-        return {**credentials, "is_admin": is_admin}, partial(check, (*frozen, ("is_admin", is_admin)))
+        enforcer = self._enforcer()
+        is_admin = bool(_enforce(enforcer, credentials, "context_is_admin", None, UNKNOWN_USER))
+        bound = {**credentials, "is_admin": is_admin}
+        enforce = partial(_enforce, enforcer, deepcopy(bound))  # plugins get the other one
+        return bound, lru_cache(maxsize=_MAX_DECISIONS)(enforce) if self.is_constant else enforce
 
     def _enforcer(self) -> policy.Enforcer:
         """Return the rules; if the files have changed, read them again.
@@ -104,7 +106,7 @@ class Policy:
 
 
 def _enforce(
-    enforcer: policy.Enforcer, credentials: _Frozen, rule: str, project_id: str | None, user_id: str | None
+    enforcer: policy.Enforcer, credentials: Mapping[str, Any], rule: str, project_id: str | None, user_id: str | None
 ) -> bool | None:
     """Return whether a rule is true, as ``context.Enforce`` does."""
     target = _Target()
@@ -112,7 +114,7 @@ def _enforce(
         target["project_id"] = project_id
     if user_id is not None:
         target["user_id"] = user_id
-    allowed = bool(enforcer.enforce(rule, target, _thawed(credentials)))
+    allowed = bool(enforcer.enforce(rule, target, dict(credentials)))
     return None if target.lacks_user else allowed
 
 
@@ -130,14 +132,6 @@ class _Target(dict[str, str]):
         """Return the copy that an ``http:`` rule sends to another service, which may need all of it."""
         self.lacks_user |= "user_id" not in self
         return dict(self)
-
-
-def _frozen(credentials: Mapping[str, Any]) -> _Frozen:
-    return tuple([(name, tuple(value) if type(value) is list else value) for name, value in credentials.items()])
-
-
-def _thawed(credentials: _Frozen) -> dict[str, Any]:
-    return {name: list(value) if type(value) is tuple else value for name, value in credentials}
 
 
 Sources = tuple[tuple[Path, ...], tuple[Path, ...]]

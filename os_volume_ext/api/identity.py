@@ -1,4 +1,4 @@
-"""Identity: the caller's credentials, from what the auth filter stored in the environ.
+"""Identity: the caller, from what the auth filter stored in the environ.
 
 The keys are ``keystone.token_info``, ``HTTP_X_IDENTITY_STATUS``, ``HTTP_X_USER_ID``, ``HTTP_X_PROJECT_ID``,
 ``HTTP_X_ROLES``, ``HTTP_X_DOMAIN_ID``, ``HTTP_X_USER_DOMAIN_ID``, ``HTTP_X_PROJECT_DOMAIN_ID``,
@@ -9,40 +9,93 @@ ignored.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
+from ..context import Enforce
 from ..errors import Kind
+from ..policy import Policy
 from .faults import Fault
 
 TOKEN_INFO = "keystone.token_info"  # noqa: S105 - a key of the environ, not a secret
 
+_MAX_CALLERS = 1024
 
-def credentials(environ: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the caller's credentials under the names that policies use, which are those of oslo.context.
 
-    :param environ: the WSGI environment.
-    :raises Fault: of kind ``UNAUTHORIZED``, if no auth filter confirmed an identity.
+class Caller(NamedTuple):
+    """Who sent a request, and what policy allows them."""
+
+    credentials: Mapping[str, Any]
+    """Under the names that policies use."""
+    enforce: Enforce
+
+
+class Callers:
+    """The callers of requests.
+
+    They are remembered where policy can't change, since reading their headers and asking oslo.policy takes longer than
+    the query of a row.
     """
-    token_info = environ.get(TOKEN_INFO)
-    if token_info is None or environ.get("HTTP_X_IDENTITY_STATUS") != "Confirmed":
-        raise Fault(
-            Kind.UNAUTHORIZED, "This server needs a valid token in X-Auth-Token.", {"WWW-Authenticate": "Keystone"}
-        )
+
+    def __init__(self, policy: Policy) -> None:
+        """Take the policy that decides what they are allowed."""
+        self._policy = policy
+        self._bind = lru_cache(maxsize=_MAX_CALLERS)(self._bind_now) if policy.is_constant else self._bind_now
+
+    def of(self, environ: Mapping[str, Any]) -> Caller:
+        """Return the caller that an auth filter confirmed.
+
+        :param environ: the WSGI environment.
+        :raises Fault: of kind ``UNAUTHORIZED``, if none did.
+        :raises ConfigurationError: if the files with rules have changed and can't be read.
+        """
+        token_info = environ.get(TOKEN_INFO)
+        if token_info is None or environ.get("HTTP_X_IDENTITY_STATUS") != "Confirmed":
+            raise Fault(
+                Kind.UNAUTHORIZED, "This server needs a valid token in X-Auth-Token.", {"WWW-Authenticate": "Keystone"}
+            )
+        return self._bind(_system_scope(token_info), *map(environ.get, _KEYS))
+
+    def _bind_now(self, system_scope: str | None, *values: str | None) -> Caller:
+        headers = dict(zip(_KEYS, values, strict=True))
+        bound, enforce = self._policy.bind(_credentials(system_scope, headers))
+        return Caller(MappingProxyType(bound), enforce)
+
+
+_KEYS = (
+    "HTTP_X_USER_ID",
+    "HTTP_X_USER_DOMAIN_ID",
+    "HTTP_X_DOMAIN_ID",
+    "HTTP_X_PROJECT_ID",
+    "HTTP_X_PROJECT_DOMAIN_ID",
+    "HTTP_X_ROLES",
+    "HTTP_X_IS_ADMIN_PROJECT",
+    "HTTP_X_SERVICE_USER_ID",
+    "HTTP_X_SERVICE_USER_DOMAIN_ID",
+    "HTTP_X_SERVICE_PROJECT_ID",
+    "HTTP_X_SERVICE_PROJECT_DOMAIN_ID",
+    "HTTP_X_SERVICE_ROLES",
+)
+
+
+def _credentials(system_scope: str | None, headers: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return credentials under the names of oslo.context."""
     return {
-        "user_id": environ.get("HTTP_X_USER_ID") or None,
-        "user_domain_id": environ.get("HTTP_X_USER_DOMAIN_ID"),
-        "system_scope": _system_scope(token_info),
-        "domain_id": environ.get("HTTP_X_DOMAIN_ID"),
-        "project_id": environ.get("HTTP_X_PROJECT_ID") or None,
-        "project_domain_id": environ.get("HTTP_X_PROJECT_DOMAIN_ID"),
-        "roles": _names(environ.get("HTTP_X_ROLES")),
+        "user_id": headers.get("HTTP_X_USER_ID") or None,
+        "user_domain_id": headers.get("HTTP_X_USER_DOMAIN_ID"),
+        "system_scope": system_scope,
+        "domain_id": headers.get("HTTP_X_DOMAIN_ID"),
+        "project_id": headers.get("HTTP_X_PROJECT_ID") or None,
+        "project_domain_id": headers.get("HTTP_X_PROJECT_DOMAIN_ID"),
+        "roles": _names(headers.get("HTTP_X_ROLES")),
         # Without the header it is true, as in oslo.context, so that policies without admin projects work.
-        "is_admin_project": (environ.get("HTTP_X_IS_ADMIN_PROJECT") or "true").lower() == "true",
-        "service_user_id": environ.get("HTTP_X_SERVICE_USER_ID"),
-        "service_user_domain_id": environ.get("HTTP_X_SERVICE_USER_DOMAIN_ID"),
-        "service_project_id": environ.get("HTTP_X_SERVICE_PROJECT_ID"),
-        "service_project_domain_id": environ.get("HTTP_X_SERVICE_PROJECT_DOMAIN_ID"),
-        "service_roles": _names(environ.get("HTTP_X_SERVICE_ROLES")),
+        "is_admin_project": (headers.get("HTTP_X_IS_ADMIN_PROJECT") or "true").lower() == "true",
+        "service_user_id": headers.get("HTTP_X_SERVICE_USER_ID"),
+        "service_user_domain_id": headers.get("HTTP_X_SERVICE_USER_DOMAIN_ID"),
+        "service_project_id": headers.get("HTTP_X_SERVICE_PROJECT_ID"),
+        "service_project_domain_id": headers.get("HTTP_X_SERVICE_PROJECT_DOMAIN_ID"),
+        "service_roles": _names(headers.get("HTTP_X_SERVICE_ROLES")),
     }
 
 

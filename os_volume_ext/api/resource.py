@@ -18,7 +18,7 @@ from .controller import Call, Controller
 from .dialects import Dialect
 from .endpoints import Endpoint
 from .faults import Fault
-from .identity import credentials
+from .identity import Callers
 from .microversions import Negotiated, Versions
 from .responses import make_response, query_of, request_id_of
 from .routing import Match
@@ -42,7 +42,7 @@ class Resource:
         :param max_body: the number of bytes in a request's body, at most.
         """
         self._controller = controller
-        self._policy = policy
+        self._callers = Callers(policy)
         self._versions = versions
         self._max_body = max_body
 
@@ -60,7 +60,8 @@ class Resource:
             # A method that is not allowed takes precedence over both; all versions have the same methods.
             endpoint = _select(endpoints[match.resource], environ["REQUEST_METHOD"])
             _raise(format_fault)
-            context = self._authenticate(environ, match, request_id)
+            credentials, enforce = self._callers.of(environ)
+            context = RequestContext(request_id, credentials, enforce, environ, match.project_id)
             _raise(version_fault)
             _authorize(context, endpoint, endpoint.other_volume)
             if endpoint.params is not None:
@@ -82,10 +83,6 @@ class Resource:
             return self._versions.negotiate(environ), None
         except Fault as fault:
             return self._versions.default._replace(headers={}), fault
-
-    def _authenticate(self, environ: dict[str, Any], match: Match, request_id: str) -> RequestContext:
-        caller, enforce = self._policy.bind(credentials(environ))
-        return RequestContext(request_id, caller, enforce, environ, match.project_id)
 
     def _read_members(self, environ: Mapping[str, Any], dialect: Dialect, endpoint: Endpoint) -> Mapping[str, Any]:
         if endpoint.members is None:

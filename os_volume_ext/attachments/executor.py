@@ -7,7 +7,6 @@ calls leave what a crash leaves, which ``reconcile`` repairs.
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -28,7 +27,7 @@ from ..errors import (
 from ..models import Server, Volume
 from ..observers.base import NO_OBSERVERS, Observers
 from ..perprocess import PerProcess
-from ..threadpool import DaemonThreadPool, is_done_within
+from ..threadpool import DaemonThreadPool, PendingCall
 from .slots import Grant, Slots
 
 LOG = logging.getLogger(__name__)
@@ -112,7 +111,7 @@ class Slot:
         self.request_id = request_id
         self._slots = slots
         self._grant = grant
-        self._running: Future[Any] | None = None
+        self._running: PendingCall[Any] | None = None
         self._is_timed_out = False
 
     def attach(self, server: Server, volume: Volume, device: str | None) -> str | None:
@@ -178,7 +177,7 @@ class Slot:
         except RuntimeError as error:
             raise BackendUnavailable(f"no thread could be started for the call: {error}") from error
         self._running = call
-        if not is_done_within(call, self._timeout):
+        if not call.is_done_within(self._timeout):
             self._time_out()
             self._observers.timed_out()
             call.add_done_callback(lambda late: self._log_late(name, late))
@@ -203,7 +202,7 @@ class Slot:
             LOG.error("%s backend %s.%s returned an invalid value: %.300r", self.request_id, where, name, value)
             raise OutcomeUnknown("the backend returned an invalid value")
 
-    def _log_late(self, name: str, late: Future[Any]) -> None:
+    def _log_late(self, name: str, late: PendingCall[Any]) -> None:
         result = late.exception() or late.result()
         LOG.warning("%s timed-out backend call %s finished late: %r", self.request_id, name, result)
 

@@ -19,7 +19,7 @@ from ..registry import schema
 from ..registry.attachments import Registry
 from ..registry.database import Database
 from ..settings import Settings, warn_of_hidden
-from ..threadpool import DaemonThreadPool, is_done_within
+from ..threadpool import DaemonThreadPool
 from . import config
 from .pipeline import Filter, Pipeline, Position, Section
 
@@ -111,10 +111,10 @@ def _row(section: str, name: str, timeout: float, check: Callable[[Any], str], s
 
 
 def _call(timeout: float, check: Callable[[Any], str], subject: Any) -> str:
-    future = DaemonThreadPool().submit("os-volume-ext-check", check, subject)
-    if not is_done_within(future, timeout):
+    call = DaemonThreadPool().submit("os-volume-ext-check", check, subject)
+    if not call.is_done_within(timeout):
         raise ConfigurationError(f"no response within {timeout} seconds")
-    return future.result()
+    return call.result()
 
 
 def _position(position: Position) -> str:

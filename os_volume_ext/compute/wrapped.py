@@ -5,9 +5,8 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
-
-from webob import Request
 
 from .. import wsgi
 from ..context import RequestContext
@@ -90,9 +89,9 @@ class ComputeAPI:
         return parse_server(self._get(context, server_id, f"/servers/{server_id}"), server_id)
 
     def _get(self, context: RequestContext, server_id: str, path: str) -> bytes:
-        request = Request(self._environ(context, path))
+        environ = self._environ(context, path)
         try:
-            status, body = self._call(request)
+            status, body = wsgi.call(self._app, environ)
         except Exception as error:
             LOG.exception("%s compute API: GET %r failed", context.request_id, path)
             raise ComputeUnavailable(f"GET {path} failed") from error
@@ -101,16 +100,10 @@ class ComputeAPI:
             raise _refusal(status, body, server_id)
         return body
 
-    def _call(self, request: Request) -> tuple[int, bytes]:
-        status, _, chunks = request.call_application(self._app)
-        body = wsgi.read(chunks)
-        return int(status.split()[0]), body
-
     def _environ(self, context: RequestContext, path: str) -> dict[str, Any]:
         environ = dict(context.environ)
-        # Header keys have no dot; looking for one is faster than comparing three prefixes.
-        for key in [*_DROPPED, *(key for key in environ if "." in key and key.startswith(_DROPPED_PREFIXES))]:
-            environ.pop(key, None)
+        for key in _dropped(tuple(environ)):
+            del environ[key]
         environ.update(
             self._headers,
             REQUEST_METHOD="GET",
@@ -121,6 +114,12 @@ class ComputeAPI:
         )
         environ["wsgi.input"] = io.BytesIO()
         return environ
+
+
+# Cached, since most requests have the same keys; few, since a client chooses some of them.
+@lru_cache(maxsize=32)
+def _dropped(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple([key for key in keys if key in _DROPPED or key.startswith(_DROPPED_PREFIXES)])
 
 
 def _refusal(status: int, body: bytes, server_id: str) -> Exception:

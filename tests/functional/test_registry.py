@@ -14,7 +14,13 @@ import sqlalchemy
 from sqlalchemy import event, insert, update
 from sqlalchemy.engine import Engine, make_url
 
-from os_volume_ext.errors import AlreadyReserved, AttachmentLimitReached, RegistryUnavailable, TransactionAborted
+from os_volume_ext.errors import (
+    AlreadyReserved,
+    AttachmentLimitReached,
+    ConstraintViolated,
+    RegistryUnavailable,
+    TransactionAborted,
+)
 from os_volume_ext.models import (
     ATTACHED,
     ATTACHING,
@@ -28,7 +34,7 @@ from os_volume_ext.models import (
 from os_volume_ext.registry import database as database_module
 from os_volume_ext.registry import execution, schema
 from os_volume_ext.registry.attachments import Registry
-from os_volume_ext.registry.database import BUSY_TIMEOUT, Database, retry_on_deadlock
+from os_volume_ext.registry.database import ATTEMPTS, BUSY_TIMEOUT, Database, retry_on_deadlock
 from os_volume_ext.registry.tables import attachments as table
 from tests.support.databases import direct_connection
 from tests.support.waiting import TIMEOUT
@@ -365,6 +371,114 @@ def test_a_row_that_has_changed_takes_no_device_from_another(registry):
     assert [unaged(row) for row in registry.find()] == [unaged(row) for row in before]
 
 
+def test_a_row_that_changes_while_it_takes_a_device_does_not_get_it(registry, database, monkeypatch):
+    """Another claims the row after its first attempt has found the device taken."""
+    registry.reserve(attachment("10", device="/dev/vdb"))
+    registry.reserve(attachment())
+    seen, transaction = registry.get("1134", "9"), database.transaction
+
+    def claim_before():
+        monkeypatch.setattr(database, "transaction", transaction)
+        assert registry.claim(seen, seen.claimed(DETACHING, "req-2"))
+        return transaction()
+
+    monkeypatch.setattr(database, "transaction", claim_before)
+    assert registry.confirm(seen, "/dev/vdb") is False
+    assert {row.volume_id: row.device for row in registry.find()} == {"9": None, "10": "/dev/vdb"}
+
+
+def test_a_device_that_is_reserved_again_and_again_is_given_up(registry, database, monkeypatch):
+    registry.reserve(attachment("10", device="/dev/vdb"))
+    registry.reserve(attachment())
+    tries = []
+
+    @contextmanager
+    def reserved_meanwhile():
+        tries.append(None)
+        raise ConstraintViolated("UNIQUE constraint failed")
+        yield
+
+    monkeypatch.setattr(database, "transaction", reserved_meanwhile)
+    with pytest.raises(TransactionAborted, match=r"^/dev/vdb of server 1134 is reserved again and again$"):
+        registry.confirm(registry.get("1134", "9"), "/dev/vdb")
+    assert len(tries) == ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda registry, row: registry.reserve(dataclasses.replace(row, volume_id="10"), limit=5),
+        lambda registry, row: registry.transfer(row, dataclasses.replace(row, volume_id="10")),
+        lambda registry, row: registry.confirm(row, "/dev/vdz"),
+    ],
+    ids=["reserve", "transfer", "confirm"],
+)
+def test_a_transaction_that_was_aborted_is_made_again(registry, database, monkeypatch, call):
+    registry.reserve(attachment("99", device="/dev/vdz"))
+    registry.reserve(attachment())
+    aborted, transaction = [TransactionAborted("deadlock found")], database.transaction
+
+    def abort_once():
+        if aborted:
+            raise aborted.pop()
+        return transaction()
+
+    monkeypatch.setattr(database, "transaction", abort_once)
+    assert call(registry, registry.get("1134", "9")) is not False
+    assert not aborted
+
+
+def test_a_change_that_was_aborted_is_made_again(registry, database, monkeypatch):
+    registry.reserve(attachment())
+    aborted, change = [TransactionAborted("deadlock found")], database.change
+
+    def abort_once(statement, parameters):
+        if aborted:
+            raise aborted.pop()
+        return change(statement, parameters)
+
+    monkeypatch.setattr(database, "change", abort_once)
+    assert registry.remove(registry.get("1134", "9"))
+    assert not aborted
+
+
+def test_a_claim_changes_whether_other_servers_may_have_the_volume(registry):
+    registry.reserve(attachment(exclusive=False))
+    shared = registry.get("1134", "9")
+    assert registry.claim(shared, dataclasses.replace(shared.claimed(ATTACHING, "req-2"), exclusive=True))
+    exclusive = registry.get("1134", "9")
+    assert exclusive.exclusive
+    with pytest.raises(AlreadyReserved):
+        registry.reserve(attachment(server_id="1135"))
+    assert registry.claim(exclusive, dataclasses.replace(exclusive.claimed(ATTACHING, "req-3"), exclusive=False))
+    assert not registry.get("1134", "9").exclusive
+    registry.reserve(attachment(server_id="1135"))
+
+
+@pytest.mark.parametrize(("here", "there"), [(True, True), (True, False), (False, True), (False, False)])
+def test_a_row_excludes_one_of_another_server_if_either_is_exclusive(registry, here, there):
+    registry.reserve(attachment(server_id="1134", exclusive=here))
+    row = registry.get("1134", "9")
+    assert registry.find_excluding(row) is None
+    if not (here and there):
+        registry.reserve(attachment(server_id="1135", exclusive=there))
+        found = registry.find_excluding(row)
+        assert (found and found.server_id) == ("1135" if here or there else None)
+
+
+@pytest.mark.parametrize(("here", "there"), [(True, True), (True, False), (False, True), (False, False)])
+def test_a_row_elsewhere_conflicts_if_both_are_exclusive(registry, here, there):
+    registry.reserve(attachment(server_id="1135", exclusive=there))
+    found = registry.find_conflicting(attachment(server_id="1134", exclusive=here))
+    assert (found and found.server_id) == ("1135" if here and there else None)
+
+
+def test_a_registry_is_empty_until_a_row_is_reserved(registry):
+    assert registry.is_empty()
+    registry.reserve(attachment())
+    assert not registry.is_empty()
+
+
 def test_of_two_rows_whose_disks_changed_places_each_gets_its_device(registry):
     registry.reserve(attachment("9", state=ATTACHED, device="/dev/vdb"))
     registry.reserve(attachment("10", state=ATTACHED, device="/dev/vdc"))
@@ -541,6 +655,13 @@ def test_a_list_hides_what_is_being_attached_and_shows_what_is_being_detached(re
     for volume_id, state in (("1", ATTACHING), ("2", ATTACHED), ("3", DETACHING)):
         registry.reserve(attachment(volume_id, state=state))
     assert {volume_id for volume_id, *_ in registry.list_visible("1134")} == {"2", "3"}
+
+
+def test_a_list_of_a_project_has_its_rows_only(registry):
+    registry.reserve(attachment("1", state=ATTACHED))
+    registry.reserve(attachment("2", state=ATTACHED, project_id="other"))
+    assert [volume_id for volume_id, *_ in registry.list_visible("1134", project_id="demo")] == ["1"]
+    assert [volume_id for volume_id, *_ in registry.list_visible("1134", project_id="other")] == ["2"]
 
 
 def test_a_list_is_of_one_server(registry):

@@ -18,7 +18,7 @@ from os_volume_ext.attachments.reservations import Reservations
 from os_volume_ext.backends.base import Server, Volume
 from os_volume_ext.context import RequestContext
 from os_volume_ext.errors import ComputeUnavailable, Overloaded
-from os_volume_ext.models import ATTACHED, Attachment, AttachRequest, Constraints
+from os_volume_ext.models import ATTACHED, Attachment, AttachmentSummary, AttachRequest, Constraints
 from os_volume_ext.observers.base import Observers
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.tables import attachments as table
@@ -146,7 +146,8 @@ class Harness:
         return self.manager.get(self.caller(**caller), server_id, volume_id)
 
     def list(self, server_id="1134", **caller):
-        return self.manager.list_attachments(self.caller(**caller), server_id, since=None, limit=1000, offset=0)
+        rows = self.manager.list_attachments(self.caller(**caller), server_id, since=None, limit=1000, offset=0)
+        return [AttachmentSummary(*row) for row in rows]
 
     def reconcile(self, everything=False, dry_run=False):
         """Return ``[(server, volume, outcome), ...]``, and remember the findings."""

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from os_volume_ext.attachments import executor as executor_module
 from os_volume_ext.attachments.executor import BackendExecutor
 from os_volume_ext.attachments.slots import MAX_WITHOUT_SLOT
 from os_volume_ext.backends.base import (
@@ -25,6 +24,7 @@ from os_volume_ext.backends.base import (
 )
 from os_volume_ext.errors import CatalogUnavailable, Overloaded, VolumeAttached, VolumeNotFound
 from os_volume_ext.observers.base import Observers
+from os_volume_ext.threadpool import PendingCall
 from tests.support.scripted import Listener
 from tests.support.waiting import TIMEOUT, wait_until
 
@@ -412,7 +412,7 @@ def test_a_call_whose_caller_was_interrupted_gives_its_slot_back(hung, monkeypat
     listener = Listener()
     executor = make_executor(TIMEOUT, 1, listener)
     with monkeypatch.context() as patch:
-        patch.setattr(executor_module, "is_done_within", be_interrupted)
+        patch.setattr(PendingCall, "is_done_within", be_interrupted)
         with pytest.raises(Died), executor.slot("req-1", "demo") as slot:
             slot.attached(hung)
     assert is_free(executor)

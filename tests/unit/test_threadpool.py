@@ -3,7 +3,6 @@ import itertools
 import threading
 import time
 import weakref
-from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 
 import pytest
@@ -26,18 +25,23 @@ def hang():
     free.set()
 
 
+def result_of(call):
+    assert call.is_done_within(TIMEOUT)
+    return call.result()
+
+
 def test_a_call_returns_or_raises_what_the_function_does(threads):
     def fail():
         raise ZeroDivisionError
 
-    assert threads.submit("one", divmod, 7, 2).result(TIMEOUT) == (3, 1)
+    assert result_of(threads.submit("one", divmod, 7, 2)) == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        threads.submit("two", fail).result(TIMEOUT)
+        result_of(threads.submit("two", fail))
 
 
 def test_a_thread_is_called_as_the_call_that_it_makes(threads):
     for name in ("one", "two"):
-        assert threads.submit(name, lambda: threading.current_thread().name).result(TIMEOUT) == name
+        assert result_of(threads.submit(name, lambda: threading.current_thread().name)) == name
 
 
 def test_a_thread_is_named_idle_after_the_callbacks_of_its_call(threads):
@@ -61,14 +65,14 @@ def test_a_thread_is_named_idle_after_the_callbacks_of_its_call(threads):
 
 @pytest.mark.parametrize("function", [threading.get_ident, lambda: 1 / 0], ids=["responses", "raises"])
 def test_a_thread_that_is_free_makes_the_next_call(threads, function):
-    first = threads.submit("one", threading.get_ident).result(TIMEOUT)
-    threads.submit("two", function).exception(TIMEOUT)
-    assert threads.submit("three", threading.get_ident).result(TIMEOUT) == first
+    first = result_of(threads.submit("one", threading.get_ident))
+    threads.submit("two", function).exception()
+    assert result_of(threads.submit("three", threading.get_ident)) == first
 
 
 def test_a_call_that_hangs_keeps_no_other_from_being_made(threads, hang):
     hung = [threads.submit("hung", hang) for _ in range(3)]
-    assert threads.submit("other", lambda: "made").result(TIMEOUT) == "made"
+    assert result_of(threads.submit("other", lambda: "made")) == "made"
     assert not any(call.done() for call in hung)
 
 
@@ -81,8 +85,8 @@ def test_a_thread_that_hung_makes_the_next_call_when_it_is_free(threads):
 
     hung = threads.submit("hung", hang)
     free.set()
-    was = hung.result(TIMEOUT)
-    assert threads.submit("next", threading.get_ident).result(TIMEOUT) == was
+    was = result_of(hung)
+    assert result_of(threads.submit("next", threading.get_ident)) == was
 
 
 def test_calls_at_once_have_a_thread_each(threads):
@@ -93,7 +97,7 @@ def test_calls_at_once_have_a_thread_each(threads):
         return threading.get_ident()
 
     calls = [threads.submit("meet", meet) for _ in range(8)]
-    assert len({call.result(TIMEOUT) for call in calls}) == 8
+    assert len({result_of(call) for call in calls}) == 8
 
 
 def test_a_thread_that_is_free_keeps_nothing_of_its_last_call(threads):
@@ -102,40 +106,40 @@ def test_a_thread_that_is_free_keeps_nothing_of_its_last_call(threads):
 
     argument = Argument()
     gone = weakref.ref(argument)
-    threads.submit("one", id, argument).result(TIMEOUT)
+    result_of(threads.submit("one", id, argument))
     del argument
-    threads.submit("two", int).result(TIMEOUT)  # the thread has come back from the first
+    result_of(threads.submit("two", int))  # the thread has come back from the first
     gc.collect()
     assert gone() is None
 
 
 def test_a_thread_that_is_free_for_long_ends(threads, monkeypatch):
     monkeypatch.setattr(module, "IDLE_TIMEOUT", 0.01)
-    first = threads.submit("one", threading.current_thread).result(TIMEOUT)
+    first = result_of(threads.submit("one", threading.current_thread))
     first.join(TIMEOUT)
     assert not first.is_alive()
-    assert threads.submit("two", threading.current_thread).result(TIMEOUT) is not first
+    assert result_of(threads.submit("two", threading.current_thread)) is not first
 
 
 def test_a_call_that_comes_when_a_thread_is_about_to_end_is_made(threads, monkeypatch):
     monkeypatch.setattr(module, "IDLE_TIMEOUT", 0.0002)
     for number in range(500):
-        assert threads.submit("call", abs, -number).result(TIMEOUT) == number
+        assert result_of(threads.submit("call", abs, -number)) == number
         time.sleep(0.0002)
 
 
 def test_a_thread_that_was_taken_when_it_was_about_to_end_does_not(threads, monkeypatch):
-    gets, second = itertools.count(1), Future()
+    gets, second = itertools.count(1), SimpleQueue()
 
     class Calls(SimpleQueue):
         """Its second ``get`` times out just after another call has taken the thread."""
 
         def get(self, timeout):
             if next(gets) == 2:
-                second.set_result(threads.submit("two", threading.current_thread))
+                second.put(threads.submit("two", threading.current_thread))
                 raise Empty
             return super().get(timeout=timeout)
 
     monkeypatch.setattr(module, "SimpleQueue", Calls)
-    first = threads.submit("one", threading.current_thread).result(TIMEOUT)
-    assert second.result(TIMEOUT).result(TIMEOUT) is first
+    first = result_of(threads.submit("one", threading.current_thread))
+    assert result_of(second.get(timeout=TIMEOUT)) is first

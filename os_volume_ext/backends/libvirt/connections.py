@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,7 +11,7 @@ import libvirt
 
 from ...outbound import hide_password
 from ...perprocess import PerProcess
-from ...threadpool import DaemonThreadPool, is_done_within
+from ...threadpool import DaemonThreadPool, PendingCall
 from ..base import BackendUnavailable
 from . import events
 from .errors import translate_read_errors
@@ -29,7 +28,7 @@ T = TypeVar("T")
 class _Attempt:
     """An attempt to open a connection, and the connection that it opened."""
 
-    opened: "Future[libvirt.virConnect]"
+    opened: "PendingCall[libvirt.virConnect]"
     started: float
 
     def is_connected(self) -> bool:
@@ -71,7 +70,7 @@ class Connections:
         try:
             with self._lock():
                 attempt = self._current_attempt(uri)
-            if not is_done_within(attempt.opened, self._timeout):
+            if not attempt.opened.is_done_within(self._timeout):
                 raise BackendUnavailable(f"{hide_password(uri)} did not respond within {self._timeout:g} seconds")
             return attempt.opened.result()
         except RuntimeError as error:  # for the attempt, or for libvirt's events
