@@ -150,9 +150,9 @@ def _database(settings: Settings) -> str:
     database = Database(settings.database_options)
     found = schema.check(database)
     _check_clock(database)
-    if found == schema.head():
+    if found == schema.HEAD:
         return f"{database} is at revision {found}"
-    return f"{database}: the filter will upgrade it from revision {found or 'none'} to {schema.head()} at start-up"
+    return f"{database}: the filter will upgrade it from revision {found or 'none'} to {schema.HEAD} at start-up"
 
 
 def _check_clock(database: Database) -> None:

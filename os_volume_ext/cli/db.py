@@ -26,4 +26,4 @@ class Current(config.FilterCommand, ShowOne):  # type: ignore[misc]
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         database = Database(config.settings(parsed_args).database_options)
-        return ("database", "current", "needed"), (str(database), schema.current(database), schema.head())
+        return ("database", "current", "needed"), (str(database), schema.current(database), schema.HEAD)

@@ -2,15 +2,19 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin
-
-import requests
 
 from ..errors import ComputeUnavailable, RequestFailed, ServerMissing
 from ..models import Server
-from ..outbound import Client, at_origin, hide_password, origin
+from ..outbound.urls import at_origin, hide_password, origin
 from ..perprocess import PerProcess
 from .documents import MALFORMED, is_fault, parse_server, read_server
+
+if TYPE_CHECKING:  # requests takes long to import, and only compute.url needs it
+    import requests
+
+    from ..outbound.client import Client
 
 MAX_CONCURRENT = 8
 
@@ -24,7 +28,7 @@ class RemoteComputeAPI:
         url: str,
         token: Callable[[], str],
         headers: Mapping[str, str],
-        client: Client,
+        client: "Client",
         max_concurrent: int = MAX_CONCURRENT,
     ) -> None:
         """Prepare requests; nothing is connected yet.
@@ -76,7 +80,7 @@ class RemoteComputeAPI:
         """
         return self._servers()
 
-    def _check_missing(self, server_id: str, response: requests.Response) -> None:
+    def _check_missing(self, server_id: str, response: "requests.Response") -> None:
         """Check that a 404 is the compute API's, and that it shows us the servers of all projects."""
         if not is_fault(response.content, "itemNotFound"):
             raise ComputeUnavailable(
@@ -119,7 +123,7 @@ class RemoteComputeAPI:
             )
         return url
 
-    def _get(self, url: str) -> requests.Response:
+    def _get(self, url: str) -> "requests.Response":
         permits = self._permits()
         if not permits.acquire(blocking=False):
             raise ComputeUnavailable(f"too many requests to {self} are in progress")

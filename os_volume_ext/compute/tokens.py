@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 import requests
 
 from ..errors import ConfigurationError, RequestFailed
-from ..outbound import Client, hide_password
+from ..outbound.client import Client
+from ..outbound.urls import hide_password
 from ..perprocess import PerProcess
 
 

@@ -9,18 +9,20 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from ..errors import ConfigurationError
 from .database import TIMEOUT, Database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0003"
+"""The revision that this version of the package needs; that of its last migration."""
 
 LOCK_TIMEOUT = 60
 """The seconds to wait for another process that opens or upgrades the same SQLite file."""
@@ -33,11 +35,6 @@ UPGRADE_LOCKS = {
 }
 
 
-def head() -> str:
-    """Return the revision that this version of the package needs."""
-    return _script().get_current_head() or ""
-
-
 def current(database: Database) -> str | None:
     """Return the revision of the database, or None if it has no tables of this package. No SQLite file is created.
 
@@ -47,18 +44,20 @@ def current(database: Database) -> str | None:
         return None
     # Locked too: others would fail, not wait, while the first connection to a new SQLite file switches it to WAL.
     with _one_at_a_time(database), _connection(database) as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        return _revision(connection)
 
 
 def upgrade(database: Database) -> None:
-    """Bring the database to ``head()``, one process at a time.
+    """Bring the database to ``HEAD``, one process at a time.
 
     :raises ConfigurationError: if the database does not respond, or is of a later version than the package.
     """
+    from alembic import command  # which takes as long to import as all that a filter needs without it
+
     with _one_at_a_time(database, create=True), _connection(database, read_timeout=None) as connection:
         if connection.dialect.name in UPGRADE_LOCKS:
             connection.exec_driver_sql(UPGRADE_LOCKS[connection.dialect.name])
-        _refuse_later(database, MigrationContext.configure(connection).get_current_revision())
+        _refuse_later(database, _revision(connection))
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -66,30 +65,31 @@ def upgrade(database: Database) -> None:
 
 
 def ensure(database: Database) -> None:
-    """Ensure that the database is at ``head()``; an SQLite file is upgraded.
+    """Ensure that the database is at ``HEAD``; an SQLite file is upgraded.
 
     :raises ConfigurationError: if it is not; the message names the command to run.
     """
-    if check(database) != head():
+    if check(database) != HEAD:
         upgrade(database)
 
 
 def check(database: Database) -> str | None:
     """Check that the filter can start with the database, and return its revision.
 
-    :returns: ``head()``; for an SQLite file, which is upgraded at start, also an earlier one or None.
+    :returns: ``HEAD``; for an SQLite file, which is upgraded at start, also an earlier one or None.
     :raises ConfigurationError: if the filter can't start with it; the message names the command to run.
     """
     if _is_new_file(database):
         _refuse_read_only(Path(str(database.url.database)))
         return None
     found = current(database)
+    if found == HEAD:
+        return found
     _refuse_later(database, found)
-    if found == head() or database.url.get_backend_name() == "sqlite":
+    if database.url.get_backend_name() == "sqlite":
         return found
     raise ConfigurationError(
-        f"database.url: {database} is at revision {found or 'none'} but must be at {head()}: "
-        "run os-volume-ext db upgrade"
+        f"database.url: {database} is at revision {found or 'none'} but must be at {HEAD}: run os-volume-ext db upgrade"
     )
 
 
@@ -106,7 +106,12 @@ def refuse_missing(database: Database) -> None:
 
 
 def _refuse_later(database: Database, found: str | None) -> None:
-    if found is not None and found not in {script.revision for script in _script().walk_revisions()}:
+    from alembic.script import ScriptDirectory
+
+    if found is None:
+        return
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if found not in known:
         raise ConfigurationError(
             f"database.url: {database} is at revision {found}, which this version of os-volume-ext does not know"
         )
@@ -199,12 +204,17 @@ def _touch(path: Path) -> None:
         raise ConfigurationError(f"database.url: {path} can't be written: {error.strerror}") from error
 
 
-def _config() -> Config:
+def _revision(connection: Connection) -> str | None:
+    """Return the revision, as Alembic has stored it; None if there are no tables of this package."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return revision
+
+
+def _config() -> "Config":
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", "os_volume_ext.registry:migrations")
     return config
-
-
-@cache
-def _script() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())

@@ -275,10 +275,10 @@ def new_database(paste, url, new_url):
 
 def test_the_revision_before_and_after_an_upgrade_is_shown(ok, new_database):
     before = json.loads(ok("db", "current", "-f", "json"))
-    assert (before["current"], before["needed"]) == (None, schema.head())
+    assert (before["current"], before["needed"]) == (None, schema.HEAD)
     assert before["database"] == new_database
-    assert ok("db", "upgrade") == f"{new_database} is at revision {schema.head()}\n"
-    assert json.loads(ok("db", "current", "-f", "json"))["current"] == schema.head()
+    assert ok("db", "upgrade") == f"{new_database} is at revision {schema.HEAD}\n"
+    assert json.loads(ok("db", "current", "-f", "json"))["current"] == schema.HEAD
 
 
 def test_upgrading_twice_is_fine(ok):

@@ -111,7 +111,7 @@ def test_where_all_checks_are_ok_it_exits_0(check):
     details = {what: details for (section, what), (_, details) in found.items() if section == "volumes_cyclades"}
     assert details["position"] == "auth authenticates: request_id size_limit auth volumes_cyclades compute_cyclades"
     assert details["options"] == "the dialect is cyclades"
-    assert details["database"].endswith(f"/cyclades.db is at revision {schema.head()}")
+    assert details["database"].endswith(f"/cyclades.db is at revision {schema.HEAD}")
     assert (details["catalog"], details["backend"]) == ("sql", "directory")
     assert details["policy"] == "the default rules"
     assert details["compute"] == "compute.url is not set: reconcile relies on the backend alone"
@@ -134,7 +134,7 @@ def test_before_the_first_start_it_reports_and_creates_nothing(check, tmp_path):
     status, found = check("--var", str(new))
     assert status == 0
     assert found["volumes_cyclades", "database"][1] == (
-        f"sqlite:///{new}/cyclades.db: the filter will upgrade it from revision none to {schema.head()} at start-up"
+        f"sqlite:///{new}/cyclades.db: the filter will upgrade it from revision none to {schema.HEAD} at start-up"
     )
     assert found["volumes_cyclades", "backend"] == ("ok", "directory")
     assert not new.exists()
@@ -300,7 +300,7 @@ def test_an_outdated_database_server_is_reported_with_the_command_to_run(wrong, 
         file.set_ours("database.url", url.replace("%", "%%"))
         what, details = wrong()
     assert what == "database"
-    assert details.endswith(f"is at revision none but must be at {schema.head()}: run os-volume-ext db upgrade")
+    assert details.endswith(f"is at revision none but must be at {schema.HEAD}: run os-volume-ext db upgrade")
 
 
 @pytest.mark.only_on("postgresql", "mariadb")

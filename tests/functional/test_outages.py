@@ -191,4 +191,4 @@ def test_an_upgrade_waits_for_another_for_as_long_as_that_takes(new_url, behind_
         assert upgrade.is_alive()
     upgrade.join(TIMEOUT)
     assert not upgrade.is_alive()
-    assert schema.current(make_database(new_url)) == schema.head()
+    assert schema.current(make_database(new_url)) == schema.HEAD

@@ -17,13 +17,13 @@ import pytest
 import requests
 import trustme
 
-from os_volume_ext import outbound
 from os_volume_ext.assembly import make_compute
 from os_volume_ext.backends.base import ConfigurationError
 from os_volume_ext.compute.remote import RemoteComputeAPI
 from os_volume_ext.compute.tokens import token_source
 from os_volume_ext.errors import ComputeUnavailable, RequestFailed
-from os_volume_ext.outbound import Client
+from os_volume_ext.outbound import client as client_module
+from os_volume_ext.outbound.client import Client
 from os_volume_ext.settings import Settings
 from tests.support.waiting import wait_until
 
@@ -264,7 +264,7 @@ def test_token_requests_that_wait_for_each_other_end_at_their_deadlines():
 
 
 def test_a_response_that_is_too_long_is_not_read(host, monkeypatch):
-    monkeypatch.setattr(outbound, "MAX_BODY", 1000)
+    monkeypatch.setattr(client_module, "MAX_BODY", 1000)
     host.respond(LIST, {"servers": [], "more": "x" * 1000})
     message = failure(listed, configured(url=host.url, token="t1"))
     assert message == f"{host.url}/servers/detail?all_tenants=1 sent more than 1000 bytes"

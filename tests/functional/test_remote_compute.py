@@ -11,7 +11,7 @@ from os_volume_ext.api.dialects import CYCLADES, OPENSTACK
 from os_volume_ext.backends.base import Server
 from os_volume_ext.compute.remote import RemoteComputeAPI
 from os_volume_ext.errors import ComputeUnavailable, ServerMissing
-from os_volume_ext.outbound import Client
+from os_volume_ext.outbound.client import Client
 from tests.support.waiting import TIMEOUT
 
 CLIENT = Client(prefix="compute.")

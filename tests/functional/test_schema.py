@@ -112,7 +112,7 @@ def upgrade_to(database, revision):
 def test_every_revision_can_be_upgraded(database, revision):
     upgrade_to(database, revision)
     schema.upgrade(database)
-    assert schema.current(database) == schema.head()
+    assert schema.current(database) == schema.HEAD
     assert compare(database) == []
 
 
@@ -155,7 +155,7 @@ def test_a_start_upgrades_a_file_of_the_first_revision_and_keeps_its_rows(databa
     before = first_rows()
     assert schema.check(database) == "0001"
     schema.ensure(database)
-    assert schema.current(database) == schema.head()
+    assert schema.current(database) == schema.HEAD
     assert compare(database) == []
     assert first_rows() == with_claim_ids(before)
 
@@ -166,7 +166,7 @@ def test_the_command_upgrades_a_server_of_the_first_revision_and_keeps_its_rows(
     with pytest.raises(ConfigurationError, match=r"is at revision 0001 but must be at .*: run os-volume-ext db upgr"):
         schema.ensure(database)
     schema.upgrade(database)
-    assert schema.current(database) == schema.head()
+    assert schema.current(database) == schema.HEAD
     assert compare(database) == []
     assert first_rows() == with_claim_ids(before)
 
@@ -214,7 +214,7 @@ def test_a_new_database_is_at_no_revision(database):
 
 def test_an_upgraded_database_is_at_the_head(database):
     schema.upgrade(database)
-    assert schema.current(database) == schema.head() != ""
+    assert schema.current(database) == schema.HEAD != ""
 
 
 def test_upgrading_twice_changes_nothing(database):
@@ -234,7 +234,7 @@ def test_upgrading_twice_changes_nothing(database):
 def test_ensuring_makes_a_new_file_and_its_directory(tmp_path):
     database = Database({"url": f"sqlite:///{tmp_path}/a/new/directory/registry.db"})
     schema.ensure(database)
-    assert schema.current(database) == schema.head()
+    assert schema.current(database) == schema.HEAD
     assert compare(database) == []
 
 
@@ -286,7 +286,7 @@ def test_the_lock_is_released_even_where_a_forked_process_has_its_descriptor(dat
 def test_ensuring_brings_an_empty_file_to_the_head(database, path):
     path.touch()
     schema.ensure(database)
-    assert schema.current(database) == schema.head()
+    assert schema.current(database) == schema.HEAD
 
 
 @sqlite
@@ -297,7 +297,7 @@ def test_a_check_reports_the_revision_and_changes_nothing(database, path):
     assert schema.check(database) is None
     assert schema.current(database) is None
     schema.upgrade(database)
-    assert schema.check(database) == schema.head()
+    assert schema.check(database) == schema.HEAD
 
 
 def test_ensuring_leaves_a_current_database_alone(database, monkeypatch):
@@ -407,7 +407,7 @@ def test_several_processes_may_start_on_the_same_new_file_at_once(tmp_path):
     found = [outcomes.get(timeout=TIMEOUT) for _ in processes]
     for process in processes:
         process.join(TIMEOUT)
-    assert found == [[schema.head()] * NEW_FILES] * 4
+    assert found == [[schema.HEAD] * NEW_FILES] * 4
     for number in range(NEW_FILES):
         assert compare(Database({"url": f"sqlite:///{tmp_path}/{number}/registry.db"})) == []
 

@@ -14,7 +14,7 @@ from os_volume_ext.compute.remote import RemoteComputeAPI
 from os_volume_ext.compute.wrapped import ComputeAPI
 from os_volume_ext.context import RequestContext
 from os_volume_ext.errors import ComputeRefused, ComputeUnavailable, RequestFailed, ServerMissing
-from os_volume_ext.outbound import Client
+from os_volume_ext.outbound.client import Client
 
 UUID = "4335bab6-6086-4247-8274-8b8b048edaaa"
 FOUND = {"server": {"id": 1134, "tenant_id": "demo", "status": "ACTIVE"}}

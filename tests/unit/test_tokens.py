@@ -7,7 +7,7 @@ from keystoneauth1 import session
 
 from os_volume_ext.backends.base import ConfigurationError
 from os_volume_ext.compute.tokens import token_source
-from os_volume_ext.outbound import Client
+from os_volume_ext.outbound.client import Client
 
 PASSWORD = {
     "auth-url": "http://127.0.0.1:9/v3",

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import libvirt
 
-from ...outbound import hide_password
+from ...outbound.urls import hide_password
 from ...perprocess import PerProcess
 from ...threadpool import DaemonThreadPool, PendingCall
 from ..base import BackendUnavailable

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -23,9 +22,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import TimeoutError as PoolTimeout
 
-from .errors import ConfigurationError, RequestFailed
-from .perprocess import PerProcess
-from .threadpool import DaemonThreadPool, PendingCall
+from ..errors import ConfigurationError, RequestFailed
+from ..perprocess import PerProcess
+from ..threadpool import DaemonThreadPool, PendingCall
+from .urls import at_origin, hide_password, origin
 
 T = TypeVar("T")
 
@@ -33,50 +33,11 @@ TIMEOUT = 30.0  # seconds for one request, until its response has been read
 MAX_BODY = 64 * 1024 * 1024  # bytes of a response
 CHUNK = 64 * 1024
 
-_PORTS = {"http": 80, "https": 443}
 _NOT_URLS = (InvalidSchema, InvalidURL, MissingSchema)
 _HEADER = re.compile(r"[!-~]([ -~]*[!-~])?")
-_USERINFO = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)?([^:@/]*):.*@", re.DOTALL)
 
 _threads = PerProcess(DaemonThreadPool)
 _current = threading.local()
-
-
-def hide_password(url: str) -> str:
-    """Return a URL to show: with ``***`` for its password.
-
-    A password that should have been quoted, as it has an ``@`` or a slash, is hidden too.
-    """
-    return _USERINFO.sub(r"\1\2:***@", url)
-
-
-def origin(url: str) -> str:
-    """Return the scheme, host and port of a URL, to show."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-def at_origin(configured: str, link: str) -> str | None:
-    """Return a link's path and query at the scheme, host and port of a configured URL; None if it leads elsewhere.
-
-    From ``https`` to ``http`` it does not lead elsewhere: this is what a service links to behind a proxy that
-    terminates TLS.
-
-    :raises ValueError: if one of them is malformed.
-    """
-    ours, theirs = urlsplit(configured), urlsplit(link)
-    schemes, ports = {ours.scheme}, {_port(ours)}
-    if ours.scheme == "https":
-        schemes.add("http")
-    if _port(ours) == _PORTS["https"] and theirs.scheme == "http":
-        ports.add(_PORTS["http"])
-    if theirs.scheme not in schemes or theirs.hostname != ours.hostname or _port(theirs) not in ports:
-        return None
-    return urlunsplit((ours.scheme, ours.netloc, theirs.path, theirs.query, ""))
-
-
-def _port(parts: SplitResult) -> int | None:
-    return parts.port or _PORTS.get(parts.scheme)
 
 
 class Client:

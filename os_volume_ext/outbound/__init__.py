@@ -1,0 +1,1 @@
+"""HTTP requests to other services: to ``compute.url`` and Keystone."""
