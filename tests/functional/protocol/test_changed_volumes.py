@@ -46,7 +46,7 @@ def test_a_volume_that_another_project_creates_anew_meanwhile_is_not_attached(ha
 @pytest.mark.parametrize("changes", [{"multiattach": True}, {"source": "/another/file"}, {"format": "qcow2"}])
 def test_a_volume_that_is_modified_meanwhile_is_a_retryable_conflict(harness, step, changes):
     harness.at(step, change(harness, **changes))
-    with pytest.raises(Conflict, match=r"Volume 9 was modified concurrently\. Retry later\.") as raised:
+    with pytest.raises(Conflict, match=r"^Volume 9 was modified concurrently\. Retry later\.$") as raised:
         harness.attach()
     assert raised.value.retryable
     assert harness.state() == (None, False)

@@ -9,9 +9,12 @@ from os_volume_ext.backends.base import AttachRefused, BackendUnavailable, Outco
 from os_volume_ext.catalog.base import CatalogUnavailable, VolumeAttached
 from os_volume_ext.errors import RegistryUnavailable, Unsupported
 from os_volume_ext.models import ATTACHED, ATTACHING, DETACHING
-from tests.support.harness import SHORT_TIMEOUT, STALE_AFTER, Harness
+from tests.support.harness import OPERATION_TIMEOUT, SHORT_TIMEOUT, STALE_AFTER, Harness
 from tests.support.scripted import Died, die, refuse, succeed_and_raise
 from tests.support.waiting import TIMEOUT
+
+CAN_NOT_DELETE = r"^delete_on_termination is not supported: the volume catalog can't delete volumes\.$"
+KEPT = "volume kept, because it is attached to another server"
 
 
 @pytest.mark.parametrize(("requested", "deleted"), [(True, [("9", "1134")]), (False, [])])
@@ -19,6 +22,8 @@ def test_a_volume_is_deleted_with_its_server_if_that_was_requested(harness, requ
     harness.attach(delete_on_termination=requested)
     harness.delete_server()
     assert harness.reconcile(everything=True) == [("1134", "9", Outcome.REPAIRED)]
+    suffix = ", volume deleted (delete_on_termination)" if requested else ""
+    assert harness.findings[0].detail == f"the server is deleted: row removed{suffix}"
     assert (harness.row(), harness.catalog.deleted) == (None, deleted)
     assert ("9" in harness.catalog.known) is not requested
 
@@ -77,10 +82,31 @@ def test_a_volume_that_is_attached_elsewhere_too_stays_and_its_row_goes(harness)
     harness.attach("77", delete_on_termination=True)
     harness.attach("77", "1135")
     harness.delete_server()
-    harness.catalog.fail = VolumeAttached("elsewhere")
     harness.reconcile(everything=True)
+    assert harness.findings[0].detail == f"the server is deleted: row removed, {KEPT}"
     assert harness.state("77", "1135") == (ATTACHED, True)
     assert (harness.row("77"), harness.catalog.deleted) == (None, [])
+
+
+def test_a_volume_that_only_the_catalog_has_attached_elsewhere_stays_and_its_row_goes(harness):
+    harness.attach(delete_on_termination=True)
+    harness.delete_server()
+    harness.catalog.fail = VolumeAttached("elsewhere")
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.REPAIRED)]
+    assert harness.findings[0].detail == f"the server is deleted: row removed, {KEPT}"
+    assert (harness.row(), harness.catalog.deleted) == (None, [])
+
+
+def test_a_volume_is_not_deleted_by_a_worker_whose_claim_has_expired(harness):
+    harness.attach(delete_on_termination=True)
+    harness.delete_server()
+    harness.at("before backend detach", lambda: harness.pass_time(OPERATION_TIMEOUT))
+    assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
+    assert harness.findings[0].detail == "the claim's deadline passed before the backend call"
+    assert (harness.row().state, harness.catalog.deleted) == (DETACHING, [])
+    harness.pass_time(STALE_AFTER + 1)
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
+    assert (harness.row(), harness.catalog.deleted) == (None, [("9", "1134")])
 
 
 def test_a_volume_is_not_deleted_before_the_backend_has_lost_the_server(harness):
@@ -99,7 +125,8 @@ def test_a_volume_whose_disk_alone_is_missing_is_not_deleted(harness):
     harness.put(ATTACHED, delete_on_termination=True)
     harness.compute.delete("1134")
     assert harness.reconcile(everything=True)[0] == ("1134", "9", Outcome.UNRESOLVED)
-    assert "volume not deleted" in harness.findings[0].detail
+    reason = "the compute API has no such server, but the backend does: volume not deleted"
+    assert harness.findings[0].detail == reason
     assert (harness.state(), harness.catalog.deleted) == ((ATTACHED, False), [])
 
 
@@ -234,10 +261,23 @@ def test_reconcile_does_not_delete_a_volume_whose_flag_was_cleared_concurrently(
 
 def test_a_catalog_that_cannot_delete_is_not_called(harness):
     harness.catalog.can_delete = False
-    with pytest.raises(Unsupported, match="can't delete volumes"):
+    with pytest.raises(Unsupported, match=CAN_NOT_DELETE):
         harness.attach(delete_on_termination=True)
     assert harness.row() is None
     harness.attach()
+
+
+def test_where_the_catalog_cannot_delete_the_flag_can_be_cleared_but_not_set(harness, caplog):
+    caplog.set_level("INFO")
+    harness.put(ATTACHED, disk=True, delete_on_termination=True)
+    harness.catalog.can_delete = False
+    with pytest.raises(Unsupported, match=CAN_NOT_DELETE):
+        harness.update(delete_on_termination=True)
+    assert harness.row().delete_on_termination
+    harness.update(delete_on_termination=False)
+    assert not harness.row().delete_on_termination
+    message = "req-2 volume 9 of server 1134: delete_on_termination set to False"
+    assert message in [record.getMessage() for record in caplog.records]
 
 
 def test_an_attach_that_takes_over_a_stale_one_sets_its_own_details(harness):

@@ -60,7 +60,8 @@ def test_an_attach_that_can_not_learn_whether_the_server_is_gone_is_a_conflict(h
     with pytest.raises(VolumeInUse):
         harness.attach(server_id="1135")
     assert harness.row().state == ATTACHED
-    assert "is server 1134 gone? the list is refused" in caplog.text
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning == "req-1 is server 1134 gone? the list is refused"
 
 
 def test_a_detach_from_a_server_that_is_hidden_meanwhile_is_no_success(harness):
@@ -243,7 +244,10 @@ def test_reconcile_names_a_row_of_another_projects_earlier_server(harness, state
     harness.put(state, stale=True)
     harness.set_server(project_id="other")
     assert harness.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
-    assert "belongs to project other, the attachment to project demo" in harness.findings[0].detail
+    assert harness.findings[0].detail == (
+        "the server belongs to project other, the attachment to project demo: "
+        "the server's id was used again, or the server was moved; see attachment remove"
+    )
     assert harness.backend.made("attach") == harness.backend.made("detach") == []
     assert harness.row().state == state
 
@@ -252,6 +256,6 @@ def test_a_stale_attach_of_an_earlier_server_is_not_taken_over(reused):
     reused.take_over(ATTACHING)
     reused.pass_time(1000)
     reused.catalog.known["9"] = reused.catalog.known["200"].__class__("9", "other")
-    with pytest.raises(Conflict, match="Volume 9 is being attached to another server"):
+    with pytest.raises(Conflict, match=r"^Volume 9 is being attached to another server\.$"):
         reused.attach(project_id="other")
     assert reused.backend.calls == []

@@ -38,7 +38,9 @@ def test_a_stale_row_of_a_server_with_a_pending_task_is_left_unresolved(harness,
     harness.put(state, disk=disk, stale=True)
     harness.set_server(task_state="rebuilding")
     assert harness.reconcile(dry_run=dry_run) == [("1134", "9", Outcome.UNRESOLVED)]
-    assert "the server has the pending task rebuilding" in harness.findings[0].detail
+    reason = "an operation did not complete, and the server has the pending task rebuilding"
+    has_no_disk = "the disk is missing, and the server has the pending task rebuilding"
+    assert harness.findings[0].detail == (has_no_disk if state == REATTACHING and not disk else reason)
     assert harness.state() == (state, disk)
     assert harness.backend.made("attach") == harness.backend.made("detach") == []
     harness.set_server(task_state=None)
@@ -89,6 +91,7 @@ def test_a_stale_row_of_a_deleted_server_goes(harness, state):
     harness.delete_server()
     harness.pass_time(STALE_AFTER + 1)
     assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
+    assert harness.findings[0].detail == "detached, row removed"
     assert harness.row() is None
 
 
@@ -128,6 +131,8 @@ def test_without_compute_url_the_backend_is_queried_once_for_a_row(alone, state)
 def test_without_a_compute_api_an_attached_row_without_a_disk_is_undecided(alone):
     alone.put(ATTACHED)
     assert alone.reconcile(everything=True) == [("1134", "9", Outcome.UNRESOLVED)]
+    reason = "the disk is missing, and without compute.url it is unknown if the server exists"
+    assert alone.findings[0].detail == reason
     assert alone.state() == (ATTACHED, False)
 
 

@@ -434,8 +434,17 @@ def test_an_unmanaged_disk_is_reported_with_its_device_and_the_remedy(harness):
 
 def test_servers_that_cannot_be_listed_are_reported_with_the_reason(harness):
     harness.compute_is_down()
-    (detail,) = details(harness)
-    assert detail.startswith("the servers can't be listed: ")
+    harness.reconcile(everything=True)
+    assert harness.findings == [
+        Finding("", "", "", Outcome.UNRESOLVED, "the servers can't be listed: it does not respond")
+    ]
+
+
+def test_a_server_whose_disks_can_not_be_listed_is_reported_with_the_reason(harness):
+    harness.backend.fail("attached", refuse(BackendUnavailable("down")))
+    harness.reconcile(everything=True)
+    reason = "its disks can't be listed: BackendUnavailable('down')"
+    assert harness.findings == [Finding("1134", "", "", Outcome.UNRESOLVED, reason)]
 
 
 def test_a_plugin_that_raises_anything_is_reported_and_logged(harness, caplog):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 from functools import partial
 
 import pytest
@@ -15,6 +16,7 @@ from os_volume_ext.errors import (
     ComputeUnavailable,
     Conflict,
     Forbidden,
+    MultiattachUnsupported,
     RootVolume,
     ServerMissing,
     Unsupported,
@@ -112,22 +114,59 @@ def test_a_conflicting_server_is_named_by_its_own_user(harness):
     harness.set_server("1135", user_id="user")
     for owner, named in (("user", "server 1134"), ("another", "another server")):
         harness.set_server(user_id=owner)
-        with pytest.raises(VolumeInUse, match=f"attached to {named}"):
+        with pytest.raises(VolumeInUse, match=rf"^Volume 9 is attached to {named}\.$"):
             harness.attach(server_id="1135", enforce=owners_only)
 
 
-def test_policy_is_checked_by_the_operations_names(harness):
-    requested = []
+@pytest.fixture
+def requested():
+    """Give the ``(action, project)`` that ``allow`` was asked about."""
+    return []
+
+
+@pytest.fixture
+def allow(requested):
+    """Give a policy that allows everything, and records it."""
 
     def note(rule, project_id, user_id):
         requested.append((rule.removeprefix(ATTACHMENTS), project_id))
         return True
 
-    harness.attach(enforce=note)
-    harness.get(enforce=note)
-    harness.list(enforce=note)
-    harness.detach(enforce=note)
-    assert requested == [("create", "demo"), ("show", "demo"), ("index", "demo"), ("delete", "demo")]
+    return note
+
+
+def test_policy_is_checked_by_the_operations_names(harness, allow, requested):
+    harness.attach(enforce=allow)
+    harness.get(enforce=allow)
+    harness.list(enforce=allow)
+    harness.manager.find_for_update(harness.caller(enforce=allow), "1134", "9")
+    with pytest.raises(Conflict):
+        harness.manager.swap(harness.caller(enforce=allow), "1134", "9")
+    harness.detach(enforce=allow)
+    actions = ("create", "show", "index", "update", "swap", "delete")
+    assert requested == [(action, "demo") for action in actions]
+
+
+def test_policy_is_checked_by_the_same_names_where_the_server_is_not_shown(harness, allow, requested):
+    harness.attach()
+    harness.compute.find = lambda context, server_id: None
+    harness.get(enforce=allow)
+    harness.list(enforce=allow)
+    assert requested == [("show", "demo"), ("index", None), ("index", "demo")]
+    requested.clear()
+    harness.delete_server()
+    harness.detach(enforce=allow)
+    assert requested == [("delete", "demo")]
+
+
+def test_a_detach_from_a_gone_server_that_policy_denies_is_missing_and_logged(harness, caplog):
+    caplog.set_level("INFO")
+    harness.put(ATTACHED)
+    harness.delete_server()
+    with pytest.raises(ServerMissing):
+        harness.detach(enforce=lambda rule, of_project, of_user: False)
+    assert f"policy denied {ATTACHMENTS}delete to user 'user'" in caplog.text
+    assert harness.row().state == ATTACHED
 
 
 def test_where_a_cheap_look_up_does_not_tell_the_project_the_rows_do(harness):
@@ -168,12 +207,19 @@ def test_a_server_in_a_state_that_takes_disks_takes_them(harness, state):
     assert harness.is_consistent()
 
 
+def operations(harness):
+    """Return an attach and a detach, each with what its messages call it."""
+    return (partial(harness.attach, "9"), "attach a volume to"), (partial(harness.detach, "99"), "detach a volume from")
+
+
 @pytest.mark.parametrize(("state", "passes"), [("BUILD", True), ("REBOOT", True), ("ERROR", False)])
 def test_a_server_in_another_state_is_a_conflict_that_names_it(harness, state, passes):
     harness.attach("99")
     harness.set_server(status=state)
-    for send_request in (lambda: harness.attach("9"), lambda: harness.detach("99")):
-        with pytest.raises(Conflict, match=f"server 1134 while it is in status {state}") as raised:
+    for send_request, operation in operations(harness):
+        with pytest.raises(
+            Conflict, match=rf"^Cannot {operation} server 1134 while it is in status {state}\.$"
+        ) as raised:
             send_request()
         assert raised.value.retryable is passes
     assert (harness.state("9"), harness.state("99")) == (NOWHERE, (ATTACHED, True))
@@ -182,8 +228,9 @@ def test_a_server_in_another_state_is_a_conflict_that_names_it(harness, state, p
 def test_a_pending_task_is_a_conflict_that_names_it(harness):
     harness.attach("99")
     harness.set_server(task_state="rebuilding")
-    for send_request in (harness.attach, partial(harness.detach, "99")):
-        with pytest.raises(Conflict, match="server 1134 while it has the pending task rebuilding") as raised:
+    for send_request, operation in operations(harness):
+        message = rf"^Cannot {operation} server 1134 while it has the pending task rebuilding\.$"
+        with pytest.raises(Conflict, match=message) as raised:
             send_request()
         assert raised.value.retryable
     assert (harness.state("9"), harness.state("99")) == (NOWHERE, (ATTACHED, True))
@@ -191,7 +238,7 @@ def test_a_pending_task_is_a_conflict_that_names_it(harness):
 
 def test_a_status_and_a_pending_task_are_both_named(harness):
     harness.set_server(status="ERROR", task_state="rebuilding")
-    with pytest.raises(Conflict, match="in status ERROR and has the pending task rebuilding") as raised:
+    with pytest.raises(Conflict, match="it is in status ERROR and has the pending task rebuilding") as raised:
         harness.attach()
     assert raised.value.retryable
 
@@ -211,16 +258,24 @@ def offloaded(harness):
 
 
 def test_a_server_without_a_machine_takes_no_disks(offloaded):
-    with pytest.raises(Conflict, match="server 1134: it has no machine until it is unshelved") as raised:
+    with pytest.raises(
+        Conflict, match=r"^Cannot attach a volume to server 1134: it has no machine until it is unshelved\.$"
+    ) as raised:
         offloaded.attach()
     assert not raised.value.retryable
     assert (offloaded.state(), offloaded.backend.calls) == (NOWHERE, [])
 
 
-@pytest.mark.parametrize(("volume_id", "tag"), [("9", "root"), ("77", None)])
-def test_a_server_without_a_machine_supports_neither_tags_nor_multiattach(offloaded, volume_id, tag):
+@pytest.mark.parametrize(
+    ("volume_id", "tag", "message"),
+    [
+        ("9", "root", "Tagged volume attachment is not supported for shelved-offloaded instances."),
+        ("77", None, "Attaching multiattach volumes is not supported for shelved-offloaded instances."),
+    ],
+)
+def test_a_server_without_a_machine_supports_neither_tags_nor_multiattach(offloaded, volume_id, tag, message):
     offloaded.detach("77")
-    with pytest.raises(Unsupported, match="not supported for shelved-offloaded instances"):
+    with pytest.raises(Unsupported, match=f"^{re.escape(message)}$"):
         offloaded.attach(volume_id, tag=tag)
     assert offloaded.state(volume_id) == NOWHERE
 
@@ -266,8 +321,8 @@ def test_an_option_lists_the_statuses_that_allow_attach(harness):
 def test_a_locked_server_is_a_conflict_but_not_for_administrators(harness):
     harness.attach("99")
     harness.set_server(locked=True)
-    for send_request in (lambda: harness.attach("9"), lambda: harness.detach("99")):
-        with pytest.raises(Conflict, match="server 1134 while it is locked") as raised:
+    for send_request, operation in operations(harness):
+        with pytest.raises(Conflict, match=rf"^Cannot {operation} server 1134 while it is locked\.$") as raised:
             send_request()
         assert not raised.value.retryable
     harness.attach("9", is_admin=True)
@@ -298,7 +353,7 @@ def test_a_server_gets_no_more_disks_than_the_option_allows(harness):
 def test_on_a_full_server_a_repeated_attach_is_the_same_conflict(harness):
     harness.manager = harness.make_manager(max_attachments=1)
     harness.attach("9")
-    with pytest.raises(VolumeInUse, match="Volume 9 is attached to server 1134"):
+    with pytest.raises(VolumeInUse, match=r"^Volume 9 is attached to server 1134\.$"):
         harness.attach("9")
 
 
@@ -312,7 +367,7 @@ def test_on_a_full_server_a_repeated_attach_takes_over_what_was_left_unfinished(
 
 def test_a_root_volume_is_not_detached(harness):
     harness.put(ATTACHED, disk=True, root=True)
-    with pytest.raises(RootVolume, match="Volume 9 is the root volume of server 1134"):
+    with pytest.raises(RootVolume, match=r"^Volume 9 is the root volume of server 1134 and can't be detached\.$"):
         harness.detach()
     assert harness.state() == (ATTACHED, True)
     assert harness.backend.calls == []
@@ -321,7 +376,7 @@ def test_a_root_volume_is_not_detached(harness):
 def test_a_volume_that_is_attached_is_in_use(harness):
     harness.attach()
     for server_id in ("1134", "1135"):
-        with pytest.raises(VolumeInUse, match="Volume 9 is attached to server 1134") as raised:
+        with pytest.raises(VolumeInUse, match=r"^Volume 9 is attached to server 1134\.$") as raised:
             harness.attach(server_id=server_id)
         assert not raised.value.retryable
     assert harness.is_consistent()
@@ -332,7 +387,7 @@ def test_only_callers_who_may_see_the_conflicting_server_get_its_id(harness):
         return not rule.endswith(":show")
 
     harness.attach()
-    with pytest.raises(VolumeInUse, match="Volume 9 is attached to another server"):
+    with pytest.raises(VolumeInUse, match=r"^Volume 9 is attached to another server\.$"):
         harness.attach(server_id="1135", enforce=not_to_see)
 
 
@@ -353,6 +408,31 @@ def test_a_row_of_another_project_in_the_way_is_not_looked_into(harness):
     with pytest.raises(VolumeInUse, match="attached to another server"):
         harness.attach()
     assert harness.compute.requested == ["1134"]
+
+
+def test_an_attachment_that_is_missing_or_being_made_is_not_updated_or_swapped(harness):
+    harness.put(ATTACHING)
+    for volume_id in ("9", "99"):
+        for send_request in (harness.manager.find_for_update, harness.manager.swap):
+            with pytest.raises(AttachmentMissing, match=rf"^Volume {volume_id} is not attached to server 1134\.$"):
+                send_request(harness.caller(), "1134", volume_id)
+
+
+def test_a_swap_is_a_conflict(harness):
+    harness.attach()
+    with pytest.raises(Conflict) as raised:
+        harness.manager.swap(harness.caller(), "1134", "9")
+    assert str(raised.value) == ("Volume 9 is not migrating; only the block-storage service may swap volumes.")
+    assert not raised.value.retryable
+
+
+def test_a_multiattach_volume_is_refused_where_the_version_does_not_allow_it(harness):
+    harness.constraints = dataclasses.replace(harness.constraints, multiattach=False)
+    with pytest.raises(MultiattachUnsupported, match=r"^Volume 77 may be attached to several servers\.$"):
+        harness.attach("77")
+    assert harness.state("77") == NOWHERE
+    harness.attach("9")
+    assert harness.state("9") == (ATTACHED, True)
 
 
 def test_a_multiattach_volume_is_attached_to_two_servers_and_twice_to_none(harness):

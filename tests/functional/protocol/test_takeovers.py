@@ -1,5 +1,6 @@
 """Operations that take over stale rows, and workers whose row was changed concurrently."""
 
+import dataclasses
 import threading
 
 import pytest
@@ -23,8 +24,9 @@ def test_what_is_under_way_is_a_conflict_that_passes(harness, state, age):
     harness.put(state, disk=state == DETACHING)
     harness.pass_time(age)
     before = harness.snapshot()
+    operation = {ATTACHING: "attached to", DETACHING: "detached from"}[state]
     for send_request in (harness.attach, lambda: harness.attach(server_id="1135"), harness.detach):
-        with pytest.raises(Conflict, match="Volume 9 is being") as raised:
+        with pytest.raises(Conflict, match=rf"^Volume 9 is being {operation} server 1134\.$") as raised:
             send_request()
         assert raised.value.retryable
         assert not isinstance(raised.value, VolumeInUse)
@@ -54,7 +56,7 @@ def test_a_take_over_makes_the_claim_its_own_before_it_calls_the_backend(harness
 
 def test_an_attach_does_not_take_over_a_stale_detach(harness):
     harness.put(DETACHING, disk=True, stale=True)
-    with pytest.raises(Conflict, match="being detached from server 1134") as raised:
+    with pytest.raises(Conflict, match=r"^Volume 9 is being detached from server 1134\.$") as raised:
         harness.attach()
     assert not raised.value.retryable
     assert harness.state() == (DETACHING, True)
@@ -62,7 +64,7 @@ def test_an_attach_does_not_take_over_a_stale_detach(harness):
 
 def test_an_attach_elsewhere_does_not_take_over_a_stale_attach(harness):
     harness.put(ATTACHING, stale=True)
-    with pytest.raises(Conflict, match="being attached to server 1134"):
+    with pytest.raises(Conflict, match=r"^Volume 9 is being attached to server 1134\.$"):
         harness.attach(server_id="1135")
     assert harness.row().request_id == "req-of-the-dead"
 
@@ -226,7 +228,7 @@ def test_a_detach_whose_row_keeps_changing_is_a_conflict_that_passes(harness):
     harness.attach()
     for number in range(3):
         harness.at("before claim", lambda number=number: take_over_as(harness, f"req-of-{number}"))
-    with pytest.raises(Conflict, match="Other operations on volume 9 are in progress") as raised:
+    with pytest.raises(Conflict, match=r"^Other operations on volume 9 are in progress\. Retry later\.$") as raised:
         harness.detach()
     assert raised.value.retryable
     assert harness.backend.made("detach") == []
@@ -244,16 +246,28 @@ def test_an_attach_whose_obstacle_went_meanwhile_tries_again(harness):
     assert harness.state() == (ATTACHED, True)
 
 
-def test_an_attach_whose_obstacles_come_and_go_is_a_conflict_that_passes(harness):
+def obstruct(harness, times):
+    """Let another operation reserve and release the volume whenever an attach tries to reserve it."""
+
     def come():
         harness.put(ATTACHING, server_id="1135")
 
     def go():
         assert Registry(harness.database).remove(harness.row(server_id="1135"))
 
-    harness.at("before reserve", come, come, come)
-    harness.at("before find_conflicting", go, go, go)
-    with pytest.raises(Conflict, match="Other operations on volume 9 are in progress") as raised:
+    harness.at("before reserve", *[come] * times)
+    harness.at("before find_conflicting", *[go] * times)
+
+
+def test_an_attach_whose_obstacles_come_and_go_twice_succeeds(harness):
+    obstruct(harness, 2)
+    harness.attach()
+    assert harness.state() == (ATTACHED, True)
+
+
+def test_an_attach_whose_obstacles_come_and_go_is_a_conflict_that_passes(harness):
+    obstruct(harness, 3)
+    with pytest.raises(Conflict, match=r"^Other operations on volume 9 are in progress\. Retry later\.$") as raised:
         harness.attach()
     assert raised.value.retryable
     assert harness.snapshot() == (set(), {"1134": {}, "1135": {}, "2001": {}})
@@ -261,7 +275,7 @@ def test_an_attach_whose_obstacles_come_and_go_is_a_conflict_that_passes(harness
 
 def test_two_attaches_to_different_servers_have_one_winner(harness):
     harness.at("before reserve", lambda: harness.attach(server_id="1135"))
-    with pytest.raises(VolumeInUse, match="attached to server 1135"):
+    with pytest.raises(VolumeInUse, match=r"^Volume 9 is attached to server 1135\.$"):
         harness.attach()
     assert harness.state(server_id="1135") == (ATTACHED, True)
     assert harness.backend.violations == []
@@ -324,7 +338,7 @@ def test_a_takeover_of_a_volume_that_was_switched_takes_its_word_of_today(harnes
 def test_a_takeover_of_a_volume_that_became_exclusive_does_not_exclude_others(harness):
     harness.put(ATTACHING, stale=True, exclusive=False)
     harness.put(ATTACHED, server_id="1135", disk=True)
-    with pytest.raises(Conflict, match="Other operations on volume 9 are in progress"):
+    with pytest.raises(Conflict, match=r"^Other operations on volume 9 are in progress\. Retry later\.$"):
         harness.attach()
     assert harness.state(server_id="1135") == (ATTACHED, True)
     assert harness.backend.made("attach") == []
@@ -334,7 +348,7 @@ def test_a_takeover_for_a_device_in_use_is_a_conflict_and_leaves_the_row(harness
     harness.put(ATTACHING, stale=True)
     harness.put(ATTACHED, "99", device="/dev/vde", disk=True)
     before = harness.row()
-    with pytest.raises(Conflict, match=r"Device /dev/vde of server 1134 is in use"):
+    with pytest.raises(Conflict, match=r"^Device /dev/vde of server 1134 is in use by another volume\.$"):
         harness.attach(device="/dev/vde")
     assert harness.row().claim_id == before.claim_id
     assert harness.backend.made("attach") == []
@@ -369,11 +383,29 @@ def test_a_claim_from_before_the_clock_was_set_back_becomes_stale(harness, state
     assert harness.reconcile(dry_run=True) == [("1134", "9", Outcome.NEEDS_REPAIR)]
     assert harness.row().age < 0
     assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
-    assert "later than the database's clock: set to now" in harness.findings[0].detail
     assert harness.reconcile() == [("1134", "9", Outcome.CONSISTENT)]
     harness.pass_time(STALE_AFTER + 1)
     assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
     assert harness.row() is None
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    ("age", "detail"),
+    [
+        (-1, "in progress"),
+        (-1.001, "the claim is 1 seconds later than the database's clock"),
+        (-86400, "the claim is 86400 seconds later than the database's clock"),
+    ],
+)
+def test_a_claim_more_than_a_second_later_than_the_clock_is_reported_with_its_age(harness, age, detail, dry_run):
+    harness.put(DETACHING)
+    row = dataclasses.replace(harness.row(), age=age)
+    harness.registry.walk = lambda **_: iter([row])
+    harness.reconcile(dry_run=dry_run)
+    restamped = age < -1 and not dry_run
+    assert harness.findings[0].detail == (f"{detail}: set to now" if restamped else detail)
+    assert (harness.row().updated_at != row.updated_at) is restamped
 
 
 def test_a_claim_that_is_restamped_is_still_its_workers(harness):
