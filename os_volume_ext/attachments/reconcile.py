@@ -184,7 +184,7 @@ class Reconciler:
         if row.state == ATTACHING and has_disk:
             self._attach(claim, case, row.volume, row.device)
             return Outcome.REPAIRED, "the disk is there: marked attached"
-        if row.state == DETACHING and server is None and (row.delete_on_termination or not has_disk):
+        if row.state == DETACHING and server is None:
             return self._detach_from_deleted(claim, slot, "detached, row removed")
         has_no_machine = server is None or server.status in self._constraints.offloaded_states
         self._detach(claim, case, is_gone=lambda: has_no_machine)
