@@ -69,7 +69,7 @@ def test_a_requested_device_is_reserved_with_the_volume(harness):
 
 def test_a_device_that_another_volume_has_is_a_conflict(harness):
     harness.attach("99", device="/dev/vdc")
-    with pytest.raises(Conflict, match=r"Device /dev/vdc of server 1134 is in use") as raised:
+    with pytest.raises(Conflict, match=r"^Device /dev/vdc of server 1134 is in use by another volume\.$") as raised:
         harness.attach("9", device="/dev/vdc")
     assert not raised.value.retryable
     assert harness.state() == NOWHERE
@@ -77,7 +77,7 @@ def test_a_device_that_another_volume_has_is_a_conflict(harness):
 
 def test_a_device_that_is_in_use_at_the_backend_only_is_a_conflict(harness):
     harness.backend.disks["1134"]["a root disk"] = "/dev/vda"
-    with pytest.raises(Conflict, match=r"Device /dev/vda of server 1134 is in use"):
+    with pytest.raises(Conflict, match=r"^Device /dev/vda of server 1134 is in use by another volume\.$"):
         harness.attach(device="/dev/vda")
     assert harness.state() == NOWHERE
 
@@ -95,7 +95,7 @@ def test_a_disk_keeps_the_device_that_it_got_while_another_worker_reserved_it(ha
 
 def test_a_requested_device_that_another_disk_gets_concurrently_is_refused(harness):
     harness.at("before backend attach", lambda: harness.attach("9"))
-    with pytest.raises(Conflict, match=r"Device /dev/vdb of server 1134 is in use"):
+    with pytest.raises(Conflict, match=r"^Device /dev/vdb of server 1134 is in use by another volume\.$"):
         harness.attach("99", device="/dev/vdb")
     assert harness.get("9").device == harness.backend.devices("1134")["9"] == "/dev/vdb"
     assert harness.state("99") == NOWHERE

@@ -155,9 +155,12 @@ def test_an_attach_that_fails_for_certain_after_it_freed_the_volume_leaves_nothi
 def test_a_transfer_to_a_device_in_use_is_a_conflict_and_frees_the_volume(harness):
     harness.put(ATTACHED)
     harness.delete_server()
-    harness.at("before transfer", lambda: harness.attach("99", "1135", device="/dev/vdb"))
+    attempts = []
+    harness.at("before reserve", *[lambda: attempts.append("9")] * 2)
+    harness.at("before transfer", lambda: harness.put(ATTACHED, "99", "1135", device="/dev/vdb", disk=True))
     with pytest.raises(Conflict, match=r"^Device /dev/vdb of server 1135 is in use by another volume\.$"):
         harness.attach("9", "1135", device="/dev/vdb")
+    assert attempts == ["9"]
     assert harness.row("9") is None
     assert harness.state("99", "1135") == (ATTACHED, True)
 

@@ -63,16 +63,19 @@ def test_another_projects_volume_is_missing_for_an_administrator_too(harness):
 
 
 @pytest.mark.parametrize(("project_id", "error"), [("demo", Forbidden), ("other", ServerMissing)])
-def test_what_policy_denies_after_the_look_up_is_missing_in_other_projects(harness, project_id, error):
+def test_what_policy_denies_after_the_look_up_is_missing_in_other_projects(harness, project_id, error, caplog):
     def denied(rule, of_project, of_user):
         return False
 
+    caplog.set_level("INFO")
     caller = {"enforce": denied, "project_id": project_id}
     harness.compute.shows_all = True
     harness.attach("99")
     for send_request in (harness.attach, harness.list, partial(harness.get, "99"), partial(harness.detach, "99")):
         with pytest.raises(error):
             send_request(**caller)
+    logged = [message.split()[3] for message in caplog.messages if "policy denied" in message]
+    assert logged == [ATTACHMENTS + action for action in ("create", "index", "show", "delete")]
     assert harness.state("99") == (ATTACHED, True)
     assert harness.state("9") == NOWHERE
 
@@ -416,6 +419,15 @@ def test_an_attachment_that_is_missing_or_being_made_is_not_updated_or_swapped(h
         for send_request in (harness.manager.find_for_update, harness.manager.swap):
             with pytest.raises(AttachmentMissing, match=rf"^Volume {volume_id} is not attached to server 1134\.$"):
                 send_request(harness.caller(), "1134", volume_id)
+
+
+def test_an_update_of_what_another_operation_claims_meanwhile_is_a_conflict_that_passes(harness):
+    harness.attach()
+    harness.at("before claim", harness.take_over)
+    with pytest.raises(Conflict, match=r"^Other operations on volume 9 are in progress\. Retry later\.$") as raised:
+        harness.update(delete_on_termination=True)
+    assert raised.value.retryable
+    assert not harness.row().delete_on_termination
 
 
 def test_a_swap_is_a_conflict(harness):
