@@ -31,7 +31,7 @@ def test_without_compute_url_the_backend_gets_a_server_of_unknown_status(harness
     seen, adopter = [], make_adopter(harness, None)
     harness.backend.attached = lambda server: seen.append(server) or {"9": "/dev/vdb"}
     adopter.adopt("1134", "9", device=None, root=False, project_id=None)
-    # As for a row without compute.url: reconcile and the requests call the backend with the same.
+    # The same as what other operations pass to the backend without compute.url.
     assert seen == [harness.row("99").server] * 2
     assert seen[0].status == "UNKNOWN"
 

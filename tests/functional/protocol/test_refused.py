@@ -123,13 +123,13 @@ def test_a_conflicting_server_is_named_by_its_own_user(harness):
 
 @pytest.fixture
 def requested():
-    """Give the ``(action, project)`` that ``allow`` was asked about."""
+    """Give the ``(action, project)`` of each check of the policy ``allow``."""
     return []
 
 
 @pytest.fixture
 def allow(requested):
-    """Give a policy that allows everything, and records it."""
+    """Give a policy that allows everything and records what it is checked for."""
 
     def note(rule, project_id, user_id):
         requested.append((rule.removeprefix(ATTACHMENTS), project_id))
@@ -421,7 +421,7 @@ def test_an_attachment_that_is_missing_or_being_made_is_not_updated_or_swapped(h
                 send_request(harness.caller(), "1134", volume_id)
 
 
-def test_an_update_of_what_another_operation_claims_meanwhile_is_a_conflict_that_passes(harness):
+def test_an_update_of_what_is_claimed_meanwhile_is_a_retryable_conflict(harness):
     harness.attach()
     harness.at("before claim", harness.take_over)
     with pytest.raises(Conflict, match=r"^Other operations on volume 9 are in progress\. Retry later\.$") as raised:
@@ -434,7 +434,7 @@ def test_a_swap_is_a_conflict(harness):
     harness.attach()
     with pytest.raises(Conflict) as raised:
         harness.manager.swap(harness.caller(), "1134", "9")
-    assert str(raised.value) == ("Volume 9 is not migrating; only the block-storage service may swap volumes.")
+    assert str(raised.value) == "Volume 9 is not migrating; only the block-storage service may swap volumes."
     assert not raised.value.retryable
 
 
