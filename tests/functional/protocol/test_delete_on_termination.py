@@ -88,7 +88,7 @@ def test_a_volume_that_is_attached_elsewhere_too_stays_and_its_row_goes(harness)
     assert (harness.row("77"), harness.catalog.deleted) == (None, [])
 
 
-def test_a_volume_that_only_the_catalog_has_attached_elsewhere_stays_and_its_row_goes(harness):
+def test_a_volume_that_only_the_catalog_has_attached_elsewhere_stays(harness):
     harness.attach(delete_on_termination=True)
     harness.delete_server()
     harness.catalog.fail = VolumeAttached("elsewhere")
