@@ -1,13 +1,7 @@
 """The wiring: builds the objects that do the work from the settings, for the filter and for the commands."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Any
-
-from stevedore.driver import DriverManager
-from stevedore.exception import NoMatches
 
 from .api.controller import Controller
 from .api.microversions import Versions
@@ -31,6 +25,7 @@ from .observers.base import Observer, Observers
 from .observers.log import OperationLog
 from .perprocess import PerProcess
 from .policy import Policy
+from .records import load_plugin, make_catalog
 from .registry import schema
 from .registry.attachments import Registry
 from .registry.database import Database
@@ -197,36 +192,6 @@ def assemble_current(
     return assembly
 
 
-@dataclass(frozen=True)
-class Records:
-    """What a section has in its database."""
-
-    settings: Settings
-    database: Database
-    registry: Registry
-
-    def catalog(self) -> VolumeCatalog:
-        """Return the catalog that the settings name.
-
-        :raises ConfigurationError: if it can't be loaded, or one of its options is invalid.
-        """
-        return make_catalog(self.settings, self.database)
-
-    def close(self) -> None:
-        """Close the connections to the database."""
-        self.database.dispose()
-
-
-def open_records(settings: Settings) -> Records:
-    """Open the database of a section, without making its backend.
-
-    :raises ConfigurationError: if an option is invalid, or the schema is not current, with the command to run.
-    """
-    database = Database(settings.database_options)
-    schema.ensure(database)
-    return Records(settings, database, Registry(database))
-
-
 def make_backend(settings: Settings, backend: Backend | None = None) -> Backend:
     """Load the backend that the settings name, and check that it can work with them.
 
@@ -234,20 +199,10 @@ def make_backend(settings: Settings, backend: Backend | None = None) -> Backend:
     :raises ConfigurationError: if it can't be loaded, one of its options is invalid, or it needs ``compute.url``.
     """
     if backend is None:
-        backend = _load_plugin("backend", "os_volume_ext.backends", settings.backend)(settings.backend_options)
+        backend = load_plugin("backend", "os_volume_ext.backends", settings.backend)(settings.backend_options)
     if backend.needs_host and not settings.compute_options:
         raise ConfigurationError("compute.url is missing: this backend must know servers' hosts, which users don't see")
     return backend
-
-
-def make_catalog(settings: Settings, database: Database) -> VolumeCatalog:
-    """Load the catalog that the settings name.
-
-    :raises ConfigurationError: if it can't be loaded, or one of its options is invalid.
-    """
-    plugin = _load_plugin("catalog", "os_volume_ext.catalogs", settings.catalog)
-    catalog: VolumeCatalog = plugin(settings.catalog_options, database)
-    return catalog
 
 
 def make_compute(settings: Settings) -> RemoteComputeAPI | None:
@@ -301,15 +256,3 @@ def _observer(option: str, extra: str, name: str) -> Callable[..., Observer]:
     except ImportError as error:
         raise ConfigurationError(f"{option} needs {error.name}: install os-volume-ext[{extra}]") from error
     return observer
-
-
-def _load_plugin(option: str, group: str, name: str | None) -> Any:
-    def fail(manager: object, point: object, error: BaseException) -> None:
-        raise ConfigurationError(f"{option} {name!r} can't be loaded: {error}") from error
-
-    try:
-        # stevedore caches what it has found in all distributions, and oslo.policy needs that too.
-        return DriverManager(group, str(name), on_load_failure_callback=fail, warn_on_missing_entrypoint=False).driver
-    except NoMatches:
-        installed = sorted({point.name for point in entry_points(group=group)})
-        raise ConfigurationError(f"{option} is {name!r}: installed are {', '.join(installed)}") from None

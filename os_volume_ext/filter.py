@@ -7,15 +7,15 @@ HTTP_X_OPENSTACK_NOVA_API_VERSION. It changes no key.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from .api.discovery import Discovery
-from .api.routing import ATTACHMENTS, EXTENSIONS, Router
-from .assembly import Assembly, assemble_current
 from .backends.base import Backend
 from .catalog.base import VolumeCatalog
 from .settings import Settings, warn_of_hidden
 from .wsgi import WSGIApp
+
+if TYPE_CHECKING:
+    from .assembly import Assembly
 
 
 class Filter(Protocol):
@@ -35,6 +35,8 @@ def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callabl
     :param local_conf: the options of the filter's section; see ``settings``.
     :raises ConfigurationError: if an option is missing, unknown or invalid.
     """
+    from .assembly import assemble_current  # commands find this function, and do not need what it imports
+
     warn_of_hidden(global_conf)
     settings = Settings.parse(local_conf)
     return lambda app: wrap(app, assemble_current(settings))
@@ -55,6 +57,8 @@ def make_filter(
         ``server_states=["ACTIVE"]``, ``**{"database.url": "sqlite:////path/file"}``.
     :raises ConfigurationError: if an option is missing, unknown or invalid.
     """
+    from .assembly import assemble_current
+
     objects: dict[str, Any] = {}
     for name, value, kind in (("backend", backend, Backend), ("catalog", catalog, VolumeCatalog)):
         if isinstance(value, kind):
@@ -64,12 +68,15 @@ def make_filter(
     return wrap(app, assemble_current(Settings.parse(options, objects=objects), **objects))
 
 
-def wrap(app: WSGIApp, assembly: Assembly) -> Filter:
+def wrap(app: WSGIApp, assembly: "Assembly") -> Filter:
     """Put an assembly's resource in front of a WSGI application.
 
     :param app: the WSGI application.
     :param assembly: of the filter's settings.
     """
+    from .api.discovery import Discovery
+    from .api.routing import ATTACHMENTS, EXTENSIONS, Router
+
     # A closure, which adds less to a request that is passed on than an object with ``__call__``.
     resource = assembly.resource(app)
     discovery = Discovery(app)

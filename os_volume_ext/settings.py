@@ -16,7 +16,6 @@ from pathlib import PurePath
 from typing import Any, Generic, TypeVar, overload
 
 from .api.dialects import CYCLADES, DIALECTS, Dialect
-from .api.microversions import MICROVERSIONS
 from .errors import ConfigurationError
 
 LOG = logging.getLogger(__name__)
@@ -543,7 +542,7 @@ class Settings:
     def _check_max_microversion(self) -> None:
         if self.max_microversion is None:
             return
-        supported = list(MICROVERSIONS[self.dialect.name])
+        supported = self.dialect.microversions
         if not supported:
             raise ConfigurationError(
                 f"max_microversion is not an option of the dialect {self.dialect.name}: it has one version"

@@ -13,6 +13,9 @@ from typing import Any
 from ..errors import Kind, MultiattachUnsupported
 from ..models import AttachmentSummary, Constraints, Projection
 
+LAST = 104
+"""The last minor version of the dialect openstack, Nova 34's; 2.103 and 2.104 are about other parts of Nova's API."""
+
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -57,6 +60,8 @@ class Dialect:
     """Whether faults have the member ``details``."""
     lookup_headers: Mapping[str, str]
     """The headers of each request to the compute API."""
+    microversions: tuple[str, ...] = ()
+    """The microversions, such as ``2.1``, the oldest first; none where the dialect has one version."""
 
     @cached_property
     def constraints(self) -> Constraints:
@@ -172,6 +177,7 @@ OPENSTACK = Dialect(
     fault_details=False,
     # From 2.9 on a server's representation has ``locked``.
     lookup_headers={"OpenStack-API-Version": "compute 2.9", "X-OpenStack-Nova-API-Version": "2.9"},
+    microversions=tuple([f"2.{minor}" for minor in range(1, LAST + 1)]),
 )
 
 DIALECTS = {dialect.name: dialect for dialect in (CYCLADES, OPENSTACK)}

@@ -9,7 +9,7 @@ from microversion_parse import get_version
 
 from ..errors import Kind
 from ..models import AttachmentDetail
-from .dialects import CYCLADES, OPENSTACK, Dialect, with_device
+from .dialects import CYCLADES, LAST, OPENSTACK, Dialect, with_device
 from .endpoints import ENDPOINTS, Endpoints, effective, endpoints_of
 from .faults import BadRequest, Fault
 from .responses import VARY
@@ -56,9 +56,6 @@ DIALECT_CHANGES: Mapping[int, Dialect] = {
     101: _V2_101,
 }
 """The dialect from each minor version on that changes it."""
-
-LAST = 104
-"""The last minor version, Nova 34's; 2.103 and 2.104 are about other parts of Nova's API."""
 
 
 class Version(NamedTuple):

@@ -12,9 +12,10 @@ from typing import Any
 from cliff.lister import Lister
 from oslo_config import cfg
 
-from ..assembly import make_backend, make_catalog, make_compute, make_observers
+from ..assembly import make_backend, make_compute, make_observers
 from ..errors import BackendUnavailable, ComputeUnavailable, ConfigurationError
 from ..policy import read_rules, rule_files, rule_sources
+from ..records import make_catalog
 from ..registry import schema
 from ..registry.attachments import Registry
 from ..registry.database import Database
@@ -33,7 +34,7 @@ POSITION_TIMEOUT = 60  # seconds; a filter that has no position yet has no opera
 Row = tuple[str, str, str, str]
 
 
-class Check(Lister):  # type: ignore[misc]
+class Check(config.OwnCommand, Lister):  # type: ignore[misc]
     """Check the os-volume-ext filters in a pipeline. The exit status is 1 if anything is wrong.
 
     Run it as the user that the compute API runs as.

@@ -6,16 +6,19 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paste.deploy.loadwsgi import FILTER, loadcontext
 
-from ..assembly import Assembly, Records, assemble_current, open_records
 from ..errors import ConfigurationError
 from ..filter import filter_factory
+from ..records import Records, open_records
 from ..registry import schema
 from ..registry.database import Database
 from ..settings import Settings
+
+if TYPE_CHECKING:
+    from ..assembly import Assembly
 
 PACKAGE = "os_volume_ext."
 PORT = 8774
@@ -88,7 +91,15 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-class FilterCommand:
+class OwnCommand:
+    """A command of this package; inherit from it before cliff's class."""
+
+    def get_epilog(self) -> str:
+        """Return nothing; cliff would read the metadata of all installed packages to name the one of the command."""
+        return ""
+
+
+class FilterCommand(OwnCommand):
     """A command about one filter of a paste file; inherit from it before cliff's class."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -206,12 +217,14 @@ def interpolation_error(error: configparser.InterpolationError) -> Configuration
 
 
 @contextmanager
-def assembled(arguments: argparse.Namespace, *, create: bool = False) -> Iterator[Assembly]:
+def assembled(arguments: argparse.Namespace, *, create: bool = False) -> Iterator["Assembly"]:
     """Provide the objects of the selected filter, and close them at the end.
 
     :param create: whether a missing SQLite file is created.
     :raises ConfigurationError: if they can't be made.
     """
+    from ..assembly import assemble_current  # most commands do not need what it imports
+
     found = settings(arguments)
     if not create:
         schema.refuse_missing(Database(found.database_options))

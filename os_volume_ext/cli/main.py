@@ -2,12 +2,22 @@
 
 import logging
 import sys
-from importlib.metadata import version
+from importlib.metadata import distribution
 
 from cliff.app import App
 from cliff.commandmanager import CommandManager
 
 LEVELS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
+
+
+class Commands(CommandManager):  # type: ignore[misc]
+    """The commands of this package; cliff's own class would import them all, and with them what only some need."""
+
+    def load_commands(self, namespace: str) -> None:
+        """Find the commands of a group of entry points."""
+        self.group_list.append(namespace)
+        points = distribution("os-volume-ext").entry_points.select(group=namespace)
+        self.commands.update({point.name.replace("_", " "): point for point in points})
 
 
 class Shell(App):  # type: ignore[misc]
@@ -16,8 +26,8 @@ class Shell(App):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(
             description="Administer the os-volume_attachments extension.",
-            version=version("os-volume-ext"),
-            command_manager=CommandManager("os_volume_ext.cli"),
+            version=distribution("os-volume-ext").version,
+            command_manager=Commands("os_volume_ext.cli"),
             deferred_help=True,
         )
 

@@ -20,7 +20,7 @@ MAX_PORT = 65535
 THREADS = 32  # more than the requests that wait for hanging backends (1.5 * max_operations) of two filters
 
 
-class Serve(Command):  # type: ignore[misc]
+class Serve(config.OwnCommand, Command):  # type: ignore[misc]
     """Serve the applications of a paste file over HTTP, until Ctrl-C is pressed."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

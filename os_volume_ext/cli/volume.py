@@ -10,10 +10,10 @@ from cliff.command import Command
 from cliff.lister import Lister
 from cliff.show import ShowOne
 
-from ..assembly import Records
 from ..catalog.sql import SQLCatalog
 from ..errors import ConfigurationError
 from ..models import Volume
+from ..records import Records
 from . import config
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Volume))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..api.microversions import LAST
+from ..api.dialects import LAST
 
 
 @dataclass(frozen=True)

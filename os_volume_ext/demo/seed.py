@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from contextlib import closing, suppress
 
-from ..assembly import Assembly, assemble_current, make_catalog
+from ..assembly import Assembly, assemble_current
 from ..catalog.sql import SQLCatalog
 from ..errors import ConfigurationError, NotAdopted, VolumeExists
 from ..models import Server, Volume
+from ..records import make_catalog
 from ..settings import Settings
 from .data import ROOT_VOLUMES, VOLUMES
 from .section import options_of

@@ -9,7 +9,8 @@ import schemathesis
 from sqlalchemy import update
 
 from os_volume_ext.api import resource
-from os_volume_ext.api.microversions import CHANGES, LAST
+from os_volume_ext.api.dialects import LAST
+from os_volume_ext.api.microversions import CHANGES
 from os_volume_ext.demo.compute import ComputeApplication
 from os_volume_ext.registry.tables import attachments
 from tests.support import openapi

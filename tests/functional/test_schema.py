@@ -214,7 +214,13 @@ def test_a_new_database_is_at_no_revision(database):
 
 def test_an_upgraded_database_is_at_the_head(database):
     schema.upgrade(database)
-    assert schema.current(database) == schema.HEAD != ""
+    assert schema.current(database) == schema.HEAD
+
+
+def test_the_head_is_the_last_migration():
+    config = Config()
+    config.set_main_option("script_location", "os_volume_ext.registry:migrations")
+    assert ScriptDirectory.from_config(config).get_current_head() == schema.HEAD
 
 
 def test_upgrading_twice_changes_nothing(database):

@@ -13,7 +13,7 @@ MAX_MODULES = 12
 # Modules and packages at the package's top level, the highest layer first.
 LAYERS = (
     {"filter", "cli", "demo"},
-    {"assembly", "settings"},
+    {"assembly", "records", "settings"},
     {"api"},
     {"attachments"},
     {"compute", "catalog", "registry", "backends", "observers"},
@@ -23,7 +23,9 @@ LAYERS = (
 SIDEWAYS = {
     ("cli", "filter"),
     ("demo", "cli"),
+    ("assembly", "records"),
     ("assembly", "settings"),
+    ("records", "settings"),
     ("catalog", "registry"),
     ("outbound", "errors"),
     ("outbound", "perprocess"),

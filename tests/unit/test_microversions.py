@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from os_volume_ext.api.dialects import CYCLADES, DIALECTS, OPENSTACK, Dialect
+from os_volume_ext.api.dialects import CYCLADES, DIALECTS, LAST, OPENSTACK, Dialect
 from os_volume_ext.api.endpoints import endpoints_of
 from os_volume_ext.api.faults import BadRequest, Fault
-from os_volume_ext.api.microversions import CHANGES, LAST, MICROVERSIONS, Negotiated, Versions
+from os_volume_ext.api.microversions import CHANGES, MICROVERSIONS, Negotiated, Versions
 from os_volume_ext.errors import Kind, MultiattachUnsupported
 from os_volume_ext.models import AttachmentDetail, AttachmentSummary
 

@@ -22,8 +22,8 @@ from docutils import nodes
 from sphinx import addnodes
 
 from os_volume_ext import policy
-from os_volume_ext.api.dialects import DIALECTS
-from os_volume_ext.api.microversions import CHANGES, LAST
+from os_volume_ext.api.dialects import DIALECTS, LAST
+from os_volume_ext.api.microversions import CHANGES
 from os_volume_ext.backends.base import Volume
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.context import ATTACHMENTS
