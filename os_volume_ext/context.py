@@ -46,9 +46,6 @@ class RequestContext:
     """The WSGI environment of the request, with which the compute API is called as the caller."""
     path_project: str | None = None
     """The project in the request's path, which goes into the compute API's path too; None if there is none."""
-    _allowed: dict[tuple[str, str | None], bool | None] = field(
-        init=False, repr=False, compare=False, default_factory=dict
-    )
 
     @property
     def user_id(self) -> str | None:
@@ -72,7 +69,7 @@ class RequestContext:
 
         :param action: such as ``index``.
         """
-        return self._decide(action, self.project_id) is not False
+        return self.enforce(ATTACHMENTS + action, self.project_id, None) is not False
 
     def can(self, action: str, project_id: str | None, user_id: str | None = None) -> bool:
         """Return whether policy allows the caller an action on a server.
@@ -81,7 +78,7 @@ class RequestContext:
         :param project_id: the server's project; None if it is unknown.
         :param user_id: the server's user; None if the compute API does not show it.
         """
-        allowed = self._decide(action, project_id)
+        allowed = self.enforce(ATTACHMENTS + action, project_id, None)
         if allowed is None:
             allowed = self.enforce(ATTACHMENTS + action, project_id, user_id or UNKNOWN_USER)
         return bool(allowed)
@@ -96,10 +93,3 @@ class RequestContext:
             self.project_id,
             self.credentials.get("roles"),
         )
-
-    def _decide(self, action: str, project_id: str | None) -> bool | None:
-        # Cached: it is checked for the caller's project and then for the server's, which mostly are the same.
-        key = action, project_id
-        if key not in self._allowed:
-            self._allowed[key] = self.enforce(ATTACHMENTS + action, project_id, None)
-        return self._allowed[key]

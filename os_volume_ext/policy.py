@@ -57,12 +57,12 @@ class Policy:
         self._loaded = self._state(), self._load(starts=True)
         # Not with a file, whose rules can change, and can call other services.
         self.is_constant = policy_file is None
-        """Whether the rules stay as they are, so that decisions may be kept."""
+        """Whether the rules stay as they are, so that what ``bind`` returns may be used for further requests."""
 
     def bind(self, credentials: Mapping[str, Any]) -> tuple[Mapping[str, Any], Enforce]:
         """Return credentials with ``is_admin``, by the rule ``context_is_admin``, and what decides about their owner.
 
-        What decides has the same rules as long as it is used, and keeps its decisions if ``is_constant``.
+        A request calls it once, and so has the same rules until its end, and each decision is made once.
 
         :param credentials: the caller's, under the names of oslo.context.
         :raises ConfigurationError: if the files have changed and can't be read.
@@ -71,7 +71,7 @@ class Policy:
         is_admin = bool(_enforce(enforcer, credentials, "context_is_admin", None, UNKNOWN_USER))
         bound = {**credentials, "is_admin": is_admin}
         enforce = partial(_enforce, enforcer, deepcopy(bound))  # plugins get the other one
-        return bound, lru_cache(maxsize=_MAX_DECISIONS)(enforce) if self.is_constant else enforce
+        return bound, lru_cache(maxsize=_MAX_DECISIONS)(enforce)
 
     def _enforcer(self) -> policy.Enforcer:
         """Return the rules; if the files have changed, read them again.

@@ -79,14 +79,6 @@ def test_the_user_and_the_project_are_those_of_the_credentials():
     assert (context().user_id, context().project_id) == (None, None)
 
 
-def test_policy_is_checked_once_for_each_action_and_project():
-    checked = []
-    caller = context(lambda *arguments: checked.append(arguments) or False)
-    for _ in range(2):
-        assert caller.can("create", "demo") is caller.can("create", "other") is False
-    assert [project_id for _, project_id, _ in checked] == ["demo", "other"]
-
-
 def test_a_context_takes_no_further_attributes():
     with pytest.raises(AttributeError):
         context().token = "x"

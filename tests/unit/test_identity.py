@@ -89,6 +89,40 @@ def test_the_system_scope_is_that_of_the_callers_own_token(token_info, expected,
     assert credentials(environ)["system_scope"] == expected
 
 
+@pytest.mark.parametrize("file", [False, True])
+def test_a_caller_is_remembered_only_if_the_rules_can_not_change(tmp_path, file):
+    path = tmp_path / "policy.yaml"
+    path.write_text("{}")
+    callers = Callers(Policy(str(path) if file else None))
+    first, again = callers.of(CONFIRMED), callers.of(dict(CONFIRMED))
+    assert first.credentials == again.credentials
+    assert (first is again) is not file
+
+
+@pytest.mark.parametrize("name", ["USER_ID", "PROJECT_ID", "USER_DOMAIN_ID", "PROJECT_DOMAIN_ID", "DOMAIN_ID", "ROLES"])
+def test_callers_that_differ_in_one_header_are_not_mixed_up(name):
+    callers = Callers(Policy())
+    first = callers.of(CONFIRMED)
+    for header in (f"HTTP_X_{name}", f"HTTP_X_SERVICE_{name}", "HTTP_X_IS_ADMIN_PROJECT"):
+        if header != "HTTP_X_SERVICE_DOMAIN_ID":  # no policy uses it
+            assert callers.of(CONFIRMED | {header: "admin"}).credentials != first.credentials
+    assert callers.of(CONFIRMED) is first
+
+
+def test_callers_whose_tokens_differ_in_their_scope_are_not_mixed_up():
+    callers = Callers(Policy())
+    system = callers.of(CONFIRMED | {"keystone.token_info": {"token": {"system": {"all": True}}}})
+    assert (system.credentials["system_scope"], callers.of(CONFIRMED).credentials["system_scope"]) == ("all", None)
+
+
+def test_what_is_remembered_of_a_caller_can_not_be_changed():
+    caller = Callers(Policy()).of(CONFIRMED)
+    with pytest.raises(TypeError):
+        caller.credentials["user_id"] = "u2"
+    caller.credentials["roles"].append("admin")
+    assert not caller.enforce("context_is_admin", None, "")
+
+
 def test_the_environ_is_left_as_it_is():
     environ = dict(CONFIRMED)
     credentials(environ)

@@ -271,6 +271,15 @@ def test_before_the_look_up_a_rule_that_calls_another_service_decides_nothing(wr
     assert targets == [{"project_id": "demo"}, *({"project_id": "demo", "user_id": user} for user in ("u2", "u3"))]
 
 
+def test_during_a_request_another_service_is_asked_once_for_each_server(write, serve_policy):
+    policy = Policy(write(f'"os_compute_api:os-volumes-attachments:create": "{serve_policy.url}"'))
+    for asked in (2, 4):
+        _, enforce = policy.bind({"user_id": "u1", "project_id": "demo", "roles": ["reader"]})
+        for project in ("demo", "other", "demo", "other"):
+            enforce(f"{ATTACHMENTS}create", project, "u2")
+        assert len(serve_policy.received) == asked
+
+
 def test_the_administrators_rule_may_need_the_admin_project(write):
     policy = Policy(write('"context_is_admin": "role:admin and is_admin_project:True"'))
     assert allowed(policy, ["admin"], "other", is_admin_project=True) == ACTIONS
