@@ -18,7 +18,8 @@ def call(app: WSGIApp, environ: dict[str, Any]) -> tuple[int, bytes]:
     statuses: list[str] = []
     written: list[bytes] = []
 
-    def start_response(status: str, headers: Any, exc_info: Any = None) -> Callable[[bytes], None]:
+    # Annotations of a nested function are evaluated in each call, so this one has plain ones.
+    def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
         if exc_info is not None:
             raise exc_info[1]
         statuses.append(status)

@@ -11,7 +11,7 @@ from .database import Database, retry_on_deadlock
 from .tables import leases as table
 from .tables import utc_now
 
-_one = select(table.c.holder, table.c.taken_at, utc_now().label("now")).where(table.c.name == bindparam("name"))
+_one = select(table.c.holder, table.c.taken_at, utc_now()).where(table.c.name == bindparam("name"))
 _first = insert(table).values(name=bindparam("new_name"), holder=bindparam("new_holder"), taken_at=utc_now())
 _take = (
     update(table)

@@ -148,6 +148,19 @@ def test_to_take_one_leaves_others_as_they_are_though_they_look_the_same(leases,
         assert connection.execute(other).one() == ("dead", LONG_AGO)
 
 
+def test_a_holder_that_acquires_a_free_lease_between_read_and_write_keeps_it(leases, row, database, monkeypatch):
+    change = database.change
+
+    def interrupted(statement, parameters):
+        monkeypatch.setattr(database, "change", change)
+        assert Leases(database).acquire("work", "b", LASTS)
+        return change(statement, parameters)
+
+    monkeypatch.setattr(database, "change", interrupted)
+    assert not leases.acquire("work", "a", LASTS)
+    assert row().holder == "b"
+
+
 def test_a_holder_that_acquires_it_between_read_and_write_keeps_it(leases, database, monkeypatch):
     """Another takes a lease that has run out after one has seen that it has."""
     with direct_connection(database) as connection:

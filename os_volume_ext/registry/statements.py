@@ -1,0 +1,154 @@
+"""The statements of ``attachments``, defined once; ``execution`` compiles them for the database.
+
+The parameters of a change are called ``seen_...`` for what the row must still have (docs/protocol.rst, R1), and
+``new_...`` for what it gets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from functools import cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Update, and_, bindparam, delete, func, insert, or_, select, update
+
+from ..models import ATTACHED, ATTACHING, Attachment, AttachmentDetail, AttachmentSummary, Projection
+from .execution import Row
+from .tables import attachments as table
+from .tables import utc_now
+
+# The columns in the order of the fields, two of which the database computes.
+_computed: dict[str, ColumnElement[Any]] = {
+    "exclusive": table.c.exclusive_volume_id.is_not(None),
+    "age": utc_now(),
+}
+_fields = [each.name for each in fields(Attachment)]
+_UPDATED_AT = _fields.index("updated_at")
+_rows = select(*[_computed[name] if name in _computed else table.c[name] for name in _fields])
+ONE = _rows.where(table.c.volume_id == bindparam("volume_id"), table.c.server_id == bindparam("server_id"))
+OF_VOLUME = _rows.where(table.c.volume_id == bindparam("volume_id"))
+AT_DEVICE = _rows.where(table.c.server_id == bindparam("server_id"), table.c.device == bindparam("device"))
+PAGE = (
+    _rows.where(
+        or_(
+            table.c.server_id > bindparam("server_id"),
+            and_(table.c.server_id == bindparam("server_id"), table.c.volume_id > bindparam("volume_id")),
+        )
+    )
+    .order_by(table.c.server_id, table.c.volume_id)
+    .limit(1000)
+)
+PENDING_PAGE = PAGE.where(table.c.state != ATTACHED)
+
+_visible = {
+    projection: select(*[table.c[name] for name in projection._fields]).where(
+        table.c.server_id == bindparam("server_id"), table.c.state != ATTACHING
+    )
+    for projection in (AttachmentSummary, AttachmentDetail)
+}
+ONE_VISIBLE = {
+    projection: visible.where(table.c.volume_id == bindparam("volume_id")) for projection, visible in _visible.items()
+}
+
+_conditions = {
+    "project_id": table.c.project_id == bindparam("project_id"),
+    "since": table.c.created_at >= bindparam("since"),
+}
+# By the projection and the names of the conditions.
+LISTS: dict[tuple[Projection, tuple[str, ...]], Select[Any]] = {
+    (projection, names): visible.where(*[_conditions[name] for name in names])
+    .order_by(table.c.created_at, table.c.volume_id)
+    .limit(bindparam("limit"))
+    .offset(bindparam("offset"))
+    for projection, visible in _visible.items()
+    for names in ((), ("project_id",), ("since",), ("project_id", "since"))
+}
+
+LOCKED = select(table.c.volume_id).where(table.c.server_id == bindparam("server_id")).with_for_update()
+LOCK_SERVER = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("server_id"), 0)))
+_times = {"created_at": utc_now(), "updated_at": utc_now()}
+INSERT = insert(table).values(
+    {name: bindparam(f"new_{name}") for name in map(str, table.c.keys()) if name not in _times} | _times
+)
+_seen = and_(
+    table.c.volume_id == bindparam("seen_volume_id"),
+    table.c.server_id == bindparam("seen_server_id"),
+    table.c.state == bindparam("seen_state"),
+    table.c.claim_id == bindparam("seen_claim_id"),
+)
+_change = update(table).where(_seen)
+_describe = _change.values(
+    state=bindparam("new_state"),
+    tag=bindparam("new_tag"),
+    delete_on_termination=bindparam("new_delete_on_termination"),
+)
+CLAIM = _describe.values(
+    request_id=bindparam("new_request_id"), claim_id=bindparam("new_claim_id"), updated_at=utc_now()
+)
+RESTORE = _describe.values(updated_at=bindparam("new_updated_at"))
+RESTAMP = _change.values(updated_at=utc_now())
+SET_DEVICE = _change.values(state=bindparam("new_state"), device=bindparam("new_device"), updated_at=utc_now())
+VACATE = (
+    update(table)
+    .where(table.c.server_id == bindparam("of_server_id"), table.c.device == bindparam("old_device"))
+    .values(device=None)
+)
+REMOVE = delete(table).where(_seen)
+ANY = select(table.c.volume_id).limit(1)
+# By whether only the rows of a server are counted, and only those that are not attached.
+_counts = select(func.count()).select_from(table)
+COUNTS = {
+    (of_server, pending): _counts.where(
+        *([table.c.server_id == bindparam("server_id")] if of_server else []),
+        *([table.c.state != ATTACHED] if pending else []),
+    )
+    for of_server in (False, True)
+    for pending in (False, True)
+}
+NOW = select(utc_now())
+
+
+@cache
+def find(*names: str) -> Select[Any]:
+    """Return the query of the rows that have given values, by server and creation time.
+
+    :param names: the columns, which are the names of the parameters too.
+    """
+    conditions = [table.c[name] == bindparam(name) for name in names]
+    return _rows.where(*conditions).order_by(table.c.server_id, table.c.created_at, table.c.volume_id)
+
+
+@cache
+def setting(statement: Update, *names: str) -> Update:
+    """Return an update that sets further columns.
+
+    :param names: the columns; the parameters are called ``new_...``.
+    """
+    return statement.values({name: bindparam(f"new_{name}") for name in names}) if names else statement
+
+
+def attachments(rows: Sequence[Row]) -> list[Attachment]:
+    """Return what the rows of ``ONE``, ``OF_VOLUME``, ``AT_DEVICE``, ``PAGE`` and ``find`` are."""
+    return [attachment(row) for row in rows]
+
+
+def attachment(row: Row) -> Attachment:
+    """Return what such a row is."""
+    *values, now = row  # in the order of the fields
+    values.append((now - row[_UPDATED_AT]).total_seconds())
+    return Attachment(*values)
+
+
+def as_seen(row: Attachment) -> dict[str, Any]:
+    """Return the parameters by which a change finds a row only if it is as it was seen."""
+    return {
+        "seen_volume_id": row.volume_id,
+        "seen_server_id": row.server_id,
+        "seen_state": row.state,
+        "seen_claim_id": row.claim_id,
+    }
+
+
+def as_new(row: Attachment) -> dict[str, Any]:
+    """Return the parameters of ``INSERT``."""
+    values = {f"new_{name}": getattr(row, name) for name in _fields if name not in ("exclusive", "age", *_times)}
+    return values | {"new_exclusive_volume_id": row.volume_id if row.exclusive else None}
