@@ -6,11 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 from os_volume_ext.backends.base import Backend, Server, Volume
 from os_volume_ext.filter import make_filter
 from os_volume_ext.wsgi import WSGIApp
+
+T = TypeVar("T")
+
+Sides = tuple[Callable[[], bytes], Callable[[], bytes]]
+"""The floor and the function that is compared with it; both return the body of a response."""
 
 SERVER = {"cyclades": "1134", "openstack": "4335bab6-6086-4247-8274-8b8b048edaaa"}
 
@@ -75,10 +80,16 @@ def harness(dialect: str) -> Iterator[tuple[WSGIApp, WSGIApp, Path]]:
     """
     with TemporaryDirectory(prefix="os-volume-ext-bench-") as directory:
         path = Path(directory, "registry.db")
-        app = compute_app(SERVER[dialect])
-        options = {"database.url": f"sqlite:///{path}"}
-        with closing(make_filter(app, backend=NullBackend(), dialect=dialect, **options)) as filtered:
+        with filter_on(f"sqlite:///{path}", dialect) as (filtered, app):
             yield filtered, app, path
+
+
+@contextmanager
+def filter_on(url: str, dialect: str) -> Iterator[tuple[WSGIApp, WSGIApp]]:
+    """Provide the filter, on a database, and the application that it wraps."""
+    app = compute_app(SERVER[dialect])
+    with closing(make_filter(app, backend=NullBackend(), dialect=dialect, **{"database.url": url})) as filtered:
+        yield filtered, app
 
 
 def compute_app(server_id: str) -> WSGIApp:
@@ -112,3 +123,28 @@ def send_request(app: WSGIApp, environ: dict[str, Any], expected: str) -> bytes:
     if seen[0] != expected:
         raise RuntimeError(f"{environ['PATH_INFO']} got {seen[0]}: {body!r}")
     return body
+
+
+def look_up_server(app: WSGIApp, environ: dict[str, Any], server_id: str) -> Any:
+    """Return what the wrapped application shows of a server, by a sub-request with the caller's headers."""
+    sub_request = {
+        **environ,
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": f"/servers/{server_id}",
+        "QUERY_STRING": "",
+        "CONTENT_LENGTH": "0",
+        "HTTP_ACCEPT": "application/json",
+        "wsgi.input": io.BytesIO(),
+    }
+    return json.loads(send_request(app, sub_request, "200 OK"))["server"]
+
+
+def same_response(floor: Callable[[], T], here: Callable[[], T]) -> tuple[Callable[[], T], Callable[[], T]]:
+    """Return both functions.
+
+    :raises RuntimeError: if their responses differ.
+    """
+    expected, response = floor(), here()
+    if response != expected:
+        raise RuntimeError(f"the responses differ: {expected!r:.200} and {response!r:.200}")
+    return floor, here

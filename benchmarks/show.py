@@ -1,69 +1,61 @@
 """The cost of showing one attachment, against the same look-ups and the same response without a framework."""
 
-import io
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import closing, contextmanager
 from typing import Any
 
-from os_volume_ext.registry.attachments import Registry
-from os_volume_ext.registry.database import Database
-
-from .harness import SERVER, WSGIApp, environ, harness, send_request
+from .harness import SERVER, Sides, WSGIApp, environ, harness, look_up_server, same_response, send_request
 from .measure import Finding, compare
-from .parts import where_time_goes
 from .rows import connect, fill, volume_ids
 
 SELECT = """
 SELECT volume_id, server_id, device, project_id FROM attachments
 WHERE volume_id = ? AND server_id = ? AND state != 'attaching'
 """
+ROWS = 100
 
 
 def run() -> Iterator[Finding]:
-    for dialect, server_id in SERVER.items():
-        with harness(dialect) as (filtered, app, path):
-            volume_id, *_ = volumes = volume_ids(dialect, 100)
-            fill(path, ((each, server_id) for each in volumes))
-            request = environ("GET", f"/servers/{server_id}/os-volume_attachments/{volume_id}")
-            bare = floor(app, path, int if dialect == "cyclades" else str)
-            if bare(request) != send_request(filtered, dict(request), "200 OK"):
-                raise RuntimeError("the floor's response differs")
-            finding = compare(
-                f"show, {dialect}",
-                bare,
-                lambda request: send_request(filtered, dict(request), "200 OK"),
-                8,
-                20,
-                150,
-                (request,),
-            )
-            if dialect == "openstack":
-                registry = Registry(Database({"url": f"sqlite:///{path}"}))
-                finding = where_time_goes(finding, request, app, registry)
-            yield finding
+    for dialect in SERVER:
+        with sides(dialect) as (floor, here):
+            yield compare(f"show, {dialect}", floor, here, 3.2)
 
 
-def floor(app: WSGIApp, path: Path, read_id: Callable[[str], Any]) -> Callable[[dict[str, Any]], bytes]:
-    """Return a function that shows an attachment with the least possible work."""
-    connection = connect(path)
+@contextmanager
+def sides(dialect: str) -> Iterator[Sides]:
+    """Provide the floor and the filter, on SQLite."""
+    with harness(dialect) as (filtered, app, path):
+        fill(path, ((volume, SERVER[dialect]) for volume in volume_ids(dialect, ROWS)))
+        with closing(connect(path)) as connection:
+            yield requesting(filtered, floor(app, connection, dialect), dialect)
 
-    def see_server(environ: dict[str, Any], server_id: str) -> Any:
-        sub_request = {
-            **environ,
-            "REQUEST_METHOD": "GET",
-            "PATH_INFO": f"/servers/{server_id}",
-            "QUERY_STRING": "",
-            "CONTENT_LENGTH": "0",
-            "HTTP_ACCEPT": "application/json",
-            "wsgi.input": io.BytesIO(),
-        }
-        return json.loads(send_request(app, sub_request, "200 OK"))["server"]
+
+def requesting(filtered: WSGIApp, floor: WSGIApp, dialect: str) -> Sides:
+    """Return functions that request the same attachment from both."""
+    request = show_request(dialect)
+    return same_response(
+        lambda: send_request(floor, dict(request), "200 OK"), lambda: send_request(filtered, dict(request), "200 OK")
+    )
+
+
+def show_request(dialect: str) -> dict[str, Any]:
+    volume_id, *_ = volume_ids(dialect, ROWS)
+    return environ("GET", f"/servers/{SERVER[dialect]}/os-volume_attachments/{volume_id}")
+
+
+def floor(app: WSGIApp, connection: Any, dialect: str, select: str = SELECT) -> WSGIApp:
+    """Return an application that shows an attachment with the least possible work.
+
+    :param connection: one of ``sqlite3`` or psycopg.
+    :param select: the statement, in the syntax of that driver.
+    """
+    read_id: Callable[[str], Any] = int if dialect == "cyclades" else str
 
     def show(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         _, _, server_id, _, volume_id = environ["PATH_INFO"].split("/")
-        see_server(environ, server_id)
-        volume, server, device, _ = connection.execute(SELECT, (volume_id, server_id)).fetchone()
+        look_up_server(app, environ, server_id)
+        volume, server, device, _ = connection.execute(select, (volume_id, server_id)).fetchone()
         number = read_id(volume)
         shown = {
             "device": device if read_id is str else "",
@@ -82,4 +74,4 @@ def floor(app: WSGIApp, path: Path, read_id: Callable[[str], Any]) -> Callable[[
         start_response("200 OK", headers)
         return [body]
 
-    return lambda request: send_request(show, dict(request), "200 OK")
+    return show

@@ -1,0 +1,1 @@
+"""The same API in other frameworks."""
