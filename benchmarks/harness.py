@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -148,3 +150,14 @@ def same_response(floor: Callable[[], T], here: Callable[[], T]) -> tuple[Callab
     if response != expected:
         raise RuntimeError(f"the responses differ: {expected!r:.200} and {response!r:.200}")
     return floor, here
+
+
+def run_python(*arguments: str) -> str:
+    """Run a Python process, and return what it printed.
+
+    :raises RuntimeError: if it fails; the message has its standard error.
+    """
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"python {' '.join(arguments)} exited {done.returncode}: {done.stderr}")
+    return done.stdout

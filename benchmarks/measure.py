@@ -21,7 +21,7 @@ class Finding:
 
     what: str
     floor: float
-    """What a call of the floor takes."""
+    """What a call of the floor takes, in the unit."""
     here: float
     """What a call of the compared function takes."""
     target: float | None = None
@@ -31,7 +31,7 @@ class Finding:
     is_minimum: bool = False
     """Whether the target is the least ratio instead."""
     unit: str = "s"
-    """``s`` or ``MB``."""
+    """``s``, ``MB`` or ``instructions``."""
 
     @property
     def ratio(self) -> float:
@@ -46,61 +46,57 @@ class Finding:
 
 
 def compare(
-    what: str,
-    floor: Callable[..., object],
-    here: Callable[..., object],
-    target: float | None = None,
-    *,
-    clock: Callable[[], float] = process_time,
-    rounds: int = ROUNDS,
-    arguments: tuple[Any, ...] = (),
-    **more: Any,
+    what: str, floor: Callable[..., object], here: Callable[..., object], target: float | None = None, **options: Any
 ) -> Finding:
     """Compare two functions.
 
-    The clock counts CPU time unless the functions wait. As CPU time too grows when another process empties the caches,
-    the result is the 10th percentile of the rounds. Both functions run for the same time per round, so that a
-    disturbance hits both with the same probability.
+    :param options: those of ``measure``.
+    """
+    return Finding(what, *measure(floor, here, **options), target)
+
+
+def measure(
+    *calls: Callable[..., object],
+    clock: Callable[[], float] = process_time,
+    seconds: float = ROUND,
+    rounds: int = ROUNDS,
+    arguments: tuple[Any, ...] = (),
+) -> list[float]:
+    """Return the seconds that a call of each function takes: the 10th percentile of the rounds.
+
+    CPU time is the time of functions that do not wait; it too grows when another process empties the caches. All
+    functions run for the same time per round, so that a disturbance hits each with the same probability.
 
     :param clock: ``time.process_time``, ``time.perf_counter`` for functions that wait, or ``children_time``.
-    :param arguments: those of both functions.
-    :param more: other fields of the finding.
+    :param seconds: how long each runs per round.
+    :param arguments: those of every function.
     """
-    calls = (floor, here)
-    numbers = [calls_per_round(call, clock, arguments) for call in calls]
-    times: tuple[list[float], list[float]] = ([], [])
+    numbers = [calls_per_round(call, clock, seconds, arguments) for call in calls]
+    times: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds):
         for call, number, measured in zip(calls, numbers, times, strict=True):
             measured.append(time_per_call(call, number, clock, arguments))
-    return Finding(what, *(percentile10(measured) for measured in times), target, **more)
+    return [statistics.quantiles(measured, n=10, method="inclusive")[0] for measured in times]
 
 
-def cost(call: Callable[[], object], clock: Callable[[], float] = process_time, rounds: int = ROUNDS // 2) -> float:
-    """Return the seconds that one call takes, without a comparison."""
-    number = calls_per_round(call, clock)
-    return percentile10([time_per_call(call, number, clock) for _ in range(rounds)])
-
-
-def calls_per_round(call: Callable[..., object], clock: Callable[[], float], arguments: tuple[Any, ...] = ()) -> int:
-    """Return how many calls take as long as a round. They are run, so that later calls find everything prepared."""
+def calls_per_round(
+    call: Callable[..., object], clock: Callable[[], float], seconds: float, arguments: tuple[Any, ...]
+) -> int:
+    """Return how many calls take that long. They are run, so that later calls find everything prepared."""
     number = 1
-    while (elapsed := number * time_per_call(call, number, clock, arguments)) < ROUND / 2:
+    while (elapsed := number * time_per_call(call, number, clock, arguments)) < seconds / 2:
         number *= 2
-    return max(1, round(number * ROUND / elapsed))
+    return max(1, round(number * seconds / elapsed))
 
 
 def time_per_call(
-    call: Callable[..., object], number: int, clock: Callable[[], float], arguments: tuple[Any, ...] = ()
+    call: Callable[..., object], number: int, clock: Callable[[], float], arguments: tuple[Any, ...]
 ) -> float:
     turns = range(number)
     begin = clock()
     for _ in turns:
         call(*arguments)
     return (clock() - begin) / number
-
-
-def percentile10(times: list[float]) -> float:
-    return statistics.quantiles(times, n=10, method="inclusive")[0]
 
 
 def children_time() -> float:

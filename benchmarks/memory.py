@@ -2,13 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .harness import SERVER, WSGIApp, environ, harness, send_request
+from .harness import SERVER, WSGIApp, environ, harness, run_python, send_request
 from .measure import Finding
 from .rows import fill, volume_ids
 
@@ -20,8 +18,7 @@ DIALECT = "openstack"
 
 def run() -> Iterator[Finding]:
     # A process of its own, in which no other benchmark has used memory.
-    done = subprocess.run([sys.executable, "-m", "benchmarks.memory"], check=True, stdout=subprocess.PIPE)
-    started, before, after = json.loads(done.stdout)
+    started, before, after = json.loads(run_python("-m", "benchmarks.memory"))
     yield Finding(
         f"memory after {REQUESTS:,} requests, and (floor) after {WARM_UP:,}",
         before,

@@ -11,7 +11,7 @@ from os_volume_ext.registry.database import Database
 
 from . import show
 from .harness import SERVER, harness, send_request
-from .measure import Finding, cost
+from .measure import Finding, measure
 from .rows import fill, volume_ids
 
 DIALECT = "openstack"
@@ -32,9 +32,8 @@ def run() -> Iterator[Finding]:
             "serialization": lambda: JSON.attachment(OPENSTACK.show(row)),
             "response": lambda: make_response(200, body, JSON, "req-1")(request, lambda *response: None),
         }
-        whole = cost(lambda: send_request(filtered, dict(request), "200 OK"))
-        costs = {name: cost(step) for name, step in steps.items()}
-        costs["look-up, policy and all else"] = whole - sum(costs.values())
-        for name, each in costs.items():
-            yield Finding(f"part of a show: {name}", whole, each)
+        whole, *each = measure(lambda: send_request(filtered, dict(request), "200 OK"), *steps.values())
+        costs = dict(zip(steps, each, strict=True)) | {"look-up, policy and the rest": whole - sum(each)}
+        for name, seconds in costs.items():
+            yield Finding(f"part of a show: {name}", whole, seconds)
         database.dispose()

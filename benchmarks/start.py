@@ -1,11 +1,10 @@
 """The CPU time of starting the filter and a command, each in a new process, against importing dependencies."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from .harness import run_python
 from .measure import Finding, children_time, compare
 
 # Not alembic and requests: the filter needs them only to upgrade a database, and to call another compute API.
@@ -33,26 +32,19 @@ def run() -> Iterator[Finding]:
         Path(directory, "root").mkdir()
         paste = Path(directory, "api-paste.ini")
         paste.write_text(PASTE)
-        for what, floor, here, target in (
-            ("import and build the filter", ("-c", DEPENDENCIES), ("-c", FILTER, directory), 1.0),
-            (
-                "os-volume-ext volume list",
-                ("-c", COMMAND_DEPENDENCIES),
-                ("-m", "os_volume_ext.cli.main", "volume", "list", "--paste", str(paste)),
-                1.5,
-            ),
-        ):
-            # The first calls, which are not measured, create the database.
-            yield compare(
-                what, lambda: python(*floor), lambda: python(*here), target, clock=children_time, rounds=ROUNDS
-            )
+        yield compare_processes(
+            "import and build the filter", ("-c", DEPENDENCIES), ("-c", FILTER, directory), target=1.0
+        )
+        yield compare_processes(
+            "os-volume-ext volume list",
+            ("-c", COMMAND_DEPENDENCIES),
+            ("-m", "os_volume_ext.cli.main", "volume", "list", "--paste", str(paste)),
+            target=1.5,
+        )
 
 
-def python(*arguments: str) -> None:
-    """Run a Python process.
-
-    :raises RuntimeError: if it fails; the message has what it printed.
-    """
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{arguments[-1]} exited {done.returncode}: {done.stderr}")
+def compare_processes(what: str, floor: tuple[str, ...], here: tuple[str, ...], target: float) -> Finding:
+    """Compare two Python processes, given by their arguments. The first pair, which creates files, does not count."""
+    return compare(
+        what, lambda: run_python(*floor), lambda: run_python(*here), target, clock=children_time, rounds=ROUNDS
+    )
