@@ -6,6 +6,7 @@ FUZZ_SECONDS ?= 60
 TORTURE ?= 20
 MODULES ?=
 AGAIN ?=
+BENCHMARKS ?=
 # One more than cores, since some tests mostly wait.
 WORKERS ?= $(shell expr $$(nproc) + 1)
 
@@ -23,7 +24,7 @@ PYTEST := $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest
 PARALLEL := --numprocesses $(WORKERS)
 export COVERAGE_FILE ?= $(CURDIR)/build/coverage/data
 
-.PHONY: help serve test test-services test-all coverage torture mutants lint lint-ruff lint-format lint-types lint-notes format docs diagrams bench fuzz clean
+.PHONY: help serve test test-services test-all coverage torture mutants lint lint-ruff lint-format lint-types lint-notes format docs diagrams bench bench-instructions fuzz clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -38,7 +39,8 @@ help:
 	@echo 'make format         format the code and fix what ruff can fix'
 	@echo 'make docs           build the documentation: build/docs/index.html'
 	@echo 'make diagrams       render docs/diagrams/*.dot to SVG with graphviz'
-	@echo 'make bench          run the benchmarks'
+	@echo 'make bench          run the benchmarks (some of them with BENCHMARKS="show listing")'
+	@echo 'make bench-instructions  count the instructions of show and list, where valgrind is installed'
 	@echo 'make fuzz           send malformed requests to the sample for FUZZ_SECONDS=$(FUZZ_SECONDS); FUZZ_SEED=... repeats a run'
 	@echo 'make clean          remove the virtualenv and everything that was built, but not VAR'
 	@echo 'PYTHON=$(PYTHON) creates the virtualenv .venv; it must be 3.11 or newer'
@@ -95,8 +97,11 @@ diagrams:
 	    rm "$${source%.dot}.raw" || exit 1; \
 	done
 
-bench: .venv/test
-	$(BIN)/python -m benchmarks
+bench: .venv/bench
+	$(BIN)/python -m benchmarks $(BENCHMARKS)
+
+bench-instructions: .venv/test
+	$(BIN)/python -m benchmarks instructions
 
 fuzz: .venv/test
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -rP tests/integration/fuzz
@@ -124,6 +129,10 @@ clean:
 
 .venv/mutants: $(MADE)
 	$(PIP) --editable '.[serve,keystone,metrics,mysql,notifications,postgresql,docs,test,mutants$(LIBVIRT)]'
+	@touch .venv/serve .venv/docs .venv/test $@
+
+.venv/bench: $(MADE)
+	$(PIP) --editable '.[serve,keystone,metrics,mysql,notifications,postgresql,docs,test,bench$(LIBVIRT)]'
 	@touch .venv/serve .venv/docs .venv/test $@
 
 $(MADE): setup.cfg pyproject.toml
