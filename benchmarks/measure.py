@@ -7,8 +7,9 @@ from resource import RUSAGE_CHILDREN, getrusage
 from time import process_time
 from typing import Any
 
-ROUND = 0.02  # seconds that each function runs per round
-ROUNDS = 60
+# On two busy cores, shorter rounds or fewer of them let the ratios of two runs differ by more than 10 percent.
+ROUND = 0.01  # seconds that each function runs per round
+ROUNDS = 250
 
 
 class Skipped(Exception):
@@ -82,7 +83,8 @@ def measure(
 def calls_per_round(
     call: Callable[..., object], clock: Callable[[], float], seconds: float, arguments: tuple[Any, ...]
 ) -> int:
-    """Return how many calls take that long. They are run, so that later calls find everything prepared."""
+    """Return how many calls take that long."""
+    call(*arguments)  # the first call may open files and start threads
     number = 1
     while (elapsed := number * time_per_call(call, number, clock, arguments)) < seconds / 2:
         number *= 2

@@ -114,7 +114,8 @@ def test_a_quantity_is_shown_in_its_greatest_unit(value, unit, shown):
 
 def test_all_functions_run_for_the_same_time_per_round():
     clock = Clock()
-    assert measure(clock.taking(0.001), clock.taking(0.004), clock=clock, rounds=5) == pytest.approx([0.001, 0.004])
+    calls = clock.taking(0.001), clock.taking(0.004)
+    assert measure(*calls, clock=clock, seconds=0.02, rounds=5) == pytest.approx([0.001, 0.004])
     assert clock.calls[-25:] == [0.001] * 20 + [0.004] * 5
 
 
