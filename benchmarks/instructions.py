@@ -1,4 +1,4 @@
-"""The instructions of a show and of a list of 1,000 in user space, by valgrind, against those of their floors.
+"""The instructions of a show and of a list of 1,000, in user space, by valgrind, against those of their floors.
 
 The counts hardly differ from run to run, whatever else the machine does. One process makes N calls and another one
 2 N; the difference contains no instructions of starting the process.
@@ -20,7 +20,6 @@ from .measure import Finding, Skipped
 ROWS: dict[str, tuple[Callable[[], AbstractContextManager[Sides]], int]] = {
     "show": (lambda: show.sides("openstack"), 100),
     "list of 1,000 in JSON": (lambda: listing.sides("openstack", "json"), 5),
-    "list of 1,000 in XML": (lambda: listing.sides("openstack", "xml"), 5),
 }
 VALGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
 
