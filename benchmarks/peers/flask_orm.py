@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Flask, abort, request
 from oslo_config.cfg import ConfigOpts
-from oslo_policy.policy import Enforcer, RuleDefault
+from oslo_policy.policy import Enforcer, Rules
 from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from werkzeug.wrappers import Response
@@ -39,13 +39,13 @@ def make_app(compute: WSGIApp, url: str) -> Flask:
     engine = create_engine(url)
     conf = ConfigOpts()
     conf([])
-    enforcer = Enforcer(conf)
-    enforcer.register_default(RuleDefault(RULE, "role:admin or project_id:%(project_id)s"))
+    rules = Rules.from_dict({RULE: "role:admin or project_id:%(project_id)s"})
+    enforcer = Enforcer(conf, rules=rules, use_conf=False)  # like the filter, without a policy file
 
     @app.get("/servers/<server_id>/os-volume_attachments/<volume_id>")
     def show(server_id: str, volume_id: str) -> Any:
         server = find_server(compute, server_id)
-        if not enforcer.authorize(RULE, {"project_id": server["tenant_id"]}, credentials()):
+        if not enforcer.enforce(RULE, {"project_id": server["tenant_id"]}, credentials()):
             abort(403)
         with Session(engine) as session:
             row = session.get(Attachment, (volume_id, server_id))
