@@ -5,10 +5,11 @@ from contextlib import closing
 
 import pytest
 
-from benchmarks import attach, listing, memory, passing, peer, postgresql, scale, show
+from benchmarks import attach, instructions, listing, memory, passing, peer, postgresql, scale, show
 from benchmarks.harness import SERVER, environ, harness, same_response, send_request
 from benchmarks.measure import Skipped
 from benchmarks.rows import connect, fill, volume_ids
+from tests.support import databases
 from tests.support.services import require_service
 
 
@@ -91,3 +92,15 @@ def test_the_floor_of_postgresql_sends_the_response_of_the_filter():
             assert same(sides)
     except Skipped as reason:
         require_service(False, str(reason))
+
+
+def test_without_postgresql_its_benchmark_is_skipped(monkeypatch):
+    monkeypatch.setitem(databases.SERVERS, "postgresql", "postgresql+psycopg://postgres@127.0.0.1:1/test")
+    with pytest.raises(Skipped, match=r"no PostgreSQL at .*:1/test: "):
+        list(postgresql.run())
+
+
+def test_without_valgrind_its_benchmark_is_skipped(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Skipped, match="valgrind is not installed"):
+        list(instructions.run())
