@@ -87,8 +87,9 @@ class Registry:
 
         The keys of the table compare exclusive rows only, and whether a volume is exclusive can change.
         """
-        others = [other for other in self.of_volume(row.volume_id) if other.server_id != row.server_id]
-        return next((other for other in others if other.exclusive or row.exclusive), None)
+        statement = statements.ELSEWHERE if row.exclusive else statements.EXCLUSIVE_ELSEWHERE
+        rows = self._database.query(statement, {"volume_id": row.volume_id, "server_id": row.server_id})
+        return attachment(rows[0]) if rows else None
 
     def of_volume(self, volume_id: str) -> list[Attachment]:
         """Return all rows of a volume."""

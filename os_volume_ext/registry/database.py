@@ -41,6 +41,7 @@ _NOT_OPTIONS = {
     "pool_reset_on_return": "each statement commits itself, so that there is nothing to reset",
     "echo": "set the logger os_volume_ext.registry.execution to DEBUG to see each statement",
 }
+_WITHOUT_ZONE = len("2026-01-01 00:00:00.000000")
 _BOOLEANS = {"true": True, "false": False}  # SQLAlchemy takes any string for true
 
 
@@ -210,7 +211,7 @@ def _check_sqlite(url: URL) -> None:
 
 
 def _utc_now() -> str:
-    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return datetime.datetime.now(datetime.UTC).isoformat(" ", "microseconds")[:_WITHOUT_ZONE]
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:

@@ -26,6 +26,8 @@ _UPDATED_AT = _fields.index("updated_at")
 _rows = select(*[_computed[name] if name in _computed else table.c[name] for name in _fields])
 ONE = _rows.where(table.c.volume_id == bindparam("volume_id"), table.c.server_id == bindparam("server_id"))
 OF_VOLUME = _rows.where(table.c.volume_id == bindparam("volume_id"))
+ELSEWHERE = OF_VOLUME.where(table.c.server_id != bindparam("server_id"))
+EXCLUSIVE_ELSEWHERE = ELSEWHERE.where(table.c.exclusive_volume_id.is_not(None))
 AT_DEVICE = _rows.where(table.c.server_id == bindparam("server_id"), table.c.device == bindparam("device"))
 PAGE = (
     _rows.where(
@@ -127,12 +129,12 @@ def setting(statement: Update, *names: str) -> Update:
 
 
 def attachments(rows: Sequence[Row]) -> list[Attachment]:
-    """Return what the rows of ``ONE``, ``OF_VOLUME``, ``AT_DEVICE``, ``PAGE`` and ``find`` are."""
+    """Return the attachments of rows with all columns: those of the queries up to ``PENDING_PAGE``, and of ``find``."""
     return [attachment(row) for row in rows]
 
 
 def attachment(row: Row) -> Attachment:
-    """Return what such a row is."""
+    """Return the attachment of one such row."""
     *values, now = row  # in the order of the fields
     values.append((now - row[_UPDATED_AT]).total_seconds())
     return Attachment(*values)
