@@ -6,7 +6,9 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from os_volume_ext.settings import DECLARATIONS, Choice, Group, Integer, Option
+from os_volume_ext.settings import DECLARATIONS
+from os_volume_ext.settings.options import Group, Option
+from os_volume_ext.settings.types import Choice, Integer
 
 
 class Options(SphinxDirective):

@@ -114,7 +114,7 @@ def test_there_are_few_modules_at_the_top_level() -> None:
         ("testing/contract.py", "from ..registry import leases", ["testing/contract.py:1: testing imports registry"]),
         ("unknown.py", "from .errors import Kind", ["unknown.py:1: unknown imports errors"]),
         ("api/bodies.py", "import json\nfrom ..errors import Kind\nfrom .faults import x", []),
-        ("settings.py", "from .api.dialects import DIALECTS", []),
+        ("settings/__init__.py", "from ..api.dialects import DIALECTS", []),
         ("catalog/sql.py", "from ..registry.database import Database", []),
         ("testing/contract.py", "from ..backends.base import Backend", []),
     ],

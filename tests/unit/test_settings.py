@@ -12,6 +12,8 @@ from os_volume_ext import settings
 from os_volume_ext.api.dialects import CYCLADES, DIALECTS, OPENSTACK
 from os_volume_ext.errors import ConfigurationError
 from os_volume_ext.settings import Settings, warn_of_hidden
+from os_volume_ext.settings.options import Group
+from os_volume_ext.settings.types import Integer
 
 LEAST = {"backend": "directory", "database.url": "sqlite:////x"}
 
@@ -82,7 +84,7 @@ def test_settings_are_frozen():
 
 def test_every_field_has_the_name_of_its_option_or_group():
     for name, each in settings.DECLARATIONS.items():
-        if isinstance(each, settings.Group):
+        if isinstance(each, Group):
             assert name == f"{each.prefix.rstrip('.')}_options"
         else:
             assert name == each.name.replace(".", "_")
@@ -287,7 +289,7 @@ INTEGERS = {
 
 
 def test_integers_have_these_bounds():
-    declared = [each for each in settings.OPTIONS if isinstance(each.type, settings.Integer)]
+    declared = [each for each in settings.OPTIONS if isinstance(each.type, Integer)]
     assert {each.name: each.type.minimum for each in declared} == INTEGERS
 
 
