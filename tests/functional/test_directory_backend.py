@@ -134,7 +134,7 @@ def full_disk(monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         return really(path, flags, *arguments, **keywords)
 
-    monkeypatch.setattr(directory.os, "open", refuse_new)
+    monkeypatch.setattr(os, "open", refuse_new)
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def failing(monkeypatch):
         def failing(*arguments, **keywords):
             raise OSError(number, os.strerror(number))
 
-        monkeypatch.setattr(directory.os, name, failing)
+        monkeypatch.setattr(os, name, failing)
 
     return fail
 
@@ -177,7 +177,7 @@ def test_a_directory_that_is_missing_before_the_start_can_be_made(root, tmp_path
 
 def test_a_root_whose_parent_can_not_be_written_to_is_refused_before_the_start(tmp_path, monkeypatch):
     access = os.access
-    monkeypatch.setattr(directory.os, "access", lambda path, mode: path != tmp_path and access(path, mode))
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and access(path, mode))
     with pytest.raises(ConfigurationError, match=rf"backend\.root .*/new/root/volumes .*: {tmp_path} can't be"):
         DirectoryBackend({"root": str(tmp_path / "new" / "root")})
 
@@ -224,7 +224,7 @@ def test_a_root_with_a_nul_is_refused_by_its_name(tmp_path):
 
 
 def test_a_root_that_can_not_be_written_to_is_refused_by_its_name(root, monkeypatch):
-    monkeypatch.setattr(directory.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ConfigurationError, match=r"backend\.root"):
         prepared(root)
 
@@ -519,7 +519,7 @@ def test_a_link_that_vanishes_does_not_look_like_a_deleted_server(backend, serve
         really(server_dir / name)
         really(name, **where)
 
-    monkeypatch.setattr(directory.os, "unlink", vanish)
+    monkeypatch.setattr(os, "unlink", vanish)
     with pytest.raises(BackendUnavailable):
         backend.detach(SERVER, VOLUME, None)
 
@@ -535,7 +535,7 @@ def test_a_server_that_vanishes_during_the_search_for_a_volume_is_skipped(backen
             shutil.rmtree(root / "servers" / "1135", ignore_errors=True)
         return really(name, **where)
 
-    monkeypatch.setattr(directory.os, "readlink", remove_and_read)
+    monkeypatch.setattr(os, "readlink", remove_and_read)
     assert backend.attach(SERVER, with_source(tmp_path, "new"), None) == "/dev/vdb"
     assert (root / "volumes" / "9").read_text() == "new"
 
@@ -560,7 +560,7 @@ def test_a_missing_root_does_not_look_like_deleted_servers(backend, root):
 
 
 def test_a_check_fails_where_the_root_can_not_be_written_to(backend, monkeypatch):
-    monkeypatch.setattr(directory.os, "access", lambda path, mode: not mode & os.W_OK)
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     with pytest.raises(BackendUnavailable):
         backend.check()
 
@@ -591,7 +591,7 @@ def test_a_server_recreated_during_the_wait_for_its_lock_is_unavailable(backend,
 
 def test_a_server_that_vanishes_after_it_is_locked_is_not_found(backend, server_dir, monkeypatch):
     link = os.symlink
-    monkeypatch.setattr(directory.os, "symlink", lambda *links, **where: (server_dir.rmdir(), link(*links, **where)))
+    monkeypatch.setattr(os, "symlink", lambda *links, **where: (server_dir.rmdir(), link(*links, **where)))
     with pytest.raises(ServerNotFound):
         backend.attach(SERVER, VOLUME, None)
 
@@ -633,13 +633,13 @@ def test_a_change_that_may_not_last_is_unknown_until_it_does(backend, server_dir
         sync(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(directory.os, "fsync", fail_for_the_server)
+        patch.setattr(os, "fsync", fail_for_the_server)
         for _ in range(2):
             with pytest.raises(OutcomeUnknown):
                 backend.attach(SERVER, VOLUME, None)
     assert backend.attach(SERVER, VOLUME, None) == "/dev/vdb"
     with monkeypatch.context() as patch:
-        patch.setattr(directory.os, "fsync", fail_for_the_server)
+        patch.setattr(os, "fsync", fail_for_the_server)
         for _ in range(2):
             with pytest.raises(OutcomeUnknown):
                 backend.detach(SERVER, VOLUME, "/dev/vdb")
@@ -648,7 +648,7 @@ def test_a_change_that_may_not_last_is_unknown_until_it_does(backend, server_dir
 
 def test_the_directories_last_before_they_are_used(root, monkeypatch):
     synced = []
-    monkeypatch.setattr(directory.os, "fsync", lambda descriptor: synced.append(path_of(descriptor)))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(path_of(descriptor)))
     prepared(root)
     assert synced == [root]
 
@@ -665,8 +665,8 @@ def test_the_volume_lasts_before_the_link_to_it_is_made(backend, root, monkeypat
         events.append(f"link {name}")
         symlink(target, name, **keywords)
 
-    monkeypatch.setattr(directory.os, "fsync", note_sync)
-    monkeypatch.setattr(directory.os, "symlink", note_link)
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "symlink", note_link)
     backend.attach(SERVER, VOLUME, None)
     assert events == ["volumes", "link vdb", "servers/1134"]
 
@@ -695,7 +695,7 @@ def test_the_server_is_locked_while_it_is_changed(backend, server_dir, monkeypat
             os.close(another)
         really(*arguments, **keywords)
 
-    monkeypatch.setattr(directory.os, change, change_while_another_tries)
+    monkeypatch.setattr(os, change, change_while_another_tries)
     backend.attach(SERVER, VOLUME, None)
     backend.detach(SERVER, VOLUME, "/dev/vdb")
     assert tried == [change]
@@ -716,7 +716,7 @@ def test_a_volume_keeps_its_source_while_it_is_being_attached(backend, root, ser
                 impatient.attach(other, new, None)
         really(target, link, *rest, **where)
 
-    monkeypatch.setattr(directory.os, "symlink", link_while_another_attaches)
+    monkeypatch.setattr(os, "symlink", link_while_another_attaches)
     backend.attach(SERVER, volume, None)
     assert tried == ["vdb"]
     assert (server_dir / "vdb").read_text() == name
@@ -735,7 +735,7 @@ def test_a_volume_keeps_its_source_until_its_detach_is_durable(backend, root, tm
                 impatient.attach(other, new, None)
         really(descriptor)
 
-    monkeypatch.setattr(directory.os, "fsync", sync_while_another_attaches)
+    monkeypatch.setattr(os, "fsync", sync_while_another_attaches)
     backend.detach(SERVER, old, None)
     assert tried == [root / "servers" / SERVER.id]
     assert (root / "volumes" / "9").read_text() == "old"
@@ -754,7 +754,7 @@ def test_volumes_are_attached_to_servers_at_once(backend, root, monkeypatch):
             impatient.attach(other, Volume("99", "demo"), None)
         really(target, link, **where)
 
-    monkeypatch.setattr(directory.os, "symlink", link_while_another_attaches)
+    monkeypatch.setattr(os, "symlink", link_while_another_attaches)
     backend.attach(SERVER, VOLUME, None)
     assert (backend.attached(SERVER), backend.attached(other)) == ({"9": "/dev/vdb"}, {"99": "/dev/vdb"})
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from os_volume_ext.backends import directory
+from os_volume_ext.backends.directory import DirectoryBackend, backend, directories, disks
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.compute.remote import RemoteComputeAPI
 from os_volume_ext.registry import execution
@@ -29,7 +29,7 @@ Reached = Callable[[str], None]
 
 SEAMS = {
     Registry: "",
-    directory.DirectoryBackend: "backend ",
+    DirectoryBackend: "backend ",
     SQLCatalog: "catalog ",
     RemoteComputeAPI: "compute ",
 }
@@ -94,7 +94,8 @@ def install(reached: Reached) -> None:
             if not name.startswith("_"):
                 setattr(owner, name, _stepping(method, prefix + name, reached))
     calls = {name: _stepping(getattr(os, name), name, reached) for name in SYSTEM_CALLS}
-    directory.os = SimpleNamespace(**{**vars(os), **calls})  # type: ignore[attr-defined]
+    for module in (backend, directories, disks):
+        module.os = SimpleNamespace(**{**vars(os), **calls})  # type: ignore[attr-defined]
 
     execute = execution.execute
 

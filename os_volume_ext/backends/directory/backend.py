@@ -14,55 +14,29 @@ The backend keeps no other state. Directories that it creates are for the user o
 can read a server's directory could hold its lock.
 """
 
-import errno
 import fcntl
 import logging
 import os
-import re
-import string
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from .base import (
+from ..base import (
     AttachRefused,
     Backend,
     BackendError,
     BackendUnavailable,
     ConfigurationError,
-    DeviceInUse,
-    OutcomeUnknown,
     Server,
     ServerNotFound,
-    TooManyAttachments,
     Volume,
 )
+from .directories import directory_locked, durable, lock, sync
+from .disks import SAFE_NAME, choose_device, devices_of, disks_of, file_name, has_volume
+from .volumes import check_source, is_as_described, make_file, make_link
 
 LOG = logging.getLogger(__name__)
-
-DEVICES = tuple(f"/dev/vd{letter}" for letter in string.ascii_lowercase[1:])
-"""The devices that the backend chooses from, in this order. A server can have as many volumes, at any devices."""
-
-# No leading dot: excludes ".", ".." and the temporary files of _make_link.
-_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
-_DEVICE = re.compile(r"/dev/[a-z]+[0-9]*")
-_MAX_DEVICE_LENGTH = 255
-# What Nova removes of a device before it compares: /dev/vdb, /dev/xvdb, /dev/sdb and /dev/sdb1 are the disk b.
-_DEVICE_PREFIX = re.compile(r"(x?v|s|h)d(?=[a-z])")
-
-# The kernel reports these before it changes a directory. After any other error, EIO above all, the change may have
-# been made.
-_UNCHANGED_ERRNOS = {
-    errno.EACCES,
-    errno.EDQUOT,
-    errno.EEXIST,
-    errno.ENOENT,
-    errno.ENOSPC,
-    errno.EPERM,
-    errno.EROFS,
-}
 
 
 class DirectoryBackend(Backend):
@@ -93,7 +67,7 @@ class DirectoryBackend(Backend):
         try:
             for directory in (self._root, self._volumes, self._servers):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _sync(self._root)
+            sync(self._root)
         except OSError as error:
             raise ConfigurationError(f"backend.root must be a writable directory: {error}") from error
         self._is_prepared = True
@@ -105,29 +79,29 @@ class DirectoryBackend(Backend):
         _refuse_unsafe("volume", volume.id)
         deadline = self._deadline()
         with self._locked(server, deadline) as directory:
-            disks = _disks(directory)
-            if present := _devices_of(volume, disks):
-                with _durable(directory):
+            disks = disks_of(directory)
+            if present := devices_of(volume, disks):
+                with durable(directory):
                     return present[0]
-            chosen = _choose(disks, device)
-            with self._provided(volume, deadline), _durable(directory):
-                os.symlink(f"../../volumes/{volume.id}", _file_name(chosen), dir_fd=directory)
+            chosen = choose_device(disks, device)
+            with self._provided(volume, deadline), durable(directory):
+                os.symlink(f"../../volumes/{volume.id}", file_name(chosen), dir_fd=directory)
             return chosen
 
     def detach(self, server: Server, volume: Volume, device: str | None) -> None:
         """Remove every link to the volume from the server's directory; see :meth:`Backend.detach`."""
         deadline = self._deadline()
         with self._locked(server, deadline) as directory:
-            present = _devices_of(volume, _disks(directory))
-            with self._volumes_locked(fcntl.LOCK_SH, deadline), _durable(directory):
+            present = devices_of(volume, disks_of(directory))
+            with self._volumes_locked(fcntl.LOCK_SH, deadline), durable(directory):
                 for each in present:
-                    os.unlink(_file_name(each), dir_fd=directory)
+                    os.unlink(file_name(each), dir_fd=directory)
 
     def attached(self, server: Server) -> Mapping[str, str]:
         """Read the links in the server's directory; see :meth:`Backend.attached`."""
         # The lock keeps a reader from seeing a change that is not durable yet.
         with self._locked(server, self._deadline()) as directory:
-            return {volume_id: device for device, volume_id in _disks(directory).items() if volume_id}
+            return {volume_id: device for device, volume_id in disks_of(directory).items() if volume_id}
 
     def check(self) -> None:
         """Check that the directories can be read and written, or that ``prepare`` can create them.
@@ -169,13 +143,13 @@ class DirectoryBackend(Backend):
     @contextmanager
     def _locked(self, server: Server, deadline: float) -> Iterator[int]:
         """Lock the server's directory, and provide a file descriptor of it."""
-        if not _SAFE_NAME.fullmatch(server.id):
+        if not SAFE_NAME.fullmatch(server.id):
             raise _no_such_server(server)
         path = self._servers / server.id
         try:
             directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                _lock(directory, fcntl.LOCK_EX, deadline, f"the directory of server {server.id} is locked")
+                lock(directory, fcntl.LOCK_EX, deadline, f"the directory of server {server.id} is locked")
                 if not os.path.samestat(os.fstat(directory), path.lstat()):
                     raise BackendUnavailable(f"the directory of server {server.id} was replaced")
                 yield directory
@@ -209,7 +183,7 @@ class DirectoryBackend(Backend):
         """Create ``volumes/<volume id>`` as the catalog describes it, and keep it so during the block."""
         if volume.format not in (None, "raw"):
             raise AttachRefused(f"Volume {volume.id} has the format {volume.format!r}; it must be raw.")
-        _check_source(volume)
+        check_source(volume)
         with self._volumes_locked(fcntl.LOCK_SH, deadline):
             if self._provide(volume, may_change=False):
                 yield
@@ -224,41 +198,41 @@ class DirectoryBackend(Backend):
         with ExitStack() as stack:
             # Only one call at a time waits for the lock of volumes. Otherwise calls that share it one after the other
             # would keep out a call that needs it alone.
-            with _directory_locked(self._servers, fcntl.LOCK_EX, deadline):
-                stack.enter_context(_directory_locked(self._volumes, operation, deadline))
+            with directory_locked(self._servers, fcntl.LOCK_EX, deadline):
+                stack.enter_context(directory_locked(self._volumes, operation, deadline))
             yield
 
     def _provide(self, volume: Volume, *, may_change: bool) -> bool:
         """Make the volume's file durable as the catalog describes it; return False if it would have to be changed."""
         path = self._volumes / volume.id
         try:
-            if not _is_as_described(path, volume):
+            if not is_as_described(path, volume):
                 if not may_change:
                     return False
                 self._change(path, volume)
-            _sync(self._volumes)
+            sync(self._volumes)
         except OSError as error:
             raise BackendUnavailable(f"the file of volume {volume.id} can't be created: {error.strerror}") from error
         return True
 
     def _change(self, path: Path, volume: Volume) -> None:
         if volume.source is None:
-            _make_file(path, volume)
+            make_file(path, volume)
             return
         if path.is_symlink() and self._is_attached(volume):
             raise AttachRefused(
                 f"The source of volume {volume.id} changed while a server has the volume; detach it from all servers."
             )
-        _make_link(path, volume, volume.source)
+        make_link(path, volume, volume.source)
 
     def _is_attached(self, volume: Volume) -> bool:
         """Return whether any server has a volume."""
         for path in self._servers.iterdir():
-            if not _SAFE_NAME.fullmatch(path.name):
+            if not SAFE_NAME.fullmatch(path.name):
                 continue
             # FileNotFoundError is also that of a link in a directory that is being removed with its server.
             with suppress(FileNotFoundError, NotADirectoryError):
-                if _has_volume(path, volume):
+                if has_volume(path, volume):
                     return True
         return False
 
@@ -281,164 +255,10 @@ def _nearest_existing(path: Path) -> Path:
     return next(each for each in (path, *path.parents) if os.path.lexists(each))
 
 
-@contextmanager
-def _directory_locked(path: Path, operation: int, deadline: float) -> Iterator[None]:
-    """Lock the directory of all volumes or of all servers.
-
-    :raises BackendUnavailable: if it can't be opened, or is still locked at the deadline.
-    """
-    try:
-        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise BackendUnavailable(f"the directory of all {path.name} can't be used: {error.strerror}") from error
-    try:
-        _lock(directory, operation, deadline, f"the directory of all {path.name} is locked")
-        yield
-    finally:
-        # Closing alone would not unlock: a process forked meanwhile has the descriptor too.
-        fcntl.flock(directory, fcntl.LOCK_UN)
-        os.close(directory)
-
-
-def _lock(directory: int, operation: int, deadline: float, message: str) -> None:
-    while True:
-        try:
-            return fcntl.flock(directory, operation | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() >= deadline:
-                raise BackendUnavailable(message) from error
-            time.sleep(0.005)
-
-
 def _refuse_unsafe(what: str, name: str) -> None:
-    if not _SAFE_NAME.fullmatch(name):
-        raise AttachRefused(f"The {what} id {name!r} can't be used: it must match {_SAFE_NAME.pattern}.")
+    if not SAFE_NAME.fullmatch(name):
+        raise AttachRefused(f"The {what} id {name!r} can't be used: it must match {SAFE_NAME.pattern}.")
 
 
 def _no_such_server(server: Server) -> ServerNotFound:
     return ServerNotFound(f"there is no server {server.id!r}")
-
-
-def _file_name(device: str) -> str:
-    return device.removeprefix("/dev/")
-
-
-def _has_volume(path: Path, volume: Volume) -> bool:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        return bool(_devices_of(volume, _disks(directory)))
-    finally:
-        os.close(directory)
-
-
-def _disks(directory: int) -> dict[str, str | None]:
-    """Return the volume at each device of a server; None for a file that is not a link to a volume."""
-    names = (name for name in sorted(os.listdir(directory)) if _DEVICE.fullmatch(f"/dev/{name}"))
-    return {f"/dev/{name}": _linked_volume(directory, name) for name in names}
-
-
-def _linked_volume(directory: int, name: str) -> str | None:
-    try:
-        parent, _, volume_id = os.readlink(name, dir_fd=directory).rpartition("/")
-    except OSError as error:
-        if error.errno == errno.EINVAL:  # not a link
-            return None
-        raise
-    return volume_id if parent == "../../volumes" and _SAFE_NAME.fullmatch(volume_id) else None
-
-
-def _devices_of(volume: Volume, disks: Mapping[str, str | None]) -> list[str]:
-    # More than one only if links were created by hand.
-    return [device for device, volume_id in disks.items() if volume_id == volume.id]
-
-
-def _choose(disks: Mapping[str, str | None], device: str | None) -> str:
-    """Return the device of the next disk.
-
-    :raises AttachRefused: if the requested device is malformed.
-    :raises DeviceInUse: if another disk has the requested device, with any prefix.
-    :raises TooManyAttachments: if the server has as many disks as there are devices to choose from.
-    """
-    if device is not None and (len(device) > _MAX_DEVICE_LENGTH or not _DEVICE.fullmatch(device)):
-        raise AttachRefused(
-            f"The device {device!r} can't be used: "
-            f"it must match {_DEVICE.pattern} and have at most {_MAX_DEVICE_LENGTH} characters."
-        )
-    used = {_letters(each) for each in disks}
-    if device is not None and _letters(device) in used:
-        raise DeviceInUse(f"{device} is in use")
-    if len(disks) >= len(DEVICES):
-        raise TooManyAttachments(len(DEVICES))
-    # Fewer are in use than there are to choose from, so one of these is free.
-    return device or next(each for each in DEVICES if _letters(each) not in used)
-
-
-def _letters(device: str) -> str:
-    """Return what distinguishes a disk of a server, such as ``b``."""
-    return _DEVICE_PREFIX.sub("", _file_name(device), count=1).rstrip(string.digits)
-
-
-def _check_source(volume: Volume) -> None:
-    # API clients read these messages, so they must not contain paths of the host.
-    if volume.source is None:
-        return
-    if not Path(volume.source).is_absolute():
-        raise AttachRefused(f"The source of volume {volume.id} is not an absolute path; correct it in the catalog.")
-    if not Path(volume.source).exists():
-        raise AttachRefused(f"The source of volume {volume.id} does not exist.")
-
-
-def _is_as_described(path: Path, volume: Volume) -> bool:
-    if volume.source is None:
-        return path.exists() and not path.is_symlink()
-    return path.is_symlink() and path.readlink() == Path(volume.source)
-
-
-def _make_file(path: Path, volume: Volume) -> None:
-    if path.is_symlink():
-        raise AttachRefused(
-            f"Volume {volume.id} had a source when it was first attached and has none now; restore it in the catalog."
-        )
-    with suppress(FileExistsError):
-        path.touch(0o600, exist_ok=False)
-
-
-def _make_link(path: Path, volume: Volume, source: str) -> None:
-    if path.exists() and not path.is_symlink():
-        raise AttachRefused(
-            f"Volume {volume.id} had no source when it was first attached and has one now; "
-            "remove the source from the catalog."
-        )
-    # Renamed into place, to replace a link to the source that the catalog named before.
-    new = path.with_name(f".{uuid.uuid4().hex}")
-    new.symlink_to(source)
-    new.replace(path)
-
-
-@contextmanager
-def _durable(directory: int) -> Iterator[None]:
-    """Make a change of a server's directory survive a power failure.
-
-    It syncs even if there was nothing to change: an earlier call may have failed between the change and the sync.
-
-    :raises OSError: if nothing has changed.
-    :raises OutcomeUnknown: if the directory may have changed.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _UNCHANGED_ERRNOS:
-            raise
-        raise OutcomeUnknown(f"changing a server's directory failed: {error.strerror}") from error
-    try:
-        os.fsync(directory)
-    except OSError as error:
-        raise OutcomeUnknown(f"a change of a server's directory may not be durable: {error.strerror}") from error
-
-
-def _sync(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
