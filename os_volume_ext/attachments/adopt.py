@@ -10,7 +10,7 @@ from ..errors import AlreadyReserved, NotAdopted, ServerMissing, VolumeNotFound
 from ..models import ATTACHED, Attachment, AttachRequest, Server, Volume
 from ..registry.attachments import Registry
 from .executor import BackendExecutor
-from .manager import new_row
+from .reservations import new_row
 
 
 class Adopter:

@@ -18,18 +18,14 @@ from ..errors import (
     AttachmentMissing,
     Conflict,
     DeviceInUse,
-    Forbidden,
-    MultiattachUnsupported,
     RootVolume,
     ServerMissing,
     ServerNotFound,
-    Unsupported,
     VolumeNotFound,
 )
 from ..models import (
     ATTACHED,
     ATTACHING,
-    PROJECT_AT,
     Attachment,
     AttachmentDetail,
     AttachmentSummary,
@@ -42,9 +38,19 @@ from ..models import (
 from ..observers.base import ATTACH, DETACH, NO_OBSERVERS, Observers, Operation
 from ..registry.attachments import Registry
 from ..registry.execution import Row
+from .checks import (
+    authorize,
+    authorize_by_rows,
+    belongs_to,
+    check_deletes,
+    check_supported,
+    check_takes_disks,
+    listed_project,
+    no_machine,
+)
 from .claims import Claim, Claims
 from .gone import GoneServers
-from .reservations import Reservations, device_in_use, operations_in_progress
+from .reservations import Reservations, device_in_use, new_row, operations_in_progress
 
 LOG = logging.getLogger(__name__)
 
@@ -92,13 +98,13 @@ class AttachmentManager:
         server = self._find_server(context, "index", server_id)
         rows = self._registry.list_visible(
             server_id,
-            project_id=_listed_project(context, server),
+            project_id=listed_project(context, server),
             since=since,
             limit=limit,
             offset=offset,
             projection=projection,
         )
-        return rows if server else _authorize_by_rows(context, "index", server_id, rows)
+        return rows if server else authorize_by_rows(context, "index", server_id, rows)
 
     def get(
         self, context: RequestContext, server_id: str, volume_id: str, projection: Projection = AttachmentSummary
@@ -111,8 +117,8 @@ class AttachmentManager:
         server = self._find_server(context, "show", server_id)
         row = self._registry.get_visible(server_id, volume_id, projection)
         if server is None:
-            _authorize_by_rows(context, "show", server_id, [row] if row else [])
-        if row is None or not _belongs_to(row, server):
+            authorize_by_rows(context, "show", server_id, [row] if row else [])
+        if row is None or not belongs_to(row, server):
             raise AttachmentMissing(server_id, volume_id)
         return row
 
@@ -135,10 +141,10 @@ class AttachmentManager:
         with self._observers.operation(ATTACH, context, server_id, request.volume_id) as operation:
             server = self._server(context, "create", server_id)
             volume = self._volume(context, server, request.volume_id)
-            self._check_supported(constraints, volume, request.delete_on_termination)
-            _check_takes_disks(context, constraints, server, "attach a volume to")
+            check_supported(constraints, self._catalog, volume, request)
+            check_takes_disks(context, constraints, server, "attach a volume to")
             if server.status in constraints.offloaded_states:
-                raise _no_machine(server, volume, request)
+                raise no_machine(server, volume, request)
             claim = self._reservations.for_attach(context, new_row(server, volume, request, context.request_id))
             row = claim.row
             self._recheck(context, claim, volume)
@@ -163,7 +169,7 @@ class AttachmentManager:
         :raises Conflict: if another operation is in progress.
         """
         if value:
-            self._check_deletes()
+            check_deletes(self._catalog)
         # A claim, so that code that read the row before, such as reconcile, must read it again.
         seen = replace(row, state=ATTACHED)
         if not self._registry.claim(seen, seen.claimed(ATTACHED, context.request_id, delete_on_termination=value)):
@@ -201,16 +207,16 @@ class AttachmentManager:
         server_id, volume_id = operation.server_id, operation.volume_id
         server = self._server_unless_missing(context, server_id)
         if server is not None:
-            _authorize(context, "delete", server_id, server.project_id, server.user_id)
+            authorize(context, "delete", server_id, server.project_id, server.user_id)
         row = self._registry.get(server_id, volume_id)
         if server is None:
             self._check_gone(context, server_id, row)
-        if row is None or not _belongs_to(row, server):
+        if row is None or not belongs_to(row, server):
             raise AttachmentMissing(server_id, volume_id)
         if row.root:
             raise RootVolume(f"Volume {volume_id} is the root volume of server {server_id} and can't be detached.")
         if server is not None:
-            _check_takes_disks(context, constraints, server, "detach a volume from")
+            check_takes_disks(context, constraints, server, "detach a volume from")
         claim = self._reservations.for_detach(context, row)
         self._detach_disk(context, constraints, operation, claim, server)
 
@@ -232,12 +238,12 @@ class AttachmentManager:
     def _find_server(self, context: RequestContext, action: str, server_id: str) -> Server | None:
         server = self._compute.find(context, server_id)
         if server is not None:
-            _authorize(context, action, server_id, server.project_id, server.user_id)
+            authorize(context, action, server_id, server.project_id, server.user_id)
         return server
 
     def _server(self, context: RequestContext, action: str, server_id: str) -> Server:
         server = self._compute.server(context, server_id)
-        _authorize(context, action, server_id, server.project_id, server.user_id)
+        authorize(context, action, server_id, server.project_id, server.user_id)
         return server
 
     def _server_unless_missing(self, context: RequestContext, server_id: str) -> Server | None:
@@ -266,21 +272,11 @@ class AttachmentManager:
         if server.is_deleted:
             raise ServerMissing(server_id)
         row = self._registry.get(server_id, volume_id)
-        if row is None or row.state == ATTACHING or not _belongs_to(row, server):
+        if row is None or row.state == ATTACHING or not belongs_to(row, server):
             raise AttachmentMissing(server_id, volume_id)
         return row
 
-    # -- checks and the backend call ---------------------------------------------------------------------
-
-    def _check_deletes(self) -> None:
-        if not self._catalog.can_delete:
-            raise Unsupported("delete_on_termination is not supported: the volume catalog can't delete volumes.")
-
-    def _check_supported(self, constraints: Constraints, volume: Volume, delete_on_termination: bool) -> None:
-        if volume.multiattach and not constraints.multiattach:
-            raise MultiattachUnsupported(f"Volume {volume.id} may be attached to several servers.")
-        if delete_on_termination:
-            self._check_deletes()
+    # -- after the reservation ---------------------------------------------------------------------------
 
     def _recheck(self, context: RequestContext, claim: Claim, volume: Volume) -> None:
         """Check that the volume has not changed until its row was committed (docs/protocol.rst, R21)."""
@@ -326,99 +322,3 @@ class AttachmentManager:
             raise Conflict(
                 f"Cannot detach volume {row.volume_id} from server {row.server_id}: the backend has no such server."
             ) from error
-
-
-def new_row(
-    server: Server,
-    volume: Volume,
-    request: AttachRequest,
-    request_id: str,
-    *,
-    state: str = ATTACHING,
-    root: bool = False,
-) -> Attachment:
-    """Return a row to reserve, with what a backend needs to know once server and volume are gone."""
-    return Attachment(
-        volume_id=volume.id,
-        server_id=server.id,
-        project_id=server.project_id,
-        exclusive=not volume.multiattach,
-        device=request.device,
-        root=root,
-        state=state,
-        request_id=request_id,
-        host=server.host,
-        instance_name=server.instance_name,
-        source=volume.source,
-        format=volume.format,
-        tag=request.tag,
-        delete_on_termination=request.delete_on_termination,
-    )
-
-
-def _authorize(
-    context: RequestContext, action: str, server_id: str, project_id: str | None, user_id: str | None
-) -> None:
-    """Check that policy allows the caller an action on a server.
-
-    :param project_id: the server's project.
-    :param user_id: the server's user; None if it is unknown.
-    :raises Forbidden: if not, and the server belongs to the caller's project.
-    :raises ServerMissing: if not, and it belongs to another one.
-    """
-    if context.can(action, project_id, user_id):
-        return
-    context.log_denied(action)
-    raise Forbidden if project_id == context.project_id else ServerMissing(server_id)
-
-
-def _authorize_by_rows(context: RequestContext, action: str, server_id: str, rows: Sequence[Row]) -> Sequence[Row]:
-    """Check the policy where the compute API did not show the server, and return the rows that the caller may see.
-
-    :param rows: of the server, which have its project, and that of an earlier server with its id. If there are none,
-        there is nothing to be seen of the server.
-    :raises Forbidden: as ``_authorize`` does.
-    :raises ServerMissing: as ``_authorize`` does.
-    """
-    seen = [row for row in rows if context.can(action, row[PROJECT_AT])]
-    if not seen:
-        _authorize(context, action, server_id, rows[0][PROJECT_AT] if rows else context.project_id, None)
-    return seen
-
-
-def _listed_project(context: RequestContext, server: Server | None) -> str | None:
-    """Return the project whose rows are listed; None for all: the caller may see those of every project.
-
-    :param server: None if its project is not known.
-    """
-    if server is not None:
-        return server.project_id
-    return None if context.can("index", None) else context.project_id
-
-
-def _belongs_to(row: Any, server: Server | None) -> bool:
-    """Return whether a row is of a server, not of an earlier one with its id (docs/protocol.rst, R26).
-
-    :param server: None if it is not known.
-    """
-    return server is None or row.project_id == server.project_id
-
-
-def _check_takes_disks(context: RequestContext, constraints: Constraints, server: Server, action: str) -> None:
-    if server.locked and not context.is_admin:
-        raise Conflict(f"Cannot {action} server {server.id} while it is locked.")
-    hindrance = server.hindrance(constraints.server_states)
-    if hindrance is not None:
-        raise Conflict(
-            f"Cannot {action} server {server.id} while it {hindrance}.",
-            retryable=server.status in constraints.transient_states or server.task_state is not None,
-        )
-
-
-def _no_machine(server: Server, volume: Volume, request: AttachRequest) -> Exception:
-    """Return the exception for an attach to a server that has no machine: Nova's where Nova refuses it too."""
-    if request.tag:
-        return Unsupported("Tagged volume attachment is not supported for shelved-offloaded instances.")
-    if volume.multiattach:
-        return Unsupported("Attaching multiattach volumes is not supported for shelved-offloaded instances.")
-    return Conflict(f"Cannot attach a volume to server {server.id}: it has no machine until it is unshelved.")

@@ -22,7 +22,7 @@ from ..errors import (
     ServerMissing,
     VolumeInUse,
 )
-from ..models import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment
+from ..models import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment, AttachRequest, Server, Volume
 from ..observers.base import DETACH, Observers
 from ..registry.attachments import Registry
 from .claims import Claim, Claims
@@ -34,6 +34,34 @@ LOG = logging.getLogger(__name__)
 ATTEMPTS = 3  # how often to start again because the conflicting row changed meanwhile
 
 _IN_PROGRESS = {ATTACHING: "attached to", REATTACHING: "attached again to", DETACHING: "detached from"}
+
+
+def new_row(
+    server: Server,
+    volume: Volume,
+    request: AttachRequest,
+    request_id: str,
+    *,
+    state: str = ATTACHING,
+    root: bool = False,
+) -> Attachment:
+    """Return a row to reserve, with what a backend needs to know once server and volume are gone."""
+    return Attachment(
+        volume_id=volume.id,
+        server_id=server.id,
+        project_id=server.project_id,
+        exclusive=not volume.multiattach,
+        device=request.device,
+        root=root,
+        state=state,
+        request_id=request_id,
+        host=server.host,
+        instance_name=server.instance_name,
+        source=volume.source,
+        format=volume.format,
+        tag=request.tag,
+        delete_on_termination=request.delete_on_termination,
+    )
 
 
 def operations_in_progress(volume_id: str) -> Conflict:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from os_volume_ext.assembly import Assembly, assemble, assemble_current
-from os_volume_ext.attachments.manager import new_row
 from os_volume_ext.attachments.periodic import THREAD
+from os_volume_ext.attachments.reservations import new_row
 from os_volume_ext.backends.base import BackendUnavailable
 from os_volume_ext.errors import ConfigurationError
 from os_volume_ext.models import AttachRequest, Server, Volume
