@@ -1,19 +1,14 @@
-"""Reconcile: make registry and backend consistent again, whatever crashed.
-
-It may run beside live requests and beside itself: it leaves valid claims alone, and claims each row, as requests do,
-before it repairs it by a backend call of its own. docs/protocol.rst has the rules.
-"""
+"""The reconciler: examines row after row, and repairs what it can."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
-from ..catalog.base import VolumeCatalog
-from ..compute.remote import RemoteComputeAPI
-from ..context import new_request_id
-from ..errors import (
+from ...catalog.base import VolumeCatalog
+from ...compute.remote import RemoteComputeAPI
+from ...context import new_request_id
+from ...errors import (
     BackendError,
     CatalogUnavailable,
     ComputeUnavailable,
@@ -24,53 +19,18 @@ from ..errors import (
     VolumeAttached,
     VolumeNotFound,
 )
-from ..models import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment, Constraints, Server, Volume
-from ..observers.base import ATTACH, DETACH, NO_OBSERVERS, Observers
-from ..registry.attachments import Registry
-from .claims import Claim, Claims
-from .executor import BackendExecutor, Slot
+from ...models import ATTACHED, ATTACHING, DETACHING, REATTACHING, Attachment, Constraints, Server, Volume
+from ...observers.base import ATTACH, DETACH, NO_OBSERVERS, Observers
+from ...registry.attachments import Registry
+from ..claims import Claim, Claims
+from ..executor import BackendExecutor, Slot
+from .findings import MODIFIED, Finding, Outcome, Result
+from .unmanaged import find_unmanaged
 
 LOG = logging.getLogger(__name__)
 
-
-class Outcome(StrEnum):
-    """What became of a row, or of a disk without one."""
-
-    CONSISTENT = "consistent"
-    REPAIRED = "repaired"
-    NEEDS_REPAIR = "needs repair"
-    """Of a dry run."""
-    UNRESOLVED = "unresolved"
-    """Somebody has to look at it, or it is tried again by the next run."""
-
-
-Result = tuple[Outcome, str]
-"""An outcome and its details."""
-
 TOLERANCE = 1
 """By how many seconds the clocks of the nodes of a database cluster may differ."""
-
-MODIFIED: Result = (Outcome.CONSISTENT, "modified concurrently")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was found at one row, or at a disk that no row knows, and what was done about it."""
-
-    server_id: str
-    """Empty if it is about no server in particular."""
-    volume_id: str
-    """Empty if it is about no volume in particular."""
-    state: str
-    """The row's state when it was read; empty where there is no row."""
-    outcome: Outcome
-    detail: str
-
-    def log(self) -> None:
-        """Log everything but consistent rows."""
-        if self.outcome is not Outcome.CONSISTENT:
-            level = logging.WARNING if self.outcome is Outcome.UNRESOLVED else logging.INFO
-            LOG.log(level, "volume %s, server %s: %s: %s", self.volume_id, self.server_id, self.outcome, self.detail)
 
 
 class Reconciler:
@@ -119,7 +79,9 @@ class Reconciler:
         for row in self._rows(server_id):
             servers[row.server_id] = row.server
             yield self._examine(row, dry_run)
-        yield from self._unmanaged_disks(servers, server_id)
+        yield from find_unmanaged(
+            servers, server_id, registry=self._registry, executor=self._executor, compute=self._compute
+        )
 
     def _rows(self, server_id: str | None, *, pending: bool = False) -> Iterator[Attachment]:
         if server_id is None:
@@ -331,40 +293,6 @@ class Reconciler:
         if row.state == REATTACHING and not dry_run:
             self._registry.restore(row, replace(row, state=ATTACHED))
         return result
-
-    # -- unmanaged disks ---------------------------------------------------------------------------------
-
-    def _unmanaged_disks(self, servers: Mapping[str, Server], server_id: str | None) -> Iterator[Finding]:
-        known = dict(servers)
-        try:
-            known.update((server.id, server) for server in self._servers(server_id))
-        except ComputeUnavailable as error:
-            yield Finding("", "", "", Outcome.UNRESOLVED, f"the servers can't be listed: {error}")
-        for server in known.values():
-            try:
-                # Twice: a disk that was being detached when it was first seen is gone by the second time.
-                disks = self._disks_without_row(server) and self._disks_without_row(server)
-            except (BackendError, Overloaded) as error:
-                yield Finding(server.id, "", "", Outcome.UNRESOLVED, f"its disks can't be listed: {error!r}")
-                continue
-            for volume_id, device in disks.items():
-                detail = f"unmanaged disk at {device or 'an unknown device'}: see attachment adopt"
-                yield Finding(server.id, volume_id, "", Outcome.UNRESOLVED, detail)
-
-    def _servers(self, server_id: str | None) -> Iterable[Server]:
-        if self._compute is None:
-            return ()
-        if server_id is None:
-            return self._compute.servers()
-        try:
-            return (self._compute.server(server_id),)
-        except ServerMissing:
-            return ()
-
-    def _disks_without_row(self, server: Server) -> Mapping[str, str | None]:
-        with self._executor.slot(new_request_id()) as slot:
-            disks = slot.disks(server) or {}
-        return {volume: device for volume, device in disks.items() if self._registry.get(server.id, volume) is None}
 
     def _inspect(self, case: "_Case") -> tuple[Server | None, Mapping[str, str | None] | None]:
         """Return the server (None: it is gone) and its disks (None: the backend has no such server).
