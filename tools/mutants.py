@@ -150,7 +150,9 @@ def mutated_sources(source: str) -> Iterator[str]:
     """Yield the source with one change after the other."""
     for operator in OPERATORS:
         count = sum(len(list(operator().mutation_positions(node))) for node in ast_nodes(get_ast(source)))
-        yield from (mutate_code(source, operator(), occurrence) for occurrence in range(count))
+        for occurrence in range(count):
+            with contextlib.suppress(AttributeError):  # cosmic-ray can't replace an exception with a dotted name
+                yield mutate_code(source, operator(), occurrence)
 
 
 def without_annotations(source: str) -> str:
@@ -328,7 +330,7 @@ def report(results: dict[str, dict[Mutant, str]], equivalent: dict[Mutant, str])
     :param results: those of each module.
     :param equivalent: the mutants that no test can notice.
     """
-    line = "{:<40}{:>8}{:>8}{:>10}{:>12}{:>11}{:>11}".format
+    line = "{:<52}{:>8}{:>8}{:>10}{:>12}{:>11}{:>11}".format
     lines = [line("Module", "mutants", "killed", "timed out", "equivalent", "survived", "percent")]
     survivors, good = [], True
     for module, found in results.items():

@@ -7,7 +7,7 @@ then on only its parameters and the columns of its rows are converted.
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import MappingProxyType, TracebackType
 from typing import Any
 
@@ -112,15 +112,23 @@ def execute(cursor: Any, text: str, values: Sequence[Any] = ()) -> None:
 
 def translate(error: Exception) -> RegistryUnavailable:
     """Return the exception of this package for an error of a driver, other than a violated constraint."""
+    return (TransactionAborted if is_aborted(error) else RegistryUnavailable)(str(error).partition("\n")[0])
+
+
+def is_aborted(error: Exception) -> bool:
+    """Return whether the server aborted the transaction because of a concurrent one."""
     # psycopg's errors have an SQLSTATE; those of MariaDB's drivers have a number as their first argument.
-    aborted = not _ABORTED.isdisjoint({getattr(error, "sqlstate", None), *error.args[:1]})
-    return (TransactionAborted if aborted else RegistryUnavailable)(str(error).partition("\n")[0])
+    return not _ABORTED.isdisjoint({getattr(error, "sqlstate", None), *error.args[:1]})
 
 
 class Connection:
     """A connection of the pool. Each statement is committed when it returns, unless a transaction has begun.
 
     As a context manager it is returned to the pool at the end, and translates the driver's errors.
+
+    Cursors are closed in any case, also those that an exception's traceback refers to. An open one could be closed by
+    the garbage collection of another thread, which holds the interpreter's lock, while its connection waits for a
+    writer, who needs that lock for ``utc_now``: a deadlock for as long as SQLite waits.
     """
 
     def __init__(self, pool: "Pool", proxied: PoolProxiedConnection) -> None:
@@ -146,11 +154,9 @@ class Connection:
         :param parameters: the statement's, by name.
         """
         compiled = self._pool.compiled(statement)
-        cursor = self.proxied.cursor()
-        execute(cursor, compiled.text, compiled.values(parameters))
-        rows = cursor.fetchall()
-        cursor.close()
-        return compiled.rows(rows)
+        with closing(self.proxied.cursor()) as cursor:
+            execute(cursor, compiled.text, compiled.values(parameters))
+            return compiled.rows(cursor.fetchall())
 
     def change(self, statement: ClauseElement, parameters: Parameters = NONE) -> int:
         """Change rows and return how many.
@@ -159,17 +165,15 @@ class Connection:
         :param parameters: the statement's, by name.
         """
         compiled = self._pool.compiled(statement)
-        cursor = self.proxied.cursor()
-        execute(cursor, compiled.text, compiled.values(parameters))
-        count: int = cursor.rowcount
-        cursor.close()
+        with closing(self.proxied.cursor()) as cursor:
+            execute(cursor, compiled.text, compiled.values(parameters))
+            count: int = cursor.rowcount
         return count
 
     def execute(self, text: str) -> None:
         """Execute SQL whose result does not matter."""
-        cursor = self.proxied.cursor()
-        execute(cursor, text)
-        cursor.close()
+        with closing(self.proxied.cursor()) as cursor:
+            execute(cursor, text)
 
 
 class Pool:
@@ -236,15 +240,15 @@ class Pool:
         :raises TransactionAborted: likewise.
         :raises ConstraintViolated: likewise.
         """
-        translated = self._translate(error) if isinstance(error, self._driver.Error) else error
-        if isinstance(translated, RegistryUnavailable) and not isinstance(translated, TransactionAborted):
-            self._close(connection, error)
-        elif isinstance(translated, Exception):
+        if not isinstance(error, self._driver.Error):
+            # Anything else than an Exception, such as GreenletExit, may have left a response unread.
+            (self.release if isinstance(error, Exception) else self._close)(connection)
+            return
+        if self._is_violated_constraint(error) or is_aborted(error):
             self.release(connection)
-        else:  # such as GreenletExit: the response to a statement may not have been read
-            self._close(connection)
-        if translated is not error:
-            raise translated from error
+        else:
+            self._close(connection, error)
+        raise self._translate(error) from error
 
     def dispose(self) -> None:
         """Close the connections that are not in use."""
@@ -270,7 +274,10 @@ class Pool:
             self._close(connection)
 
     def _translate(self, error: Exception) -> Exception:
-        return ConstraintViolated(str(error)) if isinstance(error, self._driver.IntegrityError) else translate(error)
+        return ConstraintViolated(str(error)) if self._is_violated_constraint(error) else translate(error)
+
+    def _is_violated_constraint(self, error: Exception) -> bool:
+        return isinstance(error, self._driver.IntegrityError)
 
     def _close(self, connection: Connection, error: Any = None) -> None:
         lost = connection.proxied.dbapi_connection

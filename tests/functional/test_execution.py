@@ -3,6 +3,7 @@
 import datetime
 import sqlite3
 import threading
+import traceback
 
 import pytest
 from sqlalchemy import bindparam, create_engine, event, insert, select, text, update
@@ -115,6 +116,20 @@ def test_a_transaction_whose_end_fails_changes_nothing(database, made):
     with pytest.raises(RegistryUnavailable):
         lose()
     assert not database.query(ALL)
+
+
+@pytest.mark.only_on("sqlite")
+def test_a_statement_that_failed_leaves_no_cursor_open(database):
+    """Garbage collection in another thread would close it, and could wait for the connection with the GIL."""
+    add(database)
+    with pytest.raises(ConstraintViolated) as caught:
+        add(database)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__cause__.__traceback__)]
+    cursors = [value for frame in frames for value in frame.f_locals.values() if isinstance(value, sqlite3.Cursor)]
+    assert cursors
+    for cursor in cursors:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed cursor"):
+            cursor.fetchone()
 
 
 @pytest.mark.only_on("sqlite")
