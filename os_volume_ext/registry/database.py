@@ -70,7 +70,7 @@ class Database:
         :raises ConfigurationError: if they are invalid.
         """
         self.url: URL = _url(options)
-        self._options = _engine_options(self.url, options)
+        self._options = _engine_options(options)
         self._make_engine().dispose()
         self._pool = PerProcess(lambda: Pool(self._make_engine(pool_reset_on_return=None)))
 
@@ -183,14 +183,11 @@ def _url(options: Mapping[str, str]) -> URL:
     return url
 
 
-def _engine_options(url: URL, options: Mapping[str, str]) -> dict[str, Any]:
+def _engine_options(options: Mapping[str, str]) -> dict[str, Any]:
     for name in options.keys() & _NOT_OPTIONS:
         raise ConfigurationError(f"database.{name} is not an option: {_NOT_OPTIONS[name]}")
     given = {name: _BOOLEANS.get(value.lower(), value) for name, value in options.items()}
-    if url.get_backend_name() == "sqlite":
-        return given
-    defaults = {"pool_timeout": TIMEOUT, "isolation_level": "AUTOCOMMIT"}
-    return defaults | given
+    return {"pool_timeout": TIMEOUT, "isolation_level": "AUTOCOMMIT"} | given
 
 
 def _timeouts(url: URL, read_timeout: float | None) -> dict[str, float | None]:
@@ -215,7 +212,6 @@ def _utc_now() -> str:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:
-    connection.isolation_level = None  # the driver must not send BEGIN itself
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from os_volume_ext.attachments.periodic import PeriodicReconciler
 from os_volume_ext.backends.base import ConfigurationError
@@ -169,6 +170,20 @@ def test_a_postgresql_that_does_not_respond_in_time_is_reported_with_the_limit(u
         lose()
     assert str(raised.value) == "the server did not respond within 1.0 seconds"
     database.dispose()
+
+
+@pytest.mark.only_on("postgresql")
+def test_a_connection_to_a_postgresql_that_does_not_respond_is_closed(url, behind_proxy, make_database):
+    url, proxy = behind_proxy(url)
+    engine = make_database(url).make_engine(read_timeout=0.2)
+    with engine.connect() as connection:
+        driver = connection.connection.dbapi_connection
+        connection.execute(select(volumes))
+        proxy.hang()
+        with pytest.raises(OperationalError):
+            connection.execute(select(volumes))
+        assert driver.closed
+    engine.dispose()
 
 
 @pytest.mark.parametrize("how", ["refuse", "hang"])

@@ -1024,7 +1024,9 @@ def test_each_statement_is_logged_for_debugging(registry, caplog):
 
 @pytest.mark.only_on("mariadb")
 def test_the_scheme_mariadb_may_be_used_for_the_scheme_mysql(url, make_database):
-    registry = Registry(make_database(url.replace("mysql+", "mariadb+")))
+    database = make_database(url.replace("mysql+", "mariadb+"))
+    assert schema.current(database) == schema.HEAD
+    registry = Registry(database)
     registry.reserve(attachment(), limit=1)
     assert registry.get("1134", "9").age >= 0
 

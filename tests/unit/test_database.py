@@ -305,6 +305,12 @@ def test_only_deadlocks_and_serialization_failures_are_worth_another_attempt(err
     assert type(execution.translate(error)) is expected
 
 
+def test_an_error_of_several_lines_is_reported_by_its_first():
+    assert (
+        str(execution.translate(psycopg.OperationalError("no connection\n\tIs the server running?"))) == "no connection"
+    )
+
+
 def test_it_does_not_begin_again_without_end():
     failing = Failing(*[TransactionAborted()] * 99)
     with pytest.raises(TransactionAborted):
