@@ -306,9 +306,8 @@ def test_only_deadlocks_and_serialization_failures_are_worth_another_attempt(err
 
 
 def test_an_error_of_several_lines_is_reported_by_its_first():
-    assert (
-        str(execution.translate(psycopg.OperationalError("no connection\n\tIs the server running?"))) == "no connection"
-    )
+    error = psycopg.OperationalError("no connection\n\tIs the server running?")
+    assert str(execution.translate(error)) == "no connection"
 
 
 def test_it_does_not_begin_again_without_end():
