@@ -451,7 +451,7 @@ class Story:
 
 
 RESERVE = ("before reserve", "after INSERT", "after reserve")
-RECHECK = ("after of_volume", "before catalog recheck", "after catalog recheck")
+RECHECK = ("after find_excluding", "before catalog recheck", "after catalog recheck")
 NO_SERVER = ("before compute server", "before compute check", "after compute check")  # as the operator sees it
 ATTACH = ("before backend attach", "before symlink", "after symlink", "after fsync 2", "after backend attach")
 CONFIRM = ("before confirm", "before UPDATE", "after UPDATE", "after confirm")
