@@ -152,5 +152,5 @@ def as_seen(row: Attachment) -> dict[str, Any]:
 
 def as_new(row: Attachment) -> dict[str, Any]:
     """Return the parameters of ``INSERT``."""
-    values = {f"new_{name}": getattr(row, name) for name in _fields if name not in ("exclusive", "age", *_times)}
+    values = {f"new_{name}": getattr(row, name) for name in _fields}
     return values | {"new_exclusive_volume_id": row.volume_id if row.exclusive else None}
