@@ -115,9 +115,9 @@ def _xml(root: etree._Element) -> bytes:
 
 
 def _to_attributes(shown: Mapping[str, Any]) -> dict[str, str]:
-    # XML Schema spells booleans in lowercase; null has no spelling and is left out.
+    # XML Schema spells booleans in lowercase; null has no spelling and is left out. Most values are strings already.
     return {
-        name: str(value).lower() if value is True or value is False else str(value)
+        name: value if type(value) is str else str(value).lower() if type(value) is bool else str(value)
         for name, value in shown.items()
         if value is not None
     }
