@@ -83,32 +83,21 @@ def test_a_connection_whose_statement_failed_is_not_used_again(database, made):
     assert len(made) == before + 1
 
 
-def test_a_connection_whose_transaction_was_left_is_used_again(database, made):
-    def fail():
+@pytest.mark.parametrize(("error", "closed"), [(ZeroDivisionError, 0), (Stopped, 1)])
+def test_a_transaction_that_was_left_changes_nothing(database, made, error, closed):
+    """Its connection is used again, unless what ended it may have stopped a statement."""
+
+    def leave():
         with database.transaction() as connection:
             connection.change(INSERT, {"volume_id": "9", "shared": True, "made": NOW})
-            raise ZeroDivisionError
+            raise error
 
     database.query(ALL)
     before = len(made)
-    with pytest.raises(ZeroDivisionError):
-        fail()
+    with pytest.raises(error):
+        leave()
     assert not database.query(ALL)
-    assert len(made) == before
-
-
-def test_a_connection_whose_thread_was_stopped_is_not_used_again(database, made):
-    def stop():
-        with database.transaction() as connection:
-            connection.change(INSERT, {"volume_id": "9", "shared": True, "made": NOW})
-            raise Stopped
-
-    database.query(ALL)
-    before = len(made)
-    with pytest.raises(Stopped):
-        stop()
-    assert not database.query(ALL)
-    assert len(made) == before + 1
+    assert len(made) == before + closed
 
 
 def test_a_transaction_whose_end_fails_changes_nothing(database, made):

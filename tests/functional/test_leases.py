@@ -148,7 +148,9 @@ def test_to_take_one_leaves_others_as_they_are_though_they_look_the_same(leases,
         assert connection.execute(other).one() == ("dead", LONG_AGO)
 
 
-def test_a_holder_that_acquires_a_free_lease_between_read_and_write_keeps_it(leases, row, database, monkeypatch):
+@pytest.fixture
+def acquired_meanwhile(database, monkeypatch):
+    """Let ``b`` acquire the lease after the next one who wants it has read, and before it writes."""
     change = database.change
 
     def interrupted(statement, parameters):
@@ -157,23 +159,20 @@ def test_a_holder_that_acquires_a_free_lease_between_read_and_write_keeps_it(lea
         return change(statement, parameters)
 
     monkeypatch.setattr(database, "change", interrupted)
+
+
+def test_a_free_lease_that_another_acquires_between_read_and_write_is_theirs(leases, row, acquired_meanwhile):
     assert not leases.acquire("work", "a", LASTS)
     assert row().holder == "b"
 
 
-def test_a_holder_that_acquires_it_between_read_and_write_keeps_it(leases, database, monkeypatch):
-    """Another takes a lease that has run out after one has seen that it has."""
+def test_an_expired_lease_that_another_acquires_between_read_and_write_is_theirs(
+    leases, row, database, acquired_meanwhile
+):
     with direct_connection(database) as connection:
         connection.execute(insert(table).values(name="work", holder="dead", taken_at=LONG_AGO))
-    change = database.change
-
-    def interrupted(statement, parameters):
-        monkeypatch.setattr(database, "change", change)
-        assert Leases(database).acquire("work", "b", LASTS)
-        return change(statement, parameters)
-
-    monkeypatch.setattr(database, "change", interrupted)
     assert not leases.acquire("work", "a", LASTS)
+    assert row().holder == "b"
 
 
 def compete(url, holder, start):
