@@ -82,20 +82,20 @@ _KEYS = (
 def _credentials(system_scope: str | None, headers: Mapping[str, str | None]) -> dict[str, Any]:
     """Return credentials under the names of oslo.context."""
     return {
-        "user_id": headers.get("HTTP_X_USER_ID") or None,
-        "user_domain_id": headers.get("HTTP_X_USER_DOMAIN_ID"),
+        "user_id": headers["HTTP_X_USER_ID"] or None,
+        "user_domain_id": headers["HTTP_X_USER_DOMAIN_ID"],
         "system_scope": system_scope,
-        "domain_id": headers.get("HTTP_X_DOMAIN_ID"),
-        "project_id": headers.get("HTTP_X_PROJECT_ID") or None,
-        "project_domain_id": headers.get("HTTP_X_PROJECT_DOMAIN_ID"),
-        "roles": _names(headers.get("HTTP_X_ROLES")),
+        "domain_id": headers["HTTP_X_DOMAIN_ID"],
+        "project_id": headers["HTTP_X_PROJECT_ID"] or None,
+        "project_domain_id": headers["HTTP_X_PROJECT_DOMAIN_ID"],
+        "roles": _names(headers["HTTP_X_ROLES"]),
         # Without the header it is true, as in oslo.context, so that policies without admin projects work.
-        "is_admin_project": (headers.get("HTTP_X_IS_ADMIN_PROJECT") or "true").lower() == "true",
-        "service_user_id": headers.get("HTTP_X_SERVICE_USER_ID"),
-        "service_user_domain_id": headers.get("HTTP_X_SERVICE_USER_DOMAIN_ID"),
-        "service_project_id": headers.get("HTTP_X_SERVICE_PROJECT_ID"),
-        "service_project_domain_id": headers.get("HTTP_X_SERVICE_PROJECT_DOMAIN_ID"),
-        "service_roles": _names(headers.get("HTTP_X_SERVICE_ROLES")),
+        "is_admin_project": (headers["HTTP_X_IS_ADMIN_PROJECT"] or "true").lower() == "true",
+        "service_user_id": headers["HTTP_X_SERVICE_USER_ID"],
+        "service_user_domain_id": headers["HTTP_X_SERVICE_USER_DOMAIN_ID"],
+        "service_project_id": headers["HTTP_X_SERVICE_PROJECT_ID"],
+        "service_project_domain_id": headers["HTTP_X_SERVICE_PROJECT_DOMAIN_ID"],
+        "service_roles": _names(headers["HTTP_X_SERVICE_ROLES"]),
     }
 
 

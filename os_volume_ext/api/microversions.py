@@ -9,7 +9,7 @@ from microversion_parse import get_version
 
 from ..errors import Kind
 from ..models import AttachmentDetail
-from .dialects import CYCLADES, LAST, OPENSTACK, Dialect, with_device
+from .dialects import CYCLADES, OPENSTACK, Dialect, with_device
 from .endpoints import ENDPOINTS, Endpoints, effective, endpoints_of
 from .faults import BadRequest, Fault
 from .responses import VARY
@@ -75,7 +75,9 @@ CHANGES: Mapping[int, Version] = {
 
 MICROVERSIONS: Mapping[str, Mapping[str, Version]] = {
     CYCLADES.name: {},
-    OPENSTACK.name: {f"2.{minor}": effective(CHANGES, minor) for minor in range(1, LAST + 1)},
+    OPENSTACK.name: {
+        version: effective(CHANGES, minor) for minor, version in enumerate(OPENSTACK.microversions, start=1)
+    },
 }
 """All versions, by dialect; none where the dialect has no microversions."""
 

@@ -18,7 +18,7 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from ..errors import ConfigurationError, TransactionAborted
 from ..perprocess import PerProcess
-from .execution import LEVELS, NONE, Connection, Parameters, Pool, Row
+from .execution import BEGIN, LEVELS, NONE, Connection, Parameters, Pool, Row
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -231,8 +231,8 @@ def _refuse_closed(connection: Any, record: Any, proxy: Any) -> None:
 
 
 def _begin_immediate(connection: sqlalchemy.Connection) -> None:
-    # A deferred transaction that reads and then writes fails at once, instead of waiting, if another one has written.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    for text in BEGIN["sqlite"]:
+        connection.exec_driver_sql(text)
 
 
 def _transactional(engine: Engine) -> Engine:

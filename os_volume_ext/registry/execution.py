@@ -26,13 +26,14 @@ LOG = logging.getLogger(__name__)
 LEVELS = {"postgresql": "READ COMMITTED", "mysql": "REPEATABLE READ", "mariadb": "REPEATABLE READ"}
 """The isolation levels of transactions."""
 _MYSQL = (f"SET TRANSACTION ISOLATION LEVEL {LEVELS['mysql']}", "START TRANSACTION")
-_BEGIN = {
+BEGIN = {
     # A deferred transaction that reads and then writes fails at once, instead of waiting, if another one has written.
     "sqlite": ("BEGIN IMMEDIATE",),
     "postgresql": (f"BEGIN ISOLATION LEVEL {LEVELS['postgresql']}",),
     "mysql": _MYSQL,
     "mariadb": _MYSQL,
 }
+"""The statements that begin a transaction."""
 # SQLSTATEs of serialization failures and deadlocks; MariaDB's numbers of a deadlock and of a changed snapshot.
 _ABORTED = {"40001", "40P01", 1213, 1020}
 # How many connections to an SQLite file are kept outside of the pool, whose checkout takes half as long as a query.
@@ -105,8 +106,7 @@ def _by_place(processors: Iterable[_Processor | None]) -> Sequence[tuple[int, _P
 
 def execute(cursor: Any, text: str, values: Sequence[Any] = ()) -> None:
     """Execute SQL on a driver's cursor."""
-    if LOG.isEnabledFor(logging.DEBUG):
-        LOG.debug("%s %r", text, values)
+    LOG.debug("%s %r", text, values)
     cursor.execute(text, values)
 
 
@@ -209,7 +209,7 @@ class Pool:
     def transaction(self) -> Iterator[Connection]:
         """Provide a connection with a transaction that is committed at the end; it raises what ``connect`` does."""
         with self.connect() as connection:
-            for text in _BEGIN[self._dialect.name]:
+            for text in BEGIN[self._dialect.name]:
                 connection.execute(text)
             try:
                 yield connection
