@@ -26,7 +26,7 @@ from .observers.log import OperationLog
 from .perprocess import PerProcess
 from .policy import Policy
 from .records import load_plugin, make_catalog
-from .registry import schema
+from .registry import clock, schema
 from .registry.attachments import Registry
 from .registry.database import Database
 from .registry.leases import Leases
@@ -185,6 +185,7 @@ def assemble_current(
     """
     assembly = assemble(settings, backend=backend, catalog=catalog)
     schema.ensure(assembly.database)
+    clock.warn(assembly.database, settings.clock_margin)
     is_new = assembly.registry.is_empty()
     assembly.database.dispose()
     if is_new:  # else what is missing has been there, such as on a file system that is not mounted

@@ -41,6 +41,10 @@ class ConfigurationError(OSVolumeExtError, ValueError):
     """An option is missing, unknown or invalid; the message names it and the values that it may have."""
 
 
+class SchemaChanged(ConfigurationError):
+    """The database's schema can't be upgraded because another upgrade has just changed it."""
+
+
 class Forbidden(OSVolumeExtError):
     """Policy denies the operation to the caller."""
 

@@ -4,7 +4,6 @@ Nothing is changed or created: neither the database nor what a backend needs.
 """
 
 import argparse
-import datetime
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -16,8 +15,7 @@ from ..assembly import make_backend, make_compute, make_observers
 from ..errors import BackendUnavailable, ComputeUnavailable, ConfigurationError
 from ..policy import read_rules, rule_files, rule_sources
 from ..records import make_catalog
-from ..registry import schema
-from ..registry.attachments import Registry
+from ..registry import clock, schema
 from ..registry.database import Database
 from ..settings import Settings, warn_of_hidden
 from ..threadpool import DaemonThreadPool
@@ -28,7 +26,6 @@ LOG = logging.getLogger(__name__)
 
 COLUMNS = ("filter", "check", "result", "details")
 OK, WRONG = "ok", "wrong"
-MAX_CLOCK_DIFFERENCE = 10  # seconds; a larger one is going to be corrected, and then rows age by it at once
 POSITION_TIMEOUT = 60  # seconds; a filter that has no position yet has no operation_timeout either
 
 Row = tuple[str, str, str, str]
@@ -150,25 +147,20 @@ def _auth_filter(filters: Iterable[Filter], errors: list[str]) -> str | None:
 def _database(settings: Settings) -> str:
     database = Database(settings.database_options)
     found = schema.check(database)
-    _check_clock(database)
+    schema.refuse_read_only(database)
+    _check_clock(database, settings.clock_margin)
     if found == schema.HEAD:
         return f"{database} is at revision {found}"
     return f"{database}: the filter will upgrade it from revision {found or 'none'} to {schema.HEAD} at start-up"
 
 
-def _check_clock(database: Database) -> None:
-    """Compare the database's clock, which decides which operations are stale, with this machine's."""
-    if database.url.get_backend_name() == "sqlite":  # it has none of its own
-        return
+def _check_clock(database: Database, margin: float) -> None:
     try:
-        ahead = (Registry(database).now() - datetime.datetime.now(datetime.UTC)).total_seconds()
+        difference = clock.difference(database, margin)
     finally:
         database.dispose()
-    if abs(ahead) > MAX_CLOCK_DIFFERENCE:
-        raise ConfigurationError(
-            f"the clock of {database} is {abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} "
-            "this machine's: synchronize both, such as with NTP"
-        )
+    if difference:
+        raise ConfigurationError(difference)
 
 
 def _catalog(settings: Settings) -> str:

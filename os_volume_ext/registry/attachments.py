@@ -17,7 +17,7 @@ from ..models import ATTACHED, Attachment, AttachmentSummary, Projection
 from . import statements
 from .database import Database, retry_on_deadlock
 from .execution import Connection, Row
-from .statements import as_new, as_seen, attachment, attachments
+from .statements import as_new, as_seen, attachment, attachments, lock_of
 
 LOG = logging.getLogger(__name__)
 
@@ -153,7 +153,8 @@ class Registry:
                 self._database.change(statements.INSERT, as_new(row))
                 return
             with self._database.transaction() as connection:
-                self._insert(connection, row, limit)
+                self._check_limit(connection, row.server_id, limit)
+                connection.change(statements.INSERT, as_new(row))
         except ConstraintViolated as error:
             raise AlreadyReserved from error
         except TransactionAborted as error:
@@ -173,9 +174,10 @@ class Registry:
         """
         try:
             with self._database.transaction() as connection:
+                self._check_limit(connection, row.server_id, limit)
                 if not connection.change(statements.REMOVE, as_seen(seen)):
                     return False
-                self._insert(connection, row, limit)
+                connection.change(statements.INSERT, as_new(row))
                 return True
         except ConstraintViolated as error:
             raise AlreadyReserved from error
@@ -224,15 +226,14 @@ class Registry:
         """
         return self._change(statements.REMOVE, seen)
 
-    def _insert(self, connection: Connection, row: Attachment, limit: int | None) -> None:
-        if limit is not None:
-            here = {"server_id": row.server_id}
-            # Of two at once the second waits for the first and then counts its row too.
-            if self._database.is_postgresql:  # locked rows do not block inserts there, as they do on MariaDB
-                connection.query(statements.LOCK_SERVER, here)
-            if len(connection.query(statements.LOCKED, here)) >= limit:
-                raise AttachmentLimitReached(limit)
-        connection.change(statements.INSERT, as_new(row))
+    def _check_limit(self, connection: Connection, server_id: str, limit: int | None) -> None:
+        """Count a server's rows. Of two transactions at once, the second waits for the first, or is aborted."""
+        if limit is None:
+            return
+        connection.change(statements.LOCK_SERVERS, lock_of(server_id))
+        ((count,),) = connection.query(statements.COUNTS[True, False], {"server_id": server_id})
+        if count >= limit:
+            raise AttachmentLimitReached(limit)
 
     @retry_on_deadlock
     def _take_device_and_confirm(self, seen: Attachment, device: str | None) -> bool:

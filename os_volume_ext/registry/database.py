@@ -1,10 +1,8 @@
 """The database that the options name: its connections in each process, and its statements and transactions."""
 
-import datetime
 import functools
 import random
 import select
-import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,12 +16,12 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from ..errors import ConfigurationError, TransactionAborted
 from ..perprocess import PerProcess
+from . import mysql, sqlite
 from .execution import BEGIN, LEVELS, NONE, Connection, Parameters, Pool, Row
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-BUSY_TIMEOUT = 10_000  # milliseconds that SQLite waits for another writer
 TIMEOUT = 10  # seconds to wait for a database server, and for a connection of the pool
 ATTEMPTS = 10  # how often an aborted transaction is tried in all
 MAX_PAUSE = 0.2  # seconds between two attempts, so less than two seconds in all
@@ -41,7 +39,11 @@ _NOT_OPTIONS = {
     "pool_reset_on_return": "each statement commits itself, so that there is nothing to reset",
     "echo": "set the logger os_volume_ext.registry.execution to DEBUG to see each statement",
 }
-_WITHOUT_ZONE = len("2026-01-01 00:00:00.000000")
+# What the names and values of the tables need: any character. The drivers ask for it themselves.
+_CHARSETS = {"charset": {"utf8mb4"}, "client_encoding": {"utf8", "utf-8"}}
+# The options of a URL that are numbers of seconds, and the one that is a number of uses.
+_SECONDS = ("connect_timeout", "read_timeout", "write_timeout")
+_USES = "prepare_threshold"
 _BOOLEANS = {"true": True, "false": False}  # SQLAlchemy takes any string for true
 
 
@@ -70,18 +72,13 @@ class Database:
         :raises ConfigurationError: if they are invalid.
         """
         self.url: URL = _url(options)
-        self._options = _engine_options(options)
+        self._options = _engine_options(self.url, options)
         self._make_engine().dispose()
         self._pool = PerProcess(lambda: Pool(self._make_engine(pool_reset_on_return=None)))
 
     def __str__(self) -> str:
         shown = {name: "***" if "pass" in name else value for name, value in self.url.query.items()}
         return self.url.set(query=shown).render_as_string(hide_password=True)
-
-    @property
-    def is_postgresql(self) -> bool:
-        """Whether it is PostgreSQL."""
-        return self.url.get_backend_name() == "postgresql"
 
     def query(self, statement: ClauseElement, parameters: Parameters = NONE) -> Sequence[Row]:
         """Return the rows of a query, each as a sequence of its columns.
@@ -141,7 +138,11 @@ class Database:
         except ImportError as error:
             raise _driver_missing(self.url, error) from error
         if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "do_connect", sqlite.connect)
+            event.listen(engine, "connect", sqlite.prepare)
+            event.listen(engine, "checkout", sqlite.refuse_replaced)
+        if engine.dialect.name in ("mysql", "mariadb"):
+            event.listen(engine, "connect", mysql.prepare)
         if engine.dialect.driver == "psycopg":
             from . import postgresql  # imported only where psycopg is installed
 
@@ -177,16 +178,31 @@ def _url(options: Mapping[str, str]) -> URL:
             "database.url is not a URL such as sqlite:////path/file: quote special characters of a password, as in %40"
         ) from None
     if url.get_backend_name() == "sqlite":
-        _check_sqlite(url)
-    elif url.get_backend_name() not in LEVELS:
+        sqlite.check(url)
+        return url
+    if url.get_backend_name() not in LEVELS:
         raise ConfigurationError(f"database.url is of {url.drivername}: it may be of sqlite, {', '.join(LEVELS)}")
+    _check_query(url)
     return url
 
 
-def _engine_options(options: Mapping[str, str]) -> dict[str, Any]:
+def _check_query(url: URL) -> None:
+    for name, value in url.query.items():
+        if name in _CHARSETS and str(value).lower() not in _CHARSETS[name]:
+            raise ConfigurationError(
+                f"database.url has {name}={value}: it must be {min(_CHARSETS[name])}, or be left out"
+            )
+        if name in (*_SECONDS, _USES) and not str(value).isdecimal():
+            unit = "uses" if name == _USES else "seconds"
+            raise ConfigurationError(f"database.url has {name}={value}: it must be a whole number of {unit}")
+
+
+def _engine_options(url: URL, options: Mapping[str, str]) -> dict[str, Any]:
     for name in options.keys() & _NOT_OPTIONS:
         raise ConfigurationError(f"database.{name} is not an option: {_NOT_OPTIONS[name]}")
-    given = {name: _BOOLEANS.get(value.lower(), value) for name, value in options.items()}
+    given: dict[str, Any] = {name: _BOOLEANS.get(value.lower(), value) for name, value in options.items()}
+    if url.get_backend_name() == "sqlite":
+        given["url"] = sqlite.existing(url)
     return {"pool_timeout": TIMEOUT, "isolation_level": "AUTOCOMMIT"} | given
 
 
@@ -196,26 +212,6 @@ def _timeouts(url: URL, read_timeout: float | None) -> dict[str, float | None]:
     if read_timeout == TIMEOUT:
         return defaults
     return defaults | {name: read_timeout for name in names if name != "connect_timeout"}
-
-
-def _check_sqlite(url: URL) -> None:
-    if not url.database or url.database == ":memory:":
-        raise ConfigurationError("database.url names a database in memory, which workers can't share: name a file")
-    if not url.database.startswith(("/", "file:")):
-        raise ConfigurationError(
-            f"database.url has the relative path {url.database!r}: write sqlite:///%(here)s/... or an absolute path"
-        )
-
-
-def _utc_now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(" ", "microseconds")[:_WITHOUT_ZONE]
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.create_function("utc_now", 0, _utc_now)
 
 
 def _refuse_closed(connection: Any, record: Any, proxy: Any) -> None:

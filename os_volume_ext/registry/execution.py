@@ -19,6 +19,7 @@ from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.types import TypeEngine
 
 from ..errors import ConstraintViolated, RegistryUnavailable, TransactionAborted
+from . import sqlite
 
 LOG = logging.getLogger(__name__)
 
@@ -36,6 +37,9 @@ BEGIN = {
 """The statements that begin a transaction."""
 # SQLSTATEs of serialization failures and deadlocks; MariaDB's numbers of a deadlock and of a changed snapshot.
 _ABORTED = {"40001", "40P01", 1213, 1020}
+# What a server says on each of its connections, so that all have to be made anew, to another one if there is: MariaDB's
+# numbers of a Galera node that has left its cluster, and of a server that may only be read; PostgreSQL's for the same.
+_LEFT = {1047, 1290, 1836, "25006"}
 # How many connections to an SQLite file are kept outside of the pool, whose checkout takes half as long as a query.
 _MAX_IDLE = 4
 
@@ -117,8 +121,14 @@ def translate(error: Exception) -> RegistryUnavailable:
 
 def is_aborted(error: Exception) -> bool:
     """Return whether the server aborted the transaction because of a concurrent one."""
-    # psycopg's errors have an SQLSTATE; those of MariaDB's drivers have a number as their first argument.
-    return not _ABORTED.isdisjoint({getattr(error, "sqlstate", None), *error.args[:1]})
+    return code(error) in _ABORTED
+
+
+def code(error: BaseException) -> object:
+    """Return by what a database names an error: MariaDB by a number, PostgreSQL by an SQLSTATE, SQLite by a text."""
+    first = next(iter(error.args), None)
+    # MariaDB's drivers may have an SQLSTATE too, which means less.
+    return first if isinstance(first, int) else getattr(error, "sqlstate", None) or first
 
 
 class Connection:
@@ -201,9 +211,13 @@ class Pool:
         :raises ConstraintViolated: by the context manager, as the statements do.
         """
         try:
-            return self._idle.pop()
+            connection = self._idle.pop()
         except IndexError:
             return self._wait()
+        if sqlite.is_current(connection.proxied.info):
+            return connection
+        connection.proxied.invalidate()
+        return self.connect()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -280,8 +294,12 @@ class Pool:
         return isinstance(error, self._driver.IntegrityError)
 
     def _close(self, connection: Connection, error: Any = None) -> None:
-        lost = connection.proxied.dbapi_connection
-        if error is not None and error.args and self._dialect.is_disconnect(error, lost, None):
+        if error is not None and self._is_lost(connection, error):
             self._engine.dispose()  # the others in the pool are lost too
         if connection.proxied.is_valid:
             connection.proxied.invalidate()
+
+    def _is_lost(self, connection: Connection, error: Any) -> bool:
+        if code(error) in _LEFT:
+            return True
+        return bool(error.args) and self._dialect.is_disconnect(error, connection.proxied.dbapi_connection, None)

@@ -1,4 +1,8 @@
-"""Connections to PostgreSQL with a read timeout, which psycopg's own do not have."""
+"""Connections to PostgreSQL with a read timeout, which psycopg's own do not have, and without prepared statements.
+
+psycopg would have the server prepare a statement that it has used five times. Behind PgBouncer, which gives each
+transaction another server connection, the name of that statement can mean another client's.
+"""
 
 import math
 import time
@@ -37,9 +41,11 @@ class Connection(psycopg.Connection[Any]):
 def connect(dialect: Any, record: Any, positional: Sequence[Any], options: Mapping[str, Any]) -> Connection:
     """Connect; a listener of SQLAlchemy's event ``do_connect``.
 
-    :param options: the driver's, and ``read_timeout``.
+    :param options: the driver's, as strings where they are of the URL, and ``read_timeout``.
     """
     known = {name: value for name, value in options.items() if name != "read_timeout"}
+    threshold = known.pop("prepare_threshold", None)
+    known["prepare_threshold"] = None if threshold is None else int(threshold)
     connection = Connection.connect(*positional, **known)
     connection.read_timeout = float(options.get("read_timeout") or math.inf)
     return connection

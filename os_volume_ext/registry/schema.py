@@ -6,32 +6,60 @@ workers of other versions may be using it.
 
 import fcntl
 import os
+import random
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, SchemaChanged
 from .database import TIMEOUT, Database
+from .execution import code
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0003"
+HEAD = "0004"
 """The revision that this version of the package needs; that of its last migration."""
 
 LOCK_TIMEOUT = 60
 """The seconds to wait for another process that opens or upgrades the same SQLite file."""
 
-# One upgrade at a time, until its connection is closed.
-UPGRADE_LOCKS = {
-    "postgresql": "SELECT pg_advisory_xact_lock(hashtextextended('os-volume-ext db upgrade', 0))",
-    "mysql": "SELECT GET_LOCK('os-volume-ext db upgrade', 3600)",
-    "mariadb": "SELECT GET_LOCK('os-volume-ext db upgrade', 3600)",
+UPGRADE_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('os-volume-ext db upgrade', 0))"
+"""What an upgrade of PostgreSQL executes first, so that one waits for another."""
+
+# MariaDB's numbers of a table, column, index or row that is there already, and of a deadlock: what an upgrade gets from
+# another one at the same time. It can't wait for it, since a lock of MariaDB is one node's only, and some clusters
+# refuse them. So it is tried again: each step of the migrations can be repeated.
+_INTERFERED = {1050, 1060, 1061, 1062, 1213}
+_LOCK = threading.Lock()
+_ATTEMPTS = 20  # each failure means that another upgrade has made a step
+_MAX_PAUSE = 0.5  # seconds between two attempts
+
+_READ_ONLY = "it may only be read, as a standby may: name the primary, or a proxy that finds it"
+_FULL = "free some space on its disk"
+# By what a server calls the error.
+_REMEDIES = {
+    1047: "this node is not in its Galera cluster: let it join again, or name another node or a proxy",
+    1290: _READ_ONLY,
+    1836: _READ_ONLY,
+    "25006": _READ_ONLY,
+    1021: _FULL,
+    1114: _FULL,
+    "53100": _FULL,
+    "database or disk is full": _FULL,
+    1049: "create an empty database of that name",
+}
+# What shows that a server may only be read.
+_IS_READ_ONLY = {
+    "postgresql": "SELECT current_setting('transaction_read_only') = 'on'",
+    "mysql": "SELECT @@global.read_only",
+    "mariadb": "SELECT @@global.read_only",
 }
 
 
@@ -48,20 +76,16 @@ def current(database: Database) -> str | None:
 
 
 def upgrade(database: Database) -> None:
-    """Bring the database to ``HEAD``, one process at a time.
+    """Bring the database to ``HEAD``, also if others do so at the same time.
 
     :raises ConfigurationError: if the database does not respond, or is of a later version than the package.
     """
-    from alembic import command  # which takes as long to import as all that a filter needs without it
-
-    with _one_at_a_time(database, create=True), _connection(database, read_timeout=None) as connection:
-        if connection.dialect.name in UPGRADE_LOCKS:
-            connection.exec_driver_sql(UPGRADE_LOCKS[connection.dialect.name])
-        _refuse_later(database, _revision(connection))
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(SchemaChanged):
+            _upgrade(database)
+            return
+        time.sleep(random.uniform(0, _MAX_PAUSE))  # noqa: S311 - spreads the competitors
+    _upgrade(database)
 
 
 def ensure(database: Database) -> None:
@@ -80,7 +104,7 @@ def check(database: Database) -> str | None:
     :raises ConfigurationError: if the filter can't start with it; the message names the command to run.
     """
     if _is_new_file(database):
-        _refuse_read_only(Path(str(database.url.database)))
+        _refuse_unwritable(Path(str(database.url.database)))
         return None
     found = current(database)
     if found == HEAD:
@@ -91,6 +115,19 @@ def check(database: Database) -> str | None:
     raise ConfigurationError(
         f"database.url: {database} is at revision {found or 'none'} but must be at {HEAD}: run os-volume-ext db upgrade"
     )
+
+
+def refuse_read_only(database: Database) -> None:
+    """Check that a database server may be written.
+
+    :raises ConfigurationError: if it may not, or does not respond.
+    """
+    query = _IS_READ_ONLY.get(database.url.get_backend_name())
+    if query is None:
+        return
+    with _connection(database) as connection:
+        if connection.exec_driver_sql(query).scalar():
+            raise ConfigurationError(f"database.url: {database} can't be used: {_READ_ONLY}")
 
 
 def refuse_missing(database: Database) -> None:
@@ -105,6 +142,24 @@ def refuse_missing(database: Database) -> None:
         )
 
 
+def _upgrade(database: Database) -> None:
+    from alembic import command  # which takes as long to import as all that a filter needs without it
+    from alembic.util import CommandError
+
+    # Alembic keeps the migration that runs in global variables.
+    with _LOCK, _one_at_a_time(database, create=True), _connection(database, read_timeout=None) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(UPGRADE_LOCK)
+        _refuse_later(database, _revision(connection))
+        config = _config()
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:  # the revision is not any more what it was
+            raise SchemaChanged(f"database.url: {database} can't be upgraded: {error}") from error
+        connection.commit()
+
+
 def _refuse_later(database: Database, found: str | None) -> None:
     from alembic.script import ScriptDirectory
 
@@ -117,7 +172,7 @@ def _refuse_later(database: Database, found: str | None) -> None:
         )
 
 
-def _refuse_read_only(path: Path) -> None:
+def _refuse_unwritable(path: Path) -> None:
     directory = next(directory for directory in path.parents if directory.exists())
     if not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
         raise ConfigurationError(f"database.url: {path} can't be created: {directory} is not a writable directory")
@@ -139,11 +194,16 @@ def _file(database: Database) -> Path | None:
 @contextmanager
 def _connection(database: Database, read_timeout: float | None = TIMEOUT) -> Iterator[Connection]:
     engine = database.make_engine(read_timeout=read_timeout)
+    # SQLAlchemy does not wrap what a driver raises while a connection is set up.
+    driver: Any = engine.dialect.loaded_dbapi
     try:
         with _connected(database, engine) as connection:
+            _refuse_encoding(database, connection)
             yield connection
     except DBAPIError as error:
         raise _unusable(database, error.orig) from error
+    except driver.Error as error:
+        raise _unusable(database, error) from error
     finally:
         engine.dispose()
 
@@ -151,12 +211,27 @@ def _connection(database: Database, read_timeout: float | None = TIMEOUT) -> Ite
 def _connected(database: Database, engine: Engine) -> Connection:
     try:
         return engine.connect()
-    except (TypeError, ValueError) as error:  # raised by a driver for unknown options in the URL
-        raise _unusable(database, error) from error
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"database.url: the driver refuses an option of {database}: {error}: correct or remove it"
+        ) from error
+
+
+def _refuse_encoding(database: Database, connection: Connection) -> None:
+    if connection.dialect.name != "postgresql":  # on the others the tables have their own
+        return
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"database.url: {database} has the encoding {encoding}: create it with ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def _unusable(database: Database, error: BaseException | None) -> ConfigurationError:
-    return ConfigurationError(f"database.url: {database} can't be used: {str(error).splitlines()[0]}")
+    kind = SchemaChanged if error and code(error) in _INTERFERED else ConfigurationError
+    message = str(error).splitlines()[0]
+    remedy = _REMEDIES.get(code(error)) if error else None
+    return kind(f"database.url: {database} can't be used: {message}" + (f": {remedy}" if remedy else ""))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ The parameters of a change are called ``seen_...`` for what the row must still h
 ``new_...`` for what it gets.
 """
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache
@@ -13,8 +14,8 @@ from sqlalchemy import ColumnElement, Select, Update, and_, bindparam, delete, f
 
 from ..models import ATTACHED, ATTACHING, Attachment, AttachmentDetail, AttachmentSummary, Projection
 from .execution import Row
+from .tables import SERVER_LOCKS, server_locks, utc_now
 from .tables import attachments as table
-from .tables import utc_now
 
 # The columns in the order of the fields, two of which the database computes.
 _computed: dict[str, ColumnElement[Any]] = {
@@ -65,8 +66,9 @@ LISTS: dict[tuple[Projection, tuple[str, ...]], Select[Any]] = {
     for names in ((), ("project_id",), ("since",), ("project_id", "since"))
 }
 
-LOCKED = select(table.c.volume_id).where(table.c.server_id == bindparam("server_id")).with_for_update()
-LOCK_SERVER = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("server_id"), 0)))
+LOCK_SERVERS = (
+    update(server_locks).where(server_locks.c.id == bindparam("lock_id")).values(uses=server_locks.c.uses + 1)
+)
 _times = {"created_at": utc_now(), "updated_at": utc_now()}
 INSERT = insert(table).values(
     {name: bindparam(f"new_{name}") for name in map(str, table.c.keys()) if name not in _times} | _times
@@ -126,6 +128,11 @@ def setting(statement: Update, *names: str) -> Update:
     :param names: the columns; the parameters are called ``new_...``.
     """
     return statement.values({name: bindparam(f"new_{name}") for name in names}) if names else statement
+
+
+def lock_of(server_id: str) -> dict[str, Any]:
+    """Return the parameters of ``LOCK_SERVERS`` for a server."""
+    return {"lock_id": zlib.crc32(server_id.encode()) % SERVER_LOCKS}
 
 
 def attachments(rows: Sequence[Row]) -> list[Attachment]:

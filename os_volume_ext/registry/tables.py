@@ -6,7 +6,7 @@
 import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, Column, DateTime, Index, MetaData, String, Table, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Integer, MetaData, String, Table, UniqueConstraint
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -114,4 +114,17 @@ leases = Table(
     Column("name", String(36), primary_key=True),
     Column("holder", String(255), nullable=False),
     Column("taken_at", UTCDateTime, nullable=False),
+)
+
+SERVER_LOCKS = 256
+"""The number of rows of ``server_locks``, whose ids count from 0."""
+
+server_locks = Table(
+    "server_locks",
+    metadata,
+    # A transaction that counts a server's rows first changes the row of its lock, which several servers share. Two at
+    # once then conflict on every database. A lock that is only held, such as that of SELECT ... FOR UPDATE, does not
+    # count between the nodes of a Galera cluster.
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("uses", BigInteger, nullable=False),
 )

@@ -262,6 +262,11 @@ class Settings:
         return settings
 
     @property
+    def clock_margin(self) -> int:
+        """How many seconds after the last backend call of a claim can end its row is stale (docs/protocol.rst, R5)."""
+        return self.stale_after - 2 * self.operation_timeout
+
+    @property
     def overrides(self) -> dict[str, Any]:
         """The options that replace a value of the dialect, by their names there."""
         values = {name: getattr(self, name) for name in ("attach_status", "detach_status", "server_states")}

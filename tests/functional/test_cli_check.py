@@ -10,12 +10,15 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 from oslo_config import cfg
+from sqlalchemy.engine import make_url
 
+from os_volume_ext.assembly import assemble_current
 from os_volume_ext.backends.base import BackendUnavailable
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
+from os_volume_ext.settings import Settings
 from tests.support.databases import direct_connection
 from tests.support.paths import PASTE
 from tests.support.sample import load
@@ -311,7 +314,36 @@ def test_a_clock_of_the_database_that_differs_is_reported(monkeypatch, wrong, fi
     monkeypatch.setattr(Registry, "now", lambda registry: now(registry) + datetime.timedelta(seconds=seconds))
     what, details = wrong()
     assert what == "database"
-    assert re.search(rf"the clock of \S+ is \d+ seconds {shown} this machine's: synchronize both", details)
+    assert re.search(rf"the clock of \S+ is [\d.]+ seconds {shown} this machine's: synchronize both", details)
+
+
+@pytest.mark.only_on("postgresql", "mariadb")
+@pytest.mark.parametrize(("seconds", "warnings"), [(11, 1), (0, 0)])
+def test_a_start_warns_of_a_clock_that_differs(monkeypatch, caplog, url, tmp_path, seconds, warnings):
+    now = Registry.now
+    monkeypatch.setattr(Registry, "now", lambda registry: now(registry) + datetime.timedelta(seconds=seconds))
+    options = {"backend": "directory", "backend.root": str(tmp_path), "database.url": url}
+    assemble_current(Settings.parse(options)).close()
+    found = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert [
+        bool(re.search("is 11.0 seconds ahead of this machine's: .* by more than 60 seconds", each)) for each in found
+    ] == [True] * warnings
+
+
+@pytest.mark.only_on("postgresql")
+def test_the_less_time_a_claim_has_the_less_may_the_clocks_differ(monkeypatch, wrong, file, url):
+    file.set_ours("database.url", url.replace("%", "%%"))
+    file.set_ours("stale_after", "124")  # twice operation_timeout, and 4
+    now = Registry.now
+    monkeypatch.setattr(Registry, "now", lambda registry: now(registry) + datetime.timedelta(seconds=3))
+    assert "is 3.0 seconds ahead of" in wrong()[1]
+
+
+@pytest.mark.only_on("postgresql")
+def test_a_database_that_may_only_be_read_is_reported(wrong, file, url):
+    only_read = make_url(url).update_query_dict({"options": "-cdefault_transaction_read_only=on"})
+    file.set_ours("database.url", only_read.render_as_string(hide_password=False).replace("%", "%%"))
+    assert "it may only be read, as a standby may: name the primary" in wrong()[1]
 
 
 @pytest.mark.only_on("postgresql", "mariadb")

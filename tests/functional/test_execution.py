@@ -12,6 +12,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
 from os_volume_ext.errors import ConstraintViolated, RegistryUnavailable
+from os_volume_ext.registry import sqlite
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.execution import Pool
 from os_volume_ext.registry.tables import volumes
@@ -138,6 +139,8 @@ class TestPool:
         def make(size=5, **more):
             sizes = {} if "poolclass" in more else {"pool_size": size, "max_overflow": 0, "pool_timeout": TIMEOUT}
             engines.append(create_engine(url, pool_reset_on_return=None, **sizes, **options, **more))
+            if url.startswith("sqlite"):
+                event.listen(engines[-1], "do_connect", sqlite.connect)
             return Pool(engines[-1]), engines[-1].pool
 
         yield make

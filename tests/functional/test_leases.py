@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from os_volume_ext.errors import TransactionAborted
-from os_volume_ext.registry import database as database_module
+from os_volume_ext.registry import sqlite
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.leases import Leases
 from os_volume_ext.registry.tables import leases as table
@@ -112,7 +112,7 @@ def test_clocks_that_differ_a_little_do_not_end_it(leases, pass_time):
 def test_it_expires_when_its_time_has_passed_and_not_later(leases, monkeypatch):
     now = [LONG_AGO]
     clock = SimpleNamespace(datetime=SimpleNamespace(now=lambda zone: now[0]), UTC=datetime.UTC)
-    monkeypatch.setattr(database_module, "datetime", clock)
+    monkeypatch.setattr(sqlite, "datetime", clock)
     leases.acquire("work", "a", LASTS)
     now[0] = LONG_AGO + datetime.timedelta(seconds=LASTS, microseconds=-1)
     assert not leases.acquire("work", "b", LASTS)

@@ -3,10 +3,11 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import delete, insert, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
@@ -15,6 +16,7 @@ from os_volume_ext.backends.base import ConfigurationError
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.errors import RegistryUnavailable
 from os_volume_ext.registry import schema
+from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.leases import Leases
 from os_volume_ext.registry.tables import utc_now, volumes
 from tests.support.databases import direct_connection
@@ -173,6 +175,27 @@ def test_a_postgresql_that_does_not_respond_in_time_is_reported_with_the_limit(u
 
 
 @pytest.mark.only_on("postgresql")
+def test_connections_to_a_server_that_could_only_be_read_are_not_used_again(url, make_database):
+    database = make_database(url)
+    name = make_url(url).database
+    with direct_connection(database) as other:
+        other.exec_driver_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    registry = Registry(database)
+    with ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(database.transaction())
+    assert registry.is_empty()
+    with direct_connection(database) as other:
+        other.exec_driver_sql("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE")
+        other.exec_driver_sql("COMMIT")
+        other.exec_driver_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
+    with pytest.raises(RegistryUnavailable, match="read-only transaction"):
+        database.change(delete(volumes))
+    for _ in range(4):
+        assert database.change(delete(volumes)) == 0
+
+
+@pytest.mark.only_on("postgresql")
 def test_a_connection_to_a_postgresql_that_does_not_respond_is_closed(url, behind_proxy, make_database):
     url, proxy = behind_proxy(url)
     engine = make_database(url).make_engine(read_timeout=0.2)
@@ -196,10 +219,11 @@ def test_a_start_without_it_is_refused_in_a_sentence(url, behind_proxy, how, mak
     assert time.monotonic() - began < BOUND
 
 
+@pytest.mark.only_on("postgresql")
 def test_an_upgrade_waits_for_another_for_as_long_as_that_takes(new_url, behind_proxy, make_database):
     url, _ = behind_proxy(new_url)
     with direct_connection(make_database(new_url)) as other:
-        other.exec_driver_sql(schema.UPGRADE_LOCKS[other.dialect.name])
+        other.exec_driver_sql(schema.UPGRADE_LOCK)
         upgrade = threading.Thread(target=schema.upgrade, args=(make_database(url),))
         upgrade.start()
         upgrade.join(1.5)  # longer than read_timeout

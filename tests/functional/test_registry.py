@@ -4,9 +4,12 @@ import dataclasses
 import datetime
 import logging
 import multiprocessing
+import shutil
+import sqlite3
 import threading
 import uuid
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -31,10 +34,10 @@ from os_volume_ext.models import (
     AttachmentDetail,
     AttachmentSummary,
 )
-from os_volume_ext.registry import database as database_module
-from os_volume_ext.registry import execution, schema
+from os_volume_ext.registry import execution, schema, sqlite
 from os_volume_ext.registry.attachments import Registry
-from os_volume_ext.registry.database import ATTEMPTS, BUSY_TIMEOUT, Database, retry_on_deadlock
+from os_volume_ext.registry.database import ATTEMPTS, Database, retry_on_deadlock
+from os_volume_ext.registry.sqlite import BUSY_TIMEOUT
 from os_volume_ext.registry.tables import attachments as table
 from tests.support.databases import direct_connection
 from tests.support.waiting import TIMEOUT
@@ -787,7 +790,7 @@ def test_a_rows_age_is_how_long_it_has_not_been_changed(registry, database):
 def test_times_and_ages_are_by_the_databases_clock(url, monkeypatch, make_database):
     now = [datetime.datetime(2031, 2, 3, 4, 5, 6, 123456, datetime.UTC)]
     clock = SimpleNamespace(datetime=SimpleNamespace(now=lambda zone: now[0]), UTC=datetime.UTC)
-    monkeypatch.setattr(database_module, "datetime", clock)
+    monkeypatch.setattr(sqlite, "datetime", clock)
     database = make_database(url)
     schema.ensure(database)
     registry = Registry(database)
@@ -1125,8 +1128,34 @@ class TestSQLite:
             assert registry.get("1134", "9") is None
         assert registry.get("1134", "9").volume_id == "9"
 
+    @pytest.fixture
+    def path(self, url):
+        return Path(make_url(url).database)
+
+    @pytest.mark.parametrize("size", ["1", "5"])  # with 1, no connection is kept outside of SQLAlchemy's pool
+    def test_a_worker_uses_the_file_that_replaced_another(self, url, path, tmp_path, make_database, size):
+        registry = Registry(make_database(url, pool_size=size))
+        registry.reserve(attachment())
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        shutil.copy(path, tmp_path / "copy.db")
+        with closing(sqlite3.connect(tmp_path / "copy.db", isolation_level=None)) as connection:
+            connection.execute("DELETE FROM attachments")
+        (tmp_path / "copy.db").replace(path)
+        assert registry.get("1134", "9") is None
+        registry.reserve(attachment())
+        assert Registry(make_database(url)).get("1134", "9") is not None
+
+    def test_a_file_that_was_deleted_is_not_created_again(self, registry, path):
+        registry.reserve(attachment())
+        path.unlink()
+        for _ in range(2):
+            with pytest.raises(RegistryUnavailable, match=f"there is no file {path}"):
+                registry.get("1134", "9")
+        assert not path.exists()
+
     def test_a_writer_that_waits_too_long_gets_registry_unavailable(self, url, database, monkeypatch, make_database):
-        monkeypatch.setattr(database_module, "BUSY_TIMEOUT", 1)
+        monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 1)
         short_timeout = Registry(make_database(url))
         with database.transaction(), pytest.raises(RegistryUnavailable, match="locked"):
             short_timeout.reserve(attachment())

@@ -16,14 +16,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import insert, text
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.engine import make_url
 
 from os_volume_ext.backends.base import ConfigurationError
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
-from os_volume_ext.registry.tables import UTCDateTime, metadata, utc_now
+from os_volume_ext.registry.tables import SERVER_LOCKS, UTCDateTime, metadata, server_locks, utc_now
 from tests.support.databases import direct_connection
 from tests.support.waiting import TIMEOUT
 
@@ -102,6 +102,8 @@ def test_the_migrations_make_the_tables_of_the_package(database):
 
 
 def upgrade_to(database, revision):
+    if database.url.get_backend_name() == "sqlite":
+        Path(database.url.database).touch()
     config = alembic_config()
     with direct_connection(database) as config.attributes["connection"]:
         command.upgrade(config, revision)
@@ -193,7 +195,7 @@ def test_the_constraints_are_in_the_database(database):
     unique = [each["column_names"] for each in inspector.get_unique_constraints("attachments")]
     assert sorted(unique) == [["exclusive_volume_id"], ["server_id", "device"]]
     assert inspector.get_pk_constraint("leases")["constrained_columns"] == ["name"]
-    assert set(inspector.get_table_names()) == {"attachments", "leases", "volumes", "alembic_version"}
+    assert set(inspector.get_table_names()) == {"attachments", "leases", "server_locks", "volumes", "alembic_version"}
     inspector.bind.dispose()
 
 
@@ -341,6 +343,84 @@ def test_several_may_upgrade_the_same_database_at_once(database):
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(schema.upgrade, [database] * 4)) == [None] * 4
     assert compare(database) == []
+
+
+def upgrade(url):
+    schema.upgrade(Database({"url": url}))
+
+
+@servers
+def test_several_processes_may_upgrade_the_same_database_at_once(database):
+    spawn = multiprocessing.get_context("spawn")
+    url = database.url.render_as_string(hide_password=False)
+    processes = [spawn.Process(target=upgrade, args=(url,)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert compare(database) == []
+
+
+@pytest.mark.parametrize("revision", [None, *sorted(REVISIONS)[:-1]])
+@pytest.mark.usefixtures("first_rows")
+def test_each_step_of_an_upgrade_can_be_repeated(database, revision):
+    schema.upgrade(database)
+    with direct_connection(database) as connection:
+        connection.execute(text("UPDATE attachments SET claim_id = 'a claim since then'"))
+        connection.execute(text("DELETE FROM alembic_version"))
+        if revision:
+            connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
+    schema.upgrade(database)
+    assert schema.current(database) == schema.HEAD
+    assert compare(database) == []
+    assert Registry(database).get("1134", "9").claim_id == "a claim since then"
+    assert number_of_locks(database) == SERVER_LOCKS
+    database.dispose()
+
+
+def number_of_locks(database):
+    with direct_connection(database) as connection:
+        return connection.execute(select(func.count()).select_from(server_locks)).scalar()
+
+
+@pytest.mark.only_on("postgresql")
+def test_a_database_with_another_encoding_is_refused(database):
+    name = f"{database.url.database}_latin"
+    create = text(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    database.change(create)
+    url = database.url.set(database=name).render_as_string(hide_password=False)
+    for work in (schema.upgrade, schema.ensure):
+        with pytest.raises(ConfigurationError, match=r"has the encoding LATIN1: create it with ENCODING 'UTF8' TEMPL"):
+            work(Database({"url": url}))
+    database.change(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    database.dispose()
+
+
+@pytest.mark.only_on("postgresql")
+def test_an_upgrade_of_a_database_that_may_only_be_read_says_what_to_do(database):
+    schema.upgrade(database)
+    be_at(database, "0003")
+    url = database.url.update_query_dict({"options": "-cdefault_transaction_read_only=on"})
+    with pytest.raises(ConfigurationError, match=r"can't be used: .* in a read-only transaction: it may only be read"):
+        schema.upgrade(Database({"url": url.render_as_string(hide_password=False)}))
+
+
+@servers
+def test_a_database_that_is_missing_is_reported(database):
+    url = database.url.set(database=f"{database.url.database}_missing").render_as_string(hide_password=False)
+    sentence = {"mysql": ": create an empty database of that name$", "postgresql": "does not exist$"}
+    for work in (schema.upgrade, schema.ensure):
+        with pytest.raises(ConfigurationError, match=sentence[database.url.get_backend_name()]):
+            work(Database({"url": url}))
+
+
+@servers
+def test_an_unknown_option_of_the_driver_is_reported(database):
+    url = database.url.update_query_dict({"colour": "blue"}).render_as_string(hide_password=False)
+    with pytest.raises(ConfigurationError, match=r"^database.url: .*colour") as raised:
+        schema.ensure(Database({"url": url}))
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.only_on("mariadb")

@@ -18,7 +18,7 @@ from os_volume_ext.registry.database import ATTEMPTS, Database, retry_on_deadloc
 
 PASSWORD = "p@s:s/w?o#r%d +é"
 QUOTED = "p%40s%3As%2Fw%3Fo%23r%25d%20%2B%C3%A9"
-PSYCOPG = {"connect_timeout": 10}
+PSYCOPG = {"connect_timeout": 10, "prepare_threshold": None}
 PYMYSQL = {"connect_timeout": 10, "read_timeout": 10, "write_timeout": 10}
 
 
@@ -61,7 +61,11 @@ def connecting(monkeypatch):
         ),
         (
             "postgresql+psycopg:///volumes?host=/run/postgresql&connect_timeout=3&read_timeout=4",
-            {"dbname": "volumes", "host": "/run/postgresql", "connect_timeout": "3"},
+            {"dbname": "volumes", "host": "/run/postgresql", "connect_timeout": "3", "prepare_threshold": None},
+        ),
+        (
+            "postgresql+psycopg:///volumes?prepare_threshold=5&client_encoding=UTF8",
+            {"dbname": "volumes", "client_encoding": "UTF8", **PSYCOPG, "prepare_threshold": 5},
         ),
         (
             "postgresql+psycopg://u@/volumes?host=one:5432&host=two:5433&target_session_attrs=read-write",
@@ -99,7 +103,7 @@ def connecting(monkeypatch):
             },
         ),
     ],
-    ids=["a password and TLS", "a socket", "two hosts", "MySQL with TLS", "MariaDB's socket"],
+    ids=["a password and TLS", "a socket", "prepared", "two hosts", "MySQL with TLS", "MariaDB's socket"],
 )
 def test_the_driver_gets_the_options_of_the_url_and_our_timeouts_else(connecting, url, options):
     assert connecting(url) == options
@@ -107,10 +111,10 @@ def test_the_driver_gets_the_options_of_the_url_and_our_timeouts_else(connecting
 
 def test_what_sqlalchemy_keeps_for_the_next_connection_stays_as_it_was(monkeypatch):
     monkeypatch.setattr(psycopg.Connection, "connect", lambda **options: SimpleNamespace(arguments=options))
-    options = {"host": "h", "read_timeout": "3"}
+    options = {"host": "h", "read_timeout": "3", "prepare_threshold": "0"}
     for _ in range(2):
         connection = postgresql.connect(None, None, [], options)
-        assert (connection.arguments, connection.read_timeout) == ({"host": "h"}, 3.0)
+        assert (connection.arguments, connection.read_timeout) == ({"host": "h", "prepare_threshold": 0}, 3.0)
 
 
 @pytest.mark.parametrize("url", ["postgresql+psycopg://u@h/d", "mysql+pymysql://u@h/d", "sqlite:////nowhere/x.db"])
@@ -121,14 +125,17 @@ def test_the_pool_gets_what_the_options_say(url):
     assert Database({"url": url, "pool_pre_ping": "false"}).make_engine().pool._pre_ping is False
 
 
-def test_a_file_may_be_named_by_a_file_uri(tmp_path):
-    database = Database({"url": f"sqlite:///file:{tmp_path}/registry.db?uri=true"})
+@pytest.mark.parametrize("query", ["", "?uri=true", "?mode=rw&uri=true"])
+def test_a_file_may_be_named_by_a_file_uri(tmp_path, query):
+    (tmp_path / "registry.db").touch()
+    database = Database({"url": f"sqlite:///file:{tmp_path}/registry.db{query}"})
     assert [path for _, _, path in database.query(text("PRAGMA database_list"))] == [f"{tmp_path}/registry.db"]
     database.dispose()
 
 
 def test_a_full_pool_is_reported_as_an_unavailable_registry(tmp_path):
     pool = {"pool_size": "1", "max_overflow": "0", "pool_timeout": "0"}
+    (tmp_path / "registry.db").touch()
     database = Database({"url": f"sqlite:///{tmp_path}/registry.db", **pool})
     with database.transaction(), pytest.raises(RegistryUnavailable, match="QueuePool limit"), database.transaction():
         pass
@@ -150,6 +157,30 @@ def test_a_place_in_the_pool_is_not_waited_for_without_end(url):
             "database.url has the relative path 'var/registry.db': write sqlite:///%(here)s/... or an absolute path",
         ),
         ({"url": "sqlite:///:memory:"}, "database.url names a database in memory"),
+        ({"url": "sqlite:///file:/x.db?mode=memory&uri=true"}, "database.url names a database in memory"),
+        ({"url": "sqlite:///file::memory:?uri=true"}, "database.url names a database in memory"),
+        ({"url": "sqlite:///file:x.db?uri=true"}, "database.url has the relative path 'file:x.db'"),
+        ({"url": "sqlite:////x.db?sslmode=require"}, "database.url has the unknown option 'sslmode': remove it"),
+        (
+            {"url": "postgresql+psycopg://h/d?prepare_threshold=often"},
+            "database.url has prepare_threshold=often: it must be a whole number of uses",
+        ),
+        (
+            {"url": "mysql+pymysql://h/d?read_timeout=1.5"},
+            "database.url has read_timeout=1.5: it must be a whole number of seconds",
+        ),
+        (
+            {"url": "postgresql+psycopg://h/d?connect_timeout=-1"},
+            "database.url has connect_timeout=-1: it must be a whole number of seconds",
+        ),
+        (
+            {"url": "mysql+pymysql://h/d?charset=latin1"},
+            "database.url has charset=latin1: it must be utf8mb4, or be left out",
+        ),
+        (
+            {"url": "postgresql+psycopg://h/d?client_encoding=latin1"},
+            "database.url has client_encoding=latin1: it must be utf-8, or be left out",
+        ),
         (
             {"url": "mssql+pyodbc://h/d"},
             "database.url is of mssql+pyodbc: it may be of sqlite, postgresql, mysql, mariadb",

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from os_volume_ext.registry.migrations.portable import mariadb_options, moment
+from os_volume_ext.registry.migrations.portable import has_table, mariadb_options, moment
 
 revision = "0002"
 down_revision = "0001"
@@ -13,11 +13,12 @@ depends_on = None
 
 def upgrade() -> None:
     """Make the table."""
-    op.create_table(
-        "leases",
-        sa.Column("name", sa.String(36), nullable=False),
-        sa.Column("holder", sa.String(255), nullable=False),
-        sa.Column("taken_at", moment, nullable=False),
-        sa.PrimaryKeyConstraint("name", name="pk_leases"),
-        **mariadb_options(op.get_bind().dialect),
-    )
+    if not has_table("leases"):
+        op.create_table(
+            "leases",
+            sa.Column("name", sa.String(36), nullable=False),
+            sa.Column("holder", sa.String(255), nullable=False),
+            sa.Column("taken_at", moment, nullable=False),
+            sa.PrimaryKeyConstraint("name", name="pk_leases"),
+            **mariadb_options(op.get_bind().dialect),
+        )

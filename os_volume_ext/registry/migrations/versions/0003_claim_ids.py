@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from os_volume_ext.registry.migrations.portable import has_column
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -11,10 +13,9 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the column. The workers are stopped, so that any values do that differ."""
-    # MariaDB commits each statement, so an upgrade that was interrupted may have added it.
-    if "claim_id" not in {column["name"] for column in sa.inspect(op.get_bind()).get_columns("attachments")}:
+    if not has_column("attachments", "claim_id"):
         with op.batch_alter_table("attachments") as batch:
             batch.add_column(sa.Column("claim_id", sa.String(36)))
-    op.execute("UPDATE attachments SET claim_id = id")
+    op.execute("UPDATE attachments SET claim_id = id WHERE claim_id IS NULL")
     with op.batch_alter_table("attachments") as batch:
         batch.alter_column("claim_id", existing_type=sa.String(36), nullable=False)

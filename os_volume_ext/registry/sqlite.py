@@ -1,0 +1,97 @@
+"""Connections to an SQLite file: one that exists, and that is still the one at its path.
+
+A connection to a file that was deleted or replaced works on. Another process would use the new file, and the two could
+attach one volume to two servers.
+"""
+
+import datetime
+import os
+import sqlite3
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+from urllib.parse import quote, unquote
+
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DisconnectionError
+
+from ..errors import ConfigurationError
+
+BUSY_TIMEOUT = 10_000
+"""The milliseconds that SQLite waits for another writer."""
+
+_WITHOUT_ZONE = len("2026-01-01 00:00:00.000000")
+# The driver's options that a URL may have.
+_OPTIONS = {"cached_statements", "check_same_thread", "detect_types", "isolation_level", "timeout", "uri"}
+
+
+def check(url: URL) -> None:
+    """Check a URL.
+
+    :raises ConfigurationError: if it does not name a file by an absolute path, or has an unknown option.
+    """
+    path = url.database
+    if not path or path in (":memory:", "file::memory:") or url.query.get("mode") == "memory":
+        raise ConfigurationError("database.url names a database in memory, which workers can't share: name a file")
+    if not path.startswith(("/", "file:/")):
+        raise ConfigurationError(
+            f"database.url has the relative path {path!r}: write sqlite:///%(here)s/... or an absolute path"
+        )
+    unknown = set() if path.startswith("file:") else url.query.keys() - _OPTIONS
+    if unknown:
+        raise ConfigurationError(f"database.url has the unknown option {min(unknown)!r}: remove it")
+
+
+def existing(url: URL) -> URL:
+    """Return the URL that opens the same file, but creates none."""
+    path = str(url.database)
+    uri = path if path.startswith("file:") else f"file:{quote(path)}"
+    return url.set(database=uri, query={"mode": "rw", **url.query, "uri": "true"})
+
+
+def connect(dialect: Any, record: Any, positional: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """Connect, and note which file that is; a listener of SQLAlchemy's event ``do_connect``.
+
+    :raises sqlite3.OperationalError: if there is no file.
+    """
+    path = unquote(positional[0].removeprefix("file:").partition("?")[0])
+    # Before it is opened: should it be replaced in between, the connection is closed when it is used next.
+    file = _identity(path)
+    if file is None:
+        raise sqlite3.OperationalError(f"there is no file {path}")
+    record.info.update(path=path, file=file)
+    return dialect.connect(*positional, **options)
+
+
+def prepare(connection: sqlite3.Connection, record: Any) -> None:
+    """Set up a new connection; a listener of SQLAlchemy's event ``connect``."""
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.create_function("utc_now", 0, _utc_now)
+
+
+def is_current(info: MutableMapping[Any, Any]) -> bool:
+    """Return whether the file that a connection was made to is still at its path.
+
+    :param info: the dictionary of the pool's record, which ``connect`` has filled.
+    """
+    file: tuple[int, int] = info["file"]
+    return file == _identity(info["path"])
+
+
+def refuse_replaced(connection: Any, record: Any, proxy: Any) -> None:
+    """Have the pool connect again if the file was replaced; a listener of SQLAlchemy's event ``checkout``."""
+    if not is_current(record.info):
+        raise DisconnectionError
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a Path would take several times as long
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _utc_now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(" ", "microseconds")[:_WITHOUT_ZONE]
