@@ -1,5 +1,6 @@
 """The wiring: builds the objects that do the work from the settings, for the filter and for the commands."""
 
+import logging
 from collections.abc import Callable
 from importlib import import_module
 
@@ -26,12 +27,14 @@ from .observers.log import OperationLog
 from .perprocess import PerProcess
 from .policy import Policy
 from .records import load_plugin, make_catalog
-from .registry import clock, schema
+from .registry import schema, server
 from .registry.attachments import Registry
 from .registry.database import Database
 from .registry.leases import Leases
 from .settings import Settings
 from .wsgi import WSGIApp
+
+LOG = logging.getLogger(__name__)
 
 
 class Assembly:
@@ -185,7 +188,8 @@ def assemble_current(
     """
     assembly = assemble(settings, backend=backend, catalog=catalog)
     schema.ensure(assembly.database)
-    clock.warn(assembly.database, settings.clock_margin)
+    for problem in server.problems(assembly.database, settings.clock_margin):
+        LOG.warning("%s", problem)
     is_new = assembly.registry.is_empty()
     assembly.database.dispose()
     if is_new:  # else what is missing has been there, such as on a file system that is not mounted

@@ -18,6 +18,7 @@ from ..errors import (
     AttachmentMissing,
     Conflict,
     DeviceInUse,
+    RegistryUnavailable,
     RootVolume,
     ServerMissing,
     ServerNotFound,
@@ -287,6 +288,8 @@ class AttachmentManager:
                 raise VolumeNotFound(volume.id)
             if found != volume or found.multiattach == claim.row.exclusive:
                 raise Conflict(f"Volume {volume.id} was modified concurrently. Retry later.", retryable=True)
+        except RegistryUnavailable:
+            raise  # to release the claim would take as long again to fail; the row stays (docs/protocol.rst, R10)
         except Exception:
             self._claims.release(claim)
             raise

@@ -15,7 +15,7 @@ from ..assembly import make_backend, make_compute, make_observers
 from ..errors import BackendUnavailable, ComputeUnavailable, ConfigurationError
 from ..policy import read_rules, rule_files, rule_sources
 from ..records import make_catalog
-from ..registry import clock, schema
+from ..registry import schema, server
 from ..registry.database import Database
 from ..settings import Settings, warn_of_hidden
 from ..threadpool import DaemonThreadPool
@@ -147,20 +147,19 @@ def _auth_filter(filters: Iterable[Filter], errors: list[str]) -> str | None:
 def _database(settings: Settings) -> str:
     database = Database(settings.database_options)
     found = schema.check(database)
-    schema.refuse_read_only(database)
-    _check_clock(database, settings.clock_margin)
+    _check_server(database, settings.clock_margin)
     if found == schema.HEAD:
         return f"{database} is at revision {found}"
     return f"{database}: the filter will upgrade it from revision {found or 'none'} to {schema.HEAD} at start-up"
 
 
-def _check_clock(database: Database, margin: float) -> None:
+def _check_server(database: Database, margin: float) -> None:
     try:
-        difference = clock.difference(database, margin)
+        problems = list(server.problems(database, margin))
     finally:
         database.dispose()
-    if difference:
-        raise ConfigurationError(difference)
+    if problems:
+        raise ConfigurationError("; ".join(problems))
 
 
 def _catalog(settings: Settings) -> str:

@@ -38,8 +38,9 @@ BEGIN = {
 # SQLSTATEs of serialization failures and deadlocks; MariaDB's numbers of a deadlock and of a changed snapshot.
 _ABORTED = {"40001", "40P01", 1213, 1020}
 # What a server says on each of its connections, so that all have to be made anew, to another one if there is: MariaDB's
-# numbers of a Galera node that has left its cluster, and of a server that may only be read; PostgreSQL's for the same.
-_LEFT = {1047, 1290, 1836, "25006"}
+# numbers of a Galera node that has left its cluster or can't follow it (in time to be waited for), and of a server that
+# may only be read; PostgreSQL's for the latter.
+_LEFT = {1047, 1205, 1290, 1836, "25006"}
 # How many connections to an SQLite file are kept outside of the pool, whose checkout takes half as long as a query.
 _MAX_IDLE = 4
 
@@ -119,6 +120,10 @@ def translate(error: Exception) -> RegistryUnavailable:
     return (TransactionAborted if is_aborted(error) else RegistryUnavailable)(str(error).partition("\n")[0])
 
 
+def _failure(error: Exception) -> RegistryUnavailable:
+    return RegistryUnavailable(f"the driver failed: {type(error).__name__}: {error}")
+
+
 def is_aborted(error: Exception) -> bool:
     """Return whether the server aborted the transaction because of a concurrent one."""
     return code(error) in _ABORTED
@@ -145,6 +150,8 @@ class Connection:
         self._pool = pool
         self.proxied = proxied
         """The pool's own object."""
+        self.is_executing = False
+        """Whether a statement has begun and has not returned, so that an exception is the driver's."""
 
     def __enter__(self) -> "Connection":
         return self
@@ -164,9 +171,13 @@ class Connection:
         :param parameters: the statement's, by name.
         """
         compiled = self._pool.compiled(statement)
+        values = compiled.values(parameters)
+        self.is_executing = True
         with closing(self.proxied.cursor()) as cursor:
-            execute(cursor, compiled.text, compiled.values(parameters))
-            return compiled.rows(cursor.fetchall())
+            execute(cursor, compiled.text, values)
+            found = cursor.fetchall()
+        self.is_executing = False
+        return compiled.rows(found)
 
     def change(self, statement: ClauseElement, parameters: Parameters = NONE) -> int:
         """Change rows and return how many.
@@ -175,15 +186,20 @@ class Connection:
         :param parameters: the statement's, by name.
         """
         compiled = self._pool.compiled(statement)
+        values = compiled.values(parameters)
+        self.is_executing = True
         with closing(self.proxied.cursor()) as cursor:
-            execute(cursor, compiled.text, compiled.values(parameters))
+            execute(cursor, compiled.text, values)
             count: int = cursor.rowcount
+        self.is_executing = False
         return count
 
     def execute(self, text: str) -> None:
         """Execute SQL whose result does not matter."""
+        self.is_executing = True
         with closing(self.proxied.cursor()) as cursor:
             execute(cursor, text)
+        self.is_executing = False
 
 
 class Pool:
@@ -228,8 +244,8 @@ class Pool:
             try:
                 yield connection
                 connection.execute("COMMIT")
-            except Exception:
-                self._roll_back(connection)
+            except Exception as error:
+                self._roll_back(connection, error)
                 raise
 
     def compiled(self, statement: ClauseElement) -> Compiled:
@@ -255,14 +271,23 @@ class Pool:
         :raises ConstraintViolated: likewise.
         """
         if not isinstance(error, self._driver.Error):
-            # Anything else than an Exception, such as GreenletExit, may have left a response unread.
-            (self.release if isinstance(error, Exception) else self._close)(connection)
-            return
+            return self._fail_unexpectedly(connection, error)
+        connection.is_executing = False
         if self._is_violated_constraint(error) or is_aborted(error):
             self.release(connection)
         else:
             self._close(connection, error)
         raise self._translate(error) from error
+
+    def _fail_unexpectedly(self, connection: Connection, error: BaseException) -> None:
+        if not connection.is_executing and isinstance(error, Exception):
+            self.release(connection)
+            return
+        # A response may have been left unread: by what is no Exception, such as GreenletExit; or by a driver that
+        # did not understand it, whatever it raised.
+        self._close(connection)
+        if isinstance(error, Exception):
+            raise _failure(error) from error
 
     def dispose(self) -> None:
         """Close the connections that are not in use."""
@@ -277,14 +302,19 @@ class Pool:
             return Connection(self, self._engine.raw_connection())
         except (self._driver.Error, SQLAlchemyError) as error:
             raise translate(error) from error
+        except Exception as error:  # of a driver that did not understand what it got
+            raise _failure(error) from error
         finally:
             with self._lock:
                 self._waiting -= 1
 
-    def _roll_back(self, connection: Connection) -> None:
+    def _roll_back(self, connection: Connection, error: Exception) -> None:
+        if connection.is_executing and not isinstance(error, self._driver.Error):
+            return  # the connection is going to be closed
         try:
             connection.execute("ROLLBACK")
-        except self._driver.Error:
+        except Exception:
+            connection.is_executing = False
             self._close(connection)
 
     def _translate(self, error: Exception) -> Exception:

@@ -9,8 +9,16 @@ _WAIT_BEFORE_ALL = 7
 
 
 def prepare(connection: Any, record: Any) -> None:
-    """Have a node of a cluster see what was committed at the others; a listener of SQLAlchemy's event ``connect``."""
+    """Have a node of a cluster see what was committed at the others; a listener of SQLAlchemy's event ``connect``.
+
+    :raises OperationalError: of the driver, if the node has left its cluster.
+    """
     with closing(connection.cursor()) as cursor:
         cursor.execute("SHOW SESSION VARIABLES LIKE 'wsrep_on'")
-        if ("wsrep_on", "ON") in cursor.fetchall():
-            cursor.execute(f"SET SESSION wsrep_sync_wait = {_WAIT_BEFORE_ALL}")
+        if ("wsrep_on", "ON") not in cursor.fetchall():
+            return
+        cursor.execute("SHOW STATUS LIKE 'wsrep_ready'")
+        if ("wsrep_ready", "ON") not in cursor.fetchall():
+            # What the node says itself to most statements; to those that it must wait before, it says something else.
+            raise connection.OperationalError(1047, "WSREP has not yet prepared node for application use")
+        cursor.execute(f"SET SESSION wsrep_sync_wait = {_WAIT_BEFORE_ALL}")

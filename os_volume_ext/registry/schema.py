@@ -7,6 +7,7 @@ workers of other versions may be using it.
 import fcntl
 import os
 import random
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -33,10 +34,10 @@ LOCK_TIMEOUT = 60
 UPGRADE_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('os-volume-ext db upgrade', 0))"
 """What an upgrade of PostgreSQL executes first, so that one waits for another."""
 
-# MariaDB's numbers of a table, column, index or row that is there already, and of a deadlock: what an upgrade gets from
-# another one at the same time. It can't wait for it, since a lock of MariaDB is one node's only, and some clusters
-# refuse them. So it is tried again: each step of the migrations can be repeated.
-_INTERFERED = {1050, 1060, 1061, 1062, 1213}
+# MariaDB's numbers of a table, column, index or row that is there already or was changed, and of a deadlock: what an
+# upgrade gets from another one at the same time. It can't wait for it, since a lock of MariaDB is one node's only, and
+# some clusters refuse them. So it is tried again: each step of the migrations can be repeated.
+_INTERFERED = {1020, 1050, 1060, 1061, 1062, 1213, 1412, 1684}
 _LOCK = threading.Lock()
 _ATTEMPTS = 20  # each failure means that another upgrade has made a step
 _MAX_PAUSE = 0.5  # seconds between two attempts
@@ -54,12 +55,6 @@ _REMEDIES = {
     "53100": _FULL,
     "database or disk is full": _FULL,
     1049: "create an empty database of that name",
-}
-# What shows that a server may only be read.
-_IS_READ_ONLY = {
-    "postgresql": "SELECT current_setting('transaction_read_only') = 'on'",
-    "mysql": "SELECT @@global.read_only",
-    "mariadb": "SELECT @@global.read_only",
 }
 
 
@@ -115,19 +110,6 @@ def check(database: Database) -> str | None:
     raise ConfigurationError(
         f"database.url: {database} is at revision {found or 'none'} but must be at {HEAD}: run os-volume-ext db upgrade"
     )
-
-
-def refuse_read_only(database: Database) -> None:
-    """Check that a database server may be written.
-
-    :raises ConfigurationError: if it may not, or does not respond.
-    """
-    query = _IS_READ_ONLY.get(database.url.get_backend_name())
-    if query is None:
-        return
-    with _connection(database) as connection:
-        if connection.exec_driver_sql(query).scalar():
-            raise ConfigurationError(f"database.url: {database} can't be used: {_READ_ONLY}")
 
 
 def refuse_missing(database: Database) -> None:
@@ -214,6 +196,10 @@ def _connected(database: Database, engine: Engine) -> Connection:
     except (TypeError, ValueError) as error:
         raise ConfigurationError(
             f"database.url: the driver refuses an option of {database}: {error}: correct or remove it"
+        ) from error
+    except (IndexError, struct.error) as error:
+        raise ConfigurationError(
+            f"database.url: {database} can't be used: what is there does not respond as such a database: {error}"
         ) from error
 
 

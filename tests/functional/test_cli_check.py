@@ -343,7 +343,7 @@ def test_the_less_time_a_claim_has_the_less_may_the_clocks_differ(monkeypatch, w
 def test_a_database_that_may_only_be_read_is_reported(wrong, file, url):
     only_read = make_url(url).update_query_dict({"options": "-cdefault_transaction_read_only=on"})
     file.set_ours("database.url", only_read.render_as_string(hide_password=False).replace("%", "%%"))
-    assert "it may only be read, as a standby may: name the primary" in wrong()[1]
+    assert "may only be read, as a standby may, so each attach and detach gets 503" in wrong()[1]
 
 
 @pytest.mark.only_on("postgresql", "mariadb")

@@ -84,7 +84,7 @@ class TestCallers:
         proxy.cut()
         assert client.attach().status == 200
 
-    @pytest.mark.parametrize("how", ["refuse", "hang"])
+    @pytest.mark.parametrize("how", ["refuse", "hang", "garble"])
     def test_while_it_is_down_requests_are_503_and_afterwards_succeed(self, client, proxy, rows, how):
         getattr(proxy, how)()
         assert all(map(is_unavailable, at_once(client.list, client.show, client.attach, client.detach)))
@@ -138,7 +138,7 @@ def test_periodic_reconciliation_continues_when_it_is_back(url, behind_proxy, ca
     assert logged == [("INFO", False), ("WARNING", False), ("INFO", False)]
 
 
-@pytest.mark.parametrize("how", ["cut", "refuse", "hang"])
+@pytest.mark.parametrize("how", ["cut", "refuse", "hang", "garble"])
 def test_a_transaction_that_it_leaves_changes_nothing(url, behind_proxy, how, make_database):
     url, proxy = behind_proxy(url)
     database = make_database(url)
@@ -209,7 +209,7 @@ def test_a_connection_to_a_postgresql_that_does_not_respond_is_closed(url, behin
     engine.dispose()
 
 
-@pytest.mark.parametrize("how", ["refuse", "hang"])
+@pytest.mark.parametrize("how", ["refuse", "hang", "garble"])
 def test_a_start_without_it_is_refused_in_a_sentence(url, behind_proxy, how, make_database):
     url, proxy = behind_proxy(url)
     getattr(proxy, how)()

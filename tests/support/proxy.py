@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a database server, which can cut connections, refuse them, or hang."""
+"""A TCP proxy in front of a database server, which can cut connections, refuse them, hang, or garble."""
 
 import contextlib
 import select
@@ -20,7 +20,7 @@ class Proxy:
 
     def come_back(self):
         """Listen, and forward."""
-        self.silent = False
+        self.silent = self.garbled = False
         self.cut()
         if self._server is None:
             self._server = _Server(("127.0.0.1", self.port), _Connection)
@@ -41,6 +41,10 @@ class Proxy:
             self._server.server_close()
             self._server = None
         self.cut()
+
+    def garble(self):
+        """Replace each response by one that no driver understands."""
+        self.garbled = True
 
     def hang(self):
         """Accept connections and what they send, and respond nothing."""
@@ -70,5 +74,7 @@ class _Connection(socketserver.BaseRequestHandler):
                 if not received:
                     return
                 proxy.sent += each is self.request
+                if proxy.garbled and each is not self.request:
+                    received = bytes(len(received))
                 if not proxy.silent:
                     others[each].sendall(received)
