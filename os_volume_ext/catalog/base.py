@@ -59,6 +59,7 @@ class VolumeCatalog(abc.ABC):
         :returns: the volume.
         :raises VolumeNotFound: if there is no such volume, or the caller may not see it.
         :raises CatalogUnavailable: if the catalog can't be reached.
+        :raises RegistryUnavailable: likewise, if the catalog keeps its volumes in the registry's database.
         """
 
     def recheck(self, context: RequestContext, volume_id: str) -> Volume:
@@ -73,6 +74,7 @@ class VolumeCatalog(abc.ABC):
         :returns: the volume as it is now.
         :raises VolumeNotFound: as ``volume`` does.
         :raises CatalogUnavailable: as ``volume`` does.
+        :raises RegistryUnavailable: as ``volume`` does.
         """
         return self.volume(context, volume_id)
 

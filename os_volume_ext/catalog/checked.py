@@ -28,13 +28,13 @@ class CheckedCatalog(VolumeCatalog):
 
     def volume(self, context: RequestContext, volume_id: str) -> Volume:
         """Return a volume; see :meth:`VolumeCatalog.volume`."""
-        with self._translated("volume", CatalogUnavailable, VolumeNotFound):
+        with self._translated("volume", CatalogUnavailable, RegistryUnavailable, VolumeNotFound):
             found = self._catalog.volume(context, volume_id)
         return self._check("volume", volume_id, found)
 
     def recheck(self, context: RequestContext, volume_id: str) -> Volume:
         """Return a volume again; see :meth:`VolumeCatalog.recheck`."""
-        with self._translated("recheck", CatalogUnavailable, VolumeNotFound):
+        with self._translated("recheck", CatalogUnavailable, RegistryUnavailable, VolumeNotFound):
             found = self._catalog.recheck(context, volume_id)
         return self._check("recheck", volume_id, found)
 

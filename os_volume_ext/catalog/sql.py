@@ -4,17 +4,16 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 
 from ..context import RequestContext
-from ..errors import ConfigurationError, ConstraintViolated, RegistryUnavailable, TransactionAborted, VolumeExists
+from ..errors import ConfigurationError, ConstraintViolated, VolumeExists
 from ..models import Volume
 from ..registry.database import Database, retry_on_deadlock
 from ..registry.execution import Connection, Row
 from ..registry.tables import attachments, utc_now, volumes
-from .base import CatalogUnavailable, VolumeAttached, VolumeCatalog, VolumeNotFound
+from .base import VolumeAttached, VolumeCatalog, VolumeNotFound
 
 _columns = (volumes.c.id, volumes.c.project_id, volumes.c.source, volumes.c.format, volumes.c.multiattach)
 _one = select(*_columns).where(volumes.c.id == bindparam("volume_id"))
@@ -50,18 +49,18 @@ class SQLCatalog(VolumeCatalog):
         """Return a volume.
 
         :raises VolumeNotFound: if there is none.
-        :raises CatalogUnavailable: if the database fails.
+        :raises RegistryUnavailable: if the database fails.
         """
-        return self._volume(_one, volume_id)
+        return self.get(volume_id)
 
     @retry_on_deadlock
     def recheck(self, context: RequestContext, volume_id: str) -> Volume:
         """Return a volume after a deletion in progress has ended.
 
         :raises VolumeNotFound: if there is none.
-        :raises CatalogUnavailable: if the database fails.
+        :raises RegistryUnavailable: if the database fails.
         """
-        return self._volume(_one_shared, volume_id)
+        return _volume(self._database.query(_one_shared, {"volume_id": volume_id}), volume_id)
 
     def get(self, volume_id: str) -> Volume:
         """Return a volume.
@@ -69,7 +68,7 @@ class SQLCatalog(VolumeCatalog):
         :raises VolumeNotFound: if there is none.
         :raises RegistryUnavailable: if the database fails.
         """
-        return self._get(_one, volume_id)
+        return _volume(self._database.query(_one, {"volume_id": volume_id}), volume_id)
 
     def list_volumes(self, project_id: str | None = None) -> Sequence[Volume]:
         """Return all volumes, or those of a project, oldest first."""
@@ -117,17 +116,6 @@ class SQLCatalog(VolumeCatalog):
             if _attached_to(connection, volume_id, server_id or "") is not None:
                 raise VolumeAttached(f"Volume {volume_id} is attached. Detach it first.")
             connection.change(_delete, {"volume_id": volume_id})
-
-    def _volume(self, statement: Select[Any], volume_id: str) -> Volume:
-        try:
-            return self._get(statement, volume_id)
-        except TransactionAborted:
-            raise
-        except RegistryUnavailable as error:
-            raise CatalogUnavailable(str(error)) from error
-
-    def _get(self, statement: Select[Any], volume_id: str) -> Volume:
-        return _volume(self._database.query(statement, {"volume_id": volume_id}), volume_id)
 
 
 def _volume(rows: Sequence[Row], volume_id: str) -> Volume:

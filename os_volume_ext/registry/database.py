@@ -22,7 +22,8 @@ from .execution import BEGIN, LEVELS, NONE, Connection, Parameters, Pool, Row
 P = ParamSpec("P")
 T = TypeVar("T")
 
-TIMEOUT = 10  # seconds to wait for a database server, and for a connection of the pool
+TIMEOUT = 10  # seconds to wait for a database server
+POOL_TIMEOUT = 2  # seconds to wait for a connection of the pool, and for the server then, so that all is less than 12
 ATTEMPTS = 10  # how often an aborted transaction is tried in all
 MAX_PAUSE = 0.2  # seconds between two attempts, so less than two seconds in all
 
@@ -203,7 +204,7 @@ def _engine_options(url: URL, options: Mapping[str, str]) -> dict[str, Any]:
     given: dict[str, Any] = {name: _BOOLEANS.get(value.lower(), value) for name, value in options.items()}
     if url.get_backend_name() == "sqlite":
         given["url"] = sqlite.existing(url)
-    return {"pool_timeout": TIMEOUT, "isolation_level": "AUTOCOMMIT"} | given
+    return {"pool_timeout": POOL_TIMEOUT, "isolation_level": "AUTOCOMMIT"} | given
 
 
 def _timeouts(url: URL, read_timeout: float | None) -> dict[str, float | None]:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import delete, select
 
 from os_volume_ext.backends.base import ConfigurationError, Volume
-from os_volume_ext.catalog.base import CatalogUnavailable, VolumeAttached, VolumeCatalog, VolumeNotFound
+from os_volume_ext.catalog.base import VolumeAttached, VolumeCatalog, VolumeNotFound
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.context import RequestContext
 from os_volume_ext.errors import RegistryUnavailable, VolumeExists
@@ -108,8 +108,8 @@ def test_an_option_is_refused_by_name(database):
         SQLCatalog({"url": "http://cinder"}, database)
 
 
-def test_a_database_that_does_not_respond_is_an_unavailable_catalog(broken):
-    with pytest.raises(CatalogUnavailable):
+def test_a_database_that_does_not_respond_is_an_unavailable_registry(broken):
+    with pytest.raises(RegistryUnavailable):
         broken.volume(CONTEXT, "9")
 
 

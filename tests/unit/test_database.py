@@ -144,7 +144,7 @@ def test_a_full_pool_is_reported_as_an_unavailable_registry(tmp_path):
 
 @pytest.mark.parametrize("url", ["postgresql+psycopg://u@h/d", "mysql+pymysql://u@h/d"])
 def test_a_place_in_the_pool_is_not_waited_for_without_end(url):
-    assert Database({"url": url}).make_engine().pool._timeout == 10
+    assert Database({"url": url}).make_engine().pool._timeout == 2
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,23 @@ def test_a_catalog_that_fails_after_the_reservation_leaves_no_row(harness, step,
     assert harness.state() == (None, False)
 
 
+@before_the_recheck
+def test_a_database_that_fails_after_the_reservation_is_asked_nothing_more(harness, step, monkeypatch):
+    def fail(context, volume_id):
+        monkeypatch.setattr(harness.registry, "remove", lambda seen: pytest.fail("it would be waited for once more"))
+        raise RegistryUnavailable("it is down")
+
+    with monkeypatch.context() as patches:
+        harness.at(step, lambda: patches.setattr(harness.catalog, "volume", fail))
+        with pytest.raises(RegistryUnavailable):
+            harness.attach()
+    monkeypatch.undo()
+    assert harness.state() == (ATTACHING, False)
+    harness.pass_time(STALE_AFTER + 1)
+    assert harness.reconcile() == [("1134", "9", Outcome.REPAIRED)]
+    assert harness.state() == (None, False)
+
+
 def test_a_row_that_can_not_be_released_is_repaired_by_reconcile(harness):
     def fail():
         raise RegistryUnavailable("it is down")
