@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from importlib import import_module
 
+from . import plugins
 from .api.controller import Controller
 from .api.microversions import Versions
 from .api.resource import Resource
@@ -26,7 +27,7 @@ from .observers.base import Observer, Observers
 from .observers.log import OperationLog
 from .perprocess import PerProcess
 from .policy import Policy
-from .records import load_plugin, make_catalog
+from .records import make_catalog
 from .registry import schema, server
 from .registry.attachments import Registry
 from .registry.database import Database
@@ -204,7 +205,7 @@ def make_backend(settings: Settings, backend: Backend | None = None) -> Backend:
     :raises ConfigurationError: if it can't be loaded, one of its options is invalid, or it needs ``compute.url``.
     """
     if backend is None:
-        backend = load_plugin("backend", "os_volume_ext.backends", settings.backend)(settings.backend_options)
+        backend = plugins.load("backend", settings.backend, Backend).make(settings.backend_options)
     if backend.needs_host and not settings.compute_options:
         raise ConfigurationError("compute.url is missing: this backend must know servers' hosts, which users don't see")
     return backend

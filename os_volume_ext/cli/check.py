@@ -11,7 +11,10 @@ from typing import Any
 from cliff.lister import Lister
 from oslo_config import cfg
 
+from .. import plugins
 from ..assembly import make_backend, make_compute, make_observers
+from ..backends.base import Backend
+from ..catalog.base import VolumeCatalog
 from ..errors import BackendUnavailable, ComputeUnavailable, ConfigurationError
 from ..policy import read_rules, rule_files, rule_sources
 from ..records import make_catalog
@@ -163,13 +166,16 @@ def _check_server(database: Database, margin: float) -> None:
 
 
 def _catalog(settings: Settings) -> str:
-    make_catalog(settings, Database(settings.database_options))
-    return str(settings.catalog)
+    plugin = plugins.load("catalog", settings.catalog, VolumeCatalog)
+    catalog = make_catalog(settings, Database(settings.database_options))
+    return plugin.describe(catalog)
 
 
 def _backend(settings: Settings) -> str:
-    make_backend(settings).check()
-    return str(settings.backend)
+    plugin = plugins.load("backend", settings.backend, Backend)
+    backend = make_backend(settings)
+    backend.check()
+    return plugin.describe(backend)
 
 
 def _policy(settings: Settings) -> str:

@@ -14,6 +14,7 @@ MAX_MODULES = 12
 LAYERS = (
     {"filter", "cli", "demo"},
     {"assembly", "records", "settings"},
+    {"plugins"},
     {"api"},
     {"attachments"},
     {"compute", "catalog", "registry", "backends", "observers"},
