@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.integration.torture.history import KINDS, NO_ROW, Request, read, refusal
+from tests.support.history import KINDS, NO_ROW, Request, read, refusal
 
 MS = 1_000_000
 STATES = ("attached to", "being attached to", "being detached from")

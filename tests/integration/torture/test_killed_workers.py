@@ -40,8 +40,8 @@ from os_volume_ext.models import ATTACHED, REATTACHING
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments as table
 from os_volume_ext.registry.tables import volumes as catalog
-from tests.integration.torture import worker_app
 from tests.integration.torture.zygote import Server, Worker, Zygote, compute_api
+from tests.support import worker_app
 from tests.support.inprocess import collection
 from tests.support.waiting import TIMEOUT
 

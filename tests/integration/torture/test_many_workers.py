@@ -17,9 +17,8 @@ from os_volume_ext.assembly import assemble
 from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.models import ATTACHED
 from os_volume_ext.settings import Settings
-from tests.integration.torture import worker_app
-from tests.integration.torture.history import KINDS, Request, refusal
-from tests.support import inprocess
+from tests.support import inprocess, worker_app
+from tests.support.history import KINDS, Request, refusal
 from tests.support.waiting import TIMEOUT
 
 REQUESTS = 20_000

@@ -15,10 +15,10 @@ from sqlalchemy import insert, select
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments, leases
-from tests.integration.torture.worker_app import SERVERS, VOLUMES, disks, make_app, options, prepare
 from tests.support.databases import direct_connection
 from tests.support.inprocess import collection, send_request
 from tests.support.waiting import wait_until
+from tests.support.worker_app import SERVERS, VOLUMES, disks, make_app, options, prepare
 
 WORKERS = 3
 TAKES = 0.1  # seconds to settle one row: all together they take more than half of the interval

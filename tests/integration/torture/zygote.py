@@ -32,8 +32,7 @@ from os_volume_ext.models import Volume
 from os_volume_ext.registry.database import Database
 from os_volume_ext.settings import Settings
 from os_volume_ext.wsgi import WSGIApp
-from tests.integration.torture import worker_app
-from tests.support import failpoints
+from tests.support import failpoints, worker_app
 from tests.support.inprocess import IDENTITY
 from tests.support.waiting import TIMEOUT
 
