@@ -4,13 +4,13 @@ import shutil
 import uuid
 from contextlib import ExitStack, contextmanager
 
-from sqlalchemy import create_engine, select
+from sqlalchemy import create_engine, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
-from os_volume_ext.registry.tables import metadata
+from os_volume_ext.registry.tables import attachments, metadata
 from tests.support.services import require_service
 
 SERVERS = {
@@ -119,3 +119,10 @@ def direct_connection(database):
             yield connection
     finally:
         engine.dispose()
+
+
+def age_rows(connection, by):
+    """Let all attachments have been changed earlier by a ``timedelta``."""
+    for row in connection.execute(select(attachments)).all():
+        here = (attachments.c.volume_id == row.volume_id) & (attachments.c.server_id == row.server_id)
+        connection.execute(update(attachments).where(here).values(updated_at=row.updated_at - by))

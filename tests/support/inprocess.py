@@ -1,9 +1,9 @@
 """A compute API and a client within one process; works in forked children too."""
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 from os_volume_ext.wsgi import WSGIApp
 
@@ -37,8 +37,24 @@ def collection(server_id: str) -> str:
     return f"/servers/{server_id}/os-volume_attachments"
 
 
+class Response(NamedTuple):
+    """A response with the document that its body has."""
+
+    status: int
+    headers: Mapping[str, str]
+    document: Any
+
+
 def send_request(app: WSGIApp, method: str, path: str, document: Any = None) -> tuple[int, Any]:
     """Send a request as a member of the project demo; return the status and the document of the response."""
+    response = get_response(app, method, path, document)
+    return response.status, response.document
+
+
+def get_response(
+    app: WSGIApp, method: str, path: str, document: Any = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Send a request as a member of the project demo; return the response."""
     body = json.dumps(document).encode() if document else b""
     environ = {
         "REQUEST_METHOD": method,
@@ -51,6 +67,7 @@ def send_request(app: WSGIApp, method: str, path: str, document: Any = None) -> 
         "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1",
         **IDENTITY,
+        **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in (headers or {}).items()},
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
         "wsgi.input": BytesIO(body),
@@ -59,6 +76,7 @@ def send_request(app: WSGIApp, method: str, path: str, document: Any = None) -> 
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
-    statuses: list[str] = []
-    body = b"".join(app(environ, lambda status, headers, exc_info=None: statuses.append(status)))
-    return int(statuses[0].split()[0]), json.loads(body) if body else None
+    started: list[tuple[str, list[tuple[str, str]]]] = []
+    body = b"".join(app(environ, lambda status, headers, exc_info=None: started.append((status, headers))))
+    status, response_headers = started[0]
+    return Response(int(status.split()[0]), dict(response_headers), json.loads(body) if body else None)

@@ -5,26 +5,25 @@ in the processes that attach, the witness puts a mark beside each volume before 
 it away after it has come out; a mark that is there already, of another server, is what must never be.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from os_volume_ext.backends.base import BackendError, OutcomeUnknown, Server, Volume
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.catalog.sql import SQLCatalog
-from os_volume_ext.filter import make_filter
+from os_volume_ext.filter import Filter, make_filter
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
-from os_volume_ext.wsgi import WSGIApp
 from tests.support.inprocess import compute_api
 
 SERVERS = ("1134", "1135", "1136")
 VOLUMES = tuple(str(number) for number in range(1, 9))
 
 
-def options(directory: Path, url: str) -> dict[str, str]:
+def options(directory: Path, url: str, dialect: str = "cyclades") -> dict[str, str]:
     """Return the filter's options for a database and a backend below a directory."""
     return {
-        "dialect": "cyclades",
+        "dialect": dialect,
         "database.url": url,
         "backend": "directory",
         "backend.root": str(directory / "backend"),
@@ -45,9 +44,9 @@ def prepare(directory: Path, url: str, servers: Iterable[str] = SERVERS, volumes
         (directory / "backend" / "servers" / server_id).mkdir(parents=True)
 
 
-def make_app(options: Mapping[str, str]) -> WSGIApp:
+def make_app(options: Mapping[str, str], servers: Collection[str] = SERVERS) -> Filter:
     """Return the application; it trusts the identity that ``inprocess.send_request`` sends."""
-    return make_filter(compute_api(SERVERS), **options)
+    return make_filter(compute_api(servers), **options)
 
 
 def disks(directory: Path) -> set[tuple[str, str]]:
@@ -62,6 +61,7 @@ class Witness:
     def __init__(self, directory: Path) -> None:
         """:param directory: the one that was prepared."""
         self._directory = directory / "witness"
+        self._servers = directory / "backend" / "servers"
 
     @property
     def seen(self) -> list[str]:
@@ -69,19 +69,24 @@ class Witness:
         log = self._directory / "seen"
         return log.read_text().splitlines() if log.exists() else []
 
-    def watch(self) -> None:
-        """Watch all that the directory backend does in this process, and in those forked from it."""
+    def watch(self, max_attachments: int | None = None) -> None:
+        """Watch all that the directory backend does in this process, and in those forked from it.
+
+        :param max_attachments: how many disks a server may have at any moment; None: any number.
+        """
         attach, detach = DirectoryBackend.attach, DirectoryBackend.detach
 
         def attach_seen(backend: DirectoryBackend, server: Server, volume: Volume, device: str | None) -> str:
             self._mark(volume.id, server.id)
             try:
-                return attach(backend, server, volume, device)
+                chosen = attach(backend, server, volume, device)
             except OutcomeUnknown:
                 raise
             except BackendError:
                 self._unmark(volume.id, server.id)
                 raise
+            self._count(server.id, max_attachments)
+            return chosen
 
         def detach_seen(backend: DirectoryBackend, server: Server, volume: Volume, device: str) -> None:
             detach(backend, server, volume, device)
@@ -89,6 +94,11 @@ class Witness:
 
         DirectoryBackend.attach = attach_seen  # type: ignore[method-assign]
         DirectoryBackend.detach = detach_seen  # type: ignore[method-assign]
+
+    def _count(self, server_id: str, max_attachments: int | None) -> None:
+        count = len(list((self._servers / server_id).glob("vd*")))
+        if max_attachments is not None and count > max_attachments:
+            self._report(f"server {server_id} has {count} disks, and may have {max_attachments}")
 
     def _mark(self, volume_id: str, server_id: str) -> None:
         try:

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy import Connection, delete, select, text
 
 from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.backends.base import Volume
@@ -42,6 +42,7 @@ from os_volume_ext.registry.tables import attachments as table
 from os_volume_ext.registry.tables import volumes as catalog
 from tests.integration.torture.zygote import Server, Worker, Zygote, compute_api
 from tests.support import worker_app
+from tests.support.databases import age_rows
 from tests.support.inprocess import collection
 from tests.support.waiting import TIMEOUT
 
@@ -260,11 +261,9 @@ class Harness:
         """Let rows have been changed later than now by the database's clock."""
         self._age_rows(-LONG / 2)
 
-    def _age_rows(self, seconds: timedelta) -> None:
+    def _age_rows(self, by: timedelta) -> None:
         with self.connection() as connection:
-            for row in connection.execute(select(table)).all():
-                here = (table.c.volume_id == row.volume_id) & (table.c.server_id == row.server_id)
-                connection.execute(update(table).where(here).values(updated_at=row.updated_at - seconds))
+            age_rows(connection, by)
 
     def reset(self) -> None:
         """Restore the initial state; no operation may be running."""
