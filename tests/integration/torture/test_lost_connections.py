@@ -44,10 +44,10 @@ def test_no_acknowledged_change_is_lost_with_connections(database_kind, tmp_path
     load = Load(
         REQUESTS * times,
         "openstack",
-        server_count=4,
-        volume_count=24,
-        devices=("/dev/vdb", "/dev/vdc", "/dev/vdd", "/dev/vde"),
-        options={"max_attachments": "3"},
+        server_count=12,
+        volume_count=60,
+        devices=("/dev/vdb", "/dev/vdc", "/dev/vdd", "/dev/vde", "/dev/vdf", "/dev/vdg"),
+        options={"max_attachments": "5"},
     )
     with database_kind.new() as url:
         prepare(tmp_path, url, load)
