@@ -1,5 +1,7 @@
 """Many workers on few volumes: all responses are consistent with one order of events (linearizable)."""
 
+import pytest
+
 from tests.support.hammer import (
     Load,
     check_agreement,
@@ -13,11 +15,12 @@ from tests.support.hammer import (
 )
 from tests.support.history import KINDS
 
-REQUESTS = 20_000
+REQUESTS = 10_000  # in each dialect
 
 
-def test_the_responses_to_many_workers_are_linearizable(database_kind, tmp_path, times):
-    load = Load(REQUESTS * times)
+@pytest.mark.parametrize("dialect", KINDS)
+def test_the_responses_to_many_workers_are_linearizable(database_kind, tmp_path, times, dialect):
+    load = Load(REQUESTS * times, dialect)
     with database_kind.new(tmp_path / "registry.sqlite") as url:
         prepare(tmp_path, url, load)
         requests = hammer(tmp_path, [url], load)
