@@ -58,6 +58,7 @@ READS = {"SELECT", "find", "get", "walk", "backend attached", "compute server", 
 LONG = timedelta(hours=1)  # after which any row is stale
 WORKERS, CALLERS = 3, 12
 OPERATION_TIMEOUT, STALE_AFTER = 1, 5  # seconds, under the traffic
+ATTACH_STATUSES = {"2.85": 200, "2.101": 202}  # of a successful attach, by microversion
 
 # The server may still be handling the request of a client that is dead.
 OTHERS_SESSIONS = {
@@ -74,6 +75,7 @@ def send_request(
     document: Any = None,
     die_at: str | None = None,
     made_anew: str | None = None,
+    version: str = "2.85",
 ) -> tuple[int, Any] | None:
     """Send a request for a server's attachments, or one of them.
 
@@ -81,7 +83,7 @@ def send_request(
     :param made_anew: VOLUME/STEP: the step at which another project makes the volume anew.
     :returns: status and document, or None without a response.
     """
-    headers = {"OpenStack-API-Version": "compute 2.85", "Content-Type": "application/json"}
+    headers = {"OpenStack-API-Version": f"compute {version}", "Content-Type": "application/json"}
     if die_at is not None:
         headers["X-Die-At"] = die_at
     if made_anew is not None:
@@ -679,10 +681,11 @@ class Caller(threading.Thread):
     """Attaches, shows and detaches without pause, and remembers what was acknowledged.
 
     ``attached`` has the server of each of its own volumes whose attach was acknowledged; ``unknown`` the servers of
-    those whose last request got no response. Of shared volumes it remembers nothing.
+    those whose last request got no response. Of shared volumes it remembers nothing. ``version`` is the microversion of
+    its requests.
     """
 
-    def __init__(self, harness: Harness, own: tuple[str, ...], shared: tuple[str, ...]) -> None:
+    def __init__(self, harness: Harness, own: tuple[str, ...], shared: tuple[str, ...], version: str) -> None:
         super().__init__(daemon=True)
         self.attached: dict[str, str] = {}
         self.unknown: dict[str, set[str]] = {}
@@ -692,6 +695,8 @@ class Caller(threading.Thread):
         self._harness = harness
         self._own = own
         self._shared = shared
+        self._version = version
+        self._attached = ATTACH_STATUSES[version]
 
     def run(self) -> None:
         while not self.is_over.is_set():
@@ -741,23 +746,24 @@ class Caller(threading.Thread):
     def _attach(self, volume: str, server: str) -> None:
         if volume in self.attached:
             return
-        status = self._send_request("attach", volume, server, {200, 400, 403, 409, 503})
-        if status == 200:
+        status = self._send_request("attach", volume, server, {self._attached, 400, 403, 409, 503})
+        if status == self._attached:
             self.attached[volume] = server
             self.unknown.pop(volume, None)
         elif status in (None, 503):
             self.unknown.setdefault(volume, set()).add(server)
 
     def _contend(self, volume: str, server: str) -> None:
-        self._send_request("attach", volume, server, {200, 400, 403, 409, 503})
+        self._send_request("attach", volume, server, {self._attached, 400, 403, 409, 503})
         self._send_request("detach", volume, server, {202, 404, 409, 503})
 
     def _send_request(self, what: str, volume: str, server: str, may_be: set[int]) -> int | None:
         port = self._harness.zygote.port
         if what == "attach":
-            response = send_request(port, "POST", server, "", {"volumeId": volume})
+            response = send_request(port, "POST", server, "", {"volumeId": volume}, version=self._version)
         else:
-            response = send_request(port, {"show": "GET", "detach": "DELETE"}[what], server, volume)
+            method = {"show": "GET", "detach": "DELETE"}[what]
+            response = send_request(port, method, server, volume, version=self._version)
         self.responses[f"{what}: {response and response[0]}"] += 1
         assert response is None or response[0] in may_be, (what, volume, server, response)
         return response and response[0]
@@ -769,7 +775,8 @@ def test_nothing_is_lost_whichever_worker_is_killed_under_traffic(
     hurried = {"operation_timeout": str(OPERATION_TIMEOUT), "stale_after": str(STALE_AFTER), "reconcile_interval": "1"}
     shared, own = VOLUMES[:3], VOLUMES[3:]
     with running(database_kind, tmp_path, SERVERS, deaths, **hurried) as harness:
-        callers = [Caller(harness, own[number::CALLERS], shared) for number in range(CALLERS)]
+        versions = itertools.cycle(ATTACH_STATUSES)
+        callers = [Caller(harness, own[number::CALLERS], shared, next(versions)) for number in range(CALLERS)]
         crew = {
             **{
                 f"worker {number}": partial(harness.zygote.fork, "serve", limited=number > 0)
@@ -799,7 +806,14 @@ def test_nothing_is_lost_whichever_worker_is_killed_under_traffic(
             sep="\n",
         )
         assert [broken for caller in callers for broken in caller.broken] == []
-        assert {"attach: 200", "show: 200", "detach: 202", "attach: None", "detach: None"} <= responses.keys()
+        assert {
+            "attach: 200",
+            "attach: 202",
+            "show: 200",
+            "detach: 202",
+            "attach: None",
+            "detach: None",
+        } <= responses.keys()
         harness.acknowledged = {each: True for caller in callers for each in caller.attached.items()}
         harness.check()
         harness.wait_for_sessions()
