@@ -117,9 +117,14 @@ class Run:
         self._processes = processes
         self._progress = progress
 
+    @property
+    def begun(self) -> int:
+        """How many requests have begun."""
+        return self._progress.begun
+
     def wait_for(self, share: float) -> None:
         """Wait until a share of the requests, from 0 to 1, has begun."""
-        self._wait(lambda: self._progress.begun >= share * self._progress.requests)
+        self._wait(lambda: self.begun >= share * self._progress.requests)
 
     def wait(self) -> None:
         """Wait until all processes have ended."""
@@ -130,8 +135,8 @@ class Run:
         while not is_over():
             failed = [each.exitcode for each in self._processes if each.exitcode]
             assert not failed, f"processes ended with {failed}"
-            if self._progress.begun > begun:
-                begun, since = self._progress.begun, time.monotonic()
+            if self.begun > begun:
+                begun, since = self.begun, time.monotonic()
             assert time.monotonic() < since + TIMEOUT, f"after {begun} requests none has begun for {TIMEOUT} s"
             time.sleep(0.05)
 
