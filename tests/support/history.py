@@ -155,7 +155,6 @@ STATUSES: Mapping[str, Mapping[str, int]] = {
 """The statuses of each kind of response, by dialect; of openstack in the newest microversion."""
 
 REGISTRY = "The registry of attachments is not available."
-CATALOG = "The volume catalog is not available."
 BACKEND = "The volume backend is not available."
 OVERLOADED = "Too many operations are in progress."
 BACKEND_UNKNOWN = "The volume backend did not report whether the operation succeeded. Retry later."
@@ -214,10 +213,7 @@ def _detached(request: Request, volume: str) -> Operation | None:
 
 
 def _attach_unavailable(request: Request, volume: str) -> Operation | None:
-    reserve = _reserve(request.server)
-    if request.saw == CATALOG:  # before the reservation, or after it, which is then undone
-        return replace(_changes(request, (reserve,), (_undo(reserve),)), ends=frozenset((0, 2)))
-    return _unavailable(request, reserve, _confirm(request.server))
+    return _unavailable(request, _reserve(request.server), _confirm(request.server))
 
 
 def _detach_unavailable(request: Request, volume: str) -> Operation | None:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from tests.support.history import (
     BACKEND,
     BACKEND_UNKNOWN,
-    CATALOG,
     INCOMPLETE,
     KINDS,
     NO_ROW,
@@ -193,12 +192,6 @@ TRUE = {
         conflict(8, 9, "detach", "being detached from server 1"),
         attach(10, 11, "2"),
     ],
-    "a catalog that failed before the reservation": [attach(0, 1), failed(2, 3, "attach", CATALOG, "2")],
-    "a catalog that failed after the reservation": [
-        failed(0, 9, "attach", CATALOG),
-        conflict(1, 2, "attach", "being attached to server 1", "2"),
-        attach(3, 4, "2"),
-    ],
     "a backend that failed": [
         failed(0, 1, "attach", BACKEND),
         attach(2, 3),
@@ -308,11 +301,6 @@ FALSE = {
         conflict(0, 1, "attach", "being attached to server 1"),
         failed(2, 3, "attach"),
     ],
-    "a catalog that failed leaves a claim": [
-        failed(0, 1, "attach", CATALOG),
-        conflict(2, 3, "attach", "being attached to server 1", "2"),
-    ],
-    "a catalog that failed attaches": [failed(0, 1, "attach", CATALOG), show(2, 3)],
     "a backend that failed attaches": [failed(0, 1, "attach", BACKEND), show(2, 3)],
     "a backend failed where nothing could be reserved": [attach(0, 1), failed(2, 3, "attach", BACKEND, "2")],
     "a backend that did not respond leaves no claim": [failed(0, 1, "attach", BACKEND_UNKNOWN), attach(2, 3, "2")],
@@ -418,7 +406,7 @@ def test_a_status_of_the_other_dialect_is_an_error(request_):
     [
         request(0, 1, "attach", 500, "An internal error occurred."),
         request(0, 1, "attach", 503, "The compute API is not available."),
-        request(0, 1, "detach", 503, CATALOG),
+        request(0, 1, "attach", 503, "The volume catalog is not available."),
         request(0, 1, "show", 503, BACKEND),
         request(0, 1, "attach", 400, "Device /dev/vdb of server 2 is in use by another volume."),
         request(0, 1, "attach", 400, "Cannot attach a volume to server 1 while it is locked."),
@@ -499,7 +487,6 @@ UNKNOWN = [
     ("attach", 503, REGISTRY),
     ("detach", 503, REGISTRY),
     ("detach", 503, REGISTRY),
-    ("attach", 503, CATALOG),
     ("attach", 503, BACKEND),
     ("detach", 503, BACKEND),
     ("attach", 503, INCOMPLETE),
