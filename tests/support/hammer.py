@@ -57,6 +57,7 @@ class Load:
     ``options`` are the filter's, in addition to those of ``worker_app``. By default no row gets stale, since
     ``history`` knows no takeovers. ``devices`` are those of which each attach names one, such as ``/dev/vdb``; in
     openstack only.
+    ``pause`` is how many seconds a thread waits before each request.
     A volume whose request got a 503 may stay pending to the end: where there are faults, let there be many.
     """
 
@@ -67,6 +68,7 @@ class Load:
     processes: int = 4
     threads: int = 8
     devices: tuple[str, ...] = ()
+    pause: float = 0
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -89,33 +91,39 @@ class Load:
 
 
 class Progress:
-    """How many requests have begun, over all processes; no more than the load begin."""
+    """How many requests have begun, over all processes, and how many may."""
 
-    def __init__(self, load: Load, counter: Any) -> None:
-        """:param counter: a ``multiprocessing.Value`` of 0."""
-        self.requests = load.requests
-        self._counter = counter
+    def __init__(self, begun: Any, limit: Any) -> None:
+        """:param begun: a ``multiprocessing.Value``, as is ``limit``."""
+        self._begun = begun
+        self._limit = limit
 
     def begin(self) -> bool:
         """Count one more; return False if all have begun already."""
-        with self._counter.get_lock():
-            if self._counter.value >= self.requests:
+        with self._begun.get_lock():
+            if self._begun.value >= self._limit.value:
                 return False
-            self._counter.value += 1
+            self._begun.value += 1
             return True
+
+    def end_after(self, count: int) -> None:
+        """Let only that many more begin, and no more than were to."""
+        with self._begun.get_lock():
+            self._limit.value = min(self._limit.value, self._begun.value + count)
 
     @property
     def begun(self) -> int:
         """How many have begun."""
-        return int(self._counter.value)
+        return int(self._begun.value)
 
 
 class Run:
     """The processes while they are running."""
 
-    def __init__(self, processes: Sequence[SpawnProcess], progress: Progress) -> None:
+    def __init__(self, processes: Sequence[SpawnProcess], progress: Progress, load: Load) -> None:
         self._processes = processes
         self._progress = progress
+        self._requests = load.requests
 
     @property
     def begun(self) -> int:
@@ -124,7 +132,11 @@ class Run:
 
     def wait_for(self, share: float) -> None:
         """Wait until a share of the requests, from 0 to 1, has begun."""
-        self._wait(lambda: self.begun >= share * self._progress.requests)
+        self._wait(lambda: self.begun >= share * self._requests)
+
+    def end_after(self, count: int) -> None:
+        """End after that many more requests, such as when a fault is over; the load's number is the most."""
+        self._progress.end_after(count)
 
     def wait(self) -> None:
         """Wait until all processes have ended."""
@@ -159,7 +171,7 @@ def hammer(
         requests has begun.
     """
     context = multiprocessing.get_context("spawn")
-    progress = Progress(load, context.Value("Q", 0))
+    progress = Progress(context.Value("Q", 0), context.Value("Q", load.requests))
     ready = context.Barrier(load.processes)
     processes = [
         context.Process(target=_work, args=(directory, urls[number % len(urls)], number, load, progress, ready))
@@ -168,7 +180,7 @@ def hammer(
     try:
         for process in processes:
             process.start()
-        run = Run(processes, progress)
+        run = Run(processes, progress, load)
         if during:
             during(run)
         run.wait()
@@ -235,6 +247,7 @@ def _send_requests(
         if operation in ("detach", "show") and chance.random() < AIMED:
             server = seen.get(volume, server)
         device = chance.choice(load.devices) if load.devices else None
+        time.sleep(load.pause)
         request = _send_request(app, load, operation, server, volume, device)
         if request.status == 503:
             time.sleep(PAUSE)
