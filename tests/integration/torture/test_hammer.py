@@ -1,6 +1,7 @@
 """The hammer and its checks: faults come where they are due, what must not be is noticed, and nothing stays running."""
 
 import multiprocessing
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import delete
@@ -49,6 +50,18 @@ def test_faults_come_at_shares_of_the_requests(url, tmp_path):
     check_witness(tmp_path)
     check_linearizable(requests, LOAD)
     check_agreement(tmp_path, url, LOAD, requests)
+
+
+def test_the_requests_end_early_when_the_fault_is_over(url, tmp_path):
+    begun = []
+
+    def during(run):
+        run.wait_for(0.1)
+        run.end_after(50)
+        begun.append(run.begun)
+
+    requests = hammer(tmp_path, [url], replace(LOAD, requests=3000, pause=0.001), during)
+    assert 300 <= begun[0] <= len(requests) - LOAD.server_count <= begun[0] + 50
 
 
 def test_no_process_outlives_a_fault_injection_that_fails(url, tmp_path):
