@@ -23,7 +23,8 @@ from . import sqlite
 
 LOG = logging.getLogger(__name__)
 
-# Whatever the server's default is: ``attachments`` relies on what these lock.
+# Whatever the server's default is. With these, what a transaction reads after it has got the lock of a server includes
+# what was committed before: the snapshot of REPEATABLE READ is that of the first read.
 LEVELS = {"postgresql": "READ COMMITTED", "mysql": "REPEATABLE READ", "mariadb": "REPEATABLE READ"}
 """The isolation levels of transactions."""
 _MYSQL = (f"SET TRANSACTION ISOLATION LEVEL {LEVELS['mysql']}", "START TRANSACTION")
