@@ -1,0 +1,111 @@
+"""A PgBouncer in transaction mode in front of the PostgreSQL that tests run on."""
+
+import contextlib
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+from sqlalchemy.engine import make_url
+
+from tests.support.daemons import Daemon, directory_of, give
+from tests.support.databases import SERVERS
+from tests.support.services import require_service
+from tests.support.waiting import wait_until
+from tests.support.wsgi_service import free_port
+
+USER = "postgres"
+POOL_SIZE = 4  # server connections for a database, fewer than clients, so that they share them
+
+CONFIG = """
+[databases]
+* = host={host} port={database_port}
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = trust
+auth_file = {users}
+admin_users = {user}
+pool_mode = transaction
+default_pool_size = {pool_size}
+max_client_conn = 200
+server_login_retry = 1
+{more}
+"""
+
+
+class PgBouncer:
+    """A PgBouncer that can be killed, restarted and stopped for a while."""
+
+    def __init__(self, directory: Path, **more: str) -> None:
+        """Write its configuration.
+
+        :param directory: of the user USER.
+        :param more: further settings of the section pgbouncer.
+        """
+        self.port = free_port()
+        server = make_url(SERVERS["postgresql"])
+        users, config = directory / "users.txt", directory / "pgbouncer.ini"
+        users.write_text(f'"{server.username}" ""\n')
+        config.write_text(
+            CONFIG.format(
+                host=server.host,
+                database_port=server.port,
+                port=self.port,
+                users=users,
+                user=server.username,
+                pool_size=POOL_SIZE,
+                more="\n".join(f"{name} = {value}" for name, value in more.items()),
+            )
+        )
+        for path in (users, config):
+            give(USER, path)
+        self._daemon = Daemon(USER, (_program(), config), directory / "pgbouncer.log")
+        self.hanging = self._daemon.hanging
+        self.kill = self._daemon.kill
+
+    def url(self, url: str, **query: str) -> str:
+        """Return the URL by which clients use a database through it.
+
+        :param url: that of the database itself, whose query is left out.
+        :param query: the new one.
+        """
+        through = make_url(url).set(host="127.0.0.1", port=self.port, query=query)
+        return through.render_as_string(hide_password=False)
+
+    def start(self) -> None:
+        """Start it; return when it responds."""
+        self._daemon.start()
+        assert wait_until(self._responds), self._daemon.log
+
+    def stop(self) -> None:
+        """Let it end at once, closing its connections."""
+        self._daemon.stop(signal.SIGTERM)
+
+    def _responds(self) -> bool:
+        self._daemon.assert_running()
+        conninfo = f"host=127.0.0.1 port={self.port} user={USER} dbname=pgbouncer connect_timeout=5"
+        with contextlib.suppress(psycopg.OperationalError):
+            psycopg.connect(conninfo, autocommit=True).close()
+            return True
+        return False
+
+
+@contextlib.contextmanager
+def running(**more: str) -> Iterator[PgBouncer]:
+    """Give a PgBouncer. :param more: further settings of the section pgbouncer."""
+    require_service(_program(), "no pgbouncer: install the package pgbouncer")
+    with directory_of(USER) as directory:
+        bouncer = PgBouncer(directory, **more)
+        try:
+            bouncer.start()
+            yield bouncer
+        finally:
+            bouncer.kill()
+
+
+def _program() -> str | None:
+    return shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")

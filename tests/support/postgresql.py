@@ -1,0 +1,141 @@
+"""A PostgreSQL primary and its synchronous standby, as processes of the test's own."""
+
+import contextlib
+import functools
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.support.daemons import Daemon, directory_of, run
+from tests.support.services import require_service
+from tests.support.waiting import wait_until
+from tests.support.wsgi_service import free_port
+
+USER = "postgres"
+DATABASE = "volumes"
+STANDBY = "standby"
+# A killed process loses nothing that it has written, so that fsync would only take time.
+CONFIG = """
+listen_addresses = '127.0.0.1'
+unix_socket_directories = ''
+shared_buffers = 16MB
+fsync = off
+"""
+
+
+class Server:
+    """One PostgreSQL server."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        """:param directory: of the user USER."""
+        self.port = free_port()
+        self.data = directory / name
+        command = (_program("postgres"), "-D", self.data, "-p", str(self.port))
+        self._daemon = Daemon(USER, command, directory / f"{name}.log")
+        self.hanging = self._daemon.hanging
+        self.kill = self._daemon.kill
+
+    @property
+    def address(self) -> str:
+        """Its host and port, as SQLAlchemy's URLs have them."""
+        return f"127.0.0.1:{self.port}"
+
+    def url(self, **query: str) -> str:
+        """Return the URL of the database on this server, whichever of the two it is."""
+        more = "&".join(f"{name}={value}" for name, value in query.items())
+        return f"postgresql+psycopg://{USER}@{self.address}/{DATABASE}?{more}".rstrip("?")
+
+    def start(self) -> None:
+        """Start it; return when it responds."""
+        self._daemon.start()
+        assert wait_until(self._responds), self._daemon.log
+
+    def stop(self) -> None:
+        """Let it end at once, closing its connections."""
+        self._daemon.stop(signal.SIGINT)
+
+    def execute(self, statement: str, dbname: str = "postgres") -> list[Any]:
+        """Execute a statement; return its rows."""
+        conninfo = f"host=127.0.0.1 port={self.port} user={USER} dbname={dbname} connect_timeout=5"
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def _responds(self) -> bool:
+        self._daemon.assert_running()
+        with contextlib.suppress(psycopg.OperationalError):
+            return bool(self.execute("SELECT 1"))
+        return False
+
+
+class Pair:
+    """A primary, and a standby that has each change before it is acknowledged."""
+
+    def __init__(self, directory: Path) -> None:
+        """Make the data of the primary.
+
+        :param directory: of the user USER.
+        """
+        self.primary, self.standby = Server(directory, "primary"), Server(directory, STANDBY)
+        # Small files of the write-ahead log, since the standby gets copies.
+        options = ("--username", USER, "--auth=trust", "--no-sync", "--wal-segsize=1", "--encoding=UTF8", "--locale=C")
+        run(USER, _program("initdb"), *options, "-D", self.primary.data)
+        with (self.primary.data / "postgresql.conf").open("a") as config:
+            config.write(CONFIG)
+
+    def url(self, **query: str) -> str:
+        """Return the URL by which a client finds the one of the two that is the primary."""
+        hosts = f"host={self.primary.address}&host={self.standby.address}"
+        more = "".join(f"&{name}={value}" for name, value in query.items())
+        return f"postgresql+psycopg://{USER}@/{DATABASE}?{hosts}&target_session_attrs=read-write{more}"
+
+    def start(self) -> None:
+        """Start both; return when the standby is synchronous."""
+        self.primary.start()
+        self.primary.execute(f"CREATE DATABASE {DATABASE}")
+        conninfo = f"host=127.0.0.1 port={self.primary.port} user={USER} application_name={STANDBY}"
+        command = (_program("pg_basebackup"), "--dbname", conninfo, "--write-recovery-conf", "--checkpoint=fast")
+        run(USER, *command, "--no-sync", "-D", self.standby.data)
+        self.standby.start()
+        # Not before: without the standby nothing would be acknowledged.
+        self.primary.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{STANDBY}'")
+        self.primary.execute("SELECT pg_reload_conf()")
+        assert wait_until(lambda: self.primary.execute("SELECT sync_state FROM pg_stat_replication") == [("sync",)])
+
+    def promote(self) -> None:
+        """Make the standby a primary, which waits for no other; return when it accepts changes."""
+        assert self.standby.execute("SELECT pg_promote()") == [(True,)]
+
+    def fail_over(self) -> None:
+        """Kill the primary and make the standby the new one."""
+        self.primary.kill()
+        self.promote()
+
+    def kill(self) -> None:
+        """End both."""
+        self.primary.kill()
+        self.standby.kill()
+
+
+@contextlib.contextmanager
+def running_pair() -> Iterator[Pair]:
+    """Give a primary with a synchronous standby."""
+    require_service(_program("initdb"), "no PostgreSQL server programs: install the package postgresql")
+    with directory_of(USER) as directory:
+        pair = Pair(directory)
+        try:
+            pair.start()
+            yield pair
+        finally:
+            pair.kill()
+
+
+@functools.cache
+def _program(name: str) -> str | None:
+    # Debian's are not in PATH, since several versions can be installed.
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda each: float(each.parent.name))
+    return shutil.which(name, path=":".join(map(str, reversed(debian)))) or shutil.which(name)
