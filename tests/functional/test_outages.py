@@ -71,10 +71,6 @@ def at_once(*requests):
         return list(threads.map(timed, requests))
 
 
-def is_unavailable(response):
-    return response.failure == ("serviceUnavailable", 503) and int(response.headers["Retry-After"]) > 0
-
-
 @pytest.mark.parametrize("dialect", ["openstack"], indirect=True)
 class TestCallers:
     def test_idle_connections_that_were_closed_go_unnoticed(self, client, proxy):
@@ -87,7 +83,7 @@ class TestCallers:
     @pytest.mark.parametrize("how", ["refuse", "hang", "garble"])
     def test_while_it_is_down_requests_are_503_and_afterwards_succeed(self, client, proxy, rows, how):
         getattr(proxy, how)()
-        assert all(map(is_unavailable, at_once(client.list, client.show, client.attach, client.detach)))
+        assert all(each.is_unavailable for each in at_once(client.list, client.show, client.attach, client.detach))
         proxy.come_back()
         assert (client.attach().status, client.show().status) == (200, 200)
         assert len(rows()) == 1
@@ -96,7 +92,7 @@ class TestCallers:
     def test_more_requests_than_there_are_connections_do_not_get_stuck(self, client, proxy, how):
         at_once(*[client.list] * 4)
         getattr(proxy, how)()
-        assert all(map(is_unavailable, at_once(*[client.list] * 24)))
+        assert all(each.is_unavailable for each in at_once(*[client.list] * 24))
         proxy.come_back()
         assert [response.status for response in at_once(*[client.list] * 12)] == [200] * 12
 
@@ -109,7 +105,7 @@ class TestCallers:
             return attach(*arguments)
 
         monkeypatch.setattr(DirectoryBackend, "attach", attach_and_lose_the_database)
-        assert is_unavailable(client.attach())
+        assert client.attach().is_unavailable
         assert [row["state"] for row in rows()] == ["attaching"]
         proxy.come_back()
         again = client.attach()

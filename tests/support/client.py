@@ -53,6 +53,11 @@ class Response:
         return self.fault.name, self.status
 
     @property
+    def is_unavailable(self) -> bool:
+        """Whether it is a 503 with the time after which to retry."""
+        return self.status == 503 and self.fault.name == "serviceUnavailable" and int(self.headers["Retry-After"]) > 0
+
+    @property
     def volumes(self) -> list[str]:
         """The ids of the volumes in the list."""
         return [str(attachment["volumeId"]) for attachment in self.attachments]
