@@ -62,7 +62,7 @@ coverage: .venv/test
 
 torture: .venv/test
 	TORTURE=$(TORTURE) PROTOCOL_EXAMPLES=$$((200 * $(TORTURE))) \
-	    $(BIN)/python -m pytest -s tests/integration/torture tests/functional/test_protocol_stateful.py $(TESTS)
+	    $(BIN)/python -m pytest -s tests/integration/torture tests/integration/databases tests/functional/test_protocol_stateful.py $(TESTS)
 
 mutants: .venv/mutants
 	$(BIN)/python tools/mutants.py $(if $(AGAIN),--again) $(MODULES)

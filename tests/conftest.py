@@ -23,11 +23,11 @@ settings.load_profile("unhurried")
 
 
 # The directories of tests/integration whose tests need services.
-SERVICES = {"clients", "keystone", "libvirt", "notifications", "nova", "torture"}
+SERVICES = {"clients", "databases", "keystone", "libvirt", "notifications", "nova", "torture"}
 # Those whose tests share something slow, so that one worker of xdist runs all of them.
-GROUPS = {directory: directory for directory in ("docs", "libvirt", "notifications", "packaging")} | dict.fromkeys(
-    ("clients", "keystone", "nova"), "openstack"
-)
+GROUPS = {
+    directory: directory for directory in ("databases", "docs", "libvirt", "notifications", "packaging")
+} | dict.fromkeys(("clients", "keystone", "nova"), "openstack")
 
 
 def pytest_configure(config: pytest.Config) -> None:

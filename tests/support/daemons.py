@@ -98,7 +98,7 @@ class Daemon:
 
     @contextlib.contextmanager
     def hanging(self) -> Iterator[None]:
-        """Stop the execution of it and its children meanwhile; its sockets stay open."""
+        """Stop the execution of it and its children meanwhile, or until ``kill``; its sockets stay open."""
         self._signal_all(signal.SIGSTOP)
         try:
             yield
@@ -106,7 +106,8 @@ class Daemon:
             self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, number: signal.Signals) -> None:
-        assert self._process is not None
+        if self._process is None:
+            return
         for pid in [self._process.pid, *_children(self._process.pid)]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)

@@ -106,14 +106,14 @@ class Pair:
         self.primary.execute("SELECT pg_reload_conf()")
         assert wait_until(lambda: self.primary.execute("SELECT sync_state FROM pg_stat_replication") == [("sync",)])
 
+    def wait_for_replay(self) -> None:
+        """Wait until readers of the standby see what has been committed; a commit waits only until it is stored."""
+        [(position,)] = self.primary.execute("SELECT pg_current_wal_insert_lsn()")
+        assert wait_until(lambda: self.standby.execute(f"SELECT pg_last_wal_replay_lsn() >= '{position}'") == [(True,)])
+
     def promote(self) -> None:
         """Make the standby a primary, which waits for no other; return when it accepts changes."""
         assert self.standby.execute("SELECT pg_promote()") == [(True,)]
-
-    def fail_over(self) -> None:
-        """Kill the primary and make the standby the new one."""
-        self.primary.kill()
-        self.promote()
 
     def kill(self) -> None:
         """End both."""

@@ -28,7 +28,7 @@ use = egg:os-volume-ext
 {options}
 
 [app:compute]
-use = egg:no-such-package#compute
+use = egg:os-volume-ext#demo_versions
 """
 
 
