@@ -24,6 +24,27 @@ def as_user(user: str, *command: str | Path) -> list[str | Path]:
     return [*drop, *command]
 
 
+def on_small_disk(user: str, size: str, directory: Path, *command: str | Path) -> list[str | Path]:
+    """Return a command that runs as ``as_user`` has it, and for which a directory is a disk of its own.
+
+    Nobody else sees that disk, and it is gone when the command has ended.
+
+    :param size: such as ``32m``.
+    """
+    mount = 'mount -t tmpfs -o "size=$0" none "$1" && chown "$2" "$1" && shift 2 && exec "$@"'
+    if is_root():
+        return ["unshare", "--mount", "sh", "-c", mount, size, directory, user, *as_user(user, *command)]
+    back = ["unshare", "--user", f"--map-user={os.getuid()}", f"--map-group={os.getgid()}"]
+    return ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, size, directory, "0", *back, *command]
+
+
+def has_small_disks() -> bool:
+    """Return whether ``on_small_disk`` works here: containers can forbid it."""
+    with directory_of("root") as directory:
+        command = on_small_disk("root", "1m", directory, "true")
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+
+
 @contextlib.contextmanager
 def directory_of(user: str) -> Iterator[Path]:
     """Give a directory of a user; pytest's own can be entered only by the user that runs the tests."""
@@ -52,14 +73,17 @@ def run(user: str, *command: str | Path, timeout: float = 60) -> None:
 class Daemon:
     """A server process and its children."""
 
-    def __init__(self, user: str, command: Sequence[str | Path], log: Path) -> None:
+    def __init__(
+        self, user: str, command: Sequence[str | Path], log: Path, small_disk: tuple[str, Path] | None = None
+    ) -> None:
         """Start nothing yet.
 
         :param user: as whom it runs if this process is root.
         :param command: what runs in the foreground.
         :param log: a file for what it prints.
+        :param small_disk: the size and the directory of a disk, as for ``on_small_disk``; None for none.
         """
-        self._command = as_user(user, *command)
+        self._command = on_small_disk(user, *small_disk, *command) if small_disk else as_user(user, *command)
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 

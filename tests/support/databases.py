@@ -49,10 +49,11 @@ class Server:
         self._execute("SELECT 1")
 
     @contextmanager
-    def new(self, path=None):
+    def new(self, path=None, options=""):
+        """Give the URL of a database without tables. :param options: of CREATE DATABASE."""
         # Not by the process's number: another container's may be the same, or that of a run that left some behind.
         name = f"os_volume_ext_{uuid.uuid4().hex}"
-        self._execute(f"CREATE DATABASE {name}")
+        self._execute(f"CREATE DATABASE {name} {options}")
         try:
             yield self._url.set(database=name).render_as_string(hide_password=False)
         finally:

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from tests.support.daemons import Daemon, directory_of, run
+from tests.support.daemons import Daemon, directory_of, has_small_disks, run
 from tests.support.services import require_service
 from tests.support.waiting import wait_until
 from tests.support.wsgi_service import free_port
@@ -30,12 +30,12 @@ fsync = off
 class Server:
     """One PostgreSQL server."""
 
-    def __init__(self, directory: Path, name: str) -> None:
-        """:param directory: of the user USER."""
+    def __init__(self, directory: Path, name: str, small_disk: tuple[str, Path] | None = None) -> None:
+        """:param directory: of the user USER. :param small_disk: as for ``Daemon``."""
         self.port = free_port()
         self.data = directory / name
         command = (_program("postgres"), "-D", self.data, "-p", str(self.port))
-        self._daemon = Daemon(USER, command, directory / f"{name}.log")
+        self._daemon = Daemon(USER, command, directory / f"{name}.log", small_disk)
         self.hanging = self._daemon.hanging
         self.kill = self._daemon.kill
 
@@ -48,6 +48,14 @@ class Server:
         """Return the URL of the database on this server, whichever of the two it is."""
         more = "&".join(f"{name}={value}" for name, value in query.items())
         return f"postgresql+psycopg://{USER}@{self.address}/{DATABASE}?{more}".rstrip("?")
+
+    def initialize(self) -> None:
+        """Make its data."""
+        # Small files of the write-ahead log, since a standby gets copies.
+        options = ("--username", USER, "--auth=trust", "--no-sync", "--wal-segsize=1", "--encoding=UTF8", "--locale=C")
+        run(USER, _program("initdb"), *options, "-D", self.data)
+        with (self.data / "postgresql.conf").open("a") as config:
+            config.write(CONFIG)
 
     def start(self) -> None:
         """Start it; return when it responds."""
@@ -81,11 +89,7 @@ class Pair:
         :param directory: of the user USER.
         """
         self.primary, self.standby = Server(directory, "primary"), Server(directory, STANDBY)
-        # Small files of the write-ahead log, since the standby gets copies.
-        options = ("--username", USER, "--auth=trust", "--no-sync", "--wal-segsize=1", "--encoding=UTF8", "--locale=C")
-        run(USER, _program("initdb"), *options, "-D", self.primary.data)
-        with (self.primary.data / "postgresql.conf").open("a") as config:
-            config.write(CONFIG)
+        self.primary.initialize()
 
     def url(self, **query: str) -> str:
         """Return the URL by which a client finds the one of the two that is the primary."""
@@ -122,9 +126,28 @@ class Pair:
 
 
 @contextlib.contextmanager
+def running_on_small_disk(size: str) -> Iterator[Server]:
+    """Give a server whose database is on a disk of its own. :param size: such as ``32m``."""
+    _require_programs()
+    require_service(has_small_disks(), "no disks of one process: mounting is not permitted here")
+    with directory_of(USER) as directory:
+        disk = directory / "disk"
+        disk.mkdir()
+        server = Server(directory, "full", (size, disk))
+        server.initialize()
+        try:
+            server.start()
+            server.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
+            server.execute(f"CREATE DATABASE {DATABASE} TABLESPACE small")
+            yield server
+        finally:
+            server.kill()
+
+
+@contextlib.contextmanager
 def running_pair() -> Iterator[Pair]:
     """Give a primary with a synchronous standby."""
-    require_service(_program("initdb"), "no PostgreSQL server programs: install the package postgresql")
+    _require_programs()
     with directory_of(USER) as directory:
         pair = Pair(directory)
         try:
@@ -132,6 +155,10 @@ def running_pair() -> Iterator[Pair]:
             yield pair
         finally:
             pair.kill()
+
+
+def _require_programs() -> None:
+    require_service(_program("initdb"), "no PostgreSQL server programs: install the package postgresql")
 
 
 @functools.cache
