@@ -30,7 +30,6 @@ from os_volume_ext.models import (
     DETACHING,
     REATTACHING,
     STATES,
-    Attachment,
     AttachmentDetail,
     AttachmentSummary,
 )
@@ -40,30 +39,14 @@ from os_volume_ext.registry.database import ATTEMPTS, Database, retry_on_deadloc
 from os_volume_ext.registry.sqlite import BUSY_TIMEOUT
 from os_volume_ext.registry.tables import attachments as table
 from tests.support.databases import direct_connection
+from tests.support.rows import attachment
+from tests.support.threads import in_threads
 from tests.support.waiting import TIMEOUT
 
 
 @pytest.fixture
 def registry(database):
     return Registry(database)
-
-
-def attachment(volume_id="9", server_id="1134", **more):
-    row = Attachment(
-        volume_id=volume_id,
-        server_id=server_id,
-        project_id="demo",
-        exclusive=True,
-        device=None,
-        root=False,
-        state=ATTACHING,
-        request_id="req-1",
-        host=None,
-        instance_name=None,
-        source=None,
-        format=None,
-    )
-    return dataclasses.replace(row, **more)
 
 
 def change(database, row, **values):
@@ -96,26 +79,6 @@ def fill(database, rows):
                 for row in rows
             ],
         )
-
-
-def in_threads(*functions):
-    """Run functions at the same moment; return what they returned or raised."""
-    start = threading.Barrier(len(functions))
-    outcomes = [None] * len(functions)
-
-    def run(database_kind, function):
-        start.wait(TIMEOUT)
-        try:
-            outcomes[database_kind] = function()
-        except Exception as error:
-            outcomes[database_kind] = error
-
-    threads = [threading.Thread(target=run, args=each) for each in enumerate(functions)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(TIMEOUT)
-    return outcomes
 
 
 # -- what is stored --------------------------------------------------------------------------------

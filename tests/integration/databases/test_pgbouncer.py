@@ -8,11 +8,12 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from os_volume_ext.errors import ConfigurationError, RegistryUnavailable
-from os_volume_ext.models import ATTACHED, Attachment
+from os_volume_ext.models import ATTACHED
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import Registry
 from tests.integration.torture import worker_app
 from tests.support import pgbouncer
+from tests.support.rows import attachment
 
 pytestmark = pytest.mark.only_on("postgresql")
 
@@ -46,23 +47,6 @@ def client(bouncer, url, tmp_path, serve):
     return serve(bouncer.url(url))
 
 
-def attachment(volume_id):
-    return Attachment(
-        volume_id=volume_id,
-        server_id="1134",
-        project_id="demo",
-        exclusive=True,
-        device=None,
-        root=False,
-        state=ATTACHED,
-        request_id="req-1",
-        host=None,
-        instance_name=None,
-        source=None,
-        format=None,
-    )
-
-
 # Each a statement of its own that has to find the row of a volume, or all rows.
 WAYS = (
     lambda registry, volume_id: registry.get("1134", volume_id).volume_id == volume_id,
@@ -91,7 +75,7 @@ def test_clients_that_share_server_connections_read_the_right_rows(bouncer, upgr
     registries = [Registry(make_database(bouncer.url(upgraded))) for _ in range(CLIENTS)]
     volumes = [str(number) for number in range(CLIENTS)]
     for volume_id in volumes:
-        registries[0].reserve(attachment(volume_id))
+        registries[0].reserve(attachment(volume_id, state=ATTACHED))
     with ThreadPoolExecutor(CLIENTS) as threads:
         firsts = (number % len(WAYS) for number in range(CLIENTS))
         wrong = list(threads.map(read, registries, volumes, firsts))
