@@ -14,11 +14,18 @@ from tests.support import real_keystone, wsgi_service
 from tests.support.services import require_service
 
 START_TIMEOUT = 30  # seconds that a server may take until its port responds
+TIMES = int(os.environ.get("TORTURE", "1"))
 
 
 def _environment(**more: str) -> dict[str, str]:
     """Leave out what would let a command find this checkout by accident."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | more
+
+
+@pytest.fixture(scope="session")
+def times() -> int:
+    """Give how many times as much is to be done as in an ordinary run, which does enough to be believed."""
+    return TIMES
 
 
 @pytest.fixture(scope="session")
