@@ -18,12 +18,14 @@ from tests.support.wsgi_service import free_port
 USER = "postgres"
 DATABASE = "volumes"
 STANDBY = "standby"
-# A killed process loses nothing that it has written, so that fsync would only take time.
+# A killed process loses nothing that it has written, so that fsync would only take time. The interval is how long a
+# standby may sleep that has lost its primary, also when it is to be promoted.
 CONFIG = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 shared_buffers = 16MB
 fsync = off
+wal_retrieve_retry_interval = 100ms
 """
 
 
