@@ -84,7 +84,7 @@ def test_a_user_who_does_not_exist_is_named_and_the_password_is_not(url, refusal
 
 def test_an_encoding_that_has_not_all_characters_is_refused_in_the_url(url, refusals):
     name = ENCODING_OPTION[make_url(url).get_backend_name()]
-    assert_sentences(refusals(with_option(url, **{name: "latin1"})), f"{name}=latin1", "utf8")
+    assert_sentences(refusals(with_option(url, **{name: "latin1"})), f"{name}=latin1", "must be utf")
 
 
 @pytest.mark.only_on("postgresql")
