@@ -9,7 +9,7 @@ import pytest
 from webtest import TestApp
 
 from os_volume_ext.registry.database import Database
-from tests.integration.torture import worker_app
+from tests.support import worker_app
 from tests.support.client import Client
 from tests.support.command import Command, restoring_loggers
 from tests.support.dialects import DIALECTS

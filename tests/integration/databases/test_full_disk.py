@@ -6,8 +6,7 @@ import psycopg
 import pytest
 
 from os_volume_ext.registry import schema
-from tests.integration.torture import worker_app
-from tests.support import postgresql
+from tests.support import postgresql, worker_app
 from tests.support.command import error_message
 
 FILL = "INSERT INTO filler SELECT repeat('x', 2000) FROM generate_series(1, {rows})"

@@ -9,8 +9,7 @@ from sqlalchemy.engine import make_url
 from os_volume_ext.errors import ConfigurationError, RegistryUnavailable
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.tables import utc_now, volumes
-from tests.integration.torture import worker_app
-from tests.support import postgresql
+from tests.support import postgresql, worker_app
 from tests.support.command import error_message
 from tests.support.proxy import Proxy
 

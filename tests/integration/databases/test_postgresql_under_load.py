@@ -1,0 +1,132 @@
+"""Many workers at PgBouncer, and at a primary with a synchronous standby, while these fail."""
+
+import time
+
+import pytest
+
+from tests.support import pgbouncer, postgresql
+from tests.support.hammer import (
+    Load,
+    check_agreement,
+    check_linearizable,
+    check_responses,
+    check_witness,
+    hammer,
+    prepare,
+    summary,
+)
+
+# Few volumes, so that they compete.
+COMPETING = Load(requests=1000)
+# Many, since a fault leaves one pending for each thread that is changing it.
+ROOMY = Load(requests=600, server_count=6, volume_count=80)
+DETECTION = 1  # second until the manager of a cluster has noticed that a process is down
+HANG = 13  # seconds, more than any timeout of the package
+
+
+@pytest.fixture
+def directories(tmp_path, times):
+    """Give a directory for each round; one round in an ordinary run."""
+    found = [tmp_path / str(number) for number in range(times)]
+    for directory in found:
+        directory.mkdir()
+    return found
+
+
+def exercise(directory, url, load, during=None, through=None):
+    """Let many workers send requests meanwhile; check their responses, and return them.
+
+    :param url: of the database, by which it is prepared and read at the end.
+    :param during: what fails meanwhile, as for ``hammer``.
+    :param through: the URL that the workers have; None for the same.
+    """
+    prepare(directory, url, load)
+    responses = hammer(directory, [through or url], load, during)
+    print(summary(responses))
+    check_responses(responses)
+    check_witness(directory)
+    check_linearizable(responses, load)
+    check_agreement(directory, url, load, responses)
+    return responses
+
+
+def unavailable(responses):
+    return [each for each in responses if each.status == 503]
+
+
+def assert_well_again(responses):
+    """Check that there was a fault, and that the last third of the requests did not notice it."""
+    ordered = sorted(responses)
+    assert unavailable(ordered)
+    assert unavailable(ordered[-(len(ordered) // 3) :]) == []
+
+
+def after_a_third(fail):
+    """Return what ``hammer`` calls: ``fail()`` when a third of the requests has begun."""
+
+    def run_and_fail(run):
+        run.wait_for(1 / 3)
+        fail()
+
+    return run_and_fail
+
+
+@pytest.mark.only_on("postgresql")
+class TestPgBouncer:
+    @pytest.fixture
+    def bouncer(self):
+        with pgbouncer.running() as bouncer:
+            yield bouncer
+
+    @pytest.fixture
+    def exercise_through(self, database_kind, directories, bouncer):
+        """Give ``exercise_through(load, during)``: the responses of each round, of which each has a new database."""
+
+        def run(load, during=None):
+            for directory in directories:
+                with database_kind.new() as url:
+                    yield exercise(directory, url, load, during, bouncer.url(url))
+
+        return run
+
+    def test_the_responses_to_workers_that_share_connections_are_linearizable(self, exercise_through):
+        for responses in exercise_through(COMPETING):
+            assert unavailable(responses) == []
+
+    def test_nothing_is_lost_when_pgbouncer_is_killed_under_load(self, exercise_through, bouncer):
+        def kill_and_start():
+            bouncer.kill()
+            time.sleep(DETECTION)
+            bouncer.start()
+
+        for responses in exercise_through(ROOMY, after_a_third(kill_and_start)):
+            assert_well_again(responses)
+
+    def test_nothing_is_lost_when_pgbouncer_hangs_under_load(self, exercise_through, bouncer):
+        def hang():
+            with bouncer.hanging():
+                time.sleep(HANG)
+
+        for responses in exercise_through(ROOMY, after_a_third(hang)):
+            assert_well_again(responses)
+
+
+class TestStandby:
+    def test_nothing_is_lost_when_the_standby_is_promoted_under_load(self, directories):
+        def fail_over():
+            pair.primary.kill()
+            time.sleep(DETECTION)
+            pair.promote()
+
+        for directory in directories:
+            with postgresql.running_pair() as pair:
+                assert_well_again(exercise(directory, pair.url(), ROOMY, after_a_third(fail_over)))
+
+    def test_nothing_is_lost_when_the_primary_hangs_under_load(self, directories):
+        def hang():
+            with pair.primary.hanging():
+                time.sleep(HANG)
+
+        for directory in directories:
+            with postgresql.running_pair() as pair:
+                assert_well_again(exercise(directory, pair.url(), ROOMY, after_a_third(hang)))
