@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import insert
 from sqlalchemy.engine import make_url
 
-from os_volume_ext.errors import ConfigurationError, RegistryUnavailable
+from os_volume_ext.errors import RegistryUnavailable
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.tables import utc_now, volumes
 from tests.support import postgresql, worker_app
@@ -88,9 +88,16 @@ def test_a_change_that_a_standby_refuses_ends_all_connections_to_it(prepared, ad
     use_connections(database, ["21", "22", "23", "24", "25"])
 
 
-def test_a_start_at_a_standby_is_refused_in_a_sentence(prepared, serve):
-    with pytest.raises(ConfigurationError, match=r"^database\.url: [^\n]*(standby|read-only)[^\n]*$"):
-        serve(prepared.standby.url())
+def test_a_start_at_a_standby_is_warned_of_in_a_sentence(prepared, serve, caplog):
+    client = serve(prepared.standby.url())
+    [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
+    message = warning.getMessage()
+    assert "standby" in message
+    assert "primary" in message  # what to name instead
+    assert prepared.standby.address in message
+    assert "\n" not in message
+    assert warning.exc_info is None
+    assert client.list().status == 200
 
 
 def test_an_upgrade_of_a_standby_is_refused_in_a_sentence(pair, run):
