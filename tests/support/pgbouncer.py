@@ -1,4 +1,4 @@
-"""A PgBouncer in transaction mode in front of the PostgreSQL that tests run on."""
+"""A PgBouncer in transaction mode in front of a PostgreSQL."""
 
 import contextlib
 import shutil
@@ -40,14 +40,15 @@ server_login_retry = 1
 class PgBouncer:
     """A PgBouncer that can be killed, restarted and stopped for a while."""
 
-    def __init__(self, directory: Path, **more: str) -> None:
+    def __init__(self, directory: Path, server_url: str, **more: str) -> None:
         """Write its configuration.
 
         :param directory: of the user USER.
+        :param server_url: of any database of the server in front of which it is.
         :param more: further settings of the section pgbouncer.
         """
         self.port = free_port()
-        server = make_url(SERVERS["postgresql"])
+        server = make_url(server_url)
         users, config = directory / "users.txt", directory / "pgbouncer.ini"
         users.write_text(f'"{server.username}" ""\n')
         config.write_text(
@@ -95,11 +96,11 @@ class PgBouncer:
 
 
 @contextlib.contextmanager
-def running(**more: str) -> Iterator[PgBouncer]:
-    """Give a PgBouncer. :param more: further settings of the section pgbouncer."""
+def running(server_url: str = SERVERS["postgresql"], **more: str) -> Iterator[PgBouncer]:
+    """Give a PgBouncer; the parameters are those of the class."""
     require_service(_program(), "no pgbouncer: install the package pgbouncer")
     with directory_of(USER) as directory:
-        bouncer = PgBouncer(directory, **more)
+        bouncer = PgBouncer(directory, server_url, **more)
         try:
             bouncer.start()
             yield bouncer

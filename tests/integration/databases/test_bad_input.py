@@ -63,6 +63,12 @@ def test_an_option_that_the_driver_does_not_know_is_named(url, refusals):
     assert_sentences(refusals(with_option(url, no_such_option="1")), UNKNOWN)
 
 
+@pytest.mark.only_on("postgresql")
+@pytest.mark.parametrize("name", ["sslmode", "target_session_attrs", "connect_timeout", "read_timeout"])
+def test_a_value_that_an_option_may_not_have_is_named(url, refusals, name):
+    assert_sentences(refusals(with_option(url, **{name: "sometimes"})), name, "sometimes")
+
+
 def test_a_database_that_does_not_exist_is_named(url, refusals):
     found = refusals(changed(url, database="no_such_database"))
     assert_sentences(found, "no_such_database")

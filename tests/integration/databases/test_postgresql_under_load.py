@@ -16,8 +16,8 @@ from tests.support.hammer import (
     summary,
 )
 
-# Few volumes, so that they compete.
-COMPETING = Load(requests=1000)
+# Few volumes and a limit, so that they compete.
+COMPETING = Load(requests=1000, options={"max_attachments": "2"})
 # Many, since a fault leaves one pending for each thread that is changing it.
 ROOMY = Load(requests=600, server_count=6, volume_count=80)
 DETECTION = 1  # second until the manager of a cluster has noticed that a process is down

@@ -6,12 +6,13 @@ import pytest
 from sqlalchemy import insert
 from sqlalchemy.engine import make_url
 
-from os_volume_ext.errors import RegistryUnavailable
+from os_volume_ext.errors import ConfigurationError, RegistryUnavailable
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.tables import utc_now, volumes
-from tests.support import postgresql, worker_app
+from tests.support import pgbouncer, postgresql, worker_app
 from tests.support.command import error_message
 from tests.support.proxy import Proxy
+from tests.support.waiting import wait_until
 
 POOLED = 5  # connections that the pool keeps by default
 SHORT = {"connect_timeout": "2", "read_timeout": "1"}  # libpq takes 1 for 2
@@ -138,6 +139,24 @@ def test_a_client_with_both_hosts_starts_while_the_first_is_down(prepared, serve
     prepared.primary.kill()
     prepared.promote()
     assert serve(prepared.url()).attach(volume="1").status == 200
+
+
+def test_a_start_with_both_hosts_and_no_primary_is_refused_in_a_sentence(prepared, serve):
+    prepared.primary.kill()
+    with pytest.raises(ConfigurationError, match=r"^database\.url: [^\n]*read-only[^\n]*$"):
+        serve(prepared.url())
+
+
+def test_clients_of_a_pgbouncer_that_is_led_to_the_promoted_standby_need_nothing(prepared, address, serve):
+    with pgbouncer.running(address.url) as bouncer:
+        client = serve(bouncer.url(address.url, **SHORT))
+        assert client.attach(volume="1").status == 200
+        address.lead_to(prepared.standby)
+        prepared.primary.kill()
+        assert client.attach(volume="2").is_unavailable
+        prepared.promote()
+        assert wait_until(lambda: client.list().status == 200)
+        assert (client.list().volumes, client.attach(volume="2").status) == (["1"], 200)
 
 
 def test_a_primary_that_hangs_is_passed_over_when_the_standby_is_promoted(prepared, serve):
