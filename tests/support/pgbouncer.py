@@ -1,5 +1,6 @@
 """A PgBouncer in transaction mode in front of a PostgreSQL."""
 
+import configparser
 import contextlib
 import shutil
 import signal
@@ -11,6 +12,7 @@ from sqlalchemy.engine import make_url
 
 from tests.support.daemons import Daemon, directory_of, give
 from tests.support.databases import SERVERS
+from tests.support.paths import DOCS
 from tests.support.services import require_service
 from tests.support.waiting import wait_until
 from tests.support.wsgi_service import free_port
@@ -18,23 +20,7 @@ from tests.support.wsgi_service import free_port
 USER = "postgres"
 POOL_SIZE = 4  # server connections for a database, fewer than clients, so that they share them
 
-CONFIG = """
-[databases]
-* = host={host} port={database_port}
-
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = trust
-auth_file = {users}
-admin_users = {user}
-pool_mode = transaction
-default_pool_size = {pool_size}
-max_client_conn = 200
-server_login_retry = 1
-{more}
-"""
+CONFIG = DOCS / "databases" / "pgbouncer.ini"
 
 
 class PgBouncer:
@@ -51,17 +37,22 @@ class PgBouncer:
         server = make_url(server_url)
         users, config = directory / "users.txt", directory / "pgbouncer.ini"
         users.write_text(f'"{server.username}" ""\n')
-        config.write_text(
-            CONFIG.format(
-                host=server.host,
-                database_port=server.port,
-                port=self.port,
-                users=users,
-                user=server.username,
-                pool_size=POOL_SIZE,
-                more="\n".join(f"{name} = {value}" for name, value in more.items()),
-            )
-        )
+        # That of the documentation, with this machine's addresses and users, and with few connections.
+        own = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": str(self.port),
+            "unix_socket_dir": "",
+            "auth_type": "trust",
+            "auth_file": str(users),
+            "admin_users": str(server.username),
+            "default_pool_size": str(POOL_SIZE),
+        }
+        parser = configparser.RawConfigParser()
+        parser.read(CONFIG)
+        parser["databases"] = {"*": f"host={server.host} port={server.port}"}
+        parser["pgbouncer"].update(own | more)
+        with config.open("w") as file:
+            parser.write(file)
         for path in (users, config):
             give(USER, path)
         self._daemon = Daemon(USER, (_program(), config), directory / "pgbouncer.log")

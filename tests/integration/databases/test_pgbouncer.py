@@ -120,6 +120,14 @@ def test_startup_options_that_pgbouncer_ignores_do_no_harm(upgraded, make_databa
         assert Registry(database).is_empty()
 
 
+def test_a_pgbouncer_in_session_mode_serves_as_well(url, tmp_path, serve):
+    with pgbouncer.running(pool_mode="session") as bouncer:
+        worker_app.prepare(tmp_path, bouncer.url(url))
+        client = serve(bouncer.url(url))
+        assert (client.attach(volume="1").status, client.list().volumes) == (200, ["1"])
+        assert client.detach(volume="1").status == 200
+
+
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_requests_are_503_while_pgbouncer_is_down_and_then_succeed(bouncer, client, how):
     assert (client.attach(volume="1").status, client.list().volumes) == (200, ["1"])
