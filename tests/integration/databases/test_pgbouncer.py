@@ -1,21 +1,17 @@
 """PgBouncer in transaction mode: clients share server connections, and each transaction may get another one."""
 
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.errors import ConfigurationError, RegistryUnavailable
 from os_volume_ext.models import ATTACHED
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import Registry
 from tests.support import pgbouncer, worker_app
-from tests.support.hammer import LONGEST
 from tests.support.rows import attachment
 
 pytestmark = pytest.mark.only_on("postgresql")
@@ -147,22 +143,6 @@ def test_a_restart_of_pgbouncer_between_two_requests_goes_unnoticed(bouncer, cli
         getattr(bouncer, how)()
         bouncer.start()
         assert client.detach(volume="1").status == 200
-
-
-def test_a_hang_after_the_reservation_delays_the_response_once(bouncer, client, monkeypatch):
-    recheck = SQLCatalog.recheck
-    with ExitStack() as stack:
-
-        def hang_and_recheck(*arguments):
-            stack.enter_context(bouncer.hanging())
-            return recheck(*arguments)
-
-        monkeypatch.setattr(SQLCatalog, "recheck", hang_and_recheck)
-        began = time.monotonic()
-        assert client.attach(volume="1").is_unavailable
-        assert time.monotonic() - began < LONGEST
-    monkeypatch.setattr(SQLCatalog, "recheck", recheck)
-    assert client.attach(volume="2").status == 200
 
 
 def test_several_upgrades_at_once_through_pgbouncer_all_succeed(bouncer, url, make_database):

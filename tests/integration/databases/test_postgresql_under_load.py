@@ -17,9 +17,9 @@ from tests.support.hammer import (
 )
 
 # Few volumes and a limit, so that they compete.
-COMPETING = Load(requests=1000, options={"max_attachments": "2"})
+COMPETING = Load(1000, "openstack", devices=("/dev/vdb", "/dev/vdc", "/dev/vdd"), options={"max_attachments": "2"})
 # Many, since a fault leaves one pending for each thread that is changing it.
-ROOMY = Load(requests=600, server_count=6, volume_count=80)
+ROOMY = Load(600, server_count=6, volume_count=80)
 DETECTION = 1  # second until the manager of a cluster has noticed that a process is down
 HANG = 13  # seconds, more than any timeout of the package
 
