@@ -14,11 +14,10 @@ MAX_MODULES = 12
 LAYERS = (
     {"filter", "cli", "demo"},
     {"assembly", "records", "settings"},
-    {"plugins"},
     {"api"},
     {"attachments"},
     {"compute", "catalog", "registry", "backends", "observers"},
-    {"policy", "context", "models", "errors", "wsgi", "perprocess", "threadpool", "outbound"},
+    {"policy", "context", "models", "errors", "plugins", "wsgi", "perprocess", "threadpool", "outbound"},
 )
 # Imports within a layer.
 SIDEWAYS = {
@@ -31,6 +30,7 @@ SIDEWAYS = {
     ("outbound", "errors"),
     ("outbound", "perprocess"),
     ("outbound", "threadpool"),
+    ("plugins", "errors"),
     ("policy", "context"),
     ("policy", "errors"),
 }
