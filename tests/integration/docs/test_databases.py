@@ -20,11 +20,10 @@ BASES = {"PostgreSQL": "postgresql+psycopg://volumes@db/volumes", "MariaDB": "my
 
 def sections() -> list[dict[str, str]]:
     """Return the options of each section of a paste file that the page shows."""
-    blocks = re.findall(r"^\.\. code-block:: ini\n\n((?:   .*\n)+)", PAGE, flags=re.MULTILINE)
     found = []
-    for block in blocks:
-        parser = configparser.ConfigParser(delimiters="=")
-        parser.read_string(re.sub("^   ", "", block, flags=re.MULTILINE))
+    for path in sorted((DOCS / "databases").glob("*-filter.ini")):
+        parser = configparser.ConfigParser()
+        parser.read(path)
         found += [dict(parser[name]) for name in parser.sections()]
     return found
 
