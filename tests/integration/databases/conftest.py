@@ -9,7 +9,7 @@ import pytest
 from webtest import TestApp
 
 from os_volume_ext.registry.database import Database
-from tests.support import worker_app
+from tests.support import galera, worker_app
 from tests.support.client import Client
 from tests.support.command import Command, restoring_loggers
 from tests.support.dialects import DIALECTS
@@ -75,3 +75,17 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable
 
     with restoring_loggers():
         yield call
+
+
+@pytest.fixture(scope="session")
+def lasting_cluster() -> Iterator[galera.Cluster]:
+    """Give the one Galera cluster of the session, in whatever state the last test has left it."""
+    with galera.running() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(lasting_cluster: galera.Cluster) -> galera.Cluster:
+    """Give that cluster when all nodes are in sync."""
+    lasting_cluster.heal()
+    return lasting_cluster
