@@ -1,6 +1,6 @@
 """Many processes that send requests to few volumes at once, while anything may fail; and what must hold nevertheless.
 
-A test prepares a directory (``prepare``), lets ``hammer`` send the requests, also while it injects faults, and then
+``exercise`` prepares a directory (``prepare``), lets ``hammer`` send the requests, also while it injects faults, and
 calls the ``check_...`` functions.
 """
 
@@ -193,6 +193,28 @@ def hammer(
     return [*chain.from_iterable(written), *chain.from_iterable(list_all(directory, url, load) for url in set(urls))]
 
 
+def exercise(
+    directory: Path,
+    url: str,
+    load: Load,
+    during: Callable[[Run], object] | None = None,
+    through: Sequence[str] | None = None,
+) -> list[Request]:
+    """Prepare a directory, ``hammer``, and check all that must hold; return the requests with their responses.
+
+    :param url: of the database, by which it is prepared and read at the end.
+    :param through: the URLs that the processes have; None for the same.
+    """
+    prepare(directory, url, load)
+    requests = hammer(directory, through or [url], load, during)
+    print(summary(requests))
+    check_responses(requests)
+    check_witness(directory)
+    check_linearizable(requests, load)
+    check_agreement(directory, url, load, requests)
+    return requests
+
+
 def list_all(directory: Path, url: str, load: Load) -> list[Request]:
     """List each server's attachments; return the requests with their responses."""
     app = worker_app.make_app(load.filter_options(directory, url), load.servers)
@@ -304,6 +326,11 @@ def summary(requests: Collection[Request]) -> str:
     return f"{len(requests)} requests, slowest {slowest:.1f} s: " + ", ".join(
         f"{count} {kind}" for kind, count in sorted(counts.items())
     )
+
+
+def unavailable(requests: Iterable[Request]) -> list[Request]:
+    """Return those that got a 503."""
+    return [each for each in requests if each.status == 503]
 
 
 def check_responses(requests: Collection[Request]) -> None:

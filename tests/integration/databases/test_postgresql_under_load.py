@@ -5,16 +5,7 @@ import time
 import pytest
 
 from tests.support import pgbouncer, postgresql
-from tests.support.hammer import (
-    Load,
-    check_agreement,
-    check_linearizable,
-    check_responses,
-    check_witness,
-    hammer,
-    prepare,
-    summary,
-)
+from tests.support.hammer import Load, exercise, unavailable
 
 # Few volumes and a limit, so that they compete.
 COMPETING = Load(1000, "openstack", devices=("/dev/vdb", "/dev/vdc", "/dev/vdd"), options={"max_attachments": "2"})
@@ -31,27 +22,6 @@ def directories(tmp_path, times):
     for directory in found:
         directory.mkdir()
     return found
-
-
-def exercise(directory, url, load, during=None, through=None):
-    """Let many workers send requests meanwhile; check their responses, and return them.
-
-    :param url: of the database, by which it is prepared and read at the end.
-    :param during: what fails meanwhile, as for ``hammer``.
-    :param through: the URL that the workers have; None for the same.
-    """
-    prepare(directory, url, load)
-    responses = hammer(directory, [through or url], load, during)
-    print(summary(responses))
-    check_responses(responses)
-    check_witness(directory)
-    check_linearizable(responses, load)
-    check_agreement(directory, url, load, responses)
-    return responses
-
-
-def unavailable(responses):
-    return [each for each in responses if each.status == 503]
 
 
 def assert_well_again(responses):
@@ -85,7 +55,7 @@ class TestPgBouncer:
         def run(load, during=None):
             for directory in directories:
                 with database_kind.new() as url:
-                    yield exercise(directory, url, load, during, bouncer.url(url))
+                    yield exercise(directory, url, load, during, [bouncer.url(url)])
 
         return run
 
