@@ -7,6 +7,8 @@ TORTURE ?= 20
 MODULES ?=
 AGAIN ?=
 BENCHMARKS ?=
+ROWS ?= 1000 100000 1000000 10000000
+SECONDS ?= 1
 # One more than cores, since some tests mostly wait.
 WORKERS ?= $(shell expr $$(nproc) + 1)
 
@@ -24,7 +26,7 @@ PYTEST := $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest
 PARALLEL := --numprocesses $(WORKERS)
 export COVERAGE_FILE ?= $(CURDIR)/build/coverage/data
 
-.PHONY: help serve test test-services test-all coverage torture mutants lint lint-ruff lint-format lint-types lint-notes format docs diagrams bench bench-instructions fuzz clean
+.PHONY: help serve test test-services test-all coverage torture mutants lint lint-ruff lint-format lint-types lint-notes format docs diagrams bench bench-instructions bench-scale fuzz clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -41,6 +43,7 @@ help:
 	@echo 'make diagrams       render docs/diagrams/*.dot to SVG with graphviz'
 	@echo 'make bench          run the benchmarks (some of them with BENCHMARKS="show listing")'
 	@echo 'make bench-instructions  count the instructions of show and list, where valgrind is installed'
+	@echo 'make bench-scale    measure 1, 2 and 4 processes with many rows on database servers (ROWS="1000 100000", SECONDS=$(SECONDS))'
 	@echo 'make fuzz           send malformed requests to the sample for FUZZ_SECONDS=$(FUZZ_SECONDS); FUZZ_SEED=... repeats a run'
 	@echo 'make clean          remove the virtualenv and everything that was built, but not VAR'
 	@echo 'PYTHON=$(PYTHON) creates the virtualenv .venv; it must be 3.11 or newer'
@@ -102,6 +105,9 @@ bench: .venv/bench
 
 bench-instructions: .venv/test
 	$(BIN)/python -m benchmarks instructions
+
+bench-scale: .venv/test
+	$(BIN)/python -m benchmarks.scaling --rows $(ROWS) --seconds $(SECONDS)
 
 fuzz: .venv/test
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -rP tests/integration/fuzz
