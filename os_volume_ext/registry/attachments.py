@@ -23,6 +23,10 @@ LOG = logging.getLogger(__name__)
 
 # What a takeover changes beside the state: how another request described the attachment.
 _REQUESTED = ("device", "host", "instance_name", "source", "format")
+_WALK = statements.PAGE_ORDER, statements.PAGE
+_PENDING_WALK = statements.PENDING_ORDER, statements.PENDING_PAGE
+# Where a walk begins; strings that are not here begin with "".
+_BEFORE_ALL: dict[str, Any] = {"created_at": datetime.datetime.fromtimestamp(0, datetime.UTC)}
 
 
 class Registry:
@@ -131,14 +135,15 @@ class Registry:
         return int(count)
 
     def walk(self, *, pending: bool = False) -> Iterator[Attachment]:
-        """Yield the rows by server and volume, read a page at a time.
+        """Yield the rows by server and creation time, read a page at a time.
 
-        :param pending: only those that are not ``attached``.
+        :param pending: only those that are not ``attached``, by state first.
         """
-        last = {"server_id": "", "volume_id": ""}
-        while rows := attachments(self._database.query(statements.PENDING_PAGE if pending else statements.PAGE, last)):
+        order, statement = _PENDING_WALK if pending else _WALK
+        last = {name: _BEFORE_ALL.get(name, "") for name in order}
+        while rows := attachments(self._database.query(statement, last)):
             yield from rows
-            last = {"server_id": rows[-1].server_id, "volume_id": rows[-1].volume_id}
+            last = {name: getattr(rows[-1], name) for name in order}
 
     @retry_on_deadlock
     def reserve(self, row: Attachment, limit: int | None = None) -> None:

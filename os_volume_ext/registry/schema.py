@@ -25,7 +25,7 @@ from .execution import code
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0004"
+HEAD = "0005"
 """The revision that this version of the package needs; that of its last migration."""
 
 LOCK_TIMEOUT = 60

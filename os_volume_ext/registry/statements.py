@@ -12,9 +12,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Update, and_, bindparam, delete, func, insert, or_, select, update
 
-from ..models import ATTACHED, ATTACHING, Attachment, AttachmentDetail, AttachmentSummary, Projection
+from ..models import ATTACHING, Attachment, AttachmentDetail, AttachmentSummary, Projection
 from .execution import Row
-from .tables import SERVER_LOCKS, server_locks, utc_now
+from .tables import PENDING, SERVER_LOCKS, server_locks, utc_now
 from .tables import attachments as table
 
 # The columns in the order of the fields, two of which the database computes.
@@ -30,17 +30,24 @@ OF_VOLUME = _rows.where(table.c.volume_id == bindparam("volume_id"))
 ELSEWHERE = OF_VOLUME.where(table.c.server_id != bindparam("server_id"))
 EXCLUSIVE_ELSEWHERE = ELSEWHERE.where(table.c.exclusive_volume_id.is_not(None))
 AT_DEVICE = _rows.where(table.c.server_id == bindparam("server_id"), table.c.device == bindparam("device"))
-PAGE = (
-    _rows.where(
-        or_(
-            table.c.server_id > bindparam("server_id"),
-            and_(table.c.server_id == bindparam("server_id"), table.c.volume_id > bindparam("volume_id")),
-        )
-    )
-    .order_by(table.c.server_id, table.c.volume_id)
-    .limit(1000)
-)
-PENDING_PAGE = PAGE.where(table.c.state != ATTACHED)
+
+
+def _page(*names: str) -> Select[Any]:
+    """Return the query of the rows that follow one in the order of columns, which are the names of the parameters."""
+    columns = [table.c[name] for name in names]
+    values: list[ColumnElement[Any]] = [bindparam(name) for name in names]
+    equal = [column == value for column, value in zip(columns, values, strict=True)]
+    greater = [column > value for column, value in zip(columns, values, strict=True)]
+    following = or_(*[and_(*equal[:place], greater[place]) for place in range(len(names))])
+    # PostgreSQL and SQLite search an index only by the first condition, which the other one contains.
+    return _rows.where(columns[0] >= values[0], following).order_by(*columns).limit(1000)
+
+
+PAGE_ORDER = ("server_id", "created_at", "volume_id")
+PENDING_ORDER = ("state", *PAGE_ORDER)
+"""By the state first, by which the few pending rows are found; an index of all rows has the order without it."""
+PAGE = _page(*PAGE_ORDER)
+PENDING_PAGE = _page(*PENDING_ORDER).where(PENDING)
 
 _visible = {
     projection: select(*[table.c[name] for name in projection._fields]).where(
@@ -103,7 +110,7 @@ _counts = select(func.count()).select_from(table)
 COUNTS = {
     (of_server, pending): _counts.where(
         *([table.c.server_id == bindparam("server_id")] if of_server else []),
-        *([table.c.state != ATTACHED] if pending else []),
+        *([PENDING] if pending else []),
     )
     for of_server in (False, True)
     for pending in (False, True)

@@ -6,11 +6,25 @@
 import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Index, Integer, MetaData, String, Table, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    literal_column,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
+
+from ..models import ATTACHED
 
 
 class UTCDateTime(TypeDecorator[datetime.datetime]):
@@ -95,6 +109,12 @@ attachments = Table(
     UniqueConstraint("server_id", "device"),
     Index(None, "server_id", "created_at", "volume_id"),
 )
+
+# The state is a part of the condition, and no parameter, so that databases recognize the condition of the index.
+PENDING = attachments.c.state != literal_column(f"'{ATTACHED}'")
+"""The condition of the few rows that are not ``attached``."""
+# On MariaDB it has all rows; there the pending ones are found by their state.
+Index("ix_attachments_pending", attachments.c.state, postgresql_where=PENDING, sqlite_where=PENDING)
 
 volumes = Table(
     "volumes",

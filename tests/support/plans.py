@@ -19,7 +19,9 @@ class Plan(NamedTuple):
     only_index: bool
     """Whether the rows themselves are not read."""
     sorts: bool
-    """Whether what was found is sorted afterwards."""
+    """Whether all that was found is sorted afterwards."""
+    index: str | None
+    """The index that is read, as the database calls it."""
 
 
 def explain(connection: Connection, statement: ClauseElement, **parameters: Any) -> Plan:
@@ -41,6 +43,7 @@ def _sqlite(rows: list[tuple[Any, ...]]) -> Plan:
         columns=tuple(re.findall(r"(\w+)[<>=]+\?", access.replace("rowid=", "id="))),
         only_index=" COVERING INDEX " in access,
         sorts=any(step.startswith("USE TEMP B-TREE") for step in steps),
+        index=next(iter(re.findall(r" INDEX (\w+)", access)), None),
     )
 
 
@@ -53,7 +56,8 @@ def _postgresql(rows: list[tuple[Any, ...]]) -> Plan:
     return Plan(
         columns=tuple(re.findall(r"\(+(\w+)\)?(?:::\w+)? [<>=]+ ", "".join(conditions))),
         only_index="Index Only Scan" in kinds,
-        sorts="Sort" in kinds or "Incremental Sort" in kinds,
+        sorts="Sort" in kinds,  # "Incremental Sort" sorts only what has the same beginning
+        index=next((node["Index Name"] for node in nodes if "Index Name" in node), None),
     )
 
 
@@ -66,6 +70,7 @@ def _mariadb(rows: list[tuple[Any, ...]]) -> Plan:
         columns=() if reads_all else tuple(access["used_key_parts"]),
         only_index=access.get("using_index", False),
         sorts=any({"filesort", "read_sorted_file", "temporary_table"} & each.keys() for each in objects),
+        index=access.get("key"),
     )
 
 
