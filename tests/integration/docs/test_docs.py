@@ -4,6 +4,7 @@
 """
 
 import ast
+import configparser
 import contextlib
 import os
 import pickle
@@ -17,10 +18,12 @@ from typing import Any
 
 import pytest
 import requests
+import sqlalchemy
 import webob
 from docutils import nodes
 from sphinx import addnodes
 
+from benchmarks import scaling
 from os_volume_ext import policy
 from os_volume_ext.api.dialects import DIALECTS, LAST
 from os_volume_ext.api.microversions import CHANGES
@@ -150,6 +153,35 @@ def test_the_page_options_has_the_real_server_states(pages: Mapping[str, nodes.d
     cyclades, openstack, added = [frozenset(each.split(", ")) for each in states]
     assert [cyclades, openstack] == [each.server_states for each in DIALECTS.values()]
     assert openstack | added == CHANGES[max(CHANGES)].dialect.server_states
+
+
+# -- Scaling ------------------------------------------------------------------------------------------
+
+
+def test_the_tables_of_the_page_scaling_are_those_of_the_benchmark(pages: Mapping[str, nodes.document]) -> None:
+    heads = [
+        tuple(entry.astext() for entry in each.next_node(nodes.row).findall(nodes.entry))
+        for each in pages["scaling"].findall(nodes.table)
+    ]
+    assert [head for head in heads if head[0] == "Database"] == list(scaling.heads())
+
+
+def test_a_process_opens_as_many_connections_as_the_page_scaling_says(tmp_path: Path) -> None:
+    paste = configparser.ConfigParser(interpolation=None)
+    paste.read(DOCS / "scaling" / "api-paste.ini")
+    section = paste["filter:volumes"]
+    given = {name.removeprefix("database."): section[name] for name in section if name.startswith("database.")}
+    file = tmp_path / "volumes.db"
+    file.touch()
+    for options, bound in ({}, 5 + 10), (given, 16 + 1):
+        engine = Database({**options, "url": f"sqlite:///{file}", "pool_timeout": "0"}).make_engine()
+        with contextlib.ExitStack() as stack:
+            for _ in range(bound):
+                stack.enter_context(engine.connect())
+            with pytest.raises(sqlalchemy.exc.TimeoutError):
+                engine.connect()
+        engine.dispose()
+    Database(given)  # the URL is one
 
 
 # -- Dialects -----------------------------------------------------------------------------------------
