@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Delete, Update
 
-from ..errors import AlreadyReserved, AttachmentLimitReached, ConstraintViolated, TransactionAborted
+from ..errors import AlreadyReserved, AttachmentLimitReached, ConstraintViolated, RegistryUnavailable, TransactionAborted
 from ..models import ATTACHED, Attachment, AttachmentSummary, Projection
 from . import statements
 from .database import Database, retry_on_deadlock
@@ -235,7 +235,8 @@ class Registry:
         """Count a server's rows. Of two transactions at once, the second waits for the first, or is aborted."""
         if limit is None:
             return
-        connection.change(statements.LOCK_SERVERS, lock_of(server_id))
+        if not connection.change(statements.LOCK_SERVERS, lock_of(server_id)):
+            raise RegistryUnavailable("a row of the table server_locks is missing: restore it, with 0 uses")
         ((count,),) = connection.query(statements.COUNTS[True, False], {"server_id": server_id})
         if count >= limit:
             raise AttachmentLimitReached(limit)

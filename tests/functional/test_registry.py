@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 import sqlalchemy
-from sqlalchemy import event, insert, update
+from sqlalchemy import delete, event, insert, update
 from sqlalchemy.engine import Engine, make_url
 
 from os_volume_ext.errors import (
@@ -38,6 +38,7 @@ from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import ATTEMPTS, Database, retry_on_deadlock
 from os_volume_ext.registry.sqlite import BUSY_TIMEOUT
 from os_volume_ext.registry.tables import attachments as table
+from os_volume_ext.registry.tables import server_locks
 from tests.support.databases import direct_connection
 from tests.support.rows import attachment
 from tests.support.threads import in_threads
@@ -560,6 +561,16 @@ def test_other_servers_rows_do_not_count(registry):
     registry.reserve(attachment("1", "1135"), limit=1)
     registry.reserve(attachment("2"), limit=1)
     assert {row.volume_id: row.server_id for row in registry.walk()} == {"1": "1135", "2": "1134"}
+
+
+def test_a_limit_is_not_ignored_when_the_locks_are_missing(new_url, make_database):
+    database = make_database(new_url)
+    schema.upgrade(database)
+    database.change(delete(server_locks))
+    registry = Registry(database)
+    with pytest.raises(RegistryUnavailable, match="a row of the table server_locks is missing"):
+        registry.reserve(attachment("1"), limit=2)
+    assert registry.is_empty()
 
 
 def test_of_two_threads_at_the_limit_one_gets_the_last_place(registry):
