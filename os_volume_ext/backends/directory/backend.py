@@ -45,7 +45,7 @@ class DirectoryBackend(Backend):
     def __init__(self, options: Mapping[str, str]) -> None:
         """Read the options; nothing is created.
 
-        :param options: ``root``, an absolute path; ``operation_timeout``, the seconds to wait for locks.
+        :param options: ``root``, an absolute path; ``operation_timeout``, half of which a call waits for locks at most.
         :raises ConfigurationError: if an option is missing, unknown or invalid, or the root can't be used.
         """
         for name in sorted(set(options) - {"root", "operation_timeout"}):
@@ -55,7 +55,8 @@ class DirectoryBackend(Backend):
         self._root = _absolute(options.get("root", ""))
         self._volumes = self._root / "volumes"
         self._servers = self._root / "servers"
-        self._lock_timeout = float(options.get("operation_timeout", 60))
+        # The other half is for the call's own work, which must not take effect after operation_timeout.
+        self._lock_timeout = float(options.get("operation_timeout", 60)) / 2
         self._is_prepared = False
         self._check_root()
 
@@ -137,7 +138,6 @@ class DirectoryBackend(Backend):
         return missing
 
     def _deadline(self) -> float:
-        # After operation_timeout another worker may have taken over this call's work.
         return time.monotonic() + self._lock_timeout
 
     @contextmanager

@@ -69,7 +69,7 @@ def choose_device(disks: Mapping[str, str | None], device: str | None) -> str:
     if device is not None and _letters(device) in used:
         raise DeviceInUse(f"{device} is in use")
     if len(disks) >= len(DEVICES):
-        raise TooManyAttachments(len(DEVICES))
+        raise TooManyAttachments(sum(volume_id is not None for volume_id in disks.values()))
     # Fewer are in use than there are to choose from, so one of these is free.
     return device or next(each for each in DEVICES if _letters(each) not in used)
 
