@@ -1,6 +1,8 @@
 """Run the tests that every backend has to pass on MarksBackend."""
 
+import fcntl
 import itertools
+import os
 
 import pytest
 from marks import MarksBackend
@@ -38,17 +40,43 @@ class TestMarksBackend(BackendContract):
 
     @pytest.fixture
     def new_volume(self):
-        numbers = itertools.count(1)
+        numbers = itertools.count(1001)
         return lambda: Volume(str(next(numbers)), "demo")
+
+    # What can go wrong.
+
+    @pytest.fixture
+    def wrong_options(self):
+        return [("root", None), ("root", "not/absolute")]
 
     @pytest.fixture
     def unusable_volume(self):
-        return Volume("no/name", "demo")
+        return Volume("9", "demo", source="/srv/9.img")
 
     @pytest.fixture
     def unreachable_backend(self, tmp_path):
-        return MarksBackend({"root": str(tmp_path / "missing")})
+        return MarksBackend({"root": str(tmp_path / "missing"), "operation_timeout": str(self.short_timeout)})
 
     @pytest.fixture
-    def stubborn_server(self):
-        return None  # every server releases its disks
+    def stubborn_server(self, tmp_path):
+        directory = tmp_path / "1137"
+        directory.mkdir()
+        guest = os.open(directory, os.O_RDONLY)
+        fcntl.flock(guest, fcntl.LOCK_SH)
+        yield Server("1137", "demo", "ACTIVE")
+        os.close(guest)
+
+    # What others do to a server.
+
+    @pytest.fixture
+    def stopped_server(self, tmp_path):
+        (tmp_path / "1138").mkdir()
+        return Server("1138", "demo", "SHUTOFF")
+
+    @pytest.fixture
+    def attach_by_hand(self, tmp_path):
+        return lambda server, volume: (tmp_path / server.id / volume.id).touch()
+
+    @pytest.fixture
+    def attach_other_disk(self, tmp_path):
+        return lambda server: (tmp_path / server.id / "cdrom.iso").touch()

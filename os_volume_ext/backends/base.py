@@ -39,32 +39,59 @@ class Backend(abc.ABC):
     """Attach volumes to servers and detach them.
 
     **Threads and processes.** One object serves all threads of a process, and each process has its own object: every
-    method is called from several threads and processes at once, in whichever thread is idle. Connections, threads and
-    locks do not survive a fork: open them on first use, not in ``__init__``.
+    method is called from several threads and processes at once, in whichever thread is idle. A process that stops in
+    the middle of a call must not hold up the calls of others beyond their time limit, and a server that does not
+    respond must not hold up the calls for other servers.
 
-    **Time limit.** Each call returns or raises within ``operation_timeout`` seconds, an option that every backend
-    gets. A call that runs out of time raises OutcomeUnknown. Nothing that it started may take effect afterwards.
+    **Forks.** Connections, threads, locks and descriptors do not survive a fork: open them on first use, not in
+    ``__init__``. A process may also fork after it has used the object, while no call is in progress: from then on the
+    parent and the child both use theirs, and the child must not use what the parent opened.
 
-    **Exceptions.** Methods raise subclasses of BackendError only, for whatever ids, sources and devices they are
-    given: these are client input. Any other exception counts as OutcomeUnknown.
+    **Resources.** A call leaves no descriptor and no thread behind, whether it returns or raises, except connections
+    that later calls use again.
+
+    **Time limit.** Each call, ``check`` included, returns or raises within ``operation_timeout`` seconds, and that
+    includes waiting for locks. A call that runs out of time before it has changed anything raises BackendUnavailable,
+    any other OutcomeUnknown. Nothing that it started may take effect afterwards, with one exception: a guest may still
+    release a disk that it was asked to release.
+
+    **Exceptions.** Methods raise subclasses of BackendError only, for whatever ids, sources, formats and devices they
+    are given: these are client input. Any other exception counts as OutcomeUnknown. Each exception has a message.
+    After an exception that says "nothing has changed", the device and the place are free for the next volume.
+
+    **Ids.** A server or a volume is found by its whole id, never by a part of it.
 
     **Devices.** A device is a path such as ``/dev/vdb``, at most 255 characters. A device that is not known is None,
-    never an empty string.
+    never an empty string. A requested device that does not match ``/dev/[a-z]+[0-9]*`` or is longer is malformed.
+
+    **Volumes and other disks.** A disk is a volume if it carries a volume's id, whoever attached it: a root disk that
+    is a volume, and a disk that an administrator attached, count as any other. Any other disk, such as a local root
+    disk or a CD-ROM, is not a volume: no method reports, changes or detaches it, but its device is in use.
     """
 
     needs_host: bool = False
     """Whether the backend needs ``Server.host`` and ``Server.instance_name``, which most callers may not see.
 
     If it is true, the filter needs the ``compute.*`` options, to look them up. ``__init__`` may set it from the
-    options.
+    options. A backend that needs them and gets None raises BackendUnavailable; one that does not need them works with
+    None.
+    """
+
+    refuses_second_server: bool = False
+    """Whether ``attach`` refuses an exclusive volume, one without ``multiattach``, that another server has.
+
+    The filter's database keeps an exclusive volume to one server, so a backend need not check that. One that sets this
+    does: whichever process asks, and however many at once, at most one server has the volume, and attach to another
+    raises AttachRefused. ``__init__`` may set it from the options.
     """
 
     @abc.abstractmethod
     def __init__(self, options: Mapping[str, str]) -> None:
-        """Read the options.
+        """Read the options; open and create nothing.
 
-        :param options: the ``backend.*`` options of the filter's section, without that prefix, and
-            ``operation_timeout`` in seconds.
+        :param options: the ``backend.*`` options of the filter's section, without that prefix, which must not be
+            changed. ``operation_timeout`` is always among them: the time limit in seconds, the decimal digits of an
+            integer of 1 or more.
         :raises ConfigurationError: if an option is missing, unknown or invalid; the message names the option.
         """
 
@@ -73,7 +100,7 @@ class Backend(abc.ABC):
 
         The API and the commands that use a backend call it when they start, before a fork, as long as the registry has
         no attachments; ``os-volume-ext check``, which changes nothing, does not. It is called again at each start, and
-        by several processes at once.
+        by several processes at once. Once it was called, objects on which it is not called work too.
 
         :raises ConfigurationError: if something can't be created; the message names the option.
         """
@@ -83,7 +110,10 @@ class Backend(abc.ABC):
         """Attach a volume. When this returns, the server has the disk.
 
         If the volume is attached to the server already, do nothing and return its device, whatever device was
-        requested.
+        requested. That includes a disk which the guest was asked to release and has not released: it is attached until
+        it is gone.
+
+        A server that does not run may get the disk when it is next started, or AttachRefused; it is not missing.
 
         :param server: the server.
         :param volume: the volume.
@@ -92,9 +122,11 @@ class Backend(abc.ABC):
         :raises BackendUnavailable: if the backend can't be reached; nothing has changed.
         :raises ServerNotFound: if the backend has no such server; nothing has changed.
         :raises DeviceInUse: if another disk has the requested device; nothing has changed.
-        :raises TooManyAttachments: if the server can't take another disk; nothing has changed.
-        :raises AttachRefused: if the backend does not support the requested device, the volume's source or format,
-            or multiattach; nothing has changed.
+        :raises TooManyAttachments: if the server can't take another disk; nothing has changed. Its ``limit`` is how
+            many volumes this server can have: where that differs by server, the number that it has now.
+        :raises AttachRefused: if the requested device is malformed or not supported, or if the backend does not support
+            the volume's id, source or format, or multiattach; nothing has changed. Clients read the message, which
+            must not contain the source.
         :raises OutcomeUnknown: if the disk may have been attached.
         """
 
@@ -110,8 +142,9 @@ class Backend(abc.ABC):
         :param device: what ``attach`` returned; None if it is not known.
         :raises BackendUnavailable: if the backend can't be reached; nothing has changed.
         :raises ServerNotFound: if the backend has no such server; nothing has changed.
-        :raises AttachRefused: if the server can't release the disk, such as in its present state; nothing has changed.
-        :raises OutcomeUnknown: if the disk may have been detached, or may yet be.
+        :raises AttachRefused: if the server can't release the disk in its present state, such as while it is suspended:
+            a caller can change that; nothing has changed.
+        :raises OutcomeUnknown: if the disk may have been detached, or the guest may yet release it.
         """
 
     @abc.abstractmethod
@@ -129,6 +162,8 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def check(self) -> None:
         """Check that the backend could work now, and change nothing.
+
+        ``os-volume-ext check`` calls it, on an object on which ``prepare`` may not have been called.
 
         :raises BackendUnavailable: if it could not; the message names the reason.
         """

@@ -10,6 +10,7 @@ import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from os_volume_ext.backends.base import (
     Volume,
 )
 from os_volume_ext.backends.directory import DirectoryBackend
-from os_volume_ext.testing import BackendContract
+from os_volume_ext.testing import Absent, BackendContract
 
 SERVER = Server("1134", "demo", "ACTIVE")
 VOLUME = Volume("9", "demo")
@@ -62,18 +63,48 @@ class TestDirectoryBackend(BackendContract):
         return lambda: Volume(str(uuid.uuid4()), "demo")
 
     @pytest.fixture
+    def wrong_options(self):
+        return [
+            ("root", None),
+            ("root", ""),
+            ("root", "var/volumes"),
+            ("root", "/nul\0byte"),
+            ("root", "/dev/null/root"),
+        ]
+
+    @pytest.fixture
     def unusable_volume(self):
         return Volume("9", "demo", "/nowhere/disk.img")
 
     @pytest.fixture
     def unreachable_backend(self, tmp_path):
-        backend = prepared(tmp_path / "unmounted")
+        backend = prepared(tmp_path / "unmounted", operation_timeout=str(self.short_timeout))
         (tmp_path / "unmounted").rename(tmp_path / "elsewhere")
         return backend
 
     @pytest.fixture
     def stubborn_server(self):
-        return None
+        return Absent("a directory releases each link")
+
+    @pytest.fixture
+    def stopped_server(self, root):
+        return replace(made(root, "1136"), status="SHUTOFF")
+
+    @pytest.fixture
+    def attach_by_hand(self, root):
+        def attach(server, volume):
+            (root / "servers" / server.id / "vdk").symlink_to(f"../../volumes/{volume.id}")
+            return "/dev/vdk"
+
+        return attach
+
+    @pytest.fixture
+    def attach_other_disk(self, root):
+        def attach(server):
+            (root / "servers" / server.id / "vdc").symlink_to("/dev/null")
+            return "/dev/vdc"
+
+        return attach
 
 
 class TestDirectoryBackendWithSources(TestDirectoryBackend):

@@ -263,6 +263,21 @@ class Machine:
         self.console.write("echo mem >/sys/power/state")
         wait_for("the guest's sleep", lambda: self.libvirtd.virsh("domstate", self.name) == "pmsuspended")
 
+    def plug(self, target: str, source: str | Path, serial: str | None = None) -> str:
+        """Attach a disk as an administrator does it, and return its device."""
+        bus = "scsi" if target.startswith("sd") else "virtio"
+        options = ("--targetbus", bus, *(("--serial", serial) if serial else ()), "--live", "--config")
+        self.libvirtd.virsh("attach-disk", self.name, str(source), target, *options)
+        return f"/dev/{target}"
+
+    def unplug(self, target: str) -> None:
+        """Detach a disk, whatever it is, or else restart."""
+        for where in ("--config", "--live"):
+            self.libvirtd.virsh("detach-disk", self.name, target, where, succeed=False)
+        if target in self.blocks():
+            self.stop()
+            self.start()
+
     def clear(self) -> None:
         """Detach what was attached, or else restart."""
         for target in self.disks(inactive=True).values():

@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from os_volume_ext.backends.base import Server, Volume
-from os_volume_ext.testing import BackendContract
+from os_volume_ext.testing import Absent, BackendContract
 from tests.integration.libvirt.real_libvirt import ROOM, backend_class
 
 LibvirtBackend = backend_class()
@@ -18,6 +18,7 @@ class LibvirtContract(BackendContract):
     limit = ROOM
     reports_devices = True
     multiattach = True
+    short_timeout = 12  # libvirt itself waits for a guest for 5 seconds
 
     @pytest.fixture
     def options(self, libvirtd):
@@ -42,17 +43,59 @@ class LibvirtContract(BackendContract):
         return libvirtd.volume
 
     @pytest.fixture
+    def wrong_options(self):
+        return [
+            ("uri", "qemu:///{no_such_field}"),
+            ("domain", ""),
+            ("bus", "floppy"),
+            ("connect_timeout", "0"),
+            ("detach_timeout", "60"),
+        ]
+
+    @pytest.fixture
     def unusable_volume(self):
         return Volume("9", "demo", "/nowhere/disk.img")
 
     @pytest.fixture
     def unreachable_backend(self, libvirtd):
-        return LibvirtBackend({"uri": libvirtd.uri.replace("libvirt-sock", "no-sock"), "bus": self.bus})
+        uri = libvirtd.uri.replace("libvirt-sock", "no-sock")
+        return LibvirtBackend({"uri": uri, "bus": self.bus, "operation_timeout": str(self.short_timeout)})
 
     @pytest.fixture
     def stubborn_server(self, machine):
         # It has no operating system: it releases a SCSI disk all the same, and a virtio disk never.
-        return machine(self.bus).server if self.bus == "virtio" else None
+        if self.bus == "scsi":
+            return Absent("a machine without an operating system releases each SCSI disk")
+        return machine(self.bus).server
+
+    @pytest.fixture
+    def stopped_server(self, libvirtd):
+        machine = libvirtd.machine(bus=self.bus)
+        yield machine.server
+        machine.remove()
+
+    @pytest.fixture
+    def attach_by_hand(self, machines):
+        def attach(server, volume):
+            return _machine(machines, server).plug(self.other_target, source=volume.source, serial=volume.id)
+
+        return attach
+
+    @pytest.fixture
+    def attach_other_disk(self, machines, libvirtd):
+        used = []
+
+        def attach(server):
+            used.append(_machine(machines, server))
+            return used[-1].plug(self.other_target, source=libvirtd.image())
+
+        yield attach
+        for machine in used:
+            machine.unplug(self.other_target)
+
+
+def _machine(machines, server):
+    return next(each for each in machines if each.id == server.id)
 
 
 class TestSCSI(LibvirtContract):
@@ -60,6 +103,7 @@ class TestSCSI(LibvirtContract):
 
     bus = "scsi"
     requestable_device = "/dev/sdf"
+    other_target = "sdc"
 
     @pytest.fixture
     def machines(self, two_machines):
@@ -71,6 +115,7 @@ class TestVirtio(LibvirtContract):
 
     bus = "virtio"
     requestable_device = "/dev/vdf"
+    other_target = "vdc"
 
     @pytest.fixture
     def machines(self, two_guests):

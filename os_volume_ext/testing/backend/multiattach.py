@@ -1,0 +1,72 @@
+"""A volume at two servers."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from ...backends.base import AttachRefused
+from .checks import assert_has, must_raise
+from .declarations import Declarations
+from .running import run_at_once
+
+
+class SeveralServers(Declarations):
+    """Multiattach volumes, and exclusive ones."""
+
+    def test_a_multiattach_volume_can_be_attached_to_two_servers(self, backend, server, other_server, volume):
+        if not self.multiattach:
+            pytest.skip("multiattach is False: see test_a_multiattach_volume_is_refused_where_it_is_not_supported")
+        shared = replace(volume, multiattach=True)
+        here = backend.attach(server, shared, None)
+        there = backend.attach(other_server, shared, None)
+        assert_has(backend, server, {shared.id: here}, "after an attach to each of two servers")
+        backend.detach(server, shared, here)
+        assert_has(backend, server, {}, "after its detach")
+        assert_has(backend, other_server, {shared.id: there}, "after the detach from another server")
+
+    def test_a_multiattach_volume_is_refused_where_it_is_not_supported(self, backend, server, other_server, volume):
+        if self.multiattach:
+            pytest.skip("multiattach is True")
+        shared = replace(volume, multiattach=True)
+
+        def attach_twice():
+            backend.attach(server, shared, None)  # may be refused here or at the second server
+            backend.attach(other_server, shared, None)
+
+        with must_raise(AttachRefused, "attach of a multiattach volume, which is not supported, to two servers"):
+            attach_twice()
+        assert_has(backend, other_server, {}, "after a refused attach")
+
+    def test_an_exclusive_volume_is_refused_by_a_second_server(self, backend, server, other_server, volume):
+        _skip_unless_it_refuses(backend)
+        device = backend.attach(server, volume, None)
+        with must_raise(AttachRefused, "attach of an exclusive volume to a second server"):
+            backend.attach(other_server, volume, None)
+        assert_has(backend, server, {volume.id: device}, "after a second server was refused")
+        assert_has(backend, other_server, {}, "after a refused attach")
+        backend.detach(server, volume, device)
+        backend.attach(other_server, volume, None)
+
+    def test_servers_that_attach_an_exclusive_volume_at_once_do_not_share_it(
+        self, backend, new_backend, server, other_server, volume
+    ):
+        _skip_unless_it_refuses(backend)
+        places = [(backend, server), (new_backend(), other_server)] * 4
+        served = [each for each in run_at_once([partial(_attach, *place, volume) for place in places]) if each]
+        seen = {each.id for each in (server, other_server) if volume.id in backend.attached(each)}
+        assert len(seen) <= 1, f"the exclusive volume is at {sorted(seen)}, after attaches that came at once"
+        assert seen == set(served), f"attach returned for {set(served)}, and the volume is at {seen}"
+
+
+def _attach(backend, server, volume):
+    try:
+        backend.attach(server, volume, None)
+    except AttachRefused:
+        return None
+    return server.id
+
+
+def _skip_unless_it_refuses(backend):
+    if not backend.refuses_second_server:
+        pytest.skip("refuses_second_server is False: the filter's database keeps an exclusive volume to one server")

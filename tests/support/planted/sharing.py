@@ -1,0 +1,182 @@
+"""Faults of volumes at two servers, and of calls that come at once in one process."""
+
+import os
+import threading
+import time
+from contextlib import contextmanager, nullcontext, suppress
+
+from os_volume_ext.backends.base import AttachRefused
+
+from .reference import Reference, caught_by
+
+
+@caught_by("test_a_multiattach_volume_can_be_attached_to_two_servers")
+class RefusesMultiattach(Reference):
+    def check_volume(self, volume):
+        if volume.multiattach:
+            raise AttachRefused("Multiattach is not supported.")
+        super().check_volume(volume)
+
+
+@caught_by("test_a_multiattach_volume_is_refused_where_it_is_not_supported", multiattach=False)
+class SupportsMultiattachUndeclared(Reference):
+    pass
+
+
+@caught_by("test_a_multiattach_volume_can_be_attached_to_two_servers")
+class DetachesASharedVolumeFromAllServers(Reference):
+    def remove(self, directory, device):
+        for each in directory.parent.glob(f"*/{device.removeprefix('/dev/')}"):
+            each.unlink()
+
+
+@caught_by(
+    "test_an_exclusive_volume_is_refused_by_a_second_server",
+    "test_servers_that_attach_an_exclusive_volume_at_once_do_not_share_it",
+)
+class ClaimsToRefuseASecondServer(Reference):
+    def check_exclusive(self, server, volume):
+        pass
+
+
+@caught_by("test_servers_that_attach_an_exclusive_volume_at_once_do_not_share_it")
+class LooksForASecondServerWithoutTheLock(Reference):
+    def attach(self, server, volume, device):
+        if volume.id not in self.attached(server):
+            super().check_exclusive(server, volume)
+        time.sleep(0.2)  # until the call for the other server has looked too
+        return super().attach(server, volume, device)
+
+    def check_exclusive(self, server, volume):
+        pass
+
+
+class ChoosesWithoutALock(Reference):
+    """Let calls that come at once choose before one of them has attached."""
+
+    def wait_for_lock(self, descriptor):
+        pass
+
+    def choose(self, disks, device):
+        chosen = super().choose(disks, device)
+        time.sleep(0.3)
+        return chosen
+
+    def disks(self, directory):
+        while True:
+            with suppress(FileNotFoundError):  # detached meanwhile
+                return super().disks(directory)
+
+    def add(self, directory, volume, device):
+        (directory / device.removeprefix("/dev/")).write_text(volume.id)
+
+
+@caught_by(
+    "test_threads_that_attach_different_volumes_get_different_devices",
+    "test_backend_objects_that_attach_different_volumes_get_different_devices",
+    "test_threads_that_request_the_same_device_do_not_share_it",
+)
+class TakesNoLock(ChoosesWithoutALock):
+    pass
+
+
+class TakesALockOf(ChoosesWithoutALock):
+    """Take the lock ``guard()`` too."""
+
+    @contextmanager
+    def locked(self, server):
+        with self.guard(), super().locked(server) as directory:
+            yield directory
+
+
+@caught_by(
+    "test_backend_objects_that_attach_different_volumes_get_different_devices",
+    "test_processes_that_attach_different_volumes_get_different_devices",
+)
+class LocksOutThreadsOfOneObjectOnly(TakesALockOf):
+    def __init__(self, options):
+        super().__init__(options)
+        self.lock = threading.Lock()
+
+    def guard(self):
+        return self.lock
+
+
+@caught_by("test_processes_that_attach_different_volumes_get_different_devices")
+class LocksOutThreadsOfOneProcessOnly(TakesALockOf):
+    lock = threading.Lock()
+
+    def guard(self):
+        return self.lock
+
+
+@caught_by("test_threads_that_detach_different_volumes_detach_them_all")
+class RestoresWhatOthersDetach(Reference):
+    def detach(self, server, volume, device):
+        with self.locked(server) as directory:
+            before = self.disks(directory)
+        time.sleep(0.3)  # until calls that came at once have read too
+        with self.locked(server) as directory:
+            for each, volume_id in before.items():
+                path = directory / each.removeprefix("/dev/")
+                path.unlink(missing_ok=True) if volume_id == volume.id else path.write_text(volume_id)
+
+
+@caught_by("test_volumes_attached_while_others_are_detached_stay_attached")
+class RemovesWhatOthersAttach(Reference):
+    def detach(self, server, volume, device):
+        with self.locked(server) as directory:
+            before = self.disks(directory)
+        time.sleep(0.3)  # until calls that came at once have attached theirs
+        with self.locked(server) as directory:
+            for each, volume_id in self.disks(directory).items():
+                if volume_id == volume.id or each not in before:
+                    self.remove(directory, each)
+
+
+@caught_by("test_threads_that_detach_the_same_volume_all_succeed")
+class StumblesOverAConcurrentDetach(Reference):
+    def detach(self, server, volume, device):
+        with self.locked(server) as directory:
+            found = self.devices_of(directory, volume)
+        time.sleep(0.2)  # until calls that came at once have found it too
+        for each in found:
+            self.remove(directory, each)
+
+
+@caught_by("test_calls_of_one_volume_may_come_from_different_threads")
+class KeepsAConnectionPerThread(Reference):
+    def __init__(self, options):
+        super().__init__(options)
+        self.local = threading.local()
+
+    def attach(self, server, volume, device):
+        self.local.seen = {volume.id}
+        return super().attach(server, volume, device)
+
+    def attached(self, server):
+        seen = getattr(self.local, "seen", set())
+        return {each: device for each, device in super().attached(server).items() if each in seen}
+
+
+@caught_by("test_calls_leave_no_descriptor_and_no_thread_behind")
+class LeaksADescriptor(Reference):
+    def find(self, server):
+        with nullcontext(os.open(os.devnull, os.O_RDONLY)):
+            return super().find(server)
+
+
+@caught_by("test_calls_leave_no_descriptor_and_no_thread_behind")
+class LeaksADescriptorWhenItRaises(Reference):
+    def directory(self, server):
+        descriptor = os.open(os.devnull, os.O_RDONLY)
+        directory = super().directory(server)
+        os.close(descriptor)
+        return directory
+
+
+@caught_by("test_calls_leave_no_descriptor_and_no_thread_behind")
+class LeaksAThread(Reference):
+    def attach(self, server, volume, device):
+        threading.Thread(target=time.sleep, args=(15,), daemon=True).start()
+        return super().attach(server, volume, device)
