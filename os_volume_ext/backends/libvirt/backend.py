@@ -10,13 +10,14 @@ import string
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 
 try:
     import libvirt
 except ImportError as error:
     raise ImportError("libvirt's Python binding is missing: install os-volume-ext[libvirt]") from error
 
+from ...perprocess import PerProcess
 from ..base import (
     Backend,
     BackendError,
@@ -31,6 +32,7 @@ from .connections import Connections
 from .disks import DEVICES, View
 from .domain import Domain
 from .errors import outcome_unknown
+from .turns import Turns
 
 OPTIONS = ("uri", "domain", "bus", "connect_timeout", "detach_timeout")
 
@@ -67,6 +69,7 @@ class LibvirtBackend(Backend):
             )
         self._attach_timeout = limit / 2
         self._connections = Connections(connect)
+        self._turns = PerProcess(Turns)
         self.needs_host = "{host}" in self._uri or "{instance_name}" in self._name
 
     def attach(self, server: Server, volume: Volume, device: str | None) -> str | None:
@@ -93,11 +96,14 @@ class LibvirtBackend(Backend):
             view.check_not_unmarked(volume)
             return
         domain.check_modifiable()
-        # First from the configuration: a guest may release the disk after the time limit, and the disk must not come
-        # back when the guest restarts.
-        with outcome_unknown():
-            domain.remove_from_config(volume.id)
-            domain.detach_device(volume.id, self._detach_timeout)
+        deadline = time.monotonic() + self._detach_timeout
+        with ExitStack() as turn:
+            turn.enter_context(self._turns().turn(domain.id, self._detach_timeout))
+            # First from the configuration: a guest may release the disk after the time limit, and the disk must not
+            # come back when the guest restarts.
+            with outcome_unknown():
+                domain.remove_from_config(volume.id)
+                domain.detach_device(volume.id, deadline, turn.close)
 
     def attached(self, server: Server) -> Mapping[str, str | None]:
         """Read the domain's live and persistent XML; see :meth:`Backend.attached`."""

@@ -2,6 +2,7 @@
 
 import queue
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import libvirt
@@ -37,6 +38,12 @@ class Domain:
         """
         self._domain = domain
         self._removals = removals
+
+    @property
+    def id(self) -> str:
+        """The domain's UUID."""
+        domain_id: str = self._domain.UUIDString()
+        return domain_id
 
     def inspect(self) -> View:
         """Return the domain's live and persistent definitions.
@@ -102,24 +109,25 @@ class Domain:
                 if self._config_disks(volume_id):  # otherwise a concurrent call has removed it
                     raise
 
-    def detach_device(self, volume_id: str, timeout: float) -> None:
+    def detach_device(self, volume_id: str, deadline: float, on_requested: Callable[[], None]) -> None:
         """Remove a volume from the live definition, if it is there, and wait until the guest has released it.
 
         :param volume_id: the volume.
-        :param timeout: seconds to wait for the guest; libvirt itself waits for 5.
+        :param deadline: when to give up, by ``time.monotonic``; libvirt itself waits for 5 seconds.
+        :param on_requested: is called when the guest has been asked.
         :raises OutcomeUnknown: if the guest has not released it by then, or refused to.
         """
         disks = self._live_disks(volume_id)
         if not disks:
             return
-        deadline = time.monotonic() + timeout
-        with self._removals.watch(self._domain.UUIDString(), {disk.alias for disk in disks if disk.alias}) as events:
+        with self._removals.watch(self.id, {disk.alias for disk in disks if disk.alias}) as events:
             errors = [self._request_removal(volume_id, disk) for disk in disks]
+            on_requested()
             while self._live_disks(volume_id):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     details = "".join(f": {error}" for error in errors if error)
-                    raise OutcomeUnknown(f"the guest did not release volume {volume_id} in {timeout:g} s{details}")
+                    raise OutcomeUnknown(f"the guest did not release volume {volume_id} in time{details}")
                 with suppress(queue.Empty):
                     if events.get(timeout=min(left, _POLL_INTERVAL)) == REMOVAL_FAILED:
                         raise OutcomeUnknown(f"the guest refused to release volume {volume_id}")
