@@ -110,7 +110,7 @@ class Reference(Backend):
             os.close(descriptor)
 
     def wait_for_lock(self, descriptor: int) -> None:
-        deadline = time.monotonic() + self.timeout / 2
+        deadline = time.monotonic() + self.timeout / 4
         while True:
             try:
                 return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -168,7 +168,7 @@ class Reference(Backend):
             self.time_out()
 
     def time_out(self) -> None:
-        time.sleep(self.timeout / 2)
+        time.sleep(self.timeout / 4)
         raise OutcomeUnknown("the guest did not release the disk")
 
 
@@ -180,7 +180,6 @@ class ReferenceContract(BackendContract):
     requestable_device = "/dev/vdf"
     reports_devices = True
     multiattach = True
-    short_timeout = 1
 
     @pytest.fixture
     def options(self, tmp_path):
