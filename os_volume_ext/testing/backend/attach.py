@@ -82,6 +82,8 @@ class Attach(Declarations):
             return
         with must_raise(BackendUnavailable, "attach to a server whose host is not known"):
             backend.attach(hidden, volume, None)
+        with must_raise(BackendUnavailable, "detach from a server whose host is not known"):
+            backend.detach(hidden, volume, None)
         with must_raise(BackendUnavailable, "attached of a server whose host is not known"):
             backend.attached(hidden)
 

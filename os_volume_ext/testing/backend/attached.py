@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import pytest
+
 from ...backends.base import DeviceInUse, ServerNotFound
 from .checks import assert_has, must_raise
 from .declarations import Declarations
@@ -70,6 +72,15 @@ class Attached(Declarations):
         assert_has(backend, server, {volume.id: device}, "as it has a disk that is no volume")
         backend.detach(server, volume, device)
         assert_has(backend, server, {}, "after the detach of its only volume")
+
+    def test_a_disk_that_is_no_volume_is_not_detached(self, backend, server, new_volume, attach_other_disk):
+        self.device_or_skip()
+        taken = attach_other_disk(server)
+        if taken is None:
+            pytest.skip("attach_other_disk returned None: the backend does not know the disk's device")
+        backend.detach(server, new_volume(), taken)
+        with must_raise(DeviceInUse, f"attach at {taken}, where there is a disk that is no volume,"):
+            backend.attach(server, new_volume(), taken)
 
     def test_the_device_of_a_disk_that_is_no_volume_is_in_use(self, backend, server, new_volume, attach_other_disk):
         taken = attach_other_disk(server)

@@ -14,7 +14,7 @@ from .running import run_at_once, run_within
 THREADS = 8
 ROUNDS = 15
 """How many rounds of calls must not leave anything behind, and how many things are then too many."""
-SETTLE_TIMEOUT = 2
+SETTLE_TIMEOUT = 1
 """The seconds in which threads may end after a call."""
 
 

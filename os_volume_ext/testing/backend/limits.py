@@ -1,6 +1,7 @@
 """Time limits: each call ends in time, and nothing of it takes effect later."""
 
 import time
+from contextlib import suppress
 from functools import partial
 
 from ...backends.base import BackendError, BackendUnavailable, OutcomeUnknown
@@ -16,6 +17,8 @@ ATTEMPTS = 8
 
 HEAD_START = 0.2
 """The seconds after which a call that waits for a guest is in progress."""
+
+STOPPED = "while a process is stopped in the middle of a call for the same server"
 
 STUBBORN = "detach from a server that does not release the disk"
 
@@ -81,8 +84,9 @@ class TimeLimits(Declarations):
                 time.sleep(0.02 + attempt / 1000)
                 with stopped(child):
                     refused = self._attach_in_time(hasty_backend, server, late)
-                if refused:
-                    break
+                    if refused:
+                        self._others_end_in_time(hasty_backend, server, late)
+                        break
                 hasty_backend.detach(server, late, None)
         time.sleep(1)
         seen = hasty_backend.attached(server)
@@ -90,11 +94,19 @@ class TimeLimits(Declarations):
 
     def _attach_in_time(self, backend, server, volume):
         """Return the exception that says that nothing has changed, or None."""
-        what = "attach to a server, while a process is stopped in the middle of a call for it,"
+        what = f"attach {STOPPED}"
         try:
             run_within(self.short_timeout, what, partial(backend.attach, server, volume, None))
+        except BackendUnavailable as error:
+            return error
         except OutcomeUnknown:
             return None
         except BackendError as error:
-            return error
+            raise AssertionError(f"{what} raised {error!r}: it must raise BackendUnavailable") from error
         return None
+
+    def _others_end_in_time(self, backend, server, volume):
+        calls = {"attached": partial(backend.attached, server), "detach": partial(backend.detach, server, volume, None)}
+        for name, call in calls.items():
+            with suppress(BackendUnavailable, OutcomeUnknown):
+                run_within(self.short_timeout, f"{name} {STOPPED}", call)

@@ -8,7 +8,7 @@ import pytest
 from ...backends.base import AttachRefused
 from .checks import assert_has, must_raise
 from .declarations import Declarations
-from .running import run_at_once
+from .running import run_at_once, run_in_children
 
 
 class SeveralServers(Declarations):
@@ -53,10 +53,29 @@ class SeveralServers(Declarations):
     ):
         _skip_unless_it_refuses(backend)
         places = [(backend, server), (new_backend(), other_server)] * 4
-        served = [each for each in run_at_once([partial(_attach, *place, volume) for place in places]) if each]
-        seen = {each.id for each in (server, other_server) if volume.id in backend.attached(each)}
-        assert len(seen) <= 1, f"the exclusive volume is at {sorted(seen)}, after attaches that came at once"
-        assert seen == set(served), f"attach returned for {set(served)}, and the volume is at {seen}"
+        served = run_at_once([partial(_attach, *place, volume) for place in places])
+        _assert_not_shared(backend, (server, other_server), volume, served, "in threads")
+
+    def test_processes_that_attach_an_exclusive_volume_at_once_do_not_share_it(
+        self, backend, new_backend, server, other_server, volume
+    ):
+        _skip_unless_it_refuses(backend)
+        calls = [lambda: _attach(new_backend(), server, volume), lambda: _attach(new_backend(), other_server, volume)]
+        _assert_not_shared(backend, (server, other_server), volume, run_in_children(calls * 2), "in processes")
+
+
+def _assert_not_shared(backend, servers, volume, served, where):
+    """Check that one server has the volume.
+
+    :param served: the ids of the servers for which attach returned; None for each refusal.
+    :param where: in what the calls came at once, for the message.
+    """
+    seen = {each.id for each in servers if volume.id in backend.attached(each)}
+    how = f"after attaches to two servers that came at once, {where}"
+    assert len(seen) == 1, f"the exclusive volume is at {' and '.join(sorted(seen)) or 'no server'}, {how}"
+    assert seen == set(served) - {None}, (
+        f"attach returned for {set(served) - {None}}, and the volume is at {seen}, {how}"
+    )
 
 
 def _attach(backend, server, volume):

@@ -51,6 +51,13 @@ class Places(Declarations):
                 backend.attach(server, unusable_volume, None)
         self._assert_places_are_free(backend, server, [new_volume() for _ in range(places)])
 
+    def test_a_volume_that_can_not_be_used_takes_no_device(self, backend, server, volume, unusable_volume):
+        requested = self.device_or_skip()
+        with must_raise(AttachRefused, "attach of a volume that can't be used"):
+            backend.attach(server, unusable_volume, requested)
+        device = backend.attach(server, volume, requested)
+        assert_has(backend, server, {volume.id: device}, f"after another one was refused at {requested}")
+
     def test_a_refused_device_takes_no_place(self, backend, server, new_volume):
         requested = self.device_or_skip()
         places, holder = self._places(), new_volume()

@@ -76,6 +76,15 @@ class DetachesByAPattern(Reference):
         return [each for each, volume_id in self.disks(directory).items() if fnmatch.fnmatch(volume_id, volume.id)]
 
 
+@caught_by("test_a_disk_that_is_no_volume_is_not_detached")
+class DetachesWhateverIsAtTheDeviceIfItFindsNoVolume(Reference):
+    def detach(self, server, volume, device):
+        super().detach(server, volume, device)
+        with self.locked(server) as directory:
+            if device in self.disks(directory):
+                self.remove(directory, device)
+
+
 @caught_by("test_detach_from_another_server_leaves_this_one")
 class DetachesFromAllServers(Reference):
     def detach(self, server, volume, device):

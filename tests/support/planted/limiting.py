@@ -76,6 +76,19 @@ class KeepsThePlaceOfAnUnusableVolume(CountsForEver):
         super().check_source(volume)
 
 
+@caught_by("test_a_volume_that_can_not_be_used_takes_no_device")
+class KeepsTheDeviceOfAnUnusableVolume(Reference):
+    def __init__(self, options):
+        super().__init__(options)
+        self.chosen = set()
+
+    def attach(self, server, volume, device):
+        if device in self.chosen:
+            raise DeviceInUse("it is in use")
+        self.chosen |= {device} - {None}
+        return super().attach(server, volume, device)
+
+
 @caught_by("test_a_refused_device_takes_no_place")
 class KeepsThePlaceOfARefusedDevice(CountsForEver):
     def choose(self, disks, device):

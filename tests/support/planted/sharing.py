@@ -51,6 +51,15 @@ class LooksForASecondServerWithoutTheLock(Reference):
         pass
 
 
+@caught_by("test_processes_that_attach_an_exclusive_volume_at_once_do_not_share_it")
+class LooksForASecondServerInOneProcessAtATime(LooksForASecondServerWithoutTheLock.backend):
+    lock = threading.Lock()
+
+    def attach(self, server, volume, device):
+        with self.lock:
+            return super().attach(server, volume, device)
+
+
 class ChoosesWithoutALock(Reference):
     """Let calls that come at once choose before one of them has attached."""
 

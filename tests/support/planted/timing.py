@@ -117,7 +117,7 @@ class RefusesWhatWasNotReleased(Reference):
         return super().attach(server, volume, device)
 
 
-@caught_by("test_a_server_that_does_not_respond_holds_up_no_other")
+@caught_by("test_a_server_that_does_not_respond_holds_up_no_other", short_timeout=2)
 class WaitsForTheGuestWithTheLock(Reference):
     lock = threading.Lock()
 
@@ -149,6 +149,33 @@ class HoldsTheLockForLong(Reference):
 class WaitsForALockWithoutEnd(HoldsTheLockForLong):
     def wait_for_lock(self, descriptor):
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+@caught_by("test_a_process_that_stops_in_a_call_does_not_hold_up_others")
+class WaitsForALockWithoutEndToRead(HoldsTheLockForLong):
+    is_reading = False
+
+    def attached(self, server):
+        self.is_reading = True
+        try:
+            return super().attached(server)
+        finally:
+            self.is_reading = False
+
+    def wait_for_lock(self, descriptor):
+        if self.is_reading:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        else:
+            super().wait_for_lock(descriptor)
+
+
+@caught_by("test_a_process_that_stops_in_a_call_does_not_hold_up_others")
+class TakesALockedServerForMissing(HoldsTheLockForLong):
+    def attach(self, server, volume, device):
+        try:
+            return super().attach(server, volume, device)
+        except BackendUnavailable as error:
+            raise ServerNotFound("there is no such server") from error
 
 
 @caught_by("test_a_process_that_stops_in_a_call_does_not_hold_up_others")
