@@ -35,7 +35,7 @@ class Faults(Declarations):
         with must_raise(BackendUnavailable, "attached while the backend can't be reached"):
             unreachable_backend.attached(server)
 
-    def test_an_unreachable_backend_says_so_in_time(self, unreachable_backend, server, volume):
+    def test_an_unreachable_backend_is_reported_in_time(self, unreachable_backend, server, volume):
         calls = {
             "attach": partial(unreachable_backend.attach, server, volume, None),
             "detach": partial(unreachable_backend.detach, server, volume, None),

@@ -37,7 +37,7 @@ class ReportsNoVolumesOfUnknownServers(Reference):
     "test_a_new_backend_object_repeats_and_detaches_what_an_earlier_one_attached",
     "test_a_volume_attached_by_hand_is_reported",
 )
-class AnswersFromMemory(Reference):
+class RespondsFromMemory(Reference):
     def __init__(self, options):
         super().__init__(options)
         self.memory = {}

@@ -17,7 +17,7 @@ class TakesLongForItsCheck(Reference):
         super().check()
 
 
-@caught_by("test_an_unreachable_backend_says_so_in_time")
+@caught_by("test_an_unreachable_backend_is_reported_in_time")
 class TakesLongToFindOutThatItIsUnreachable(Reference):
     def check(self):
         if not self.root.is_dir():
@@ -55,7 +55,7 @@ class TakesAnAcceptedDetachForADoneOne(Reference):
 
 
 @caught_by("test_a_disk_that_is_not_released_is_an_unknown_outcome_in_time")
-class SaysThatNothingHasChanged(Reference):
+class ReportsThatNothingHasChanged(Reference):
     def time_out(self):
         try:
             super().time_out()
