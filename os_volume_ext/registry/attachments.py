@@ -12,7 +12,13 @@ from typing import Any
 
 from sqlalchemy import Delete, Update
 
-from ..errors import AlreadyReserved, AttachmentLimitReached, ConstraintViolated, RegistryUnavailable, TransactionAborted
+from ..errors import (
+    AlreadyReserved,
+    AttachmentLimitReached,
+    ConstraintViolated,
+    RegistryUnavailable,
+    TransactionAborted,
+)
 from ..models import ATTACHED, Attachment, AttachmentSummary, Projection
 from . import statements
 from .database import Database, retry_on_deadlock
