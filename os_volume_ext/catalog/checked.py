@@ -56,7 +56,16 @@ class CheckedCatalog(VolumeCatalog):
             raise CatalogUnavailable("the catalog failed") from error
 
     def _check(self, method: str, volume_id: str, found: Any) -> Volume:
-        if isinstance(found, Volume) and found.id == volume_id and isinstance(found.project_id, str):
+        if isinstance(found, Volume) and found.id == volume_id and _has_valid_types(found):
             return found
         LOG.error("catalog %s.%s returned an invalid value for volume %s: %.300r", self._name, method, volume_id, found)
         raise CatalogUnavailable("the catalog returned an invalid value")
+
+
+def _has_valid_types(volume: Volume) -> bool:
+    return (
+        isinstance(volume.project_id, str)
+        and isinstance(volume.source, str | None)
+        and isinstance(volume.format, str | None)
+        and isinstance(volume.multiattach, bool)  # any string is true, and would give several servers the disk
+    )

@@ -66,7 +66,21 @@ def test_a_deletion_names_volume_server_and_project(checked):
     assert plugin.calls == [{"volume_id": "9", "server_id": "1134", "project_id": "demo"}]
 
 
-@pytest.mark.parametrize("value", [None, "9", {"id": "9"}, Volume("10", "demo"), Volume("9", None), Volume(9, "demo")])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "9",
+        {"id": "9"},
+        Volume("10", "demo"),
+        Volume("9", None),
+        Volume(9, "demo"),
+        Volume("9", "demo", b"/srv/disk.img"),
+        Volume("9", "demo", format=1),
+        Volume("9", "demo", multiattach="False"),
+        Volume("9", "demo", multiattach=None),
+    ],
+)
 @pytest.mark.parametrize("method", LOOK_UPS)
 def test_any_other_value_is_unavailable_and_logged_with_the_class(checked, caplog, method, value):
     with pytest.raises(CatalogUnavailable):
