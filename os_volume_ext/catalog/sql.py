@@ -11,7 +11,7 @@ from ..context import RequestContext
 from ..errors import ConfigurationError, ConstraintViolated, VolumeExists
 from ..models import Volume
 from ..registry.database import Database, retry_on_deadlock
-from ..registry.execution import Connection, Row
+from ..registry.execution import Connection, Parameters, Row
 from ..registry.tables import attachments, utc_now, volumes
 from .base import VolumeAttached, VolumeCatalog, VolumeNotFound
 
@@ -60,7 +60,7 @@ class SQLCatalog(VolumeCatalog):
         :raises VolumeNotFound: if there is none.
         :raises RegistryUnavailable: if the database fails.
         """
-        return _volume(self._database.query(_one_shared, {"volume_id": volume_id}), volume_id)
+        return _volume(self._database.query(_one_shared, _parameters(volume_id)), volume_id)
 
     def get(self, volume_id: str) -> Volume:
         """Return a volume.
@@ -68,7 +68,7 @@ class SQLCatalog(VolumeCatalog):
         :raises VolumeNotFound: if there is none.
         :raises RegistryUnavailable: if the database fails.
         """
-        return _volume(self._database.query(_one, {"volume_id": volume_id}), volume_id)
+        return _volume(self._database.query(_one, _parameters(volume_id)), volume_id)
 
     def list_volumes(self, project_id: str | None = None) -> Sequence[Volume]:
         """Return all volumes, or those of a project, oldest first."""
@@ -107,15 +107,22 @@ class SQLCatalog(VolumeCatalog):
         :raises VolumeNotFound: if there is none.
         :raises VolumeAttached: if it has another attachment, in whatever state.
         """
+        parameters = _parameters(volume_id)
         with self._database.transaction() as connection:
             # Locked before the attachments are read: an attach reserves first and rechecks the volume then, so either
             # its row is seen here, or it waits for this and does not find the volume.
-            volume = _volume(connection.query(_one_locked, {"volume_id": volume_id}), volume_id)
+            volume = _volume(connection.query(_one_locked, parameters), volume_id)
             if project_id not in (None, volume.project_id):
                 raise VolumeNotFound(volume_id)
             if _attached_to(connection, volume_id, server_id or "") is not None:
                 raise VolumeAttached(f"Volume {volume_id} is attached. Detach it first.")
-            connection.change(_delete, {"volume_id": volume_id})
+            connection.change(_delete, parameters)
+
+
+def _parameters(volume_id: str) -> Parameters:
+    if not volume_id.isprintable():  # drivers raise errors for a null character and for half of a surrogate pair
+        raise VolumeNotFound(volume_id)
+    return {"volume_id": volume_id}
 
 
 def _volume(rows: Sequence[Row], volume_id: str) -> Volume:

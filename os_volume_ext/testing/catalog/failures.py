@@ -1,0 +1,46 @@
+"""A storage that can't be reached, or does not respond."""
+
+from functools import partial
+
+import pytest
+
+from ...catalog.base import TIME_LIMIT
+from ..concurrency import Call
+from .fixtures import LOOK_UPS, CatalogFixtures, assert_found
+
+
+class Failures(CatalogFixtures):
+    """Test that a catalog reports failures as what they are, in time, and recovers."""
+
+    @pytest.mark.parametrize("look_up", LOOK_UPS)
+    def test_a_catalog_that_can_not_be_reached_is_unavailable(self, catalog, context, volume, outage, look_up):
+        assert_found(catalog, volume, context)
+        with outage(), pytest.raises(self.unavailable):
+            getattr(catalog, look_up)(context, volume.id)
+
+    def test_a_catalog_that_can_not_be_reached_can_be_made(self, new_catalog, context, volume, outage):
+        with outage():
+            catalog = new_catalog()
+        assert_found(catalog, volume, context)
+
+    @pytest.mark.parametrize("look_up", LOOK_UPS)
+    def test_the_same_object_is_used_after_an_outage(self, catalog, context, volume, outage, look_up):
+        with outage(), pytest.raises(self.unavailable):
+            getattr(catalog, look_up)(context, volume.id)
+        assert getattr(catalog, look_up)(context, volume.id) == volume
+
+    def test_a_call_that_gets_no_response_ends_in_time(self, catalog, context, new_volumes, stall):
+        volume, deleted = new_volumes(2)
+        assert_found(catalog, volume, context)
+        calls = [partial(getattr(catalog, look_up), context, volume.id) for look_up in LOOK_UPS]
+        if self.can_delete:
+            calls.append(partial(catalog.delete, volume_id=deleted.id))
+        with stall():
+            started = [Call(call) for call in calls]
+            late = sum(not call.is_done_within(TIME_LIMIT) for call in started)
+        assert not late, f"{late} calls of a storage that does not respond took more than {TIME_LIMIT} seconds"
+        errors = [call.error for call in started if call.error]
+        assert errors, "no call was unavailable: does the fixture `stall` work?"
+        for error in errors:
+            assert isinstance(error, self.unavailable)
+        assert_found(catalog, volume, context)
