@@ -1,11 +1,12 @@
 """A third-party backend: its own distribution, found by its entry point, attaches the disks."""
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.support import plugins
 
 DISTRIBUTION = {
     "pyproject.toml": """\
@@ -51,47 +52,13 @@ class MemoryBackend(Backend):
 ''',
 }
 
-# What the host does, in a process of its own: a compute API with one server, the filter around it, one request.
-HOST = """\
-import datetime
-import json
-import sys
-
-import webob
-from sqlalchemy import create_engine
-
-from os_volume_ext.filter import make_filter
-from os_volume_ext.registry.tables import volumes
-
-SERVER, VOLUME, DATABASE = sys.argv[1:]
-
-
-def compute(environ, start_response):
-    server = {"id": SERVER, "tenant_id": "demo", "status": "ACTIVE", "locked": False}
-    return webob.Response(json_body={"server": server})(environ, start_response)
-
-
-options = {"dialect": "openstack", "database.url": DATABASE, "backend": "acme", "backend.prefix": "/dev/acme"}
-application = make_filter(compute, **options)
-
-engine = create_engine(DATABASE)
-with engine.begin() as connection:
-    now = datetime.datetime.now(datetime.UTC)
-    connection.execute(volumes.insert().values(id=VOLUME, project_id="demo", multiattach=False, created_at=now))
-engine.dispose()
-
-request = webob.Request.blank(f"/servers/{SERVER}/os-volume_attachments", method="POST")
-request.json_body = {"volumeAttachment": {"volumeId": VOLUME}}
-request.content_type = "application/json"
-request.headers.update({
-    "X-Identity-Status": "Confirmed",
-    "X-User-Id": "alice",
-    "X-Project-Id": "demo",
-    "X-Roles": "member,reader",
-})
-request.environ["keystone.token_info"] = {"token": {}}
-response = request.get_response(application)
-print(json.dumps({"status": response.status_code, "body": response.json_body}))
+PASTE = """\
+[filter:volumes]
+use = egg:os-volume-ext
+dialect = openstack
+database.url = sqlite:///%(here)s/attachments.sqlite
+backend = acme
+backend.prefix = /dev/acme
 """
 
 SERVER = "4335bab6-6086-4247-8274-8b8b048edaaa"
@@ -105,15 +72,17 @@ def installed(run_command: Callable[..., str], tmp_path: Path) -> Path:
     source.mkdir()
     for name, text in DISTRIBUTION.items():
         (source / name).write_text(text)
-    run_command(
-        sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target, source, cwd=tmp_path
-    )
+    plugins.install(run_command, source, target)
     return target
 
 
 def test_a_third_party_backend_attaches(run_command: Callable[..., str], installed: Path, tmp_path: Path) -> None:
-    database = f"sqlite:///{tmp_path}/attachments.sqlite"
-    printed = run_command(sys.executable, "-c", HOST, SERVER, VOLUME, database, cwd=tmp_path, PYTHONPATH=str(installed))
-    response = json.loads(printed)
+    paste = tmp_path / "api-paste.ini"
+    paste.write_text(PASTE)
+    create = ("volume", "create", VOLUME, "--project", "demo", "--paste", paste)
+    run_command(sys.executable, "-m", "os_volume_ext.cli.main", *create, cwd=tmp_path)
+    # stevedore remembers entry points in a directory below the cache's.
+    environment = {"PYTHONPATH": str(installed), "XDG_CACHE_HOME": str(tmp_path)}
+    response = plugins.attach(run_command, paste, SERVER, VOLUME, **environment)
     assert response["status"] == 200, response
     assert response["body"]["volumeAttachment"]["device"] == "/dev/acme0"
