@@ -1,4 +1,4 @@
-"""What docs/backend builds passes its own tests, and is found by its name."""
+"""What docs/backend.rst builds passes its own tests, and is found by its name."""
 
 import shutil
 import sys
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.paths import DOCS
+from tests.support.paths import TEMPLATES
 
-PLUGIN = DOCS / "backend"
+PLUGIN = TEMPLATES / "backend"
 
 
 @pytest.fixture(scope="module")

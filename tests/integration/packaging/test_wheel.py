@@ -84,6 +84,8 @@ def test_the_wheel_holds_the_package_the_sample_and_no_more(tracked: set[str], w
         "os_volume_ext/registry/migrations/script.py.mako",
         "os_volume_ext/registry/migrations/versions/0001_attachments_and_volumes.py",
         "os_volume_ext/testing/__init__.py",
+        "os_volume_ext/cli/templates/backend/pyproject.toml",
+        "os_volume_ext/cli/templates/catalog/test_inventory.py",
     ],
 )
 def test_the_wheel_holds_what_is_easily_forgotten(wheel: Path, name: str) -> None:
