@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,15 +52,3 @@ def must_raise(exception: type[BackendError] | tuple[type[BackendError], ...], w
     if caught.error is None:
         pytest.fail(f"{what} raised nothing: it must raise {names}")
     assert str(caught.error).strip(), f"{what} raised {type(caught.error).__name__} without a message"
-
-
-def open_descriptors() -> set[str]:
-    """Return the descriptors that this process has open, each with what it is."""
-    return {f"{each.name} -> {path}" for each in Path("/proc/self/fd").iterdir() if (path := _target(each))}
-
-
-def _target(descriptor: Path) -> str | None:
-    try:
-        return str(descriptor.readlink())
-    except FileNotFoundError:  # the one that listed the directory
-        return None

@@ -7,9 +7,9 @@ from functools import partial
 import pytest
 
 from ...backends.base import BackendError, DeviceInUse, ServerNotFound
-from .checks import assert_has, open_descriptors
-from .declarations import TIMEOUT, Declarations
-from .running import run_at_once, run_within
+from ..running import TIMEOUT, open_descriptors, run_at_once, run_within
+from .checks import assert_has
+from .declarations import Declarations
 
 THREADS = 8
 ROUNDS = 15

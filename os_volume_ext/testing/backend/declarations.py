@@ -9,6 +9,7 @@ import pytest
 
 from ...backends.base import Backend, Server, Volume
 from ..absent import Absent
+from ..running import TIMEOUT
 
 ATTRIBUTES = ("backend_class", "limit", "requestable_device", "reports_devices", "multiattach")
 """The class attributes that every subclass must declare."""
@@ -26,9 +27,6 @@ ABSENT_FIXTURES = (
     "attach_other_disk",
 )
 """The fixtures that every subclass must override too, and that may return ``Absent(reason)``."""
-
-TIMEOUT = 60
-"""The ``operation_timeout`` of most tests; also the seconds to wait for threads and child processes."""
 
 MAX_DEVICE_LENGTH = 255
 

@@ -3,9 +3,9 @@
 from functools import partial
 
 from ...backends.base import AttachRefused, BackendUnavailable
+from ..running import run_within
 from .checks import assert_has, must_raise
 from .declarations import Declarations
-from .running import run_within
 
 
 class Faults(Declarations):

@@ -5,9 +5,9 @@ from contextlib import suppress
 from functools import partial
 
 from ...backends.base import BackendError, BackendUnavailable, OutcomeUnknown
+from ..running import TIMEOUT, Call, repeated_in_child, run_within, stopped
 from .checks import assert_has, must_raise
-from .declarations import TIMEOUT, Declarations
-from .running import Call, repeated_in_child, run_within, stopped
+from .declarations import Declarations
 
 LATER = 2
 """The seconds after a time limit in which an effect of the call is noticed."""

@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 
 from ...backends.base import AttachRefused
+from ..running import run_at_once, run_in_children
 from .checks import assert_has, must_raise
 from .declarations import Declarations
-from .running import run_at_once, run_in_children
 
 
 class SeveralServers(Declarations):

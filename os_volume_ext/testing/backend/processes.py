@@ -2,9 +2,9 @@
 
 from functools import partial
 
+from ..running import run_in_child, run_in_children
 from .checks import assert_has
 from .declarations import Declarations
-from .running import run_in_child, run_in_children
 
 PROCESSES = 4
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from ...backends.base import Backend, ConfigurationError
-from .checks import assert_has, open_descriptors
+from ..running import open_descriptors, run_at_once, run_in_children
+from .checks import assert_has
 from .declarations import Declarations
-from .running import run_at_once, run_in_children
 
 
 class StartUp(Declarations):

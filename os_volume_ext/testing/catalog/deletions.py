@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from ...catalog.base import RequestContext, Volume, VolumeAttached, VolumeCatalog, VolumeNotFound
-from ..concurrency import run_at_once, run_in_children
+from ..running import run_at_once, run_in_children
 from .fixtures import (
     HOSTILE_IDS,
     LOOK_UPS,

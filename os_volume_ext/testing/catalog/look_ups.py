@@ -7,7 +7,7 @@ import pytest
 
 from ...catalog.base import Volume, VolumeNotFound
 from ...context import operator_context
-from ..concurrency import open_descriptors, run_at_once
+from ..running import open_descriptors, run_at_once
 from .fixtures import HOSTILE_IDS, LOOK_UPS, ROUNDS, CatalogFixtures, assert_found, similar_ids
 
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import pytest
 
 from ...catalog.base import ConfigurationError, VolumeCatalog
-from ..concurrency import open_descriptors, run_in_children
+from ..running import open_descriptors, run_in_children
 from .fixtures import CatalogFixtures, assert_found
 
 

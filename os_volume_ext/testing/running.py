@@ -1,5 +1,6 @@
-"""Run calls at once, in threads and in child processes, and measure how long they take."""
+"""Run calls at once, in threads and in child processes, measure how long they take, and what they leave open."""
 
+import gc
 import math
 import multiprocessing
 import os
@@ -13,13 +14,17 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pytest
 
-from .declarations import TIMEOUT
-
 T = TypeVar("T")
+
+TIMEOUT = 60
+"""Seconds to wait for threads and child processes before the test fails."""
+
+_DESCRIPTORS = Path("/proc/self/fd")
 
 
 class Call(Generic[T]):
@@ -43,13 +48,17 @@ class Call(Generic[T]):
         finally:
             self.ended = time.monotonic()
 
+    def wait(self, timeout: float) -> None:
+        """Wait until the call has ended, or so many seconds have passed since its start."""
+        self._thread.join(max(0.0, self.started + timeout - time.monotonic()))
+
     def result(self, timeout: float, what: str) -> T:
         """Return what the call returned, or raise what it raised.
 
         :param timeout: the seconds, from its start, in which it must end.
         :param what: the call, for the message.
         """
-        self._thread.join(max(0.0, self.started + timeout - time.monotonic()))
+        self.wait(timeout)
         if self.ended - self.started > timeout:
             pytest.fail(f"{what} did not end within {timeout:g} seconds")
         if self._error is not None:
@@ -122,6 +131,21 @@ def stopped(child: BaseProcess) -> Iterator[None]:
         yield
     finally:
         os.kill(child.pid, signal.SIGCONT)
+
+
+def open_descriptors() -> set[str]:
+    """Return the descriptors that this process has open, each with what it is; skip the test where none are listed."""
+    if not _DESCRIPTORS.is_dir():
+        pytest.skip(f"{_DESCRIPTORS} does not exist: open files and connections can't be counted")
+    gc.collect()  # what is closed by its finalizer, such as a file that the traceback of an exception refers to
+    return {f"{each.name} -> {path}" for each in _DESCRIPTORS.iterdir() if (path := _target(each))}
+
+
+def _target(descriptor: Path) -> str | None:
+    try:
+        return str(descriptor.readlink())
+    except FileNotFoundError:  # the one that listed the directory
+        return None
 
 
 def _start(function: Callable[[], object]) -> BaseProcess:
