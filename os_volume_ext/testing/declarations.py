@@ -11,8 +11,8 @@ COMPLETE = "test_the_declarations_are_complete"
 """The one test that fails if something is missing; the others are skipped then."""
 
 
-class Declarations:
-    """The declarations of a contract. The class of its fixtures names them, and has the fixtures to override."""
+class CheckedDeclarations:
+    """Names what must be declared. A subclass has the names, and the fixtures to override."""
 
     attributes: ClassVar[tuple[str, ...]]
     """The class attributes that must be declared."""
@@ -35,7 +35,8 @@ class Declarations:
 
     def test_the_declarations_are_complete(self) -> None:
         missing = self.missing_declarations()
-        assert not missing, f"{type(self).__name__} must declare {', '.join(missing)}"
+        contract = next(each.__name__ for each in type(self).__mro__ if each.__module__.startswith(__package__))
+        assert not missing, f"{type(self).__name__} must declare {', '.join(missing)}: see {contract}"
 
     def missing_declarations(self) -> list[str]:
         """Return the attributes that are not declared, and the fixtures that are not overridden."""

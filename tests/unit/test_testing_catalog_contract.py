@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from os_volume_ext.testing import CatalogContract
+from os_volume_ext.testing.declarations import COMPLETE
 from tests.support.paths import TEMPLATES
 
 PLUGIN = TEMPLATES / "catalog"
@@ -80,7 +81,6 @@ def test_a_catalog_that_can_not_delete_passes_without_the_tests_of_deletions(out
     assert "test_a_deleted_volume_is_not_found" in result["skipped"]
 
 
-COMPLETE = "test_the_declarations_are_complete"
 SOME = "declarations or own_project or deleted_volume"
 
 
@@ -90,7 +90,7 @@ def test_a_missing_declaration_is_one_failure_that_names_it(outcomes, attribute)
     hidden = f"    @property\n    def {attribute}(self):\n        raise AttributeError"
     result = outcomes(attributes=hidden, only=SOME)
     assert (result["passed"], result["failed"]) == (set(), {COMPLETE})
-    assert f"TestIt must declare {attribute}" in result["reasons"]
+    assert f"TestIt must declare {attribute}: see CatalogContract" in result["reasons"]
 
 
 FIXTURES = (*CatalogContract.fixtures, *CatalogContract.absent_fixtures)
@@ -101,7 +101,7 @@ def test_a_missing_fixture_is_one_failure_that_names_it(outcomes, fixture):
     inherited = f"    {fixture} = inspect.getattr_static(CatalogContract, '{fixture}')"
     result = outcomes(attributes=inherited, only=SOME)
     assert (result["passed"], result["failed"]) == (set(), {COMPLETE})
-    assert f"TestIt must declare the fixture {fixture}" in result["reasons"]
+    assert f"TestIt must declare the fixture {fixture}: see CatalogContract" in result["reasons"]
 
 
 @pytest.mark.parametrize("fixture", CatalogContract.absent_fixtures)

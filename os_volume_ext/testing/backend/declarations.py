@@ -1,6 +1,5 @@
 """What a plugin author declares and provides, and what the tests derive from it."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -9,33 +8,26 @@ import pytest
 
 from ...backends.base import Backend, Server, Volume
 from ..absent import Absent
+from ..declarations import CheckedDeclarations
 from ..running import TIMEOUT
-
-ATTRIBUTES = ("backend_class", "limit", "requestable_device", "reports_devices", "multiattach")
-"""The class attributes that every subclass must declare."""
-
-FIXTURES = ("options", "server", "other_server", "unknown_server", "new_volume")
-"""The fixtures that every subclass must override."""
-
-ABSENT_FIXTURES = (
-    "wrong_options",
-    "unusable_volume",
-    "unreachable_backend",
-    "stubborn_server",
-    "stopped_server",
-    "attach_by_hand",
-    "attach_other_disk",
-)
-"""The fixtures that every subclass must override too, and that may return ``Absent(reason)``."""
 
 MAX_DEVICE_LENGTH = 255
 
-COMPLETE = "test_the_declarations_are_complete"
-"""The one test that fails if something is missing; the others are skipped then."""
 
-
-class Declarations:
+class Declarations(CheckedDeclarations):
     """The declarations of a backend's tests."""
+
+    attributes = ("backend_class", "limit", "requestable_device", "reports_devices", "multiattach")
+    fixtures = ("options", "server", "other_server", "unknown_server", "new_volume")
+    absent_fixtures = (
+        "wrong_options",
+        "unusable_volume",
+        "unreachable_backend",
+        "stubborn_server",
+        "stopped_server",
+        "attach_by_hand",
+        "attach_other_disk",
+    )
 
     backend_class: type[Backend]
     """The backend under test."""
@@ -119,35 +111,9 @@ class Declarations:
         """Provide a function that gives a server a disk that is no volume, such as a CD-ROM, and returns its device."""
         raise NotImplementedError
 
-    # Whether all of it is there.
-
-    @pytest.fixture(autouse=True)
-    def _check_declarations(self, request: pytest.FixtureRequest) -> None:
-        if request.function.__name__ == COMPLETE:
-            return
-        if self.missing_declarations():
-            pytest.skip(f"a declaration is missing: see {COMPLETE}")
-        for name in ABSENT_FIXTURES:
-            if name in request.fixturenames:
-                _skip_if_absent(name, request.getfixturevalue(name))
-
-    def test_the_declarations_are_complete(self, request):
-        missing = self.missing_declarations()
-        assert not missing, f"{type(self).__name__} must declare {', '.join(missing)}: see BackendContract"
-        none = [name for name in ABSENT_FIXTURES if request.getfixturevalue(name) is None]
-        assert not none, f'{", ".join(none)} returned None: return Absent("the reason") from a fixture that is absent'
+    def test_the_declarations_are_complete(self):
+        super().test_the_declarations_are_complete()
         assert self.limit is None or self.limit >= 2, f"limit is {self.limit}: the tests need a server with two volumes"
-
-    def missing_declarations(self) -> list[str]:
-        """Return the attributes that are not declared, and the fixtures that are not overridden."""
-        attributes = [name for name in ATTRIBUTES if not hasattr(self, name)]
-        # Not getattr: pytest makes a new object at each access.
-        fixtures = [
-            name
-            for name in (*FIXTURES, *ABSENT_FIXTURES)
-            if inspect.getattr_static(type(self), name) is Declarations.__dict__[name]
-        ]
-        return [*attributes, *(f"the fixture {name}" for name in fixtures)]
 
     # What the tests derive from it.
 
@@ -235,10 +201,3 @@ class Declarations:
             if len(ids) > 1
         ]
         assert not self.reports_devices or not shared, "; ".join(shared) + f" {how}".rstrip()
-
-
-def _skip_if_absent(name: str, value: object) -> None:
-    if isinstance(value, Absent):
-        pytest.skip(f"{name} is absent: {value.reason}")
-    if value is None:
-        pytest.skip(f"{name} returned None: see {COMPLETE}")

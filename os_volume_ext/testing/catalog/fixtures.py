@@ -17,7 +17,7 @@ from ...catalog.base import (
 )
 from ...context import operator_context
 from ..absent import Absent
-from ..declarations import Declarations
+from ..declarations import CheckedDeclarations
 
 LOOK_UPS = ("volume", "recheck")
 """The methods that return a volume."""
@@ -69,7 +69,7 @@ def similar_ids(volume_id: str) -> list[str]:
     ]
 
 
-class CatalogFixtures(Declarations):
+class CatalogFixtures(CheckedDeclarations):
     """What the author of a catalog declares and provides, and the fixtures derived from that."""
 
     attributes = ("catalog_class", "can_delete", "multiattach")
