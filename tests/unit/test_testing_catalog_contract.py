@@ -27,7 +27,9 @@ import pytest
 from inventory import InventoryCatalog, find
 from test_inventory import TestInventoryCatalog as Good
 
-from os_volume_ext.catalog.base import CatalogUnavailable, Volume, VolumeAttached, VolumeCatalog, VolumeNotFound
+from os_volume_ext.catalog.base import (
+    CatalogUnavailable, RegistryUnavailable, Volume, VolumeAttached, VolumeCatalog, VolumeNotFound,
+)
 from os_volume_ext.testing import Absent, CatalogContract
 
 
@@ -162,7 +164,7 @@ BAD = {
         """
     def __init__(self, options, database):
         super().__init__(options, database)
-        threading.Thread(target=threading.Event().wait, args=(2,), daemon=True).start()
+        threading.Thread(target=threading.Event().wait, args=(5,), daemon=True).start()
 """,
         {"test_making_a_catalog_starts_no_thread"},
     ),
@@ -375,7 +377,7 @@ BAD = {
     "one that leaves a thread behind at each call": (
         """
     def volume(self, context, volume_id):
-        threading.Thread(target=threading.Event().wait, args=(2,), daemon=True).start()
+        threading.Thread(target=threading.Event().wait, args=(5,), daemon=True).start()
         return super().volume(context, volume_id)
 """,
         {"test_many_calls_leave_no_thread_file_or_connection_behind"},
@@ -401,6 +403,33 @@ BAD = {
         return json.loads(self.path.read_text())
 """,
         {"test_a_catalog_that_can_not_be_reached_is_unavailable"},
+    ),
+    "one that raises what only a catalog in the registry's database may": (
+        """
+    def read(self):
+        try:
+            return super().read()
+        except CatalogUnavailable as error:
+            raise RegistryUnavailable(str(error))
+""",
+        {"test_a_catalog_that_can_not_be_reached_is_unavailable"},
+    ),
+    "one that leaves a connection open after a failure": (
+        """
+    opened = ()
+
+    def read(self):
+        try:
+            return super().read()
+        except CatalogUnavailable:
+            self.opened = *self.opened, os.open(os.devnull, os.O_RDONLY)
+            raise
+
+    def __del__(self):
+        for descriptor in self.opened:
+            os.close(descriptor)
+""",
+        {"test_many_failed_calls_leave_no_thread_file_or_connection_behind"},
     ),
     "one that reads the file in __init__": (
         """

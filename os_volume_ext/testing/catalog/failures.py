@@ -6,7 +6,7 @@ import pytest
 
 from ...catalog.base import TIME_LIMIT
 from ..running import Call
-from .fixtures import LOOK_UPS, CatalogFixtures, assert_found
+from .fixtures import LOOK_UPS, CatalogFixtures, assert_found, assert_leaves_nothing
 
 
 class Failures(CatalogFixtures):
@@ -28,6 +28,15 @@ class Failures(CatalogFixtures):
         with outage(), pytest.raises(self.unavailable):
             getattr(catalog, look_up)(context, volume.id)
         assert getattr(catalog, look_up)(context, volume.id) == volume
+
+    def test_many_failed_calls_leave_no_thread_file_or_connection_behind(self, catalog, context, volume, outage):
+        def call():
+            for look_up in LOOK_UPS:
+                with pytest.raises(self.unavailable):
+                    getattr(catalog, look_up)(context, volume.id)
+
+        with outage():
+            assert_leaves_nothing(call)
 
     def test_a_call_that_gets_no_response_ends_in_time(self, catalog, context, new_volumes, stall):
         volume, deleted = new_volumes(2)

@@ -1,5 +1,7 @@
 """What the tests of a catalog need: what its author declares and provides, and what is derived from that."""
 
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,6 +20,7 @@ from ...catalog.base import (
 from ...context import operator_context
 from ..absent import Absent
 from ..declarations import CheckedDeclarations
+from ..running import open_descriptors
 
 LOOK_UPS = ("volume", "recheck")
 """The methods that return a volume."""
@@ -47,6 +50,10 @@ SERVER, OTHER_SERVER = "1c6a2b2e-61b9-4f0e-8a3e-5b0f2f0b9a01", "7f1f8f37-0c55-4f
 
 ROUNDS = 20
 """How often a race is run, and how many calls may leave nothing behind."""
+
+
+SETTLE_TIMEOUT = 2
+"""The seconds in which what a call has left behind may still be closed, such as by a server in this process."""
 
 
 def similar_ids(volume_id: str) -> list[str]:
@@ -193,3 +200,21 @@ class CatalogFixtures(CheckedDeclarations):
 def assert_found(catalog: VolumeCatalog, volume: Volume, context: RequestContext | None = None) -> None:
     """Check that a look-up returns a volume; the operator's, unless a context is given."""
     assert catalog.volume(context or operator_context(), volume.id) == volume
+
+
+def assert_leaves_nothing(call: Callable[[], None]) -> None:
+    """Check that the number of open files, connections and threads does not grow with the number of calls."""
+    for count, what in ((_count_descriptors, "files or connections"), (threading.active_count, "threads")):
+        call()  # opens what later calls use again
+        before = count()
+        for _ in range(ROUNDS):
+            call()
+        deadline = time.monotonic() + SETTLE_TIMEOUT
+        while count() >= before + ROUNDS and time.monotonic() < deadline:
+            time.sleep(0.1)
+        left = count() - before
+        assert left < ROUNDS, f"after {ROUNDS} rounds of calls there are {left} more {what} than before"
+
+
+def _count_descriptors() -> int:
+    return len(open_descriptors())
