@@ -314,9 +314,9 @@ class Pool:
             return  # the connection is going to be closed
         try:
             connection.execute("ROLLBACK")
-        except Exception:
+        except Exception as failure:
             connection.is_executing = False
-            self._close(connection)
+            self._close(connection, failure)
 
     def _translate(self, error: Exception) -> Exception:
         return ConstraintViolated(str(error)) if self._is_violated_constraint(error) else translate(error)

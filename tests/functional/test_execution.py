@@ -140,7 +140,7 @@ class TestPool:
             sizes = {} if "poolclass" in more else {"pool_size": size, "max_overflow": 0, "pool_timeout": TIMEOUT}
             engines.append(create_engine(url, pool_reset_on_return=None, **sizes, **options, **more))
             if url.startswith("sqlite"):
-                event.listen(engines[-1], "do_connect", sqlite.connect)
+                event.listen(engines[-1], "do_connect", sqlite.Connector().connect)
             return Pool(engines[-1]), engines[-1].pool
 
         yield make
@@ -248,6 +248,23 @@ class TestPool:
         with ExitStack() as stack:
             for connection in [stack.enter_context(pool.connect()) for _ in range(3)]:
                 assert list(connection.query(ALL)) == []
+
+    @pytest.mark.only_on("postgresql", "mariadb")
+    def test_when_one_is_lost_in_a_transaction_the_others_are_made_anew(self, make, made, database):
+        pool, _ = make()
+        self.use(pool, 3)
+
+        def fail():
+            with pool.transaction() as lost:
+                close(other, lost.proxied.dbapi_connection)
+                lost.query(ALL)
+
+        with direct_connection(database) as other:
+            before = len(made)
+            with pytest.raises(RegistryUnavailable):
+                fail()
+        self.use(pool, 2)
+        assert len(made) == before + 2
 
     @pytest.mark.only_on("sqlite")
     def test_those_that_are_kept_are_closed_with_the_database(self, url, made):
