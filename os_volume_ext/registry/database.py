@@ -139,7 +139,7 @@ class Database:
         except ImportError as error:
             raise _driver_missing(self.url, error) from error
         if engine.dialect.name == "sqlite":
-            event.listen(engine, "do_connect", sqlite.connect)
+            event.listen(engine, "do_connect", sqlite.Connector().connect)
             event.listen(engine, "connect", sqlite.prepare)
             event.listen(engine, "checkout", sqlite.refuse_replaced)
         if engine.dialect.name in ("mysql", "mariadb"):

@@ -48,18 +48,35 @@ def existing(url: URL) -> URL:
     return url.set(database=uri, query={"mode": "rw", **url.query, "uri": "true"})
 
 
-def connect(dialect: Any, record: Any, positional: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """Connect, and note which file that is; a listener of SQLAlchemy's event ``do_connect``.
+class Connector:
+    """Connects to one file: the first one that it finds.
 
-    :raises sqlite3.OperationalError: if there is no file.
+    If another file takes its place while workers run, what they have committed is still in FILE-wal, which does not
+    belong to the new one. SQLite would mix the two, and destroy the new file.
     """
-    path = unquote(positional[0].removeprefix("file:").partition("?")[0])
-    # Before it is opened: should it be replaced in between, the connection is closed when it is used next.
-    file = _identity(path)
-    if file is None:
-        raise sqlite3.OperationalError(f"there is no file {path}")
-    record.info.update(path=path, file=file)
-    return dialect.connect(*positional, **options)
+
+    def __init__(self) -> None:
+        """Connect nothing yet."""
+        self._file: tuple[int, int] | None = None
+
+    def connect(self, dialect: Any, record: Any, positional: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        """Connect, and note which file that is; a listener of SQLAlchemy's event ``do_connect``.
+
+        :raises sqlite3.OperationalError: if there is no file, or if it is not the first one.
+        """
+        path = unquote(positional[0].removeprefix("file:").partition("?")[0])
+        # Before it is opened: should it be replaced in between, the connection is closed when it is used next.
+        file = _identity(path)
+        if file is None:
+            raise sqlite3.OperationalError(f"there is no file {path}")
+        if self._file not in (None, file):
+            raise sqlite3.OperationalError(
+                f"{path} was replaced: stop all workers, remove {path}-wal and {path}-shm, then start them again"
+            )
+        record.info.update(path=path, file=file)
+        connection = dialect.connect(*positional, **options)
+        self._file = file
+        return connection
 
 
 def prepare(connection: sqlite3.Connection, record: Any) -> None:
@@ -80,7 +97,7 @@ def is_current(info: MutableMapping[Any, Any]) -> bool:
 
 
 def refuse_replaced(connection: Any, record: Any, proxy: Any) -> None:
-    """Have the pool connect again if the file was replaced; a listener of SQLAlchemy's event ``checkout``."""
+    """Have the pool connect again if the file is no longer there; a listener of SQLAlchemy's event ``checkout``."""
     if not is_current(record.info):
         raise DisconnectionError
 

@@ -5,10 +5,9 @@ import datetime
 import logging
 import multiprocessing
 import shutil
-import sqlite3
 import threading
 import uuid
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -1107,18 +1106,20 @@ class TestSQLite:
         return Path(make_url(url).database)
 
     @pytest.mark.parametrize("size", ["1", "5"])  # with 1, no connection is kept outside of SQLAlchemy's pool
-    def test_a_worker_uses_the_file_that_replaced_another(self, url, path, tmp_path, make_database, size):
-        registry = Registry(make_database(url, pool_size=size))
-        registry.reserve(attachment())
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        shutil.copy(path, tmp_path / "copy.db")
-        with closing(sqlite3.connect(tmp_path / "copy.db", isolation_level=None)) as connection:
-            connection.execute("DELETE FROM attachments")
-        (tmp_path / "copy.db").replace(path)
-        assert registry.get("1134", "9") is None
-        registry.reserve(attachment())
-        assert Registry(make_database(url)).get("1134", "9") is not None
+    def test_a_file_that_replaced_another_stays_as_it_is(self, url, path, tmp_path, make_database, size):
+        database = make_database(url, pool_size=size)
+        Registry(database).reserve(attachment())
+        shutil.copy(path, tmp_path / "backup.db")  # the attachment is still in FILE-wal
+        (tmp_path / "backup.db").replace(path)
+        for _ in range(2):
+            with pytest.raises(RegistryUnavailable, match=f"{path} was replaced: stop all workers"):
+                Registry(database).get("1134", "9")
+        database.dispose()
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink()
+        restored = Registry(make_database(url))
+        assert restored.is_empty()
+        restored.reserve(attachment())
 
     def test_a_file_that_was_deleted_is_not_created_again(self, registry, path):
         registry.reserve(attachment())
