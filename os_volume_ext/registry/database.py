@@ -45,6 +45,7 @@ _CHARSETS = {"charset": {"utf8mb4"}, "client_encoding": {"utf8", "utf-8"}}
 # The options of a URL that are numbers of seconds, and the one that is a number of uses.
 _SECONDS = ("connect_timeout", "read_timeout", "write_timeout")
 _USES = "prepare_threshold"
+_NOT_A_URL = "database.url is not a URL such as sqlite:////path/file: quote special characters of a password, as in %40"
 _BOOLEANS = {"true": True, "false": False}  # SQLAlchemy takes any string for true
 
 
@@ -175,16 +176,23 @@ def _url(options: Mapping[str, str]) -> URL:
         raise ConfigurationError(f"database.url is not a URL such as sqlite:////path/file: {error}") from error
     except (ArgumentError, ValueError):
         # Their messages can quote the URL, or the part of it that should be a port.
-        raise ConfigurationError(
-            "database.url is not a URL such as sqlite:////path/file: quote special characters of a password, as in %40"
-        ) from None
+        raise ConfigurationError(_NOT_A_URL) from None
     if url.get_backend_name() == "sqlite":
         sqlite.check(url)
         return url
     if url.get_backend_name() not in LEVELS:
         raise ConfigurationError(f"database.url is of {url.drivername}: it may be of sqlite, {', '.join(LEVELS)}")
+    _check_server(url)
     _check_query(url)
     return url
+
+
+def _check_server(url: URL) -> None:
+    # Of an @ in the password, what follows it would be shown as a part of the host.
+    if "@" in (url.host or ""):
+        raise ConfigurationError(_NOT_A_URL)
+    if not url.database and url.get_backend_name() != "postgresql":  # whose default is the user's name
+        raise ConfigurationError(f"database.url names no database: write {url.drivername}://.../NAME")
 
 
 def _check_query(url: URL) -> None:

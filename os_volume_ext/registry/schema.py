@@ -197,6 +197,10 @@ def _connected(database: Database, engine: Engine) -> Connection:
         raise ConfigurationError(
             f"database.url: the driver refuses an option of {database}: {error}: correct or remove it"
         ) from error
+    except OSError as error:  # of certificates and keys; the driver's own errors are of another kind
+        raise ConfigurationError(
+            f"database.url: a file that an option of {database} names can't be used: {error}"
+        ) from error
     except (IndexError, struct.error) as error:
         raise ConfigurationError(
             f"database.url: {database} can't be used: what is there does not respond as such a database: {error}"

@@ -36,6 +36,10 @@ def check(url: URL) -> None:
         raise ConfigurationError(
             f"database.url has the relative path {path!r}: write sqlite:///%(here)s/... or an absolute path"
         )
+    if path.startswith("file:") and ("?" in path or "#" in path):  # SQLite would open what is before that
+        raise ConfigurationError(
+            f"database.url has the URI {path!r}: quote ? and # in the name of a file twice, as %253F and %2523"
+        )
     unknown = set() if path.startswith("file:") else url.query.keys() - _OPTIONS
     if unknown:
         raise ConfigurationError(f"database.url has the unknown option {min(unknown)!r}: remove it")

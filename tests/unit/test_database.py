@@ -160,6 +160,17 @@ def test_a_place_in_the_pool_is_not_waited_for_without_end(url):
         ({"url": "sqlite:///file:/x.db?mode=memory&uri=true"}, "database.url names a database in memory"),
         ({"url": "sqlite:///file::memory:?uri=true"}, "database.url names a database in memory"),
         ({"url": "sqlite:///file:x.db?uri=true"}, "database.url has the relative path 'file:x.db'"),
+        (
+            {"url": "sqlite:///file:/x%23.db?uri=true"},
+            "database.url has the URI 'file:/x#.db': quote ? and # in the name of a file twice, as %253F and %2523",
+        ),
+        ({"url": "sqlite:///file:/x%3F.db"}, "database.url has the URI 'file:/x?.db': quote ? and #"),
+        (
+            {"url": "postgresql+psycopg://u:pass@word@h/d"},
+            "database.url is not a URL such as sqlite:////path/file: quote",
+        ),
+        ({"url": "mysql+pymysql://h/"}, "database.url names no database: write mysql+pymysql://.../NAME"),
+        ({"url": "mariadb+pymysql://h"}, "database.url names no database: write mariadb+pymysql://.../NAME"),
         ({"url": "sqlite:////x.db?sslmode=require"}, "database.url has the unknown option 'sslmode': remove it"),
         (
             {"url": "postgresql+psycopg://h/d?prepare_threshold=often"},

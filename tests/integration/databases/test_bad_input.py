@@ -63,6 +63,14 @@ def test_an_option_that_the_driver_does_not_know_is_named(url, refusals):
     assert_sentences(refusals(with_option(url, no_such_option="1")), UNKNOWN)
 
 
+@pytest.mark.only_on("mariadb")
+def test_a_missing_file_of_certificates_is_reported(url, refusals):
+    without_options = make_url(url).set(query={}).render_as_string(hide_password=False)
+    assert_sentences(
+        refusals(with_option(without_options, ssl_ca="/nowhere/ca.pem")), "a file that an option", "ssl_ca"
+    )
+
+
 @pytest.mark.only_on("postgresql")
 @pytest.mark.parametrize("name", ["sslmode", "target_session_attrs", "connect_timeout", "read_timeout"])
 def test_a_value_that_an_option_may_not_have_is_named(url, refusals, name):
