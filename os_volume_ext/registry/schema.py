@@ -162,7 +162,10 @@ def _refuse_unwritable(path: Path) -> None:
 
 def _is_new_file(database: Database) -> bool:
     path = _file(database)
-    return path is not None and not path.exists()
+    try:
+        return path is not None and not path.exists()
+    except OSError as error:
+        raise ConfigurationError(f"database.url: {path} can't be opened: {error.strerror}") from error
 
 
 def _file(database: Database) -> Path | None:

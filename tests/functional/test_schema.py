@@ -481,6 +481,14 @@ def start_on_new_files(directory, start, outcomes):
 
 
 @sqlite
+@pytest.mark.parametrize("start", [schema.check, schema.ensure, schema.current, schema.upgrade])
+def test_a_file_that_can_not_be_looked_for_is_reported(tmp_path, start):
+    # As in a directory that the user may not enter; but root may.
+    with pytest.raises(ConfigurationError, match=r"^database.url: .*/xxx.* can't be (opened|written): "):
+        start(Database({"url": f"sqlite:///{tmp_path}/{'x' * 300}"}))
+
+
+@sqlite
 def test_several_processes_may_start_on_the_same_new_file_at_once(tmp_path):
     for number in range(0, NEW_FILES, 2):  # made by another process, and not yet opened
         (tmp_path / str(number)).mkdir()
