@@ -20,6 +20,7 @@ from ..errors import (
     CatalogUnavailable,
     OutcomeUnknown,
     Overloaded,
+    RegistryUnavailable,
     ServerNotFound,
     VolumeAttached,
     VolumeNotFound,
@@ -35,7 +36,7 @@ LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _Exceptions = type[Exception] | tuple[type[Exception], ...]
-_OF_CATALOG = (CatalogUnavailable, VolumeAttached, VolumeNotFound)
+_OF_CATALOG = (CatalogUnavailable, RegistryUnavailable, VolumeAttached, VolumeNotFound)
 
 _DEVICE = re.compile(r"/dev/[!-~]{1,250}\Z")  # at most what the column holds
 

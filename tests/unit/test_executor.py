@@ -22,7 +22,7 @@ from os_volume_ext.backends.base import (
     ServerNotFound,
     TooManyAttachments,
 )
-from os_volume_ext.errors import CatalogUnavailable, Overloaded, VolumeAttached, VolumeNotFound
+from os_volume_ext.errors import CatalogUnavailable, Overloaded, RegistryUnavailable, VolumeAttached, VolumeNotFound
 from os_volume_ext.observers.base import Observers
 from os_volume_ext.threadpool import PendingCall
 from tests.support.scripted import Listener
@@ -198,7 +198,11 @@ def test_a_volume_is_deleted_from_the_catalog_for_its_server_and_project(executo
     assert catalog.calls == [DELETED]
 
 
-@pytest.mark.parametrize("error", [CatalogUnavailable("down"), VolumeAttached("9"), VolumeNotFound("9")], ids=repr)
+@pytest.mark.parametrize(
+    "error",
+    [CatalogUnavailable("down"), RegistryUnavailable("down"), VolumeAttached("9"), VolumeNotFound("9")],
+    ids=repr,
+)
 def test_what_a_catalog_may_raise_arrives_unchanged(executor, error):
     with executor.slot("req-1") as slot:
         with pytest.raises(type(error)) as raised:
