@@ -22,6 +22,7 @@ from ..errors import (
     RootVolume,
     ServerMissing,
     ServerNotFound,
+    TransactionAborted,
     VolumeNotFound,
 )
 from ..models import (
@@ -288,10 +289,11 @@ class AttachmentManager:
                 raise VolumeNotFound(volume.id)
             if found != volume or found.multiattach == claim.row.exclusive:
                 raise Conflict(f"Volume {volume.id} was modified concurrently. Retry later.", retryable=True)
-        except RegistryUnavailable:
-            raise  # to release the claim would take as long again to fail; the row stays (docs/protocol.rst, R10)
-        except Exception:
-            self._claims.release(claim)
+        except Exception as error:
+            # Where the database did not respond, to release the claim would take as long again to fail; the row stays
+            # (docs/protocol.rst, R10).
+            if isinstance(error, TransactionAborted) or not isinstance(error, RegistryUnavailable):
+                self._claims.release(claim)
             raise
 
     def _attach_disk(self, operation: Operation, claim: Claim, server: Server, volume: Volume) -> str | None:

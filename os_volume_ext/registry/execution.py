@@ -41,7 +41,7 @@ _ABORTED = {"40001", "40P01", 1213, 1020}
 # What a server says on each of its connections, so that all have to be made anew, to another one if there is: MariaDB's
 # numbers of a Galera node that has left its cluster or can't follow it (in time to be waited for), and of a server that
 # may only be read; PostgreSQL's for the latter.
-_LEFT = {1047, 1205, 1290, 1836, "25006"}
+_LEFT = {1047, 1205, 1290, 1792, 1836, "25006"}
 # How many connections to an SQLite file are kept outside of the pool, whose checkout takes half as long as a query.
 _MAX_IDLE = 4
 

@@ -48,6 +48,7 @@ _FULL = "free some space on its disk"
 _REMEDIES = {
     1047: "this node is not in its Galera cluster: let it join again, or name another node or a proxy",
     1290: _READ_ONLY,
+    1792: _READ_ONLY,
     1836: _READ_ONLY,
     "25006": _READ_ONLY,
     1021: _FULL,

@@ -12,8 +12,8 @@ from .database import Database
 _MAX_DIFFERENCE = 10  # seconds; a larger one is going to be corrected, and then rows age by it at once
 _IS_READ_ONLY: dict[str, TextClause] = {
     "postgresql": text("SELECT current_setting('transaction_read_only') = 'on'"),
-    "mysql": text("SELECT @@global.read_only"),
-    "mariadb": text("SELECT @@global.read_only"),
+    "mysql": text("SELECT @@global.read_only NOT IN ('0', 'OFF')"),
+    "mariadb": text("SELECT @@global.read_only NOT IN ('0', 'OFF')"),
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.backends.base import Volume
 from os_volume_ext.catalog.base import CatalogUnavailable
-from os_volume_ext.errors import Conflict, RegistryUnavailable, VolumeInUse, VolumeNotFound
+from os_volume_ext.errors import Conflict, RegistryUnavailable, TransactionAborted, VolumeInUse, VolumeNotFound
 from os_volume_ext.models import ATTACHED, ATTACHING
 from tests.support.harness import STALE_AFTER
 from tests.support.scripted import Died, die
@@ -55,12 +55,13 @@ def test_a_volume_that_is_modified_meanwhile_is_a_retryable_conflict(harness, st
 
 
 @before_the_recheck
-def test_a_catalog_that_fails_after_the_reservation_leaves_no_row(harness, step, monkeypatch):
+@pytest.mark.parametrize("error", [CatalogUnavailable("it is down"), TransactionAborted("again and again")], ids=repr)
+def test_a_failed_recheck_leaves_no_row_where_the_database_responds(harness, step, monkeypatch, error):
     def fail(context, volume_id):
-        raise CatalogUnavailable("it is down")
+        raise error
 
     harness.at(step, lambda: monkeypatch.setattr(harness.catalog, "volume", fail))
-    with pytest.raises(CatalogUnavailable):
+    with pytest.raises(type(error)):
         harness.attach()
     assert harness.state() == (None, False)
 
