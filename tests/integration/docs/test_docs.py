@@ -21,6 +21,7 @@ import requests
 import sqlalchemy
 import webob
 from docutils import nodes
+from packaging.requirements import Requirement
 from sphinx import addnodes
 
 from benchmarks import scaling
@@ -220,6 +221,23 @@ def test_the_page_dialects_has_the_microversions_that_change_something(pages: Ma
 
 
 # -- Install ------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_extras_has_what_each_of_them_installs(pages: Mapping[str, nodes.document]) -> None:
+    setup = configparser.ConfigParser(interpolation=None)
+    setup.read(ROOT / "setup.cfg")
+    real = {
+        extra: sorted(Requirement(line).name for line in text.splitlines() if line)
+        for extra, text in setup["options.extras_require"].items()
+    }
+    rows = table(pages["paste"], "Extra")
+    assert sorted(extra for row in rows for extra in literals(row[0])) == sorted(real)
+    for row in rows:
+        match literals(row[0]):
+            case [extra]:
+                assert sorted(literals(row[1])) == real[extra]
+            case _:
+                assert row[1].astext() == "what make installs"
 
 
 def compute(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:

@@ -1,5 +1,6 @@
 """What ``python -m build`` makes: a wheel that serves the sample by itself, and an sdist that makes the same wheel."""
 
+import configparser
 import http.client
 import json
 import shutil
@@ -10,14 +11,19 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from contextlib import closing
+from email.message import Message
+from email.parser import BytesParser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from tests.support.paths import ROOT
 
 SERVER = "4335bab6-6086-4247-8274-8b8b048edaaa"
 VOLUME = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
+DEVELOPMENT = ("bench", "docs", "lint", "mutants", "test", "testing")  # extras that no deployment needs
 
 pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="git lists the files of the project")
 
@@ -63,6 +69,58 @@ def prefix(wheel: Path, run_command: Callable[..., str], tmp_path_factory: pytes
 def contents(wheel: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.fixture
+def metadata(wheel: Path) -> Message:
+    [text] = [text for name, text in contents(wheel).items() if name.endswith(".dist-info/METADATA")]
+    return BytesParser().parsebytes(text)
+
+
+def test_a_package_index_shows_what_it_is(metadata: Message) -> None:
+    summary = metadata["Summary"]
+    assert "os-volume_attachments" in summary
+    assert len(summary) <= 512  # the limit of package indexes
+    assert metadata["Description-Content-Type"] == "text/x-rst"
+    assert metadata.get_payload(decode=True).decode().strip() == (ROOT / "README.rst").read_text().strip()
+    assert {"OpenStack", "Nova", "volumes"} <= set(metadata["Keywords"].split(","))
+    for url in metadata.get_all("Project-URL"):
+        name, address = url.split(", ")
+        assert name
+        assert address.startswith("https://")
+
+
+def test_the_classifiers_name_the_pythons_that_can_install_it(metadata: Message) -> None:
+    prefix = "Programming Language :: Python :: 3."
+    classifiers = metadata.get_all("Classifier")
+    assert len(set(classifiers)) == len(classifiers)
+    named = {int(each.removeprefix(prefix)) for each in classifiers if each.startswith(prefix)}
+    supported = SpecifierSet(metadata["Requires-Python"])
+    assert min(named) == min(minor for minor in range(100) if supported.contains(f"3.{minor}"))
+    assert named == set(range(min(named), max(named) + 1))
+    assert sys.version_info.minor in named
+
+
+def requirements_of(metadata: Message, *extras: str) -> set[str]:
+    """Return the names of what pip installs for these extras, and without any."""
+    found: set[str] = set()
+    for requirement in map(Requirement, metadata.get_all("Requires-Dist")):
+        marker = requirement.marker
+        if marker is not None and not any(marker.evaluate({"extra": extra}) for extra in extras):
+            continue
+        own = requirement.name == metadata["Name"]
+        found |= requirements_of(metadata, *requirement.extras) if own else {requirement.name}
+    return found
+
+
+def test_the_extra_all_installs_what_the_extras_of_operators_do(metadata: Message) -> None:
+    setup = configparser.ConfigParser(interpolation=None)
+    setup.read(ROOT / "setup.cfg")
+    extras = set(setup["options.extras_require"])
+    assert set(metadata.get_all("Provides-Extra")) == extras
+    operators = extras - {"all", *DEVELOPMENT}
+    assert requirements_of(metadata, "all") == requirements_of(metadata, *operators)
+    assert requirements_of(metadata, "all") - requirements_of(metadata)
 
 
 def test_the_wheel_holds_the_package_the_sample_and_no_more(tracked: set[str], wheel: Path) -> None:
