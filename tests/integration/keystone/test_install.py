@@ -13,7 +13,7 @@ import pytest
 import requests
 from lxml import etree
 
-from tests.support.paths import DOCS
+from tests.support.paths import DOCS, ROOT
 
 BIN = Path(sys.executable).parent
 TIMEOUT = 60  # seconds
@@ -161,6 +161,18 @@ class TestPaste:
         assert shell(pending) == ""
         assert (tmp_path / "reconcile.log").read_text() == "0 consistent, 0 repaired, 0 unresolved\n\n"
         assert shell(f"{everything} 2>&1") == "1 consistent, 0 repaired, 0 unresolved\n\n"
+
+    @pytest.mark.parametrize(
+        ("unit", "consistent"), [("os-volume-ext-reconcile", 0), ("os-volume-ext-reconcile-all", 1)]
+    )
+    def test_what_systemd_runs_finds_all_as_it_should_be(self, install, shell, people, unit, consistent):
+        root, member = install("paste"), people.tokens["member"]
+        assert Attachments(root, make_server(root, member), member, "json").attach(self.VOLUME).ok
+        service = (ROOT / "etc" / "systemd" / f"{unit}.service").read_text()
+        environment, command = (
+            re.search(f"^{key}=(.*)", service, re.MULTILINE)[1] for key in ("Environment", "ExecStart")
+        )
+        assert shell(f"{environment} {command} 2>&1") == f"{consistent} consistent, 0 repaired, 0 unresolved\n\n"
 
 
 class TestDjango:

@@ -123,12 +123,14 @@ def test_the_extra_all_installs_what_the_extras_of_operators_do(metadata: Messag
     assert requirements_of(metadata, "all") - requirements_of(metadata)
 
 
-def test_the_wheel_holds_the_package_the_sample_and_no_more(tracked: set[str], wheel: Path) -> None:
+def test_the_wheel_holds_the_package_the_files_of_etc_and_no_more(tracked: set[str], wheel: Path) -> None:
     stem = "-".join(wheel.name.split("-")[:2])
     names = contents(wheel).keys()
     package = {name for name in tracked if name.startswith("os_volume_ext/")}
     assert {name for name in names if not name.startswith(stem)} == package
-    assert f"{stem}.data/data/etc/os-volume-ext/api-paste.ini" in names
+    data = f"{stem}.data/data/etc/os-volume-ext"
+    files = {name.removeprefix("etc/") for name in tracked if name.startswith("etc/")}
+    assert {name for name in names if name.startswith(f"{stem}.data/")} == {f"{data}/{name}" for name in files}
     assert f"{stem}.dist-info/entry_points.txt" in names
     assert any(name.startswith(f"{stem}.dist-info/") and name.endswith("LICENSE") for name in names)
 
