@@ -16,7 +16,7 @@ WORKERS ?= $(shell expr $$(nproc) + 1)
 LIBVIRT := $(shell pkg-config --exists libvirt 2>/dev/null && echo ,libvirt)
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := @$(BIN)/python tools/install_extras.py
 # The stamp's name contains the version, so that another PYTHON creates the virtualenv again.
 MADE := .venv/made-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
@@ -49,6 +49,9 @@ help:
 	@echo 'PYTHON=$(PYTHON) creates the virtualenv .venv; it must be 3.11 or newer'
 
 serve: .venv/serve
+	@echo 'For the commands and examples/openrc in another shell, paste:'
+	@echo '    export PATH="$$PWD/.venv/bin:$$PATH" OS_VOLUME_EXT_PASTE=etc/api-paste.ini \'
+	@echo '        OS_VOLUME_EXT_PORT="$(PORT)" OS_VOLUME_EXT_VAR="$(VAR)"'
 	@exec $(BIN)/os-volume-ext serve --paste etc/api-paste.ini --var "$(VAR)" --port "$(PORT)"
 
 test: .venv/test
@@ -118,27 +121,27 @@ clean:
 
 # Each stamp records a set of installed extras; a larger set includes the smaller ones.
 .venv/serve: $(MADE)
-	$(PIP) --editable '.[serve]'
+	$(INSTALL) 'serve'
 	@touch $@
 
 .venv/docs: $(MADE)
-	$(PIP) --editable '.[docs]'
+	$(INSTALL) 'docs'
 	@touch $@
 
 .venv/test: $(MADE)
-	$(PIP) --editable '.[serve,keystone,metrics,mysql,notifications,postgresql,docs,test$(LIBVIRT)]'
+	$(INSTALL) 'serve,keystone,metrics,mysql,notifications,postgresql,docs,test$(LIBVIRT)'
 	@touch .venv/serve .venv/docs $@
 
 .venv/lint: $(MADE)
-	$(PIP) --editable '.[serve,keystone,metrics,mysql,notifications,postgresql,docs,test,lint$(LIBVIRT)]'
+	$(INSTALL) 'serve,keystone,metrics,mysql,notifications,postgresql,docs,test,lint$(LIBVIRT)'
 	@touch .venv/serve .venv/docs .venv/test $@
 
 .venv/mutants: $(MADE)
-	$(PIP) --editable '.[serve,keystone,metrics,mysql,notifications,postgresql,docs,test,mutants$(LIBVIRT)]'
+	$(INSTALL) 'serve,keystone,metrics,mysql,notifications,postgresql,docs,test,mutants$(LIBVIRT)'
 	@touch .venv/serve .venv/docs .venv/test $@
 
 .venv/bench: $(MADE)
-	$(PIP) --editable '.[serve,keystone,metrics,mysql,notifications,postgresql,docs,test,bench$(LIBVIRT)]'
+	$(INSTALL) 'serve,keystone,metrics,mysql,notifications,postgresql,docs,test,bench$(LIBVIRT)'
 	@touch .venv/serve .venv/docs .venv/test $@
 
 $(MADE): setup.cfg pyproject.toml

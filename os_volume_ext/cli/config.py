@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..assembly import Assembly
 
 PACKAGE = "os_volume_ext."
-PORT = 8774
-"""The value of ``%(port)s`` without ``--set port=PORT``, and the port that ``serve`` listens on by default."""
+DEFAULT_PORT = "8774"
+MAX_PORT = 65535
 MAX_PATH = 4096  # characters
 _MAX_SHOWN = 50  # longer values are cut in messages
 
@@ -70,8 +70,8 @@ def add_paste(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         action=Text,
         maximum=MAX_PATH,
-        default="var",
-        help="the value of %%(var)s in that file (default: ./var)",
+        default=os.environ.get("OS_VOLUME_EXT_VAR", "var"),
+        help="the value of %%(var)s in that file (default: $OS_VOLUME_EXT_VAR, or ./var)",
     )
     parser.add_argument(
         "--set",
@@ -137,14 +137,30 @@ def paste_file(arguments: argparse.Namespace) -> Path:
 def variables(arguments: argparse.Namespace) -> dict[str, str]:
     """Return the variables that the paste file may use besides its own.
 
-    ``port`` is that of ``serve``; the other commands have no ``--port``, and take the default.
-
-    :raises ConfigurationError: if the value of one has characters that can't be printed.
+    :raises ConfigurationError: if the value of one has characters that can't be printed, or the port is invalid.
     """
     for name, value in arguments.variables:
         check_text(f"--set {name}", value, MAX_PATH, minimum=0)
-    port = str(getattr(arguments, "port", PORT))
-    return {"var": str(Path(arguments.var).absolute()), "port": port, **dict(arguments.variables)}
+    return {"var": str(Path(arguments.var).absolute()), "port": str(port(arguments)), **dict(arguments.variables)}
+
+
+def port(arguments: argparse.Namespace) -> int:
+    """Return the port that ``serve`` listens on; the other commands have no ``--port``, and take the default.
+
+    :raises ConfigurationError: if it is not the number of a port.
+    """
+    found: int | None = getattr(arguments, "port", None)
+    if found is not None:
+        return _check_port("--port", found, str(found))
+    text = os.environ.get("OS_VOLUME_EXT_PORT", DEFAULT_PORT)
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_PORT))
+    return _check_port("OS_VOLUME_EXT_PORT", int(text) if is_number else 0, repr(text[:_MAX_SHOWN]))
+
+
+def _check_port(name: str, number: int, shown: str) -> int:
+    if not 1 <= number <= MAX_PORT:
+        raise ConfigurationError(f"{name} is {shown}: it must be an integer, 1 to {MAX_PORT}")
+    return number
 
 
 def settings(arguments: argparse.Namespace) -> Settings:

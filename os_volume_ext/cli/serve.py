@@ -16,7 +16,6 @@ from ..errors import ConfigurationError
 from ..wsgi import WSGIApp
 from . import config
 
-MAX_PORT = 65535
 THREADS = 32  # more than the requests that wait for hanging backends (1.5 * max_operations) of two filters
 
 
@@ -35,25 +34,24 @@ class Serve(config.OwnCommand, Command):  # type: ignore[misc]
         parser.add_argument(
             "--port",
             type=int,
-            default=config.PORT,
-            help=f"the port to listen on, and the value of %%(port)s in the paste file (default: {config.PORT})",
+            help="the port to listen on, and the value of %%(port)s in the paste file "
+            f"(default: $OS_VOLUME_EXT_PORT, or {config.DEFAULT_PORT})",
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        if not 1 <= parsed_args.port <= MAX_PORT:
-            raise ConfigurationError(f"--port is {parsed_args.port}: it must be an integer, 1 to {MAX_PORT}")
+        port = config.port(parsed_args)
         signal.signal(signal.SIGTERM, _exit)  # before the port is open, which shows that it serves
         logging.getLogger("os_volume_ext").setLevel(logging.INFO)
         create_server = _waitress()
         path = config.paste_file(parsed_args)
         app = _load(path, parsed_args.name, config.variables(parsed_args))
         try:
-            server = create_server(_only_paths(app), host=parsed_args.host, port=parsed_args.port, threads=THREADS)
+            server = create_server(_only_paths(app), host=parsed_args.host, port=port, threads=THREADS)
         except OSError as error:
-            where = f"{parsed_args.host}:{parsed_args.port}"
+            where = f"{parsed_args.host}:{port}"
             raise ConfigurationError(f"cannot listen on {where}: {error.strerror or error}") from error
-        url = f"http://{parsed_args.host}:{parsed_args.port}"
+        url = f"http://{parsed_args.host}:{port}"
         self.app.stdout.write(f"Serving {path} at {url}; press Ctrl-C to stop.\n{_examples(path, url)}")
         self.app.stdout.flush()
         server.run()

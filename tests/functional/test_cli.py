@@ -48,6 +48,14 @@ use = egg:no-such-package#main
 [app:compute]
 use = egg:no-such-package#compute
 """
+SAMPLE = """
+[filter:volumes]
+use = egg:os-volume-ext
+dialect = cyclades
+database.url = sqlite:///%(var)s/%(port)s.db
+backend = directory
+backend.root = %(var)s/backend
+"""
 SECOND = """
 [filter:nova]
 use = egg:os-volume-ext
@@ -589,6 +597,31 @@ def test_reconcile_without_the_right_token_is_undecided(run, put, compute, paste
 def test_the_paste_file_may_be_in_the_environment(ok, paste, monkeypatch):
     monkeypatch.setenv("OS_VOLUME_EXT_PASTE", str(paste))
     assert ok("volume", "list", "-f", "json", paste=None) == "[]\n"
+
+
+def test_the_variables_of_the_paste_file_may_be_in_the_environment(ok, paste, tmp_path, monkeypatch):
+    paste.write_text(SAMPLE)
+    monkeypatch.setenv("OS_VOLUME_EXT_VAR", str(tmp_path))
+    monkeypatch.setenv("OS_VOLUME_EXT_PORT", "18774")
+    ok("volume", "create", "7", "--project", "demo")
+    assert (tmp_path / "18774.db").exists()
+    assert ok("volume", "list", "-f", "value", "-c", "id").split() == ["7"]
+
+
+def test_arguments_override_the_variables_of_the_environment(ok, paste, tmp_path, monkeypatch):
+    paste.write_text(SAMPLE)
+    monkeypatch.setenv("OS_VOLUME_EXT_VAR", "/no/such/directory")
+    monkeypatch.setenv("OS_VOLUME_EXT_PORT", "18774")
+    ok("volume", "create", "7", "--project", "demo", "--var", str(tmp_path), "--set", "port=18775")
+    assert (tmp_path / "18775.db").exists()
+
+
+@pytest.mark.parametrize("port", ["", "0", "65536", "http", "-1", "٨", "9" * 5000])
+@pytest.mark.parametrize("command", [("volume", "list"), ("serve",)], ids=" ".join)
+def test_a_port_in_the_environment_that_does_not_exist_is_reported(error_message, monkeypatch, command, port):
+    monkeypatch.setenv("OS_VOLUME_EXT_PORT", port)
+    expected = f"os-volume-ext: OS_VOLUME_EXT_PORT is {port[:50]!r}: it must be an integer, 1 to 65535\n"
+    assert error_message(*command) == expected
 
 
 def test_the_paste_file_may_be_a_relative_path(ok, paste, monkeypatch):

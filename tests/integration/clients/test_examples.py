@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -20,8 +21,7 @@ SAMPLE = "http://127.0.0.1:8774"  # where the examples have it
 def run(url, environment, venv, tmp_path):
     """Give ``run(name)``: the lines that a script prints, which leaves nothing attached."""
     directory = shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    openrc = directory / "openrc"
-    openrc.write_text(openrc.read_text().replace(SAMPLE, url))
+    port = str(urlsplit(url).port)
 
     def script(name):
         usage = re.search(r"usage: (.*)", (directory / name).read_text())[1]
@@ -30,7 +30,11 @@ def run(url, environment, venv, tmp_path):
         done = subprocess.run(
             ["bash", "-c", usage],
             cwd=tmp_path,
-            env={**environment, "PATH": os.pathsep.join([str(venv / "bin"), environment["PATH"]])},
+            env={
+                **environment,
+                "OS_VOLUME_EXT_PORT": port,
+                "PATH": os.pathsep.join([str(venv / "bin"), environment["PATH"]]),
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
