@@ -23,7 +23,7 @@ from .catalog.checked import CheckedCatalog
 from .compute.remote import RemoteComputeAPI
 from .compute.wrapped import ComputeAPI
 from .errors import ConfigurationError
-from .observers.base import Observer, Observers
+from .observers.base import NO_OBSERVERS, Observer, Observers
 from .observers.log import OperationLog
 from .perprocess import PerProcess
 from .policy import Policy
@@ -177,6 +177,25 @@ def assemble(settings: Settings, *, backend: Backend | None = None, catalog: Vol
     )
 
 
+def assemble_read_only(settings: Settings) -> Assembly:
+    """Build an assembly for reading: no SQLite file is upgraded, the backend is not prepared, nothing is observed.
+
+    :raises ConfigurationError: as ``assemble`` does, or if the schema is not current, with the command to run.
+    """
+    database = Database(settings.database_options, read_only=True)
+    assembly = Assembly(
+        settings,
+        database=database,
+        catalog=make_catalog(settings, database),
+        backend=make_backend(settings),
+        compute=make_compute(settings),
+        observers=NO_OBSERVERS,  # metrics of several processes would be files
+    )
+    schema.ensure(database)
+    _warn_of_problems(assembly)
+    return assembly
+
+
 def assemble_current(
     settings: Settings, *, backend: Backend | None = None, catalog: VolumeCatalog | None = None
 ) -> Assembly:
@@ -189,13 +208,17 @@ def assemble_current(
     """
     assembly = assemble(settings, backend=backend, catalog=catalog)
     schema.ensure(assembly.database)
-    for problem in server.problems(assembly.database, settings.clock_margin):
-        LOG.warning("%s", problem)
+    _warn_of_problems(assembly)
     is_new = assembly.registry.is_empty()
     assembly.database.dispose()
     if is_new:  # else what is missing has been there, such as on a file system that is not mounted
         assembly.backend.prepare()
     return assembly
+
+
+def _warn_of_problems(assembly: Assembly) -> None:
+    for problem in server.problems(assembly.database, assembly.settings.clock_margin):
+        LOG.warning("%s", problem)
 
 
 def make_backend(settings: Settings, backend: Backend | None = None) -> Backend:

@@ -30,12 +30,13 @@ class Records:
         self.database.dispose()
 
 
-def open_records(settings: Settings) -> Records:
+def open_records(settings: Settings, *, read_only: bool = False) -> Records:
     """Open the database of a section, without making its backend.
 
+    :param read_only: whether an SQLite file is only read, and not upgraded.
     :raises ConfigurationError: if an option is invalid, or the schema is not current, with the command to run.
     """
-    database = Database(settings.database_options)
+    database = Database(settings.database_options, read_only=read_only)
     schema.ensure(database)
     return Records(settings, database, Registry(database))
 

@@ -57,7 +57,7 @@ class List(config.FilterCommand, Lister):  # type: ignore[misc]
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         server_id, volume_id = parsed_args.server, parsed_args.volume
-        with config.records(parsed_args) as records:
+        with config.records(parsed_args, read_only=True) as records:
             found = records.registry.find(
                 server_id=config.optional_id(server_id, records.settings, "server"),
                 volume_id=config.optional_id(volume_id, records.settings, "volume"),
@@ -74,7 +74,7 @@ class Show(config.FilterCommand, ShowOne):  # type: ignore[misc]
         _add_ids(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        with config.records(parsed_args) as records:
+        with config.records(parsed_args, read_only=True) as records:
             server_id, volume_id = _ids(parsed_args, records.settings)
             found = records.registry.get(server_id, volume_id)
         if found is None:

@@ -5,6 +5,7 @@ Nothing is changed or created: neither the database nor what a backend needs.
 
 import argparse
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -59,6 +60,7 @@ class Check(config.OwnCommand, Lister):  # type: ignore[misc]
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Row]]:
+        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # metrics would create files there when they are imported
         _configure(parsed_args.config_files)
         pipeline = Pipeline(config.paste_file(parsed_args), config.variables(parsed_args))
         rows = list(_rows(pipeline.positions(parsed_args.name)))
@@ -148,7 +150,7 @@ def _auth_filter(filters: Iterable[Filter], errors: list[str]) -> str | None:
 
 
 def _database(settings: Settings) -> str:
-    database = Database(settings.database_options)
+    database = Database(settings.database_options, read_only=True)
     found = schema.check(database)
     _check_server(database, settings.clock_margin)
     if found == schema.HEAD:
@@ -167,7 +169,7 @@ def _check_server(database: Database, margin: float) -> None:
 
 def _catalog(settings: Settings) -> str:
     plugin = plugins.load("catalog", settings.catalog, VolumeCatalog)
-    catalog = make_catalog(settings, Database(settings.database_options))
+    catalog = make_catalog(settings, Database(settings.database_options, read_only=True))
     return plugin.describe(catalog)
 
 

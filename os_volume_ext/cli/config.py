@@ -233,32 +233,34 @@ def interpolation_error(error: configparser.InterpolationError) -> Configuration
 
 
 @contextmanager
-def assembled(arguments: argparse.Namespace, *, create: bool = False) -> Iterator["Assembly"]:
+def assembled(arguments: argparse.Namespace, *, create: bool = False, read_only: bool = False) -> Iterator["Assembly"]:
     """Provide the objects of the selected filter, and close them at the end.
 
     :param create: whether a missing SQLite file is created.
+    :param read_only: whether an SQLite file is not upgraded, and the backend is not prepared.
     :raises ConfigurationError: if they can't be made.
     """
-    from ..assembly import assemble_current  # most commands do not need what it imports
+    from ..assembly import assemble_current, assemble_read_only  # most commands do not need what it imports
 
     found = settings(arguments)
     if not create:
         schema.refuse_missing(Database(found.database_options))
-    with closing(assemble_current(found)) as assembly:
+    with closing(assemble_read_only(found) if read_only else assemble_current(found)) as assembly:
         yield assembly
 
 
 @contextmanager
-def records(arguments: argparse.Namespace, *, create: bool = False) -> Iterator[Records]:
+def records(arguments: argparse.Namespace, *, create: bool = False, read_only: bool = False) -> Iterator[Records]:
     """Provide what the selected filter has in its database, and close it at the end. The backend is not made.
 
     :param create: whether a missing SQLite file is created.
+    :param read_only: whether an SQLite file is not upgraded.
     :raises ConfigurationError: if an option is invalid, or the database can't be used.
     """
     found = settings(arguments)
     if not create:
         schema.refuse_missing(Database(found.database_options))
-    with closing(open_records(found)) as opened:
+    with closing(open_records(found, read_only=read_only)) as opened:
         yield opened
 
 

@@ -25,5 +25,5 @@ class Current(config.FilterCommand, ShowOne):  # type: ignore[misc]
     """Show the revision of the registry's database, and the one that this version needs."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        database = Database(config.settings(parsed_args).database_options)
+        database = Database(config.settings(parsed_args).database_options, read_only=True)
         return ("database", "current", "needed"), (str(database), schema.current(database), schema.HEAD)

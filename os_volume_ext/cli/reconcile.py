@@ -31,7 +31,7 @@ class Reconcile(config.FilterCommand, Lister):  # type: ignore[misc]
         parser.add_argument("--dry-run", action="store_true", help="report what needs repair and change nothing")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        with config.assembled(parsed_args) as assembly:
+        with config.assembled(parsed_args, read_only=parsed_args.dry_run) as assembly:
             findings = list(self._reconcile(assembly, parsed_args))
         count = Counter(finding.outcome for finding in findings)
         self.unrepaired = count[Outcome.UNRESOLVED] + count[Outcome.NEEDS_REPAIR]

@@ -23,13 +23,16 @@ class SQLCatalogCommand(config.FilterCommand):
     """A command about the volumes of a filter's sql catalog."""
 
     @contextmanager
-    def catalog(self, arguments: argparse.Namespace, *, create: bool = False) -> Iterator[tuple[SQLCatalog, Records]]:
+    def catalog(
+        self, arguments: argparse.Namespace, *, create: bool = False, read_only: bool = False
+    ) -> Iterator[tuple[SQLCatalog, Records]]:
         """Provide the catalog, with the registry of its filter.
 
         :param create: whether a missing SQLite file is created.
+        :param read_only: whether an SQLite file is not upgraded.
         :raises ConfigurationError: if the filter has another catalog.
         """
-        with config.records(arguments, create=create) as records:
+        with config.records(arguments, create=create, read_only=read_only) as records:
             catalog = records.catalog()
             if not isinstance(catalog, SQLCatalog):
                 name = records.settings.catalog
@@ -84,7 +87,7 @@ class List(SQLCatalogCommand, Lister):  # type: ignore[misc]
         parser.add_argument("--project", action=config.Text, help="only volumes of this project")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        with self.catalog(parsed_args) as (catalog, _):
+        with self.catalog(parsed_args, read_only=True) as (catalog, _):
             return COLUMNS, [dataclasses.astuple(volume) for volume in catalog.list_volumes(parsed_args.project)]
 
 
@@ -95,7 +98,7 @@ class Show(SQLCatalogCommand, ShowOne):  # type: ignore[misc]
         parser.add_argument("id", help="the volume's id")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        with self.catalog(parsed_args) as (catalog, records):
+        with self.catalog(parsed_args, read_only=True) as (catalog, records):
             volume = catalog.get(_volume_id(parsed_args, records))
             servers = [row.server_id for row in records.registry.of_volume(volume.id)]
         return (*COLUMNS, "servers"), (*dataclasses.astuple(volume), ", ".join(servers))

@@ -67,13 +67,15 @@ def retry_on_deadlock(method: Callable[P, T]) -> Callable[P, T]:
 class Database:
     """The database that a filter's section names."""
 
-    def __init__(self, options: Mapping[str, str]) -> None:
+    def __init__(self, options: Mapping[str, str], *, read_only: bool = False) -> None:
         """Read the options; nothing is connected before the first use.
 
         :param options: those of SQLAlchemy's ``engine_from_config``, with ``url``.
+        :param read_only: whether an SQLite file stays as it is, also its journal mode and its schema.
         :raises ConfigurationError: if they are invalid.
         """
         self.url: URL = _url(options)
+        self.read_only = read_only
         self._options = _engine_options(self.url, options)
         self._make_engine().dispose()
         self._pool = PerProcess(lambda: Pool(self._make_engine(pool_reset_on_return=None)))
@@ -119,7 +121,7 @@ class Database:
 
         :param read_timeout: seconds to wait for a response; None: forever.
         """
-        return _transactional(self._make_engine(read_timeout))
+        return self._transactional(self._make_engine(read_timeout))
 
     def dispose(self) -> None:
         """Close this process's connections that are not in use."""
@@ -141,7 +143,7 @@ class Database:
             raise _driver_missing(self.url, error) from error
         if engine.dialect.name == "sqlite":
             event.listen(engine, "do_connect", sqlite.Connector().connect)
-            event.listen(engine, "connect", sqlite.prepare)
+            event.listen(engine, "connect", sqlite.prepare_reader if self.read_only else sqlite.prepare)
             event.listen(engine, "checkout", sqlite.refuse_replaced)
         if engine.dialect.name in ("mysql", "mariadb"):
             event.listen(engine, "connect", mysql.prepare)
@@ -151,6 +153,13 @@ class Database:
             event.listen(engine, "do_connect", postgresql.connect)
         if engine.dialect.driver in _TIMEOUTS:
             event.listen(engine, "checkout", _refuse_closed)
+        return engine
+
+    def _transactional(self, engine: Engine) -> Engine:
+        if engine.dialect.name != "sqlite":
+            return engine.execution_options(isolation_level=LEVELS[engine.dialect.name])
+        engine = engine.execution_options()  # the same pool, with its own listener
+        event.listen(engine, "begin", _begin if self.read_only else _begin_immediate)
         return engine
 
 
@@ -235,14 +244,10 @@ def _refuse_closed(connection: Any, record: Any, proxy: Any) -> None:
         raise DisconnectionError
 
 
+def _begin(connection: sqlalchemy.Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
 def _begin_immediate(connection: sqlalchemy.Connection) -> None:
     for text in BEGIN["sqlite"]:
         connection.exec_driver_sql(text)
-
-
-def _transactional(engine: Engine) -> Engine:
-    if engine.dialect.name != "sqlite":
-        return engine.execution_options(isolation_level=LEVELS[engine.dialect.name])
-    engine = engine.execution_options()  # the same pool, with its own listener
-    event.listen(engine, "begin", _begin_immediate)
-    return engine

@@ -85,12 +85,16 @@ def upgrade(database: Database) -> None:
 
 
 def ensure(database: Database) -> None:
-    """Ensure that the database is at ``HEAD``; an SQLite file is upgraded.
+    """Ensure that the database is at ``HEAD``; an SQLite file is upgraded, unless it may only be read.
 
     :raises ConfigurationError: if it is not; the message names the command to run.
     """
-    if check(database) != HEAD:
-        upgrade(database)
+    found = check(database)
+    if found == HEAD:
+        return
+    if database.read_only:
+        raise _outdated(database, found)
+    upgrade(database)
 
 
 def check(database: Database) -> str | None:
@@ -108,9 +112,7 @@ def check(database: Database) -> str | None:
     _refuse_later(database, found)
     if database.url.get_backend_name() == "sqlite":
         return found
-    raise ConfigurationError(
-        f"database.url: {database} is at revision {found or 'none'} but must be at {HEAD}: run os-volume-ext db upgrade"
-    )
+    raise _outdated(database, found)
 
 
 def refuse_missing(database: Database) -> None:
@@ -141,6 +143,12 @@ def _upgrade(database: Database) -> None:
         except CommandError as error:  # the revision is not any more what it was
             raise SchemaChanged(f"database.url: {database} can't be upgraded: {error}") from error
         connection.commit()
+
+
+def _outdated(database: Database, found: str | None) -> ConfigurationError:
+    return ConfigurationError(
+        f"database.url: {database} is at revision {found or 'none'} but must be at {HEAD}: run os-volume-ext db upgrade"
+    )
 
 
 def _refuse_later(database: Database, found: str | None) -> None:
@@ -231,15 +239,10 @@ def _unusable(database: Database, error: BaseException | None) -> ConfigurationE
 @contextmanager
 def _one_at_a_time(database: Database, *, create: bool = False) -> Iterator[None]:
     path = _file(database)
-    if path is None:
+    lock = None if path is None else _open_lock(path, create=not database.read_only)
+    if path is None or lock is None:
         yield
         return
-    # Other users must not read the tables, nor hold the lock.
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise ConfigurationError(f"database.url: {path} can't be written: {error.strerror}") from error
     try:
         _lock(lock, path)
         if create:
@@ -249,6 +252,22 @@ def _one_at_a_time(database: Database, *, create: bool = False) -> Iterator[None
         # Closing alone would not unlock: a process forked meanwhile has the descriptor too.
         fcntl.flock(lock, fcntl.LOCK_UN)
         os.close(lock)
+
+
+def _open_lock(path: Path, *, create: bool) -> int | None:
+    """Open the lock file of an SQLite file; return None if there is none, and it is not to be created."""
+    try:
+        if not create:
+            return os.open(f"{path}.lock", os.O_RDONLY)
+        # Other users must not read the tables, nor hold the lock.
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not create:
+            return None
+        raise ConfigurationError(
+            f"database.url: {path} can't be {'written' if create else 'read'}: {error.strerror}"
+        ) from error
 
 
 def _lock(lock: int, path: Path) -> None:

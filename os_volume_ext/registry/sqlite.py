@@ -85,10 +85,18 @@ class Connector:
 
 def prepare(connection: sqlite3.Connection, record: Any) -> None:
     """Set up a new connection; a listener of SQLAlchemy's event ``connect``."""
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+    _prepare(connection)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    connection.create_function("utc_now", 0, _utc_now)
+
+
+def prepare_reader(connection: sqlite3.Connection, record: Any) -> None:
+    """Set up a new connection that changes nothing; a listener of SQLAlchemy's event ``connect``.
+
+    SQLite's own ``mode=ro`` would leave the files ``-wal`` and ``-shm`` behind.
+    """
+    _prepare(connection)
+    connection.execute("PRAGMA query_only = ON")
 
 
 def is_current(info: MutableMapping[Any, Any]) -> bool:
@@ -104,6 +112,11 @@ def refuse_replaced(connection: Any, record: Any, proxy: Any) -> None:
     """Have the pool connect again if the file is no longer there; a listener of SQLAlchemy's event ``checkout``."""
     if not is_current(record.info):
         raise DisconnectionError
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+    connection.create_function("utc_now", 0, _utc_now)
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import func, insert, select, text
@@ -25,6 +23,7 @@ from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import SERVER_LOCKS, UTCDateTime, metadata, server_locks, utc_now
 from tests.support.databases import direct_connection
+from tests.support.migrations import alembic_config, upgrade_to
 from tests.support.waiting import TIMEOUT
 
 NEW_FILES = 20
@@ -55,12 +54,6 @@ FIRST_ROWS = {
         "created_at": LONG_AGO.strftime("%Y-%m-%d %H:%M:%S.%f"),
     },
 }
-
-
-def alembic_config():
-    config = Config()
-    config.set_main_option("script_location", "os_volume_ext.registry:migrations")
-    return config
 
 
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
@@ -101,18 +94,10 @@ def test_the_migrations_make_the_tables_of_the_package(database):
     assert compare(database) == []
 
 
-def upgrade_to(database, revision):
-    if database.url.get_backend_name() == "sqlite":
-        Path(database.url.database).touch()
-    config = alembic_config()
-    with direct_connection(database) as config.attributes["connection"]:
-        command.upgrade(config, revision)
-    assert schema.current(database) == revision
-
-
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_every_revision_can_be_upgraded(database, revision):
     upgrade_to(database, revision)
+    assert schema.current(database) == revision
     schema.upgrade(database)
     assert schema.current(database) == schema.HEAD
     assert compare(database) == []
@@ -220,9 +205,7 @@ def test_an_upgraded_database_is_at_the_head(database):
 
 
 def test_the_head_is_the_last_migration():
-    config = Config()
-    config.set_main_option("script_location", "os_volume_ext.registry:migrations")
-    assert ScriptDirectory.from_config(config).get_current_head() == schema.HEAD
+    assert ScriptDirectory.from_config(alembic_config()).get_current_head() == schema.HEAD
 
 
 def test_upgrading_twice_changes_nothing(database):
