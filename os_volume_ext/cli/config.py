@@ -122,26 +122,102 @@ class FilterCommand(OwnCommand):
 def paste_file(arguments: argparse.Namespace) -> Path:
     """Return the paste file's absolute path.
 
-    :raises ConfigurationError: if none is given, or it can't be read.
+    :raises ConfigurationError: if none is given, it can't be read, or it is not a paste file.
     """
     if not arguments.paste:
         raise ConfigurationError("no paste file given: pass --paste FILE or set OS_VOLUME_EXT_PASTE")
     path = Path(arguments.paste).absolute()
-    try:
-        path.read_text()
-    except (OSError, ValueError) as error:  # a path in the environment may have any characters
-        raise ConfigurationError(f"--paste: {path} can't be read: {error}") from error
+    read_paste(path)
     return path
+
+
+def read_paste(path: Path) -> configparser.RawConfigParser:
+    """Read a paste file; variables are not replaced.
+
+    :raises ConfigurationError: if it can't be read, or it is not a paste file.
+    """
+    parser = configparser.RawConfigParser(strict=False)
+    try:
+        parser.read_string(path.read_text())
+    except PermissionError as error:
+        raise _unreadable(path, f"{error.strerror}: run this as the user of the compute API") from error
+    except OSError as error:
+        raise _unreadable(path, f"{error.strerror}: name the compute API's paste file") from error
+    except UnicodeError as error:
+        raise _unreadable(path, "it is not a text in UTF-8: name the compute API's paste file") from error
+    except ValueError as error:  # a path in the environment may have any characters
+        raise _unreadable(path, str(error)) from error
+    except configparser.Error as error:
+        raise ConfigurationError(
+            f"--paste: {path} is not a paste file: {_malformed(error)}: correct it, or name another file"
+        ) from error
+    return parser
+
+
+def _unreadable(path: Path, reason: str) -> ConfigurationError:
+    return ConfigurationError(f"--paste: {path} can't be read: {reason}")
+
+
+def _malformed(error: configparser.Error) -> str:
+    """Return where a file is malformed, without the line itself: it may have a password."""
+    match error:
+        case configparser.MissingSectionHeaderError():
+            return f"line {error.lineno} comes before the first section"
+        case configparser.ParsingError():
+            number, _ = error.errors[0]
+            return f"line {number} is neither a section nor an option"
+        case _:
+            return str(error).splitlines()[0]
+
+
+# What PasteDeploy takes for an application.
+_APPLICATIONS = {"app", "application", "composite", "composit", "pipeline", "filter-app"}
+
+
+def check_application(path: Path, name: str) -> None:
+    """Check that a paste file has an application.
+
+    :param name: its section's, without ``app:`` or ``pipeline:``; or a URI such as ``config:other.ini``.
+    :raises ConfigurationError: if it does not; the message names those that it has.
+    """
+    sections = [section.partition(":") for section in read_paste(path).sections()]
+    found = [section.strip() for kind, _, section in sections if kind in _APPLICATIONS]
+    if ":" in name or name in found:
+        return
+    remedy = f"choose one of: {', '.join(found)}" if found else "add a section such as [pipeline:main]"
+    raise ConfigurationError(f"--name is {name!r}: {path} has no such application: {remedy}")
+
+
+def unloadable(name: str, error: Exception) -> ConfigurationError:
+    """Return the error for what can't be loaded from a paste file.
+
+    :param name: the section's, or a URI such as ``egg:Paste#urlmap``.
+    :param error: PasteDeploy's, or that of any factory.
+    """
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return ConfigurationError(f"{name} can't be loaded: {reason}{_remedy(error)}")
+
+
+def _remedy(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return ": install its package here, or correct the section"
+    if isinstance(error, LookupError) and str(error).startswith(("No section ", "Entry point ")):
+        return ": correct the name, or add the section"
+    return ""
 
 
 def variables(arguments: argparse.Namespace) -> dict[str, str]:
     """Return the variables that the paste file may use besides its own.
 
-    :raises ConfigurationError: if the value of one has characters that can't be printed, or the port is invalid.
+    :raises ConfigurationError: if the value of one has characters that can't be printed, the port is invalid, or
+        ``--var`` is no directory.
     """
     for name, value in arguments.variables:
         check_text(f"--set {name}", value, MAX_PATH, minimum=0)
-    return {"var": str(Path(arguments.var).absolute()), "port": str(port(arguments)), **dict(arguments.variables)}
+    var = Path(arguments.var).absolute()
+    if var.exists() and not var.is_dir() and "%(var)s" in paste_file(arguments).read_text():
+        raise ConfigurationError(f"--var: {var} is not a directory: name the one that the paste file's files are in")
+    return {"var": str(var), "port": str(port(arguments)), **dict(arguments.variables)}
 
 
 def port(arguments: argparse.Namespace) -> int:
@@ -149,18 +225,13 @@ def port(arguments: argparse.Namespace) -> int:
 
     :raises ConfigurationError: if it is not the number of a port.
     """
-    found: int | None = getattr(arguments, "port", None)
-    if found is not None:
-        return _check_port("--port", found, str(found))
-    text = os.environ.get("OS_VOLUME_EXT_PORT", DEFAULT_PORT)
+    name, text = "--port", getattr(arguments, "port", None)
+    if text is None:
+        name, text = "OS_VOLUME_EXT_PORT", os.environ.get("OS_VOLUME_EXT_PORT", DEFAULT_PORT)
     is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_PORT))
-    return _check_port("OS_VOLUME_EXT_PORT", int(text) if is_number else 0, repr(text[:_MAX_SHOWN]))
-
-
-def _check_port(name: str, number: int, shown: str) -> int:
-    if not 1 <= number <= MAX_PORT:
-        raise ConfigurationError(f"{name} is {shown}: it must be an integer, 1 to {MAX_PORT}")
-    return number
+    if not is_number or not 1 <= int(text) <= MAX_PORT:
+        raise ConfigurationError(f"{name} is {text[:_MAX_SHOWN]!r}: it must be an integer, 1 to {MAX_PORT}")
+    return int(text)
 
 
 def settings(arguments: argparse.Namespace) -> Settings:
@@ -171,7 +242,10 @@ def settings(arguments: argparse.Namespace) -> Settings:
     path = paste_file(arguments)
     sections = filter_sections(path, variables(arguments))
     if not sections:
-        raise ConfigurationError(f"{path} has no os-volume-ext filter.")
+        raise ConfigurationError(
+            f"--paste: {path} has no os-volume-ext filter: add a section with use = egg:os-volume-ext, "
+            "or name another file"
+        )
     name = arguments.filter
     if name is None:
         if len(sections) > 1:
@@ -190,11 +264,7 @@ def filter_sections(path: Path, global_conf: Mapping[str, str]) -> dict[str, dic
     :param global_conf: variables that the file may use.
     :raises ConfigurationError: if it is not a paste file, or a filter uses an undefined variable.
     """
-    parser = configparser.RawConfigParser(strict=False)
-    try:
-        parser.read(path)
-    except configparser.Error as error:
-        raise ConfigurationError(f"--paste: {path} is not a paste file: {str(error).splitlines()[0]}") from error
+    parser = read_paste(path)
     found = {}
     for section in parser.sections():
         kind, _, name = section.partition(":")

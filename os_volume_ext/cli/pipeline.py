@@ -18,7 +18,7 @@ from webob import Request
 from ..errors import ConfigurationError
 from ..filter import filter_factory
 from ..wsgi import WSGIApp
-from .config import interpolation_error
+from .config import check_application, interpolation_error, read_paste, unloadable
 
 # The headers that an auth filter sets for a valid token, sent by a client that has none.
 _FORGED = {
@@ -112,10 +112,9 @@ class Pipeline(ConfigLoader):  # type: ignore[misc]
         :param variables: those that the file may use besides its own.
         :raises ConfigurationError: if it is not a paste file.
         """
-        try:
-            super().__init__(str(path))
-        except configparser.Error as error:
-            raise ConfigurationError(f"--paste: {path} is not a paste file: {str(error).splitlines()[0]}") from error
+        read_paste(path)
+        super().__init__(str(path))
+        self._path = path
         self.update_defaults(variables, overwrite=False)
         self._positions: list[Position] = []
 
@@ -125,6 +124,7 @@ class Pipeline(ConfigLoader):  # type: ignore[misc]
         :param name: the application's section.
         :raises ConfigurationError: if it can't be loaded, or has no os-volume-ext filter.
         """
+        check_application(self._path, name)
         self.get_app(name)
         if not self._positions:
             raise ConfigurationError(
@@ -200,5 +200,4 @@ def _errors_of(name: str) -> Iterator[None]:
     except configparser.InterpolationError as error:
         raise interpolation_error(error) from None
     except Exception as error:  # other factories can raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigurationError(f"{name} can't be loaded: {reason}") from error
+        raise unloadable(name, error) from error

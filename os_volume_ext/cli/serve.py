@@ -2,8 +2,10 @@
 
 import argparse
 import configparser
+import errno
 import logging
 import signal
+import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,28 @@ from ..wsgi import WSGIApp
 from . import config
 
 THREADS = 32  # more than the requests that wait for hanging backends (1.5 * max_operations) of two filters
+
+
+_REMEDIES = {
+    errno.EADDRINUSE: "end the process that does, or pass another --port",
+    errno.EADDRNOTAVAIL: "pass an address of this machine as --host, such as 127.0.0.1",
+    errno.EACCES: "only root may listen on this port: pass a --port of 1024 or more",
+}
+
+
+def check_host(host: str) -> None:
+    """Check that ``--host`` can be resolved.
+
+    :raises ConfigurationError: if it can't.
+    """
+    try:
+        socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not a host name"
+        raise ConfigurationError(
+            f"--host is {host[:50]!r}: it can't be resolved: {reason}: "
+            "pass an address of this machine, such as 127.0.0.1"
+        ) from error
 
 
 class Serve(config.OwnCommand, Command):  # type: ignore[misc]
@@ -33,24 +57,26 @@ class Serve(config.OwnCommand, Command):  # type: ignore[misc]
         )
         parser.add_argument(
             "--port",
-            type=int,
             help="the port to listen on, and the value of %%(port)s in the paste file "
             f"(default: $OS_VOLUME_EXT_PORT, or {config.DEFAULT_PORT})",
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
+        check_host(parsed_args.host)
         port = config.port(parsed_args)
         signal.signal(signal.SIGTERM, _exit)  # before the port is open, which shows that it serves
         logging.getLogger("os_volume_ext").setLevel(logging.INFO)
         create_server = _waitress()
         path = config.paste_file(parsed_args)
+        config.check_application(path, parsed_args.name)
         app = _load(path, parsed_args.name, config.variables(parsed_args))
         try:
             server = create_server(_only_paths(app), host=parsed_args.host, port=port, threads=THREADS)
         except OSError as error:
             where = f"{parsed_args.host}:{port}"
-            raise ConfigurationError(f"cannot listen on {where}: {error.strerror or error}") from error
+            remedy = _REMEDIES.get(error.errno or 0, "pass another --host or --port")
+            raise ConfigurationError(f"cannot listen on {where}: {error.strerror or error}: {remedy}") from error
         url = f"http://{parsed_args.host}:{port}"
         self.app.stdout.write(f"Serving {path} at {url}; press Ctrl-C to stop.\n{_examples(path, url)}")
         self.app.stdout.flush()
@@ -60,8 +86,12 @@ class Serve(config.OwnCommand, Command):  # type: ignore[misc]
 def _load(path: Path, name: str, variables: dict[str, str]) -> WSGIApp:
     try:
         app: WSGIApp = loadapp(f"config:{path}", name=name, global_conf=variables)
+    except ConfigurationError:
+        raise
     except configparser.InterpolationError as error:
         raise config.interpolation_error(error) from None
+    except Exception as error:  # factories can raise anything
+        raise config.unloadable(name, error) from error
     return app
 
 
@@ -88,9 +118,7 @@ def _waitress() -> Callable[..., Any]:
 
 def _examples(path: Path, url: str) -> str:
     """Return the option ``try`` of the paste file's section ``[serve]``."""
-    parser = configparser.RawConfigParser(strict=False)
-    parser.read(path)
-    text = parser.get("serve", "try", fallback="")
+    text = config.read_paste(path).get("serve", "try", fallback="")
     return f"{text.strip().replace('{url}', url)}\n" if text else ""
 
 

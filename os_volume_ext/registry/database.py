@@ -182,7 +182,7 @@ def _url(options: Mapping[str, str]) -> URL:
     except KeyError:
         raise ConfigurationError("database.url is missing: name the database, such as sqlite:////path/file") from None
     except NoSuchModuleError as error:
-        raise ConfigurationError(f"database.url is not a URL such as sqlite:////path/file: {error}") from error
+        raise ConfigurationError(f"database.url is of {url.drivername}: {_supported(url)}") from error
     except (ArgumentError, ValueError):
         # Their messages can quote the URL, or the part of it that should be a port.
         raise ConfigurationError(_NOT_A_URL) from None
@@ -190,7 +190,7 @@ def _url(options: Mapping[str, str]) -> URL:
         sqlite.check(url)
         return url
     if url.get_backend_name() not in LEVELS:
-        raise ConfigurationError(f"database.url is of {url.drivername}: it may be of sqlite, {', '.join(LEVELS)}")
+        raise ConfigurationError(f"database.url is of {url.drivername}: {_supported(url)}")
     _check_server(url)
     _check_query(url)
     return url
@@ -202,6 +202,12 @@ def _check_server(url: URL) -> None:
         raise ConfigurationError(_NOT_A_URL)
     if not url.database and url.get_backend_name() != "postgresql":  # whose default is the user's name
         raise ConfigurationError(f"database.url names no database: write {url.drivername}://.../NAME")
+
+
+def _supported(url: URL) -> str:
+    if url.get_backend_name() in _EXTRAS:
+        return f"write {url.get_backend_name()}+{_EXTRAS[url.get_backend_name()][1]}://..."
+    return f"it may be of sqlite, {', '.join(LEVELS)}"
 
 
 def _check_query(url: URL) -> None:

@@ -44,6 +44,9 @@ _MAX_PAUSE = 0.5  # seconds between two attempts
 
 _READ_ONLY = "it may only be read, as a standby may: name the primary, or a proxy that finds it"
 _FULL = "free some space on its disk"
+_NOT_ALLOWED = "run this as the user of the compute API, who must own the file and its directory"
+_CREDENTIALS = "correct the user and the password in database.url"
+_ANY = "check that the server runs, and that database.url has its host, port, user, password and database"
 # By what a server calls the error.
 _REMEDIES = {
     1047: "this node is not in its Galera cluster: let it join again, or name another node or a proxy",
@@ -56,6 +59,14 @@ _REMEDIES = {
     "53100": _FULL,
     "database or disk is full": _FULL,
     1049: "create an empty database of that name",
+    "3D000": "create an empty database of that name",
+    1044: _CREDENTIALS,
+    1045: _CREDENTIALS,
+    "28000": _CREDENTIALS,
+    "28P01": _CREDENTIALS,
+    "attempt to write a readonly database": _NOT_ALLOWED,
+    "unable to open database file": _NOT_ALLOWED,
+    "file is not a database": "name another file, or restore it",
 }
 
 
@@ -159,14 +170,18 @@ def _refuse_later(database: Database, found: str | None) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if found not in known:
         raise ConfigurationError(
-            f"database.url: {database} is at revision {found}, which this version of os-volume-ext does not know"
+            f"database.url: {database} is at revision {found}, which this version of os-volume-ext does not know: "
+            "install the version that upgraded it, or name another database"
         )
 
 
 def _refuse_unwritable(path: Path) -> None:
     directory = next(directory for directory in path.parents if directory.exists())
     if not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
-        raise ConfigurationError(f"database.url: {path} can't be created: {directory} is not a writable directory")
+        raise ConfigurationError(
+            f"database.url: {path} can't be created: {directory} is not a writable directory: "
+            "correct database.url, or let the user of the compute API write there"
+        )
 
 
 def _is_new_file(database: Database) -> bool:
@@ -231,8 +246,11 @@ def _refuse_encoding(database: Database, connection: Connection) -> None:
 
 def _unusable(database: Database, error: BaseException | None) -> ConfigurationError:
     kind = SchemaChanged if error and code(error) in _INTERFERED else ConfigurationError
-    message = str(error).splitlines()[0]
-    remedy = _REMEDIES.get(code(error)) if error else None
+    arguments = error.args if error else ()
+    # PyMySQL's have a number before the message.
+    message = str(arguments[1] if len(arguments) > 1 and isinstance(arguments[0], int) else error).splitlines()[0]
+    default = None if database.url.get_backend_name() == "sqlite" else _ANY
+    remedy = _REMEDIES.get(code(error), default) if error else None
     return kind(f"database.url: {database} can't be used: {message}" + (f": {remedy}" if remedy else ""))
 
 
@@ -265,9 +283,12 @@ def _open_lock(path: Path, *, create: bool) -> int | None:
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not create:
             return None
-        raise ConfigurationError(
-            f"database.url: {path} can't be {'written' if create else 'read'}: {error.strerror}"
-        ) from error
+        raise _inaccessible(path, "written" if create else "read", error) from error
+
+
+def _inaccessible(path: Path, action: str, error: OSError) -> ConfigurationError:
+    remedy = _NOT_ALLOWED if isinstance(error, PermissionError) else "correct database.url, or --var of a command"
+    return ConfigurationError(f"database.url: {path} can't be {action}: {error.strerror}: {remedy}")
 
 
 def _lock(lock: int, path: Path) -> None:
@@ -289,7 +310,7 @@ def _touch(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
-        raise ConfigurationError(f"database.url: {path} can't be written: {error.strerror}") from error
+        raise _inaccessible(path, "written", error) from error
 
 
 def _revision(connection: Connection) -> str | None:

@@ -5,6 +5,8 @@ import datetime
 import io
 import json
 import logging
+import socket
+import subprocess
 import sys
 import threading
 from contextlib import suppress
@@ -24,6 +26,8 @@ from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments as table
 from tests.support.databases import direct_connection
+from tests.support.paths import ROOT
+from tests.support.waiting import TIMEOUT
 
 PASTE = """\
 [DEFAULT]
@@ -652,7 +656,10 @@ def test_a_file_that_is_no_paste_file_is_reported(error_message, paste):
 
 def test_a_paste_file_without_a_section_of_ours_is_reported(error_message, paste):
     paste.write_text("[filter:other]\nuse = egg:os-volume-ext#demo_tokens\n")
-    assert error_message("volume", "list") == f"os-volume-ext: {paste} has no os-volume-ext filter.\n"
+    assert error_message("volume", "list") == (
+        f"os-volume-ext: --paste: {paste} has no os-volume-ext filter: add a section with use = egg:os-volume-ext, "
+        "or name another file\n"
+    )
 
 
 def test_a_filter_of_another_package_is_not_imported(ok, paste, tmp_path, monkeypatch):
@@ -856,10 +863,121 @@ def test_a_malformed_device_is_not_adopted(error_message, device):
     assert f"--device is {device[:50]!r}: device must match" in sentence
 
 
-@pytest.mark.parametrize("port", ["0", "-1", "65536", "99999999"])
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "99999999", "http", "", "8774.0", "٩", "1" * 5000])
 def test_serve_refuses_a_port_that_does_not_exist(error_message, port):
-    expected = f"os-volume-ext: --port is {port}: it must be an integer, 1 to 65535\n"
-    assert error_message("serve", "--port", port) == expected
+    expected = f"os-volume-ext: --port is {port[:50]!r}: it must be an integer, 1 to 65535\n"
+    assert error_message("serve", f"--port={port}") == expected
+
+
+@pytest.fixture
+def served(paste):
+    """Let ``serve`` load the paste file: its application is a small one."""
+    paste.write_text("[app:main]\nuse = egg:os-volume-ext#demo_versions\n")
+    return paste
+
+
+def error_of_process(*arguments):
+    """Run a command that fails in a process of its own: waitress leaves sockets open when it can't listen."""
+    command = [sys.executable, "-m", "os_volume_ext.cli.main", *arguments]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert (made.returncode, made.stdout) == (1, "")
+    return made.stderr
+
+
+@pytest.mark.only_on("sqlite")
+def test_serve_names_a_port_that_is_taken_and_the_remedy(served):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert error_of_process("serve", "--paste", served, "--port", str(port)) == (
+            f"os-volume-ext: cannot listen on 127.0.0.1:{port}: Address already in use: "
+            "end the process that does, or pass another --port\n"
+        )
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a b", "x" * 70 + ".example"])
+def test_serve_names_a_host_that_can_not_be_resolved(error_message, host):
+    sentence = error_message("serve", "--host", host)
+    assert sentence.startswith(f"os-volume-ext: --host is {host[:50]!r}: it can't be resolved: ")
+    assert sentence.endswith(": pass an address of this machine, such as 127.0.0.1\n")
+
+
+@pytest.mark.only_on("sqlite")
+def test_serve_names_an_address_of_another_machine(served):
+    assert error_of_process("serve", "--paste", served, "--host", "192.0.2.1") == (
+        "os-volume-ext: cannot listen on 192.0.2.1:8774: Cannot assign requested address: "
+        "pass an address of this machine as --host, such as 127.0.0.1\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_an_application_that_does_not_exist_is_reported_with_the_others(error_message, paste, command):
+    assert error_message(command, "--name", "nova") == (
+        f"os-volume-ext: --name is 'nova': {paste} has no such application: choose one of: main, compute\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        ("egg:no-such-package#compute", ("no-such-package", ": install its package here, or correct the section\n")),
+        ("egg:os-volume-ext#demo_nosuch", ("demo_nosuch", ": correct the name, or add the section\n")),
+        ("nosuch", ("No section 'nosuch'", ": correct the name, or add the section\n")),
+    ],
+)
+def test_what_can_not_be_loaded_is_reported_with_the_remedy(error_message, paste, command, use, words):
+    paste.write_text(f"[app:main]\nuse = {use}\n")
+    sentence = error_message(command)
+    assert " can't be loaded: " in sentence
+    assert all(word in sentence for word in words)
+
+
+@pytest.mark.parametrize("command", [("volume", "list"), ("check",), ("serve",), ("reconcile",), ("db", "upgrade")])
+def test_a_malformed_paste_file_is_reported_by_its_line_which_is_not_shown(error_message, paste, command):
+    paste.write_text("[app:main]\nuse = x\n\n[broken with a hush\n")
+    assert error_message(*command) == (
+        f"os-volume-ext: --paste: {paste} is not a paste file: line 4 is neither a section nor an option: "
+        "correct it, or name another file\n"
+    )
+    paste.write_bytes(b"\xff\xfe")
+    assert f"{paste} can't be read: it is not a text in UTF-8: name" in error_message(*command)
+
+
+@pytest.mark.only_on("sqlite")
+@pytest.mark.parametrize("command", [("volume", "list"), ("check",), ("serve",), ("reconcile",), ("db", "upgrade")])
+def test_a_var_that_is_no_directory_is_reported(error_message, paste, url, tmp_path, command):
+    paste.write_text(paste.read_text().replace(url, "sqlite:///%(var)s/registry.db"))
+    assert error_message(*command, "--var", str(paste)) == (
+        f"os-volume-ext: --var: {paste} is not a directory: name the one that the paste file's files are in\n"
+    )
+
+
+@pytest.mark.only_on("sqlite")
+def test_a_database_that_can_not_be_created_is_reported_with_the_remedy(error_message, paste, url, tmp_path):
+    paste.write_text(paste.read_text().replace(url, f"sqlite:///{paste}/registry.db"))
+    sentence = error_message("db", "upgrade")
+    assert f"database.url: {paste}/registry.db can't be written: " in sentence
+    assert sentence.endswith(": correct database.url, or --var of a command\n")
+
+
+@pytest.mark.only_on("sqlite")
+@pytest.mark.parametrize(
+    ("new", "words"),
+    [
+        ("foo://h/d", "database.url is of foo: it may be of sqlite, postgresql, mysql, mariadb"),
+        ("postgresql+nosuch://h/d", "database.url is of postgresql+nosuch: write postgresql+psycopg://..."),
+        ("postgresql+psycopg://u:hush@no-such-host.invalid/d", "resolve host 'no-such-host.invalid'"),
+        ("postgresql+psycopg://u:hush@127.0.0.1:9/d", "Connection refused: check that the server runs, and that"),
+        ("mysql+pymysql://u:hush@no-such-host.invalid/d", "can't be used: Can't connect to MySQL server on 'no-such"),
+        ("mysql+pymysql://u:hush@127.0.0.1:9/d", "check that the server runs, and that database.url has its host"),
+    ],
+)
+def test_a_server_of_databases_that_is_not_there_is_reported(error_message, paste, url, new, words):
+    paste.write_text(paste.read_text().replace(url, new))
+    sentence = error_message("volume", "list")
+    assert words in sentence
+    assert "hush" not in sentence
 
 
 def test_serve_names_an_undefined_variable(error_message, paste):

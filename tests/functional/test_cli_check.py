@@ -294,7 +294,7 @@ def test_a_database_of_a_later_version_is_reported_and_left(wrong, var):
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     what, details = wrong()
     assert what == "database"
-    assert details.endswith("is at revision 9999, which this version of os-volume-ext does not know")
+    assert "is at revision 9999, which this version of os-volume-ext does not know: install the version that" in details
     assert schema.current(database) == "9999"
 
 
@@ -366,7 +366,8 @@ def test_a_database_that_can_not_be_made_is_reported(file, wrong, tmp_path):
     path = tmp_path / "file"
     assert wrong() == (
         "database",
-        f"database.url: {path}/registry.db can't be created: {path} is not a writable directory",
+        f"database.url: {path}/registry.db can't be created: {path} is not a writable directory: "
+        "correct database.url, or let the user of the compute API write there",
     )
 
 
@@ -570,7 +571,7 @@ def test_a_plugin_of_keystoneauth_that_is_not_there_is_reported(file, wrong):
 
 def test_an_application_that_the_paste_file_does_not_have_is_reported(error_message, var):
     sentence = error_message("check", "--var", str(var), "--name", "nova")
-    assert "nova can't be loaded: LookupError: No section 'nova' " in sentence
+    assert "--name is 'nova': " in sentence
 
 
 def test_a_pipeline_without_our_filter_is_reported_with_the_remedy(error_message, file, var):

@@ -196,8 +196,11 @@ def test_a_place_in_the_pool_is_not_waited_for_without_end(url):
             {"url": "mssql+pyodbc://h/d"},
             "database.url is of mssql+pyodbc: it may be of sqlite, postgresql, mysql, mariadb",
         ),
-        ({"url": "postgresql+psychopg://h/d"}, "database.url is not a URL"),
-        ({"url": "mysql+oursql://h/d"}, "database.url is not a URL"),
+        (
+            {"url": "postgresql+psychopg://h/d"},
+            "database.url is of postgresql+psychopg: write postgresql+psycopg://...",
+        ),
+        ({"url": "mysql+oursql://h/d"}, "database.url is of mysql+oursql: write mysql+pymysql://..."),
         ({"pool_size": "many"}, "database.*: SQLAlchemy rejects these options"),
         ({"pool_sise": "3"}, "database.*: SQLAlchemy rejects these options"),
         (
