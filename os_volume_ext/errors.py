@@ -99,6 +99,14 @@ class ComputeUnavailable(OSVolumeExtError):
 
     kind = Kind.UNAVAILABLE
 
+    def __init__(self, message: str, status: int | None = None) -> None:
+        """Take the message.
+
+        :param status: the HTTP status of a response that is an error.
+        """
+        super().__init__(message)
+        self.status = status
+
 
 # -- the catalog ---------------------------------------------------------------------------------------
 

@@ -47,10 +47,12 @@ def load(option: str, name: str | None, interface: type) -> Plugin:
 
     def refuse(names: object) -> None:
         installed = sorted({point.name for point in entry_points(group=group)})
-        raise ConfigurationError(f"{option} is {name!r}: installed are {', '.join(installed)}")
+        raise ConfigurationError(
+            f"{option} is {name!r}: installed are {', '.join(installed)}: choose one, or install its package"
+        )
 
     def fail(manager: object, point: object, error: BaseException) -> None:
-        raise ConfigurationError(f"{option} {name!r} can't be loaded: {error}") from error
+        raise ConfigurationError(f"{option} {name!r} can't be loaded: {error}: install what it needs") from error
 
     # stevedore caches what it has found in all distributions, which oslo.policy needs too.
     found: NamedExtensionManager[Any] = NamedExtensionManager(

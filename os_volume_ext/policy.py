@@ -35,6 +35,7 @@ RULES = {
     "delete": "rule:project_member_or_admin",
 }
 
+_REMEDY = "correct the option, or let the user of the compute API read it"
 # How many decisions on a caller are kept: oslo.policy takes 60 microseconds for one.
 _MAX_DECISIONS = 64
 
@@ -166,7 +167,7 @@ def rule_files(sources: Sources) -> Iterator[tuple[str, Path]]:
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise ConfigurationError(f"policy_dirs: {directory} can't be read: {error}") from error
+            raise ConfigurationError(f"policy_dirs: {directory} can't be read: {error}: {_REMEDY}") from error
         for path in paths:
             if not (path.name.startswith(".") or path.is_dir()):
                 yield "policy_dirs", path
@@ -182,10 +183,10 @@ def read_rules(option: str, path: Path) -> policy.Rules:
     try:
         return policy.Rules.load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{option}: {path} can't be read: {error}") from error
+        raise ConfigurationError(f"{option}: {path} can't be read: {error}: {_REMEDY}") from error
     except Exception as error:  # oslo.policy and its YAML parser document none
         reason = " ".join(str(error).split())  # the YAML parser's has several lines
-        raise ConfigurationError(f"{option}: {path} is not oslo.policy's YAML: {reason}") from error
+        raise ConfigurationError(f"{option}: {path} is not oslo.policy's YAML: {reason}: correct the file") from error
 
 
 def _stamp(path: Path) -> object:

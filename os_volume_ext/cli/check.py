@@ -16,7 +16,7 @@ from .. import plugins
 from ..assembly import make_backend, make_compute, make_observers
 from ..backends.base import Backend
 from ..catalog.base import VolumeCatalog
-from ..errors import BackendUnavailable, ComputeUnavailable, ConfigurationError
+from ..errors import BackendUnavailable, ComputeUnavailable, ConfigurationError, RegistryUnavailable
 from ..policy import read_rules, rule_files, rule_sources
 from ..records import make_catalog
 from ..registry import schema, server
@@ -31,6 +31,13 @@ LOG = logging.getLogger(__name__)
 COLUMNS = ("filter", "check", "result", "details")
 OK, WRONG = "ok", "wrong"
 POSITION_TIMEOUT = 60  # seconds; a filter that has no position yet has no operation_timeout either
+
+_TIMEOUT_ADVICE = {"position": "check that the services respond which the other filters of the pipeline call"}
+_COMPUTE_ADVICE = {
+    401: "correct compute.token, or the compute.* options of the user, such as compute.password",
+    403: "give the user of compute.* a role that may list the servers of all projects, such as admin",
+    404: "correct compute.url: it must be the root of a version of the compute API, such as http://controller:8774/v2.1",
+}
 
 Row = tuple[str, str, str, str]
 
@@ -105,18 +112,31 @@ def _section_rows(section: Section) -> Iterator[Row]:
 
 def _row(section: str, name: str, timeout: float, check: Callable[[Any], str], subject: Any) -> Row:
     try:
-        return section, name, OK, _call(timeout, check, subject)
-    except (ConfigurationError, BackendUnavailable, ComputeUnavailable) as error:
-        return section, name, WRONG, str(error)
+        return section, name, OK, _call(name, timeout, check, subject)
+    except ConfigurationError as error:
+        return section, name, WRONG, str(error)  # it has its remedy
+    except BackendUnavailable as error:
+        return section, name, WRONG, f"{error}: correct the backend.* options, or start what the backend works with"
+    except ComputeUnavailable as error:
+        advice = _COMPUTE_ADVICE.get(error.status or 0, "correct the compute.* options, or start the compute API")
+        return section, name, WRONG, f"{error}: {advice}"
+    except RegistryUnavailable as error:
+        return section, name, WRONG, f"{error}: see the database server's log"
     except Exception as error:  # plugins and drivers can raise anything
         LOG.info("the check %s of %s failed", name, section, exc_info=error)
-        return section, name, WRONG, f"{type(error).__name__}: {error}"
+        return (
+            section,
+            name,
+            WRONG,
+            f"{type(error).__name__}: {error}: run os-volume-ext -vv check to see the traceback",
+        )
 
 
-def _call(timeout: float, check: Callable[[Any], str], subject: Any) -> str:
+def _call(name: str, timeout: float, check: Callable[[Any], str], subject: Any) -> str:
     call = DaemonThreadPool().submit("os-volume-ext-check", check, subject)
     if not call.is_done_within(timeout):
-        raise ConfigurationError(f"no response within {timeout} seconds")
+        remedy = _TIMEOUT_ADVICE.get(name, "check that the services in its options respond, or raise operation_timeout")
+        raise ConfigurationError(f"no response within {timeout} seconds: {remedy}")
     return call.result()
 
 
@@ -200,7 +220,7 @@ def _policy(settings: Settings) -> str:
     finally:
         parser.removeFilter(collect)
     if errors:
-        raise ConfigurationError("; ".join(errors))
+        raise ConfigurationError(f"{'; '.join(errors)}: correct the rules in the file")
     return ", ".join(str(path) for _, path in rule_files(sources)) or "the default rules"
 
 

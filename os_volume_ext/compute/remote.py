@@ -102,7 +102,7 @@ class RemoteComputeAPI:
             shown = hide_password(url)
             response = self._get(url)
             if response.status_code != 200:
-                raise ComputeUnavailable(f"{shown} responded with {response.status_code}")
+                raise ComputeUnavailable(f"{shown} responded with {response.status_code}", response.status_code)
             try:
                 document = response.json()
                 yield from [read_server(each) for each in document["servers"]]

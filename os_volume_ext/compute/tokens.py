@@ -28,10 +28,14 @@ def token_source(auth_type: str, options: Mapping[str, str], client: Client) -> 
         given = {name.replace("-", "_"): value for name, value in options.items()}
         unknown = given.keys() - known
         if unknown:
-            raise ConfigurationError(f"compute.{min(unknown)} is not an option of {auth_type}")
+            raise ConfigurationError(
+                f"compute.{min(unknown)} is not an option of {auth_type}: it has {', '.join(sorted(known))}"
+            )
         loader.load_from_options(**given)
     except exceptions.ClientException as error:
-        raise ConfigurationError(f"compute.auth_type: {auth_type}: {error}") from error
+        raise ConfigurationError(
+            f"compute.auth_type: {auth_type}: {str(error).rstrip('.')}: correct it or its options"
+        ) from error
     # A plugin keeps its token, replaces one that is about to expire, and locks.
     plugin = PerProcess(lambda: loader.load_from_options(**given))
     urls = [value for value in given.values() if "://" in value]

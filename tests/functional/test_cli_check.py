@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from os_volume_ext.assembly import assemble_current
 from os_volume_ext.backends.base import BackendUnavailable
 from os_volume_ext.backends.directory import DirectoryBackend
+from os_volume_ext.cli import check as check_command
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
@@ -229,6 +230,28 @@ def test_an_auth_filter_that_fails_is_named_with_the_reason(authtoken, wrong):
     assert details.endswith("pass its --config-file")
 
 
+RESUME = threading.Event()
+
+
+def hanging(global_conf):
+    """Make a filter that does not respond before ``RESUME`` is set."""
+    return lambda app: lambda environ, start_response: RESUME.wait(TIMEOUT) and app(environ, start_response)
+
+
+def test_an_auth_filter_that_hangs_is_reported_with_the_advice(monkeypatch, file, wrong):
+    monkeypatch.setattr(check_command, "POSITION_TIMEOUT", 0.1)
+    file.set("filter:hanging", "paste.filter_factory", f"{__name__}:hanging")
+    file.set_pipeline("hanging volumes_cyclades compute_cyclades")
+    try:
+        assert wrong() == (
+            "position",
+            "no response within 0.1 seconds: "
+            "check that the services respond which the other filters of the pipeline call",
+        )
+    finally:
+        RESUME.set()
+
+
 def test_a_config_file_is_what_the_filters_of_others_read(authtoken, check, tmp_path):
     authtoken()
     path = tmp_path / "nova.conf"
@@ -357,7 +380,7 @@ def test_a_database_that_is_none_is_reported(wrong, var):
     (var / "cyclades.db").write_text("a text that is long enough not to be taken for an empty one" * 100)
     what, details = wrong()
     assert what == "database"
-    assert "can't be used: file is not a database" in details
+    assert details.endswith("can't be used: file is not a database: name another file, or restore it")
 
 
 def test_a_database_that_can_not_be_made_is_reported(file, wrong, tmp_path):
@@ -373,7 +396,7 @@ def test_a_database_that_can_not_be_made_is_reported(file, wrong, tmp_path):
 
 def test_a_catalog_that_is_not_installed_is_reported(file, wrong):
     file.set_ours("catalog", "cindr")
-    assert wrong() == ("catalog", "catalog is 'cindr': installed are sql")
+    assert wrong() == ("catalog", "catalog is 'cindr': installed are sql: choose one, or install its package")
 
 
 def test_a_backend_that_can_not_be_made_is_reported(file, wrong, tmp_path):
@@ -404,8 +427,11 @@ def failing_check(monkeypatch):
 @pytest.mark.parametrize(
     ("error", "details"),
     [
-        (BackendUnavailable("the hypervisor is gone"), "the hypervisor is gone"),
-        (KeyError("hypervisor"), "KeyError: 'hypervisor'"),
+        (
+            BackendUnavailable("the hypervisor is gone"),
+            "the hypervisor is gone: correct the backend.* options, or start what the backend works with",
+        ),
+        (KeyError("hypervisor"), "KeyError: 'hypervisor': run os-volume-ext -vv check to see the traceback"),
     ],
 )
 def test_the_error_of_a_backend_that_can_not_work_is_reported(failing_check, wrong, error, details):
@@ -421,7 +447,10 @@ def test_a_backend_is_not_waited_for_longer_than_operation_timeout(file, failing
     failing_check(lambda: resume.wait(TIMEOUT))
     file.set_ours("operation_timeout", "1")
     try:
-        assert wrong() == ("backend", "no response within 1 seconds")
+        assert wrong() == (
+            "backend",
+            "no response within 1 seconds: check that the services in its options respond, or raise operation_timeout",
+        )
     finally:
         resume.set()
 
@@ -452,6 +481,7 @@ def test_a_policy_file_that_can_not_be_read_or_understood_is_reported(file, wron
     assert what == "policy"
     assert details.startswith(f"policy_file: {path}")
     assert reason in details
+    assert re.search(": correct the (file|option|rules)[^:]*$", details)
     assert "Traceback" not in caplog.text
 
 
@@ -528,10 +558,27 @@ def test_a_compute_api_that_shows_the_servers_of_all_projects_is_well(compute, c
     assert (status, found["volumes_cyclades", "compute"]) == (0, ("ok", f"{url} shows the servers of all projects"))
 
 
-@pytest.mark.parametrize(("token", "status"), [("demo-token", 403), ("nobodys-token", 401)])
-def test_credentials_that_do_not_see_all_servers_are_reported(compute, wrong, token, status):
+@pytest.mark.parametrize(
+    ("token", "status", "advice"),
+    [
+        (
+            "demo-token",
+            403,
+            "give the user of compute.* a role that may list the servers of all projects, such as admin",
+        ),
+        ("nobodys-token", 401, "correct compute.token, or the compute.* options of the user, such as compute.password"),
+    ],
+)
+def test_credentials_that_do_not_see_all_servers_are_reported(compute, wrong, token, status, advice):
     url = compute(token)
-    assert wrong() == ("compute", f"{url}/servers/detail?all_tenants=1&limit=1 responded with {status}")
+    assert wrong() == ("compute", f"{url}/servers/detail?all_tenants=1&limit=1 responded with {status}: {advice}")
+
+
+def test_a_compute_url_that_is_no_version_of_the_api_is_reported(compute, file, wrong):
+    file.set_ours("compute.url", compute("admin-token").replace("/compute/v2.0", "/v2.9"))
+    what, details = wrong()
+    assert what == "compute"
+    assert " responded with 404: correct compute.url: it must be the root of a version of the compute API" in details
 
 
 def test_a_compute_api_that_does_not_respond_is_reported(file, wrong):
@@ -539,7 +586,9 @@ def test_a_compute_api_that_does_not_respond_is_reported(file, wrong):
     file.set_ours("compute.token", "admin-token")
     what, details = wrong()
     assert what == "compute"
-    assert details.endswith("can't be reached: Connection refused")
+    assert details.endswith(
+        "can't be reached: Connection refused: correct the compute.* options, or start the compute API"
+    )
 
 
 def test_a_password_in_compute_url_is_not_shown(compute, file, check):
@@ -554,7 +603,7 @@ def test_a_token_with_a_line_break_is_not_shown(compute, check, caplog):
     status, found = check()
     result, details = found["volumes_cyclades", "compute"]
     assert (status, result) == (1, "wrong")
-    assert details == "X-Auth-Token can't be sent: it has a line break or another invalid character"
+    assert details.startswith("X-Auth-Token can't be sent: it has a line break or another invalid character: correct")
     assert "hush" not in caplog.text
 
 
@@ -563,7 +612,8 @@ def test_a_plugin_of_keystoneauth_that_is_not_there_is_reported(file, wrong):
     file.set_ours("compute.auth_type", "v9password")
     what, details = wrong()
     assert what == "compute"
-    assert "v9password" in details
+    assert details.startswith("compute.auth_type: v9password: ")
+    assert details.endswith(": correct it or its options")
 
 
 # -- what can't be loaded -------------------------------------------------------------------------------
