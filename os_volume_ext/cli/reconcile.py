@@ -22,6 +22,7 @@ class Reconcile(config.FilterCommand, Lister):  # type: ignore[misc]
     """Repair what crashes left. The exit status is 1 if anything is unresolved or, in a dry run, needs repair."""
 
     unrepaired = 0
+    summary = ""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
@@ -40,7 +41,7 @@ class Reconcile(config.FilterCommand, Lister):  # type: ignore[misc]
             Outcome.NEEDS_REPAIR if parsed_args.dry_run else Outcome.REPAIRED,
             Outcome.UNRESOLVED,
         )
-        self.app.stderr.write(", ".join(f"{count[outcome]} {outcome}" for outcome in shown) + "\n")
+        self.summary = ", ".join(f"{count[outcome]} {outcome}" for outcome in shown)
         return COLUMNS, (
             dataclasses.astuple(finding) for finding in findings if finding.outcome is not Outcome.CONSISTENT
         )
@@ -58,4 +59,6 @@ class Reconcile(config.FilterCommand, Lister):  # type: ignore[misc]
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         status: int = super().run(parsed_args)
+        self.app.stdout.flush()
+        self.app.stderr.write(f"{self.summary}\n")  # the last line on a terminal, and not part of the output
         return status or int(self.unrepaired > 0)

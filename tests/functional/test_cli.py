@@ -5,6 +5,8 @@ import datetime
 import io
 import json
 import logging
+import os
+import pty
 import socket
 import subprocess
 import sys
@@ -581,6 +583,45 @@ def test_reconcile_of_one_server_without_all_looks_at_its_unfinished_rows(run, p
     put(DETACHING, "18", "1135", stale=True)
     assert run("reconcile", "--server", "1134")[::2] == (0, "0 consistent, 1 repaired, 0 unresolved\n")
     assert [row.volume_id for row in registry.walk()] == ["9", "18"]
+
+
+def command_of_process(paste, *arguments):
+    return [sys.executable, "-m", "os_volume_ext.cli.main", *arguments, "--paste", paste]
+
+
+@pytest.mark.only_on("sqlite")
+def test_reconcile_ends_with_its_summary(paste, put):
+    put(DETACHING, disk=True, stale=True)
+    command = command_of_process(paste, "reconcile")
+    made = subprocess.run(  # with one pipe for both, as on a terminal
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT, check=True
+    )
+    lines = made.stdout.splitlines()
+    assert lines[0].startswith("+--")
+    assert lines[-1] == "0 consistent, 1 repaired, 0 unresolved"
+
+
+@pytest.mark.only_on("sqlite")
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_and_colours_are_for_terminals_only(paste, put, is_terminal):
+    put(DETACHING, disk=True, stale=True)
+    reader, writer = pty.openpty() if is_terminal else os.pipe()
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    with os.fdopen(reader, "rb", buffering=0) as errors:
+        made = subprocess.run(
+            command_of_process(paste, "reconcile", "-f", "json"),
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=writer,
+            timeout=TIMEOUT,
+            check=True,
+        )
+        err = errors.read(65536)
+        os.close(writer)
+    assert len(json.loads(made.stdout)) == 1
+    assert (b"Reconciling" in err, b"\x1b[" in err) == (is_terminal, is_terminal)
+    assert b"0 consistent, 1 repaired, 0 unresolved" in err
 
 
 def test_a_server_to_reconcile_that_is_none_is_reported(error_message):

@@ -159,8 +159,8 @@ class TestPaste:
         assert Attachments(root, make_server(root, member), member, "json").attach(self.VOLUME).ok
         pending, everything = re.findall(r"\* compute (.*)", (DOCS / "paste" / "crontab").read_text())
         assert shell(pending) == ""
-        assert (tmp_path / "reconcile.log").read_text() == "0 consistent, 0 repaired, 0 unresolved\n\n"
-        assert shell(f"{everything} 2>&1") == "1 consistent, 0 repaired, 0 unresolved\n\n"
+        assert (tmp_path / "reconcile.log").read_text() == "\n0 consistent, 0 repaired, 0 unresolved\n"
+        assert shell(f"{everything} 2>&1") == "\n1 consistent, 0 repaired, 0 unresolved\n"
 
     @pytest.mark.parametrize(
         ("unit", "consistent"), [("os-volume-ext-reconcile", 0), ("os-volume-ext-reconcile-all", 1)]
@@ -200,4 +200,4 @@ class TestDjango:
         root, member = f"{install('django')}/compute/v2.0", people.tokens["member"]
         assert Attachments(root, make_server(root, member), member, "json").attach(self.VOLUME).ok
         reconcile = "os-volume-ext reconcile --all --paste /etc/compute/volumes.ini"
-        assert shell(f"{reconcile} 2>&1") == "1 consistent, 0 repaired, 0 unresolved\n\n"
+        assert shell(f"{reconcile} 2>&1") == "\n1 consistent, 0 repaired, 0 unresolved\n"
