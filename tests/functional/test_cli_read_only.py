@@ -43,6 +43,7 @@ WRITING = {
     "attachment adopt",
     "attachment remove",
     "db upgrade",
+    "plugin new",
     "reconcile",  # without --dry-run
     "serve",
     "volume create",
