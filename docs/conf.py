@@ -14,7 +14,7 @@ extensions = ["sphinx.ext.autodoc", "declared_options"]
 smartquotes = False
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["options.css", "diagrams.css"]
+html_css_files = ["options.css", "diagrams.css", "transcripts.css"]
 html_title = f"{project} {release}"
 
 autodoc_member_order = "bysource"

@@ -37,7 +37,7 @@ from os_volume_ext.observers import metrics, notifications
 from os_volume_ext.observers.base import ATTACH, DETACH, Operation
 from os_volume_ext.registry.database import Database
 from os_volume_ext.settings import NAMES, PREFIXES, Settings
-from tests.support import wsgi_service
+from tests.support import transcripts, wsgi_service
 from tests.support.paths import DOCS, ROOT
 
 OVERRIDES = ("attach_status", "detach_status", "server_states")
@@ -87,8 +87,14 @@ def literals(node: nodes.Node) -> list[str]:
 
 
 def test_readme_lists_every_page_but_the_first(pages: Mapping[str, nodes.document]) -> None:
-    listed = re.findall(r"^``docs/([\w-]+)\.rst``", (ROOT / "README.rst").read_text(), flags=re.MULTILINE)
-    assert sorted(listed) == sorted(pages.keys() - {"index"})
+    rows = table(transcripts.document(transcripts.README), "Page")
+    listed = [link["refuri"] for row in rows for link in row[0].findall(nodes.reference)]
+    assert sorted(listed) == sorted(f"docs/{name}.rst" for name in pages.keys() - {"index"})
+
+
+def test_the_first_page_leads_to_every_other(pages: Mapping[str, nodes.document]) -> None:
+    shown = [link["reftarget"] for link in pages["index"].findall(addnodes.pending_xref) if link["reftype"] == "doc"]
+    assert sorted(shown) == sorted(pages.keys() - {"index"})
 
 
 def test_all_that_they_configure_is_in_files(pages: Mapping[str, nodes.document]) -> None:
