@@ -37,7 +37,7 @@ from os_volume_ext.observers import metrics, notifications
 from os_volume_ext.observers.base import ATTACH, DETACH, Operation
 from os_volume_ext.registry.database import Database
 from os_volume_ext.settings import NAMES, PREFIXES, Settings
-from tests.support import transcripts, wsgi_service
+from tests.support import openapi, transcripts, wsgi_service
 from tests.support.paths import DOCS, ROOT
 
 OVERRIDES = ("attach_status", "detach_status", "server_states")
@@ -101,6 +101,49 @@ def test_all_that_they_configure_is_in_files(pages: Mapping[str, nodes.document]
     for page in pages.values():
         for block in page.findall(nodes.literal_block):
             assert block["language"] in ("console", "sh") or "source" in block, block.astext()
+
+
+# -- API ----------------------------------------------------------------------------------------------
+
+
+def reference(pages: Mapping[str, nodes.document], dialect: str, title: str) -> list[list[nodes.entry]]:
+    """Return the rows of the dialect's table that has a column of this title."""
+    return tables(pages["api"], title)[list(DIALECTS).index(dialect)]
+
+
+def words(entry: nodes.entry) -> list[str]:
+    return entry.astext().replace(",", "").split()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_reference_of_the_api_has_what_the_openapi_document_has(
+    dialect: str, pages: Mapping[str, nodes.document]
+) -> None:
+    described = [each for each in openapi.Document().operations if each[2]["tags"] == [dialect]]
+    operations, parameters, responses, faults = [
+        reference(pages, dialect, column) for column in ("Request", "In", "Response", "Fault")
+    ]
+    shown = {(method, path) for row in operations for *methods, path in [words(row[0])] for method in methods}
+    assert shown == {(method.upper(), path) for path, method, _ in described}
+    assert {row[0].astext() for row in [*responses, *faults]} == {
+        status for *_, operation in described for status in operation["responses"]
+    }
+    assert {"limit", "format", "server_id", "volume_id"} <= {row[0].astext() for row in parameters}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_reference_of_the_api_has_the_members_of_requests(
+    dialect: str, pages: Mapping[str, nodes.document]
+) -> None:
+    schemas = openapi.Document().tree["components"]["schemas"]
+    names = {
+        "cyclades": {"POST": "CycladesWanted"},
+        "openstack": {"POST": "OpenstackWanted", "PUT": "OpenstackChanged"},
+    }
+    shown = [row[0].astext() for row in reference(pages, dialect, "Value")]
+    assert shown == [
+        f"{method} {member}" for method, name in names[dialect].items() for member in schemas[name]["properties"]
+    ]
 
 
 # -- Options ------------------------------------------------------------------------------------------
