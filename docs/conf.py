@@ -10,12 +10,18 @@ author = "The os-volume-ext authors"
 copyright = author
 release = metadata.version(project)
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
-extensions = ["sphinx.ext.autodoc", "declared_options", "openapi_tables"]
+extensions = ["sphinx.ext.autodoc", "cliff.sphinxext", "declared_options", "openapi_tables"]
 smartquotes = False
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["options.css", "diagrams.css", "transcripts.css"]
+html_css_files = ["options.css", "diagrams.css", "api.css"]
 html_title = f"{project} {release}"
+
+# Options of every command that prints a table.
+autoprogram_cliff_ignored = [
+    *("--help", "--noindent", "--prefix", "--max-width", "--fit-width", "--print-empty", "--quote"),
+    *("--sort-column", "--sort-ascending", "--sort-descending"),
+]
 
 autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 100

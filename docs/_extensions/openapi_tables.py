@@ -161,7 +161,8 @@ def _sentences(*texts: str) -> str:
 
 
 def _table(title: str, head: tuple[str, ...], widths: tuple[int, ...], rows: Rows) -> Iterator[str]:
-    yield from (f".. list-table:: {title}", "   :header-rows: 1", f"   :widths: {' '.join(map(str, widths))}", "")
+    yield from (f".. list-table:: {title}", "   :header-rows: 1", "   :class: openapi")
+    yield from (f"   :widths: {' '.join(map(str, widths))}", "")
     for row in (head, *rows):
         for number, cell in enumerate(row):
             yield f"   {'  ' if number else '* '}- {cell}".rstrip()

@@ -71,7 +71,7 @@ def add_paste(parser: argparse.ArgumentParser) -> None:
         action=Text,
         maximum=MAX_PATH,
         default=os.environ.get("OS_VOLUME_EXT_VAR", "var"),
-        help="the value of %%(var)s in that file (default: $OS_VOLUME_EXT_VAR, or ./var)",
+        help="the value of the variable var in that file (default: $OS_VOLUME_EXT_VAR, or ./var)",
     )
     parser.add_argument(
         "--set",
@@ -80,7 +80,7 @@ def add_paste(parser: argparse.ArgumentParser) -> None:
         type=_variable,
         action="append",
         default=[],
-        help="the value of %%(NAME)s in that file; may be given several times",
+        help="the value of the variable NAME in that file; may be given several times",
     )
 
 

@@ -57,7 +57,7 @@ class Serve(config.OwnCommand, Command):  # type: ignore[misc]
         )
         parser.add_argument(
             "--port",
-            help="the port to listen on, and the value of %%(port)s in the paste file "
+            help="the port to listen on, and the value of the variable port in the paste file "
             f"(default: $OS_VOLUME_EXT_PORT, or {config.DEFAULT_PORT})",
         )
         return parser

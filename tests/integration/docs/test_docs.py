@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -100,7 +101,7 @@ def test_the_first_page_leads_to_every_other(pages: Mapping[str, nodes.document]
 def test_all_that_they_configure_is_in_files(pages: Mapping[str, nodes.document]) -> None:
     for page in pages.values():
         for block in page.findall(nodes.literal_block):
-            assert block["language"] in ("console", "sh") or "source" in block, block.astext()
+            assert block["language"] in ("console", "sh", "shell") or "source" in block, block.astext()
 
 
 # -- API ----------------------------------------------------------------------------------------------
@@ -144,6 +145,15 @@ def test_the_reference_of_the_api_has_the_members_of_requests(
     assert shown == [
         f"{method} {member}" for method, name in names[dialect].items() for member in schemas[name]["properties"]
     ]
+
+
+# -- Commands -----------------------------------------------------------------------------------------
+
+
+def test_the_page_commands_describes_all_of_them(pages: Mapping[str, nodes.document]) -> None:
+    commands = {entry_point.name.replace("_", " ") for entry_point in metadata.entry_points(group="os_volume_ext.cli")}
+    titles = {section.next_node(nodes.title).astext() for section in pages["commands"].findall(nodes.section)}
+    assert commands - titles == set()
 
 
 # -- Options ------------------------------------------------------------------------------------------

@@ -38,7 +38,9 @@ def shell(
     paste.parent.mkdir()
     paste.write_text((ROOT / "etc" / "api-paste.ini").read_text().replace("%(port)s", str(free_port)))
     start_server(*CLI, "serve", "--paste", paste, "--port", str(free_port), port=free_port)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "OS_VOLUME_EXT_"))
+    }
     environment |= {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(Path(curl).parent), os.environ["PATH"]]),
         "OS_VOLUME_EXT_PASTE": "etc/api-paste.ini",
@@ -105,7 +107,12 @@ def test_the_readme_shows_an_attach_a_list_and_a_detach() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["volume create", "volume list", "volume delete", "attachment list", "reconcile --all", "check"]
+    "command",
+    [
+        *("volume create", "volume list", "volume show", "volume delete"),
+        *("attachment list", "attachment show", "attachment remove", "attachment adopt"),
+        *("reconcile --all", "check"),
+    ],
 )
 def test_the_page_of_commands_shows_the_command(command: str) -> None:
     assert [line for line, _ in examples(COMMANDS) if line.startswith(f"os-volume-ext {command} ")]
