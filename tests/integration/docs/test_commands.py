@@ -75,8 +75,9 @@ def terminal(command: list[str], environment: dict[str, str]) -> Iterator[Callab
 @pytest.mark.parametrize(("text", "expected"), COMPLETIONS)
 def test_bash_completes_commands_options_and_files(environment: dict[str, str], text: str, expected: str) -> None:
     require_service(BASH_COMPLETION.exists(), "there is no package bash-completion")
-    commands = re.findall(r"^    \$ (.*)$", (DOCS / "commands.rst").read_text(), flags=re.MULTILINE)
-    subprocess.run(["bash", "-ec", "\n".join(commands)], env=environment, check=True, timeout=TIMEOUT)
+    page = (DOCS / "commands.rst").read_text()
+    [commands] = re.findall(r"^For bash .*\n\n\.\. code-block:: sh\n\n((?:    .*\n)+)", page, flags=re.MULTILINE)
+    subprocess.run(["bash", "-ec", commands], env=environment, check=True, timeout=TIMEOUT)
     with terminal(["bash", "--norc", "--noprofile", "-i"], environment) as type_and_expect:
         type_and_expect(f". {BASH_COMPLETION}; PS1='loaded'\\>\n", "loaded>")
         type_and_expect(f"{text}\t", expected)
