@@ -172,7 +172,7 @@ class TestPaste:
         environment, command = (
             re.search(f"^{key}=(.*)", service, re.MULTILINE)[1] for key in ("Environment", "ExecStart")
         )
-        assert shell(f"{environment} {command} 2>&1") == f"{consistent} consistent, 0 repaired, 0 unresolved\n\n"
+        assert shell(f"{environment} {command} 2>&1") == f"\n{consistent} consistent, 0 repaired, 0 unresolved\n"
 
 
 class TestDjango:
