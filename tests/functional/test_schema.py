@@ -394,7 +394,10 @@ def test_an_upgrade_of_a_database_that_may_only_be_read_says_what_to_do(database
 @servers
 def test_a_database_that_is_missing_is_reported(database):
     url = database.url.set(database=f"{database.url.database}_missing").render_as_string(hide_password=False)
-    sentence = {"mysql": ": create an empty database of that name$", "postgresql": "does not exist$"}
+    sentence = {
+        "mysql": ": create an empty database of that name$",
+        "postgresql": "does not exist: check that the server runs",
+    }
     for work in (schema.upgrade, schema.ensure):
         with pytest.raises(ConfigurationError, match=sentence[database.url.get_backend_name()]):
             work(Database({"url": url}))
