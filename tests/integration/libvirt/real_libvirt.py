@@ -100,7 +100,7 @@ class Libvirtd:
 
     def start(self) -> None:
         """Start it and wait until it responds; do nothing if it runs, which a test that fails may not expect."""
-        if self._process and self.runs():
+        if self.runs():
             return
         names = {"RUNTIME_DIR": "run", "CONFIG_HOME": "config", "CACHE_HOME": "cache", "DATA_HOME": "data"}
         directories = {f"XDG_{name}": str(self.directory / directory) for name, directory in names.items()}
@@ -136,12 +136,14 @@ class Libvirtd:
 
     def runs(self) -> bool:
         """Say whether it does."""
-        return self._process.poll() is None
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         """End it as a crash would."""
-        self._process.kill()
-        self._process.wait()
+        process, self._process = self._process, None  # at once: while another thread waits, ``poll`` says that it runs
+        if process is not None:
+            process.kill()
+            process.wait()
 
     def virsh(self, *arguments: str, succeed: bool = True) -> str:
         """Run virsh and return what it printed."""
