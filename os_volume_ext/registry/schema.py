@@ -47,7 +47,7 @@ _FULL = "free some space on its disk"
 _NOT_ALLOWED = "run this as the user of the compute API, who must own the file and its directory"
 _CREDENTIALS = "correct the user and the password in database.url"
 _ANY = "check that the server runs, and that database.url has its host, port, user, password and database"
-# By what a server calls the error.
+# By what a database calls the error. PostgreSQL refuses connections without an SQLSTATE; its text says why.
 _REMEDIES = {
     1047: "this node is not in its Galera cluster: let it join again, or name another node or a proxy",
     1290: _READ_ONLY,
@@ -59,11 +59,8 @@ _REMEDIES = {
     "53100": _FULL,
     "database or disk is full": _FULL,
     1049: "create an empty database of that name",
-    "3D000": "create an empty database of that name",
     1044: _CREDENTIALS,
     1045: _CREDENTIALS,
-    "28000": _CREDENTIALS,
-    "28P01": _CREDENTIALS,
     "attempt to write a readonly database": _NOT_ALLOWED,
     "unable to open database file": _NOT_ALLOWED,
     "file is not a database": "name another file, or restore it",
