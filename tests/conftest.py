@@ -1,8 +1,9 @@
 """Fixtures and hooks of all tests."""
 
 # First of all: what is imported only within a run of pytester's is forgotten after it, but not by all who have it.
+import contextlib
 import multiprocessing.connection  # noqa: F401
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 pytest.register_assert_rewrite("tests.support")  # before anything there is imported
 
+from os_volume_ext.registry.database import Database  # noqa: E402
 from tests.support import databases  # noqa: E402
 from tests.support.waiting import backend_calls, wait_until  # noqa: E402
 
@@ -86,3 +88,16 @@ def database_kind(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Give what makes the databases of a test; see ``databases``."""
     with databases.of_kind(request.param) as database_kind:
         yield database_kind
+
+
+@pytest.fixture
+def make_database() -> Iterator[Callable[..., Database]]:
+    """Give ``make_database(url, **options)``: a database whose connections are closed at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def make(url: str, **options: str) -> Database:
+            database = Database({"url": url, **options})
+            stack.callback(database.dispose)
+            return database
+
+        yield make

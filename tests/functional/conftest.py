@@ -207,19 +207,6 @@ def database(url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def make_database() -> Iterator[Callable[..., Database]]:
-    """Give ``make_database(url, **options)``: further databases, which are closed at the end."""
-    with contextlib.ExitStack() as stack:
-
-        def make(url: str, **options: str) -> Database:
-            database = Database({"url": url, **options})
-            stack.callback(database.dispose)
-            return database
-
-        yield make
-
-
-@pytest.fixture
 def _logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("OS_VOLUME_EXT_PASTE", raising=False)
     with command.restoring_loggers():

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from webtest import TestApp
 
-from os_volume_ext.registry.database import Database
 from tests.support import galera, worker_app
 from tests.support.client import Client
 from tests.support.command import Command, restoring_loggers
@@ -47,19 +46,6 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Client]]:
             return Client(identified, replace(DIALECTS["cyclades"], base=""), FORMATS["json"])
 
         yield start
-
-
-@pytest.fixture
-def make_database() -> Iterator[Callable[..., Database]]:
-    """Give ``make_database(url, **options)``: a database whose connections are closed at the end."""
-    with contextlib.ExitStack() as stack:
-
-        def make(url: str, **options: str) -> Database:
-            database = Database({"url": url, **options})
-            stack.callback(database.dispose)
-            return database
-
-        yield make
 
 
 @pytest.fixture

@@ -179,6 +179,14 @@ def test_upgrades_at_three_nodes_at_once_all_succeed(cluster, make_database, tim
         assert [schema.current(make_database(url)) for url in urls] == [schema.HEAD] * 3
 
 
+def prepared(cluster, directory):
+    """Return the name of a new database with all that ``worker_app`` needs, at a cluster that is whole."""
+    cluster.heal()
+    database = cluster.new_database()
+    worker_app.prepare(directory, cluster.nodes[0].url(database))
+    return database
+
+
 # -- a node that is cut off -------------------------------------------------------------------------
 
 
@@ -194,9 +202,7 @@ class TestNodeCutOff:
     @staticmethod
     def url(lasting_cluster, directory):
         """Give the URL of a prepared database at a node that is not primary."""
-        lasting_cluster.heal()
-        database = lasting_cluster.new_database()
-        worker_app.prepare(directory, lasting_cluster.nodes[0].url(database))
+        database = prepared(lasting_cluster, directory)
         node = lasting_cluster.nodes[2]
         with node.isolated():
             lasting_cluster.wait_for(2)
@@ -290,9 +296,7 @@ class TestClock:
     @staticmethod
     def url(lasting_cluster, directory):
         """Give the URL of a prepared database at a node whose clock is ahead."""
-        lasting_cluster.heal()
-        database = lasting_cluster.new_database()
-        worker_app.prepare(directory, lasting_cluster.nodes[0].url(database))
+        database = prepared(lasting_cluster, directory)
         with lasting_cluster.with_clock(lasting_cluster.nodes[2], f"+{AHEAD}s"):
             yield lasting_cluster.nodes[2].url(database)
 
