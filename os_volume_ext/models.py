@@ -2,6 +2,7 @@
 
 import datetime
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -51,6 +52,8 @@ class Volume:
     """Such as ``raw`` or ``qcow2``; None where the catalog does not know."""
     multiattach: bool = False
     """Whether it may be attached to several servers at once."""
+    connection: Mapping[str, object] | None = field(default=None, repr=False, compare=False)
+    """Cinder's ``connection_info``, added by a backend that wraps another one; may contain secrets. None elsewhere."""
 
 
 STATES = ATTACHING, ATTACHED, REATTACHING, DETACHING = "attaching", "attached", "reattaching", "detaching"
