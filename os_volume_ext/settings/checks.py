@@ -70,12 +70,21 @@ def _check_notifications(given: Mapping[str, object]) -> None:
         raise missing(url, TRANSPORT_URL)
 
 
+def _check_compute_url(url: str | None) -> None:
+    if not url:
+        raise missing("compute.url", COMPUTE_URL)
+    try:
+        COMPUTE_URL.convert(url)
+    except ValueError:
+        # Not shown, since it may have a password in it.
+        raise ConfigurationError(f"compute.url is not a URL that can be requested: {COMPUTE_URL.expected}") from None
+
+
 def _check_compute(settings: "Settings", given: Mapping[str, object]) -> None:
     if not any(name.startswith("compute.") for name in given):
         return
     options = settings.compute_options
-    if not options.get("url"):
-        raise missing("compute.url", COMPUTE_URL)
+    _check_compute_url(options.get("url"))
     if ("token" in options) == ("auth_type" in options):
         raise ConfigurationError("compute.url needs either compute.token or compute.auth_type, a keystoneauth plugin")
     others = options.keys() - {"url", "token"}

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import PurePath
 from typing import Generic, TypeVar
+from urllib.parse import urlsplit
 
 MAX_DIGITS = 18
 
@@ -123,6 +124,19 @@ class ServerPath(OptionType[str]):
         return value
 
 
+class HTTPURL(OptionType[str]):
+    """An ``http`` or ``https`` URL with a host and, if any, a port from 1 to 65535; without query and fragment."""
+
+    def convert(self, value: object) -> str:
+        if not (isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value):
+            raise ValueError
+        url = urlsplit(value)
+        is_url = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        if not is_url or "?" in value or "#" in value:
+            raise ValueError
+        return value
+
+
 class Names(OptionType[T]):
     """Names separated by commas, or a list, tuple or set of names."""
 
@@ -158,7 +172,7 @@ def _topics(names: Iterable[str]) -> tuple[str, ...]:
 
 BOOLEAN = Choice({"true": True, "false": False}, ignore_case=True)
 STATUS = Choice({"200": 200, "202": 202})
-COMPUTE_URL = String("it must be the compute API's URL, such as http://controller:8774/v2.1")
+COMPUTE_URL = HTTPURL("it must be the compute API's URL, such as http://controller:8774/v2.1")
 TRANSPORT_URL = String("it must be oslo.messaging's URL, such as rabbit://user:password@broker")
 SERVER_STATES = Names("it must name server statuses, such as ACTIVE, STOPPED", _server_states)
 TOPICS = Names("it must name topics, separated by commas", _topics)

@@ -550,11 +550,8 @@ def test_a_password_in_the_url_is_sent_and_not_shown(host, caplog):
     assert "hush" not in caplog.text
 
 
-@pytest.mark.parametrize(
-    "url", ["http://u:hu/sh@127.0.0.1:1", "http://u:hu@sh@127.0.0.1:1", "u:hush@127.0.0.1", "http://u:hu?sh#@[::1"]
-)
-def test_a_password_in_a_url_that_is_malformed_is_not_shown(url):
-    message = failure(configured(url=url, token="t1").check)
+def test_a_password_with_an_at_sign_in_a_url_is_not_shown():
+    message = failure(configured(url="http://u:hu@sh@127.0.0.1:1", token="t1").check)
     assert "sh@" not in message
     assert "hu" not in message
 

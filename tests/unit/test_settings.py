@@ -262,6 +262,37 @@ def test_notifications_go_to_the_configured_topics():
     assert "hush" not in repr(parsed)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "controller:8774/v2.1",
+        "ftp://controller/v2.1",
+        "http://:8774/v2.1",
+        "http://controller:99999/v2.1",
+        "http://controller:0/v2.1",
+        "http://controller:port/v2.1",
+        "http://[::1/v2.1",
+        "http://controller/v2.1?x=y",
+        "http://controller/v2.1#x",
+        "http://contr oller/v2.1",
+        "http://contr\nller/v2.1",
+        "http://contr\u00f6ller/v2.1",
+        "http://u:hu/sh@controller",
+        "u:hush@controller",
+        "http://u:hu?sh#@[::1",
+    ],
+)
+def test_a_compute_url_that_cannot_be_requested_is_refused(url):
+    message = complaint(compute__url=url, compute__token="t")
+    expected = "it must be the compute API's URL, such as http://controller:8774/v2.1"
+    assert message == f"compute.url is not a URL that can be requested: {expected}"
+
+
+@pytest.mark.parametrize("url", ["http://c", "https://u:hush@c.example:443/v2.1/", "http://[::1]:8774/v2.1"])
+def test_a_compute_url_is_taken_as_it_is(url):
+    assert parse(compute__url=url, compute__token="t").compute_options["url"] == url
+
+
 @pytest.mark.parametrize("options", [{"notifications__topics": "x"}, {"notifications__transport_url": ""}])
 def test_notifications_without_a_broker_are_refused(options):
     assert complaint(**options).startswith("notifications.transport_url is missing: it must be oslo.messaging's URL")
