@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,8 @@ from ..models import Volume
 from ..records import Records
 from . import config
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(Volume))
+COLUMNS = tuple(field.name for field in dataclasses.fields(Volume) if field.repr)
+_row = operator.attrgetter(*COLUMNS)
 
 
 class SQLCatalogCommand(config.FilterCommand):
@@ -77,7 +79,7 @@ class Create(SQLCatalogCommand, ShowOne):  # type: ignore[misc]
                 parsed_args.multiattach,
             )
             catalog.create(volume)
-        return COLUMNS, dataclasses.astuple(volume)
+        return COLUMNS, _row(volume)
 
 
 class List(SQLCatalogCommand, Lister):  # type: ignore[misc]
@@ -88,7 +90,7 @@ class List(SQLCatalogCommand, Lister):  # type: ignore[misc]
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         with self.catalog(parsed_args, read_only=True) as (catalog, _):
-            return COLUMNS, [dataclasses.astuple(volume) for volume in catalog.list_volumes(parsed_args.project)]
+            return COLUMNS, [_row(volume) for volume in catalog.list_volumes(parsed_args.project)]
 
 
 class Show(SQLCatalogCommand, ShowOne):  # type: ignore[misc]
@@ -101,7 +103,7 @@ class Show(SQLCatalogCommand, ShowOne):  # type: ignore[misc]
         with self.catalog(parsed_args, read_only=True) as (catalog, records):
             volume = catalog.get(_volume_id(parsed_args, records))
             servers = [row.server_id for row in records.registry.of_volume(volume.id)]
-        return (*COLUMNS, "servers"), (*dataclasses.astuple(volume), ", ".join(servers))
+        return (*COLUMNS, "servers"), (*_row(volume), ", ".join(servers))
 
 
 class Delete(SQLCatalogCommand, Command):  # type: ignore[misc]
