@@ -42,7 +42,7 @@ help:
 	@echo 'make docs           build the documentation: build/docs/index.html'
 	@echo 'make diagrams       render docs/diagrams/*.dot to SVG with graphviz'
 	@echo 'make bench          run the benchmarks (some of them with BENCHMARKS="show listing")'
-	@echo 'make bench-instructions  count the instructions of show and list, where valgrind is installed'
+	@echo 'make bench-instructions  count the instructions of show, list and attach, where valgrind is installed'
 	@echo 'make bench-scale    measure 1, 2 and 4 processes with many rows on database servers (ROWS="1000 100000", SECONDS=$(SECONDS))'
 	@echo 'make fuzz           send malformed requests to the sample for FUZZ_SECONDS=$(FUZZ_SECONDS); FUZZ_SEED=... repeats a run'
 	@echo 'make clean          remove the virtualenv and everything that was built, but not VAR'

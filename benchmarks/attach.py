@@ -8,7 +8,7 @@ reserved (docs/protocol.rst, R21), and calls the backend in another thread, sinc
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -22,6 +22,7 @@ DIALECT = "openstack"
 VOLUME = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
 PATH = f"/servers/{SERVER[DIALECT]}/os-volume_attachments"
 TIMEOUT = 60
+BARE, COMPLETE = "attach and detach", "attach and detach, with look-ups and threads"
 # Wall time, since an fsync uses no CPU time. The rounds are short and many, so that enough of them wait for no other
 # process and for no other fsync.
 WAITING: dict[str, Any] = {"clock": perf_counter, "seconds": 0.005, "rounds": 1000}
@@ -38,6 +39,15 @@ OTHERS = "SELECT volume_id, server_id, state, project_id FROM attachments WHERE 
 
 
 def run() -> Iterator[Finding]:
+    with sides() as ((*floors, here), connection):
+        bare, complete, measured = measure(*floors, here, **WAITING)
+        yield Finding(BARE, bare, measured, 1.9, (fsync_note(connection, bare),))
+        yield Finding(COMPLETE, complete, measured, 1.5)
+
+
+@contextmanager
+def sides() -> Iterator[tuple[tuple[Callable[[], None], ...], sqlite3.Connection]]:
+    """Provide the bare floor, the complete one and the filter, and the floors' connection."""
     # A file for each: commits of one connection would invalidate the other's page cache.
     with (
         harness(DIALECT) as (filtered, app, path),
@@ -48,9 +58,7 @@ def run() -> Iterator[Finding]:
         for each in path, bare_path:
             add_volume(each)
         floors = commits(committing(connection)), everything(connection, app, threads)
-        bare, complete, here = measure(*floors, pair(filtered), **WAITING)
-        yield Finding("attach and detach", bare, here, 1.9, (fsync_note(connection, bare),))
-        yield Finding("attach and detach, with look-ups and threads", complete, here, 1.5)
+        yield (*floors, pair(filtered)), connection
 
 
 def add_volume(path: Path) -> None:

@@ -1,7 +1,7 @@
-"""The instructions of a show and of a list of 1,000, in user space, by valgrind, against those of their floors.
+"""The instructions of show, list, attach and detach, in user space, by valgrind, against those of their floors.
 
-The counts hardly differ from run to run, whatever else the machine does. One process makes N calls and another one
-2 N; the difference contains no instructions of starting the process.
+The counts hardly differ from run to run, whatever else the machine does. The start of the process and its first calls
+are not counted.
 """
 
 import os
@@ -10,55 +10,74 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 
-from . import listing, show
-from .harness import Sides
+from . import attach, listing, show
 from .measure import Finding, Skipped
 
-# What provides the floor and the filter, and N.
-ROWS: dict[str, tuple[Callable[[], AbstractContextManager[Sides]], int]] = {
-    "show": (lambda: show.sides("openstack"), 100),
-    "list of 1,000 in JSON": (lambda: listing.sides("openstack", "json"), 5),
+AnySides = tuple[Callable[[], object], Callable[[], object]]
+
+
+@contextmanager
+def attach_sides(floor: int) -> Iterator[AnySides]:
+    """Provide one of the floors of ``attach``, by its place, and the filter."""
+    with attach.sides() as (functions, _):
+        yield functions[floor], functions[-1]
+
+
+# What provides the floor and the filter, and how often each is called.
+ROWS: dict[str, tuple[Callable[[], AbstractContextManager[AnySides]], int]] = {
+    "show": (lambda: show.sides("openstack"), 200),
+    "list of 1,000 in JSON": (lambda: listing.sides("openstack", "json"), 10),
+    attach.BARE: (lambda: attach_sides(0), 100),
+    attach.COMPLETE: (lambda: attach_sides(1), 100),
 }
-VALGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
+WARM_UP = 20  # calls
+VALGRIND = ("valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=/dev/null")
 
 
 def run() -> Iterator[Finding]:
     if not shutil.which("valgrind"):
         raise Skipped("valgrind is not installed")
-    for what, (_, number) in ROWS.items():
-        floor, here = (count(what, side, number) for side in (0, 1))
+    for what in ROWS:
+        floor, here = (count(what, side) for side in (0, 1))
         yield Finding(f"{what}, instructions", floor, here, unit="instructions")
 
 
-def count(what: str, side: int, number: int) -> float:
+def count(what: str, side: int) -> float:
     """Return the instructions of one call.
 
     :param side: 0 for the floor, 1 for the filter.
     """
-    once, twice = (total(what, side, calls) for calls in (number, 2 * number))
-    return (twice - once) / number
-
-
-def total(what: str, side: int, calls: int) -> int:
-    """Return the instructions of a process that makes some calls."""
-    command = (*VALGRIND, sys.executable, "-m", "benchmarks.instructions", what, str(side), str(calls))
+    command = (*VALGRIND, sys.executable, "-m", "benchmarks.instructions", what, str(side))
     # Otherwise each process has other collisions of hashes.
     done = subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": "0"}, capture_output=True, text=True)
     counted = re.search(r"Collected : (\d+)", done.stderr)
     if done.returncode or not counted:
         raise RuntimeError(f"{what}: valgrind exited {done.returncode}: {done.stderr}")
-    return int(counted[1])
+    _, number = ROWS[what]
+    return int(counted[1]) / number
 
 
-def main(what: str, side: str, calls: str) -> None:
+def main(what: str, side: str) -> None:
     """Make the calls that are counted."""
-    provide, _ = ROWS[what]
+    provide, number = ROWS[what]
     with provide() as sides:
         call = sides[int(side)]
-        for _ in range(int(calls)):
-            call()
+        repeat(call, WARM_UP)
+        set_counting("on")
+        repeat(call, number)
+        set_counting("off")
+
+
+def repeat(call: Callable[[], object], number: int) -> None:
+    for _ in range(number):
+        call()
+
+
+def set_counting(state: str) -> None:
+    """Let valgrind count the instructions of this process, or not."""
+    subprocess.run(["callgrind_control", "-i", state, str(os.getpid())], stdout=subprocess.DEVNULL, check=True)
 
 
 if __name__ == "__main__":
