@@ -218,7 +218,7 @@ def assemble_current(
 
 def _warn_of_problems(assembly: Assembly) -> None:
     for problem in server.problems(assembly.database, assembly.settings.clock_margin):
-        LOG.warning("%s", problem)
+        LOG.warning("database.url: %s", problem)
 
 
 def make_backend(settings: Settings, backend: Backend | None = None) -> Backend:

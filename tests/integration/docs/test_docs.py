@@ -3,15 +3,13 @@
 ``tests/integration/keystone/test_install.py`` has those files that need a Keystone.
 """
 
-import ast
 import configparser
 import contextlib
 import os
-import pickle
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -55,13 +53,6 @@ IDENTITY = {
 
 
 # -- the pages, taken apart ---------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def pages(run_command: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, nodes.document]:
-    made = tmp_path_factory.mktemp("docs")
-    run_command(sys.executable, "-m", "sphinx", "-d", made / "doctrees", DOCS, made / "html", cwd=ROOT)
-    return {path.stem: pickle.loads(path.read_bytes()) for path in (made / "doctrees").glob("*.doctree")}
 
 
 def tables(page: nodes.document, title: str) -> list[list[list[nodes.entry]]]:
@@ -358,24 +349,6 @@ def test_the_table_of_the_environ_has_what_is_read_and_no_more(
     application.close()
     assert statuses == ["404 Not Found"]  # the volume: everything before that went well
     assert environ.read == {key for row in table(pages["paste"], "Key of the environ") for key in literals(row[0])}
-
-
-def logged() -> Iterator[tuple[str, str]]:
-    """Yield the level and the format of each line that the package logs."""
-    for path in (ROOT / "os_volume_ext").rglob("*.py"):
-        for call in ast.walk(ast.parse(path.read_text())):
-            match call:
-                case ast.Call(ast.Attribute(ast.Name("LOG"), level), [ast.Constant(format), *_]):
-                    yield {"exception": "ERROR"}.get(level, level.upper()), format
-
-
-def test_the_table_of_the_log_has_lines_that_are_logged(pages: Mapping[str, nodes.document]) -> None:
-    lines = list(logged())
-    for row in table(pages["paste"], "Text in the line"):
-        for line in row[1].astext().replace("\n", " ").split(", "):
-            texts = line.split(" and ")
-            found = {level for level, format in lines if all(text in format for text in texts)}
-            assert found == {row[0].astext()}, line
 
 
 # -- Metrics and notifications ------------------------------------------------------------------------
