@@ -25,10 +25,10 @@ settings.load_profile("unhurried")
 
 
 # The directories of tests/integration whose tests need services.
-SERVICES = {"clients", "databases", "keystone", "libvirt", "notifications", "nova", "torture"}
+SERVICES = {"clients", "databases", "keystone", "libvirt", "monitoring", "notifications", "nova", "torture"}
 # Those whose tests share something slow, so that one worker of xdist runs all of them.
 GROUPS = {
-    directory: directory for directory in ("databases", "docs", "libvirt", "notifications", "packaging")
+    directory: directory for directory in ("databases", "docs", "libvirt", "monitoring", "notifications", "packaging")
 } | dict.fromkeys(("clients", "keystone", "nova"), "openstack")
 
 

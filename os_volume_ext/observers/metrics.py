@@ -1,12 +1,16 @@
 """Metrics for Prometheus, in the default registry of ``prometheus_client`` (extra ``[metrics]``)."""
 
+from itertools import product
+
 from prometheus_client import Counter, Gauge, Histogram
 
-from ..errors import OutcomeUnknown, kind_of
-from .base import Observer, Operation
+from ..errors import Kind, OutcomeUnknown, kind_of
+from .base import ATTACH, DETACH, Observer, Operation
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 """In seconds: from one or two commits to more than the default ``operation_timeout``."""
+
+DONE, FAILED, UNKNOWN = "done", "failed", "unknown"
 
 # One for each process, as the default registry is.
 OPERATIONS = Counter("os_volume_ext_operations", "Attaches and detaches that have finished.", ["action", "outcome"])
@@ -27,15 +31,22 @@ CALLS_WITHOUT_SLOT = Gauge(
 class Metrics(Observer):
     """Counts operations and measures their duration."""
 
+    def __init__(self) -> None:
+        """Show what alerts are about before it happens: of a counter that begins with 1, no increase is seen."""
+        for action, kind in product((ATTACH, DETACH), (Kind.INTERNAL, Kind.UNAVAILABLE)):
+            OPERATIONS.labels(action, kind.value)
+        for method, outcome in product((ATTACH, DETACH, "attached"), (DONE, FAILED, UNKNOWN)):
+            BACKEND_CALL_SECONDS.labels(method, outcome)
+
     def finished(self, operation: Operation) -> None:
-        outcome = "done" if operation.error is None else kind_of(operation.error).value
+        outcome = DONE if operation.error is None else kind_of(operation.error).value
         OPERATIONS.labels(operation.action, outcome).inc()
         if operation.started:
             OPERATION_SECONDS.labels(operation.action).observe(operation.seconds)
 
     def backend_called(self, method: str, seconds: float, error: BaseException | None) -> None:
-        failed = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
-        BACKEND_CALL_SECONDS.labels(method, "done" if error is None else failed).observe(seconds)
+        failed = UNKNOWN if isinstance(error, OutcomeUnknown) else FAILED
+        BACKEND_CALL_SECONDS.labels(method, DONE if error is None else failed).observe(seconds)
 
     def overloaded(self) -> None:
         OVERLOADS.inc()

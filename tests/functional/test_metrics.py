@@ -50,6 +50,21 @@ def test_operations_and_calls_that_are_done_are_counted_and_timed(harness, added
         assert added("os_volume_ext_backend_call_seconds_count", method=action, outcome="done") == 1
 
 
+def test_what_alerts_are_about_is_shown_from_the_start_on():
+    code = """
+import prometheus_client
+from os_volume_ext.observers.metrics import Metrics
+Metrics()
+print(prometheus_client.generate_latest().decode())
+"""
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
+    for action in ("attach", "detach"):
+        for outcome in ("internal", "unavailable"):
+            assert f'os_volume_ext_operations_total{{action="{action}",outcome="{outcome}"}} 0.0' in shown
+    for method in ("attach", "detach", "attached"):
+        assert f'os_volume_ext_backend_call_seconds_count{{method="{method}",outcome="unknown"}} 0.0' in shown
+
+
 def test_a_refused_operation_is_counted_but_not_timed(harness, added):
     harness.attach()
     harness.detach()

@@ -370,6 +370,12 @@ def test_the_tables_of_metrics_have_their_names_and_labels(pages: Mapping[str, n
     assert {row[0].astext(): literals(row[1]) for row in rows} == real
 
 
+def test_the_table_of_alerts_has_each_of_them(pages: Mapping[str, nodes.document]) -> None:
+    rules = (ROOT / "etc" / "prometheus" / "os-volume-ext.yaml").read_text()
+    named = [name for row in table(pages["metrics"], "Alert") for name in literals(row[0])]
+    assert sorted(named) == sorted(re.findall(r"- alert: (\w+)", rules))
+
+
 def test_the_table_of_labels_has_the_faults_of_operations(pages: Mapping[str, nodes.document]) -> None:
     values = {row[0].astext(): literals(row[1]) for row in table(pages["metrics"], "Label")}
     # A version, a method and a body are looked at before there is an operation.
