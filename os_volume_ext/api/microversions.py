@@ -81,7 +81,8 @@ MICROVERSIONS: Mapping[str, Mapping[str, Version]] = {
 }
 """All versions, by dialect; none where the dialect has no microversions."""
 
-_MAX_HEADER = 1024
+MAX_HEADER = 1024
+"""The characters that each header with a version may have, since it is parsed."""
 _MAX_VERSION = 50  # characters; a longer one is not repeated in the response
 _SYNTAX = re.compile(r"[1-9][0-9]*\.(0|[1-9][0-9]*)")
 _KEYS = tuple(f"HTTP_{name.upper().replace('-', '_')}" for name in (HEADER, LEGACY_HEADER))
@@ -148,8 +149,8 @@ def requested_version(environ: Mapping[str, Any]) -> str | None:
     :raises BadRequest: if a header is too long to be parsed.
     """
     headers = {key: value for key in _KEYS if (value := environ.get(key))}
-    if any(len(value) > _MAX_HEADER for value in headers.values()):
-        raise BadRequest(f"{HEADER} and {LEGACY_HEADER} must each have at most {_MAX_HEADER} characters.")
+    if any(len(value) > MAX_HEADER for value in headers.values()):
+        raise BadRequest(f"{HEADER} and {LEGACY_HEADER} must each have at most {MAX_HEADER} characters.")
     return get_version(headers, "compute", [LEGACY_HEADER]) if headers else None
 
 

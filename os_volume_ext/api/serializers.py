@@ -170,8 +170,8 @@ def read_xml(body: bytes) -> Any:
     except etree.XMLSyntaxError as error:
         line, column = error.position
         raise Malformed(f"The body is not XML: line {line}, column {column}.") from error
-    if len(root.attrib) > _MAX_ATTRIBUTES:
-        raise Malformed(f"The body's XML has more than {_MAX_ATTRIBUTES} attributes.")
+    if len(root.attrib) > MAX_ATTRIBUTES:
+        raise Malformed(f"The body's XML has more than {MAX_ATTRIBUTES} attributes.")
     if root.find("*") is not None:
         raise Malformed("The body's XML must have its members as attributes of one element.")
     name = etree.QName(root)
@@ -190,8 +190,9 @@ _PARSER = etree.XMLParser(
     remove_comments=True,
     remove_pis=True,
 )
-# Far more than an attachment has; lxml takes quadratic time to read attributes.
-_MAX_ATTRIBUTES = 100
+MAX_ATTRIBUTES = 100
+"""Far more than an attachment has; lxml takes quadratic time to read attributes."""
+
 _DECLARED = re.compile(r"""<\?xml[^>]*\sencoding\s*=\s*["']([^"']*)["']""")
 
 
