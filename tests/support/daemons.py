@@ -62,12 +62,13 @@ def give(user: str, path: Path) -> None:
         shutil.chown(path, user)
 
 
-def run(user: str, *command: str | Path, timeout: float = 60) -> None:
-    """Run a command as a user; the test fails if it does."""
+def run(user: str, *command: str | Path, timeout: float = 60) -> str:
+    """Run a command as a user; return what it printed. The test fails if it does."""
     done = subprocess.run(
         as_user(user, *command), cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
     )
     assert done.returncode == 0, f"{command} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 class Daemon:
