@@ -4,7 +4,7 @@ import pytest
 from lxml import etree
 
 from os_volume_ext.backends.base import AttachRefused, DeviceInUse, TooManyAttachments, Volume
-from os_volume_ext.backends.libvirt import disks
+from os_volume_ext.backends.libvirt import sources
 from os_volume_ext.backends.libvirt.disks import Definition, View
 
 PORTS = "<controller type='pci' index='{}' model='pcie-root-port'/>"
@@ -40,7 +40,7 @@ def running(*devices):
 
 
 def disk(volume, bus="virtio", device="/dev/vdb", view=None):
-    return etree.fromstring((view or running(SCSI)).new_disk(volume, bus, device))
+    return (view or running(SCSI)).new_disk(volume, bus, device)
 
 
 # What a domain has
@@ -248,11 +248,32 @@ def test_a_source_becomes_libvirts(text):
     assert etree.tostring(made.find("source"), method="c14n") == etree.tostring(etree.fromstring(source), method="c14n")
 
 
+def test_ceph_reads_the_configured_file_and_other_storage_does_not():
+    view = running(SCSI)
+    for text, paths in (("rbd:pool/image", ["/etc/ceph/ours.conf"]), ("nbd://storage/export", []), ("/srv/9.img", [])):
+        made = view.new_disk(Volume("9", "demo", text), "virtio", "/dev/vdb", "/etc/ceph/ours.conf")
+        assert [each.get("file") for each in made.iterfind("source/config")] == paths
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/srv/9.img", []),
+        ("rbd:pool/image", []),
+        ("rbd://mon1,mon2:6790/pool/image", [("mon1", 3300), ("mon1", 6789), ("mon2", 6790)]),
+        ("iscsi://[fd00::2]/iqn.2026-01.com.example:disk/1", [("fd00::2", 3260)]),
+        ("nbd://storage:1234/export", [("storage", 1234)]),
+    ],
+)
+def test_the_endpoints_of_a_disk_are_the_hosts_of_its_source(text, expected):
+    assert sources.endpoints(disk(Volume("9", "demo", text))) == expected
+
+
 def test_hosts_are_read_also_where_pythons_urlsplit_refuses_several(monkeypatch):
     def refuse(text):
         raise ValueError("Invalid IPv6 URL")
 
-    monkeypatch.setattr(disks, "urlsplit", refuse, raising=False)  # as that of Python 3.13
+    monkeypatch.setattr(sources, "urlsplit", refuse, raising=False)  # as that of Python 3.13
     made = disk(Volume("9", "demo", "rbd://mon1:6789,[fd00::2]/pool/image"))
     assert [host.get("name") for host in made.iterfind("source/host")] == ["mon1", "fd00::2"]
 

@@ -46,6 +46,10 @@ def test_the_host_is_needed_where_users_do_not_see_it(options, needed):
         ({"detach_timeout": "soon"}, r"backend\.detach_timeout is 'soon'"),
         ({"detach_timeout": "-1"}, r"backend\.detach_timeout"),
         ({"detach_timeout": "٣"}, r"backend\.detach_timeout"),
+        ({"probe_timeout": "-1"}, r"backend\.probe_timeout is '-1': .* from 0 to 999999"),
+        ({"probe_timeout": "50"}, r"backend\.connect_timeout \(10\) and backend\.probe_timeout \(50\).*\(60\)"),
+        ({"ceph_conf": "ceph.conf"}, r"backend\.ceph_conf is 'ceph\.conf': it must be an absolute path"),
+        ({"ceph_conf": "/etc/ce\nph"}, r"backend\.ceph_conf"),
         ({"detach_timeout": "50"}, r"backend\.connect_timeout \(10\) and backend\.detach_timeout \(50\).*\(60\)"),
     ],
 )

@@ -104,7 +104,7 @@ def new_backend(monkeypatch):
 
     def make(domain, **options):
         monkeypatch.setattr(libvirt, "open", lambda uri: Connection(domain))
-        return LibvirtBackend(options)
+        return LibvirtBackend({"probe_timeout": "0", **options})
 
     return make
 

@@ -6,11 +6,12 @@ records of its own, as Nova does.
 """
 
 import re
-import string
 import time
 import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
+
+from lxml import etree
 
 try:
     import libvirt
@@ -22,19 +23,19 @@ from ..base import (
     Backend,
     BackendError,
     BackendUnavailable,
-    ConfigurationError,
     OutcomeUnknown,
     Server,
     ServerNotFound,
     Volume,
 )
+from . import reachability
 from .connections import Connections
-from .disks import DEVICES, View
+from .disks import View
 from .domain import Domain
 from .errors import outcome_unknown
+from .options import read
+from .sources import endpoints
 from .turns import Turns
-
-OPTIONS = ("uri", "domain", "bus", "connect_timeout", "detach_timeout")
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -45,38 +46,19 @@ class LibvirtBackend(Backend):
     def __init__(self, options: Mapping[str, str]) -> None:
         """Read the options.
 
-        :param options: ``uri``, libvirt's URI, in which ``{host}`` is replaced by the server's host; ``domain``, the
-            name of a server's domain, in which ``{id}`` and ``{instance_name}`` are replaced (``{id}`` alone is the
-            domain's UUID); ``bus``; and ``connect_timeout``, ``detach_timeout`` and ``operation_timeout`` in seconds.
+        :param options: those of ``Options``, and ``operation_timeout``.
         :raises ConfigurationError: if an option is unknown or invalid.
         """
-        for name in sorted(options.keys() - {*OPTIONS, "operation_timeout"}):
-            known = ", ".join(f"backend.{each}" for each in OPTIONS)
-            raise ConfigurationError(f"backend.{name} is unknown: the options of the libvirt backend are {known}")
-        self._uri = _template(options, "uri", "qemu:///system", {"host"})
-        self._name = _template(options, "domain", "{id}", {"id", "instance_name"})
-        self._bus = options.get("bus", "virtio")
-        if self._bus not in DEVICES:
-            raise ConfigurationError(f"backend.bus is {self._bus!r}: it must be {' or '.join(DEVICES)}")
-        # The defaults leave half of operation_timeout to libvirt's own work.
-        limit = float(options.get("operation_timeout", 60))
-        connect = _seconds(options, "connect_timeout", limit / 6)
-        self._detach_timeout = _seconds(options, "detach_timeout", limit / 3)
-        if connect + self._detach_timeout >= limit:
-            raise ConfigurationError(
-                f"backend.connect_timeout ({connect:g}) and backend.detach_timeout ({self._detach_timeout:g}) together "
-                f"must be less than operation_timeout ({limit:g})"
-            )
-        self._attach_timeout = limit / 2
-        self._connections = Connections(connect)
+        self._options = read(options)
+        self._connections = Connections(self._options.connect_timeout)
         self._turns = PerProcess(Turns)
-        self.needs_host = "{host}" in self._uri or "{instance_name}" in self._name
+        self.needs_host = "{host}" in self._options.uri or "{instance_name}" in self._options.domain
 
     def attach(self, server: Server, volume: Volume, device: str | None) -> str | None:
         """Add a disk to the server's domain; see :meth:`Backend.attach`."""
         domain = self._domain(server)
         view = domain.inspect()
-        deadline = time.monotonic() + self._attach_timeout
+        deadline = time.monotonic() + self._options.attach_timeout
         while not view.has(volume.id):
             # A failure left nothing behind only if neither definition has the disk already.
             with outcome_unknown() if volume.id in view.volumes else nullcontext():
@@ -84,8 +66,12 @@ class LibvirtBackend(Backend):
                     raise BackendUnavailable(f"other calls keep changing the domain of server {server.id}")
                 domain.check_modifiable()
                 view.check_not_unmarked(volume)
-                chosen = view.volumes.get(volume.id) or view.choose(self._bus, device)
-                view = _add(domain, view, volume, view.new_disk(volume, self._bus, chosen))
+                bus = self._options.bus
+                chosen = view.volumes.get(volume.id) or view.choose(bus, device)
+                disk = view.new_disk(volume, bus, chosen, self._options.ceph_conf)
+                if view.live and not view.live.of(volume.id):
+                    reachability.check(endpoints(disk), self._options.probe_timeout)
+                view = _add(domain, view, volume, etree.tostring(disk, encoding="unicode"))
         return view.volumes[volume.id]
 
     def detach(self, server: Server, volume: Volume, device: str | None) -> None:
@@ -96,9 +82,9 @@ class LibvirtBackend(Backend):
             view.check_not_unmarked(volume)
             return
         domain.check_modifiable()
-        deadline = time.monotonic() + self._detach_timeout
+        deadline = time.monotonic() + self._options.detach_timeout
         with ExitStack() as turn:
-            turn.enter_context(self._turns().turn(domain.id, self._detach_timeout))
+            turn.enter_context(self._turns().turn(domain.id, self._options.detach_timeout))
             # First from the configuration: a guest may release the disk after the time limit, and the disk must not
             # come back when the guest restarts.
             with outcome_unknown():
@@ -114,8 +100,8 @@ class LibvirtBackend(Backend):
 
         :raises BackendUnavailable: if it does not; the message names the reason.
         """
-        if "{host}" not in self._uri:
-            self._connections.call(self._uri, lambda connection: connection.getVersion())
+        if "{host}" not in self._options.uri:
+            self._connections.call(self._options.uri, lambda connection: connection.getVersion())
 
     def _domain(self, server: Server) -> Domain:
         """Return a server's domain.
@@ -123,20 +109,20 @@ class LibvirtBackend(Backend):
         :raises BackendUnavailable: if libvirt can't be reached, or the server's host or instance name is not known.
         :raises ServerNotFound: if there is no such domain.
         """
-        uri = self._uri
+        uri = self._options.uri
         if "{host}" in uri:
             if not _HOST.fullmatch(server.host or ""):
                 raise BackendUnavailable(f"server {server.id} has the host {server.host!r}, which is not a host name")
             uri = uri.format(host=server.host)
-        if "{instance_name}" in self._name and not server.instance_name:
+        if "{instance_name}" in self._options.domain and not server.instance_name:
             raise BackendUnavailable(f"the compute API does not show the instance name of server {server.id}")
-        name = self._name.format(id=server.id, instance_name=server.instance_name)
+        name = self._options.domain.format(id=server.id, instance_name=server.instance_name)
         found = self._connections.call(uri, lambda connection: self._look_up(connection, name))
         return Domain(found, self._connections.removals)
 
     def _look_up(self, connection: libvirt.virConnect, name: str) -> libvirt.virDomain:
         try:
-            if self._name == "{id}":
+            if self._options.domain == "{id}":
                 return connection.lookupByUUIDString(str(uuid.UUID(name)))
             return connection.lookupByName(name)
         except ValueError as error:  # not a UUID, or characters that no name has
@@ -192,26 +178,3 @@ def _check_source(domain: Domain, volume: Volume, device: str | None) -> None:
         with outcome_unknown():
             domain.remove_from_config(volume.id)
         raise
-
-
-def _template(options: Mapping[str, str], name: str, default: str, fields: set[str]) -> str:
-    text = options.get(name, default)
-    try:
-        parsed = list(string.Formatter().parse(text))
-    except ValueError:
-        parsed = [("", "", None, None)]
-    plain = all(spec in ("", None) and conversion is None for _, _, spec, conversion in parsed)
-    named = {field for _, field, _, _ in parsed if field is not None}
-    if not (text and plain and named <= fields):
-        what = " and ".join(f"{{{field}}}" for field in sorted(fields))
-        raise ConfigurationError(f"backend.{name} is {text!r}: it may contain {what} only")
-    return text
-
-
-def _seconds(options: Mapping[str, str], name: str, default: float) -> float:
-    text = options.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 6 and int(text) >= 1):
-        raise ConfigurationError(f"backend.{name} is {text!r}: it must be an integer of seconds, from 1 to 999999")
-    return float(text)

@@ -5,25 +5,15 @@ import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address
-from urllib.parse import parse_qsl
 
 from lxml import etree
 
 from ..base import AttachRefused, DeviceInUse, TooManyAttachments, Volume
-
-FORMATS = ("raw", "qcow2")
-PROTOCOLS = ("rbd", "iscsi", "nbd")
-MAX_PORT = 65535
-
-# Not parsed by urllib: some versions of it refuse several hosts of which one is an IPv6 address.
-_SOURCE = re.compile(r"(?P<scheme>[a-z]+):(//(?P<hosts>[^/?#]*))?(?P<path>[^?#]*)(\?(?P<query>[^#]*))?", re.IGNORECASE)
-_HOST = re.compile(r"(?P<name>[^\[\]@:%]+|\[(?P<address>[0-9a-f:.]+)\])(:(?P<port>[0-9]{0,5}))?", re.IGNORECASE)
+from .sources import Location, disk_of, location_of
 
 # Valid both in an alias of libvirt's and as a serial number of QEMU's.
 _VOLUME_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
 _ALIAS_PREFIX = "ua-"  # of aliases that libvirt takes from its clients
-_DEFAULT_PORTS = {"iscsi": "3260", "nbd": "10809"}  # libvirt adds them when a disk is attached
 # How many devices can be plugged into a PCI controller while the domain runs; none for other models.
 _PCI_SLOTS = {"pcie-root-port": 1, "pcie-switch-downstream-port": 1, "pci-root": 31, "pci-bridge": 31}
 _PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
@@ -42,10 +32,6 @@ DEVICES: Mapping[str, Sequence[str]] = {
     "virtio": list(itertools.islice(_devices("/dev/vd"), 512)),
 }
 """The devices of each bus, in the order in which they are chosen."""
-
-
-Location = tuple[str | None, ...]
-"""What identifies the data of a disk: a path; or the protocol, the name, and the hosts with their ports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,25 +96,9 @@ def _disk(element: etree._Element) -> Disk:
         element.findtext("serial") or None,
         None if target is None else f"/dev/{target.get('dev')}",
         None if alias is None else alias.get("name"),
-        _location(element),
+        location_of(element),
         etree.tostring(element, encoding="unicode", with_tail=False),
     )
-
-
-def _location(disk: etree._Element) -> Location | None:
-    source = disk.find("source")
-    if source is None or disk.get("device", "disk") not in ("disk", "lun"):
-        return None
-    path = source.get("file") or source.get("dev")
-    if path:
-        return (path,)
-    protocol = source.get("protocol")
-    if protocol is None:
-        return None
-    hosts = [
-        f"{each.get('name')} {each.get('port') or _DEFAULT_PORTS.get(protocol)}" for each in source.iterfind("host")
-    ]
-    return (protocol, source.get("name"), *sorted(hosts))
 
 
 def _scsi_units(root: etree._Element, controller: str) -> frozenset[int]:
@@ -189,12 +159,10 @@ class View:
         :param volume: the volume; nothing is checked if its source is unknown or invalid.
         :raises AttachRefused: if there is such a disk.
         """
-        disk = etree.Element("disk")
         try:
-            _add_source(disk, volume.source or "")
-        except ValueError:
+            location = location_of(disk_of(volume))
+        except AttachRefused:
             return
-        location = _location(disk)
         disks = [disk for definition in self.definitions for disk in definition.disks]
         if any(disk.location == location and disk.volume_id is None for disk in disks):
             raise AttachRefused(
@@ -227,25 +195,19 @@ class View:
             raise TooManyAttachments(len(self.volumes))
         return device or free[0]
 
-    def new_disk(self, volume: Volume, bus: str, device: str) -> str:
-        """Return the XML of the disk that a volume becomes.
+    def new_disk(self, volume: Volume, bus: str, device: str, ceph_conf: str | None = None) -> etree._Element:
+        """Return the disk that a volume becomes.
 
         :param volume: the volume.
         :param bus: ``virtio`` or ``scsi``.
         :param device: what ``choose`` returned.
-        :raises AttachRefused: if the volume's id, source or format is invalid, or the domain has no SCSI controller.
+        :param ceph_conf: as for ``disk_of``.
+        :raises AttachRefused: if the volume's id or what says where its data is can't be used, or the domain has no
+            SCSI controller.
         """
         if not _VOLUME_ID.fullmatch(volume.id):
             raise AttachRefused(f"The volume id {volume.id!r} can't be used: it must match {_VOLUME_ID.pattern}.")
-        disk = etree.Element("disk", device="disk")
-        etree.SubElement(disk, "driver", name="qemu", type=_format(volume))
-        try:
-            _add_source(disk, volume.source or "")
-        except ValueError as error:  # invalid in XML, in a URL or in _add_source
-            raise AttachRefused(
-                f"The source of volume {volume.id} can't be used: it must be an absolute path, rbd:POOL/IMAGE, "
-                "iscsi://HOST/TARGET/LUN or nbd://HOST/EXPORT."
-            ) from error
+        disk = disk_of(volume, ceph_conf)
         etree.SubElement(disk, "target", dev=device.removeprefix("/dev/"), bus=bus)
         if bus == "scsi":
             disk.append(self._scsi_address(device))
@@ -254,7 +216,7 @@ class View:
         etree.SubElement(disk, "serial").text = volume.id
         # libvirt requires unique aliases: of concurrent calls that attach the same volume, one succeeds.
         etree.SubElement(disk, "alias", name=_ALIAS_PREFIX + volume.id)
-        return etree.tostring(disk, encoding="unicode")
+        return disk
 
     def _scsi_address(self, device: str) -> etree._Element:
         controllers = {definition.scsi_controller for definition in self.definitions}
@@ -262,52 +224,3 @@ class View:
             raise AttachRefused("The server has no virtio-scsi controller; add one to its domain.")
         unit = str(DEVICES["scsi"].index(device))
         return etree.Element("address", type="drive", controller=str(controllers.pop()), bus="0", target="0", unit=unit)
-
-
-def _format(volume: Volume) -> str:
-    name = volume.format or "raw"
-    if name not in FORMATS:
-        raise AttachRefused(f"Volume {volume.id} has the format {name!r}; it must be {' or '.join(FORMATS)}.")
-    return name
-
-
-def _add_source(disk: etree._Element, text: str) -> None:
-    """Add the source to a disk, and set the disk's type.
-
-    :raises ValueError: if the source is invalid.
-    """
-    if text.startswith("/"):
-        kind, attribute = ("block", "dev") if text.startswith("/dev/") else ("file", "file")
-        disk.set("type", kind)
-        etree.SubElement(disk, "source").set(attribute, text)
-        return
-    url = _SOURCE.fullmatch(text)
-    if url is None or not text.isprintable():
-        raise ValueError(text)
-    scheme, hosts, name = url["scheme"].lower(), url["hosts"], url["path"].removeprefix("/")
-    login = dict(parse_qsl(url["query"], strict_parsing=True)) if url["query"] else {}
-    if scheme not in PROTOCOLS or login.keys() not in (set(), {"user", "secret"}):
-        raise ValueError(text)
-    # The hosts of Ceph may come from the host's ceph.conf; an NBD export may have an empty name.
-    if (scheme != "rbd" and not hosts) or (scheme != "nbd" and not name.partition("/")[2]):
-        raise ValueError(text)
-    disk.set("type", "network")
-    source = etree.SubElement(disk, "source", protocol=scheme)
-    if name:
-        source.set("name", name)
-    for host in hosts.split(",") if hosts else ():
-        _add_host(source, host)
-    if login:
-        auth = etree.SubElement(source, "auth", username=login["user"])
-        etree.SubElement(auth, "secret", type="ceph" if scheme == "rbd" else "iscsi", uuid=login["secret"])
-
-
-def _add_host(source: etree._Element, text: str) -> None:
-    host = _HOST.fullmatch(text)
-    if host is None or int(host["port"] or 0) > MAX_PORT:
-        raise ValueError(text)
-    if host["address"]:
-        IPv6Address(host["address"])  # raises ValueError
-    element = etree.SubElement(source, "host", name=(host["address"] or host["name"]).lower())
-    if host["port"]:
-        element.set("port", str(int(host["port"])))
