@@ -1,0 +1,74 @@
+"""A Ceph cluster, and virtual machines whose libvirtd has the secret of its client."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from os_volume_ext.backends.base import Backend, Volume
+from tests.integration.libvirt.conftest import guest, libvirtd, machine, two_guests, two_machines  # noqa: F401
+from tests.integration.libvirt.real_libvirt import Libvirtd, backend_class
+from tests.support import ceph as real_ceph
+
+MOUNT_TIMEOUT = 6  # seconds that QEMU waits, while the guest is frozen; after 3 it tries another monitor
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[real_ceph.Ceph]:
+    """Give the cluster, to be left running."""
+    with real_ceph.running() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def new_secret(libvirtd: Libvirtd) -> Callable[[str], str]:  # noqa: F811 - the fixture that is imported
+    """Give ``new_secret(key)``: define a secret of libvirt's and return its UUID."""
+
+    def define(key: str) -> str:
+        identity = str(uuid.uuid4())
+        path = libvirtd.directory / f"{identity}.xml"
+        usage = f"<usage type='ceph'><name>{identity}</name></usage>"
+        path.write_text(f"<secret ephemeral='no' private='yes'><uuid>{identity}</uuid>{usage}</secret>")
+        libvirtd.virsh("secret-define", str(path))
+        libvirtd.virsh("secret-set-value", identity, key)
+        return identity
+
+    return define
+
+
+@pytest.fixture(scope="session")
+def secret(ceph: real_ceph.Ceph, new_secret: Callable[[str], str]) -> str:
+    """Give the UUID of the secret with the key of Cinder's user."""
+    return new_secret(ceph.key())
+
+
+@pytest.fixture(scope="session")
+def ceph_conf(libvirtd: Libvirtd) -> Path:  # noqa: F811
+    """Give the file that QEMU reads."""
+    path = libvirtd.directory / "ceph.conf"
+    path.write_text(f"[client]\nclient_mount_timeout = {MOUNT_TIMEOUT}\n")
+    return path
+
+
+@pytest.fixture
+def new_backend(libvirtd: Libvirtd, ceph_conf: Path) -> Callable[..., Backend]:  # noqa: F811
+    """Give ``new_backend(bus, **options)``."""
+
+    def make(bus: str = "virtio", **options: str) -> Backend:
+        given = {"uri": libvirtd.uri, "bus": bus, "operation_timeout": "60", "ceph_conf": str(ceph_conf)}
+        return backend_class()(given | options)
+
+    return make
+
+
+@pytest.fixture
+def new_volume(ceph: real_ceph.Ceph, secret: str) -> Callable[..., Volume]:
+    """Give ``new_volume(**members)``: a volume with an image, and other members of its connection_info."""
+
+    def make(**members: object) -> Volume:
+        image = ceph.image()
+        connection = ceph.connection_info(image, secret) | members
+        return Volume(image.removeprefix("volume-"), "demo", connection=connection)
+
+    return make
