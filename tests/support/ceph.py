@@ -125,6 +125,13 @@ class Ceph:
         status = json.loads(self.rbd("status", "--format", "json", f"{POOL}/{image}"))
         return [watcher["address"] for watcher in status["watchers"]]
 
+    def holders(self, name: str) -> list[str]:
+        """Return the tag of an object's lock, once for each client that holds it."""
+        if name not in self.rados("ls").split():
+            return []
+        lock = json.loads(self.rados("lock", "info", name, "os-volume-ext", "--format", "json"))
+        return [lock["tag"] for _ in lock["lockers"]]
+
     def key(self) -> str:
         """Return the key of CLIENT, in base64."""
         return self.ceph("auth", "print-key", f"client.{CLIENT}").strip()

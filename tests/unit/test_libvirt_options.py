@@ -73,3 +73,24 @@ def test_a_password_in_the_uri_is_not_shown():
         with pytest.raises(BackendUnavailable) as raised:
             LibvirtBackend({"uri": uri, "connect_timeout": "1"}).check()
     assert str(raised.value) == f"{uri.replace('hush', '***')} did not respond within 1 seconds"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "storage", "rados:", "rados:volumes", "rados:?user=cinder", "rados:volumes?user=", "rados:-p?user=-n"]
+)
+def test_a_fence_that_is_none_is_refused_with_its_syntax(text):
+    with pytest.raises(ConfigurationError, match=r"backend\.fence is .*: it must be rados:POOL\?user=USER"):
+        LibvirtBackend({"fence": text})
+
+
+def test_a_fence_requires_the_command_of_ceph(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="requires the command rados: install the package ceph-common"):
+        LibvirtBackend({"fence": "rados:volumes?user=cinder"})
+
+
+def test_a_backend_refuses_a_second_server_only_with_a_fence(monkeypatch, tmp_path):
+    (tmp_path / "rados").touch(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert LibvirtBackend({"fence": "rados:volumes?user=cinder"}).refuses_second_server
+    assert not LibvirtBackend({}).refuses_second_server

@@ -9,7 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from lxml import etree
 
@@ -52,16 +52,23 @@ class LibvirtBackend(Backend):
         self._options = read(options)
         self._connections = Connections(self._options.connect_timeout)
         self._turns = PerProcess(Turns)
+        self.refuses_second_server = self._options.fence.is_exclusive
         self.needs_host = "{host}" in self._options.uri or "{instance_name}" in self._options.domain
 
     def attach(self, server: Server, volume: Volume, device: str | None) -> str | None:
         """Add a disk to the server's domain; see :meth:`Backend.attach`."""
         domain = self._domain(server)
         view = domain.inspect()
+        if view.has(volume.id):
+            return view.volumes[volume.id]
+        with _half_attached(view, volume), self._options.fence.held(server, volume):
+            return self._add(domain, view, server, volume, device)
+
+    def _add(self, domain: Domain, view: View, server: Server, volume: Volume, device: str | None) -> str | None:
+        """Add a disk to the definitions of a domain until each has it, and return its device."""
         deadline = time.monotonic() + self._options.attach_timeout
         while not view.has(volume.id):
-            # A failure left nothing behind only if neither definition has the disk already.
-            with outcome_unknown() if volume.id in view.volumes else nullcontext():
+            with _half_attached(view, volume):
                 if time.monotonic() >= deadline:
                     raise BackendUnavailable(f"other calls keep changing the domain of server {server.id}")
                 domain.check_modifiable()
@@ -71,16 +78,27 @@ class LibvirtBackend(Backend):
                 disk = view.new_disk(volume, bus, chosen, self._options.ceph_conf)
                 if view.live and not view.live.of(volume.id):
                     reachability.check(endpoints(disk), self._options.probe_timeout)
-                view = _add(domain, view, volume, etree.tostring(disk, encoding="unicode"))
+                view = _try_to_add(domain, view, volume, etree.tostring(disk, encoding="unicode"))
         return view.volumes[volume.id]
 
     def detach(self, server: Server, volume: Volume, device: str | None) -> None:
         """Remove the disk from the server's domain, at whatever device it is; see :meth:`Backend.detach`."""
+        fence = self._options.fence
+        try:
+            has_changed = self._remove(server, volume)
+        except ServerNotFound:
+            fence.clear(server, volume)
+            raise
+        with outcome_unknown() if has_changed else nullcontext():
+            fence.clear(server, volume)
+
+    def _remove(self, server: Server, volume: Volume) -> bool:
+        """Remove the disk from the server's domain, and return whether the domain had it."""
         domain = self._domain(server)
         view = domain.inspect()
         if volume.id not in view.volumes:
             view.check_not_unmarked(volume)
-            return
+            return False
         domain.check_modifiable()
         deadline = time.monotonic() + self._options.detach_timeout
         with ExitStack() as turn:
@@ -90,18 +108,20 @@ class LibvirtBackend(Backend):
             with outcome_unknown():
                 domain.remove_from_config(volume.id)
                 domain.detach_device(volume.id, deadline, turn.close)
+        return True
 
     def attached(self, server: Server) -> Mapping[str, str | None]:
         """Read the domain's live and persistent XML; see :meth:`Backend.attached`."""
         return self._domain(server).inspect().volumes
 
     def check(self) -> None:
-        """Check that libvirt responds, unless each host has its own.
+        """Check that libvirt responds, unless each host has its own, and that volumes can be claimed.
 
         :raises BackendUnavailable: if it does not; the message names the reason.
         """
         if "{host}" not in self._options.uri:
             self._connections.call(self._options.uri, lambda connection: connection.getVersion())
+        self._options.fence.check()
 
     def _domain(self, server: Server) -> Domain:
         """Return a server's domain.
@@ -129,7 +149,12 @@ class LibvirtBackend(Backend):
             raise ServerNotFound(f"{name!r} can't be the name of a domain") from error
 
 
-def _add(domain: Domain, view: View, volume: Volume, xml: str) -> View:
+def _half_attached(view: View, volume: Volume) -> AbstractContextManager[None]:
+    """Translate errors: a failure left nothing behind only if neither definition has the disk already."""
+    return outcome_unknown() if volume.id in view.volumes else nullcontext()
+
+
+def _try_to_add(domain: Domain, view: View, volume: Volume, xml: str) -> View:
     """Try to add a disk to the definitions that lack it, and return what the domain has then.
 
     :param view: the domain as it was inspected last.

@@ -90,6 +90,15 @@ class Definition:
         return [disk for disk in self.disks if disk.volume_id == volume_id]
 
 
+def check_id(volume_id: str) -> None:
+    """Check that a disk can have a volume's id.
+
+    :raises AttachRefused: if it can't.
+    """
+    if not _VOLUME_ID.fullmatch(volume_id):
+        raise AttachRefused(f"The volume id {volume_id!r} can't be used: it must match {_VOLUME_ID.pattern}.")
+
+
 def _disk(element: etree._Element) -> Disk:
     target, alias = element.find("target"), element.find("alias")
     return Disk(
@@ -205,8 +214,7 @@ class View:
         :raises AttachRefused: if the volume's id or what says where its data is can't be used, or the domain has no
             SCSI controller.
         """
-        if not _VOLUME_ID.fullmatch(volume.id):
-            raise AttachRefused(f"The volume id {volume.id!r} can't be used: it must match {_VOLUME_ID.pattern}.")
+        check_id(volume.id)
         disk = disk_of(volume, ceph_conf)
         etree.SubElement(disk, "target", dev=device.removeprefix("/dev/"), bus=bus)
         if bus == "scsi":

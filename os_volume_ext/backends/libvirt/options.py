@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from ..base import ConfigurationError
 from .disks import DEVICES
+from .fence import Fence, RadosFence
 
-OPTIONS = ("uri", "domain", "bus", "connect_timeout", "detach_timeout", "probe_timeout", "ceph_conf")
+OPTIONS = ("uri", "domain", "bus", "connect_timeout", "detach_timeout", "probe_timeout", "ceph_conf", "fence")
+
+_FENCE = re.compile(r"rados:(?P<pool>[A-Za-z0-9_.][A-Za-z0-9_.-]*)\?user=(?P<user>[A-Za-z0-9_.][A-Za-z0-9_.-]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,9 @@ class Options:
     probe_timeout: float
     """For a host of the storage to accept a connection; 0: it is not tested."""
     ceph_conf: str | None
-    """The path of the ``ceph.conf`` that QEMU reads; None for Ceph's default."""
+    """The path of the ``ceph.conf`` that QEMU and the fence read; None for Ceph's default."""
+    fence: Fence
+    """Where volumes are claimed."""
 
 
 def read(given: Mapping[str, str]) -> Options:
@@ -50,6 +55,7 @@ def read(given: Mapping[str, str]) -> Options:
         detach_timeout=_seconds(given, "detach_timeout", limit / 3),
         probe_timeout=_seconds(given, "probe_timeout", limit / 12, minimum=0),
         ceph_conf=_path(given, "ceph_conf"),
+        fence=_fence(given, limit / 12),
     )
     for name, seconds in (("detach_timeout", options.detach_timeout), ("probe_timeout", options.probe_timeout)):
         if options.connect_timeout + seconds >= limit:
@@ -72,6 +78,16 @@ def _path(given: Mapping[str, str], name: str) -> str | None:
     if path is not None and not (path.startswith("/") and path.isprintable()):
         raise ConfigurationError(f"backend.{name} is {path!r}: it must be an absolute path")
     return path
+
+
+def _fence(given: Mapping[str, str], timeout: float) -> Fence:
+    text = given.get("fence")
+    if text is None:
+        return Fence()
+    match = _FENCE.fullmatch(text)
+    if match is None:
+        raise ConfigurationError(f"backend.fence is {text!r}: it must be rados:POOL?user=USER")
+    return RadosFence(match["pool"], match["user"], _path(given, "ceph_conf"), timeout)
 
 
 def _template(given: Mapping[str, str], name: str, default: str, fields: set[str]) -> str:

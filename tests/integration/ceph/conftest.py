@@ -44,10 +44,11 @@ def secret(ceph: real_ceph.Ceph, new_secret: Callable[[str], str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def ceph_conf(libvirtd: Libvirtd) -> Path:  # noqa: F811
-    """Give the file that QEMU reads."""
+def ceph_conf(libvirtd: Libvirtd, ceph: real_ceph.Ceph) -> Path:  # noqa: F811
+    """Give the file that QEMU and the fence read."""
     path = libvirtd.directory / "ceph.conf"
-    path.write_text(f"[client]\nclient_mount_timeout = {MOUNT_TIMEOUT}\n")
+    hosts = f"[global]\nmon host = v1:127.0.0.1:{ceph.port}\n"
+    path.write_text(f"{hosts}[client]\nkeyring = {ceph.keyring()}\nclient_mount_timeout = {MOUNT_TIMEOUT}\n")
     return path
 
 
