@@ -44,6 +44,9 @@ class Domain:
     def state(self):
         return libvirt.VIR_DOMAIN_RUNNING, 0
 
+    def controlInfo(self, flags=0):
+        return [libvirt.VIR_DOMAIN_CONTROL_OK, 0, 0]
+
     def XMLDesc(self, flags):
         if self.inspected:
             self.inspected()

@@ -95,14 +95,17 @@ class LibvirtBackend(Backend):
     def _remove(self, server: Server, volume: Volume) -> bool:
         """Remove the disk from the server's domain, and return whether the domain had it."""
         domain = self._domain(server)
+        deadline = time.monotonic() + self._options.detach_timeout
         view = domain.inspect()
+        if volume.id not in view.volumes:
+            domain.wait_until_idle(deadline)
+            view = domain.inspect()
         if volume.id not in view.volumes:
             view.check_not_unmarked(volume)
             return False
         domain.check_modifiable()
-        deadline = time.monotonic() + self._options.detach_timeout
         with ExitStack() as turn:
-            turn.enter_context(self._turns().turn(domain.id, self._options.detach_timeout))
+            turn.enter_context(self._turns().turn(domain.id, max(deadline - time.monotonic(), 0)))
             # First from the configuration: a guest may release the disk after the time limit, and the disk must not
             # come back when the guest restarts.
             with outcome_unknown():

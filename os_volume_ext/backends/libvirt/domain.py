@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import libvirt
 
-from ..base import AttachRefused, BackendError, OutcomeUnknown, ServerNotFound
+from ..base import AttachRefused, BackendError, BackendUnavailable, OutcomeUnknown, ServerNotFound
 from .disks import Definition, Disk, View
 from .errors import translate_read_errors, translate_write_errors
 from .events import REMOVAL_FAILED, Removals
@@ -25,6 +25,7 @@ _MODIFIABLE_STATES = (
 # Seconds between two inspections while waiting for an event: a lost connection loses its events, and a forked process
 # receives none.
 _POLL_INTERVAL = 1.0
+_IDLE_INTERVAL = 0.05  # seconds between two looks at whether a domain is being changed
 
 
 class Domain:
@@ -70,6 +71,28 @@ class Domain:
             raise AttachRefused("The server is suspended, shutting down or crashed; resume or stop it first.")
         if saved:
             raise AttachRefused("The server's memory is saved to a file; start the server first.")
+
+    def wait_until_idle(self, deadline: float) -> None:
+        """Wait until no call changes the domain as it runs: one that attaches a disk does not show it before it ends.
+
+        :param deadline: when to give up, by ``time.monotonic``.
+        :raises BackendUnavailable: if one still does, or libvirt can't be reached.
+        :raises ServerNotFound: if the domain is gone.
+        """
+        with translate_read_errors():
+            while self._is_busy():
+                if time.monotonic() >= deadline:
+                    raise BackendUnavailable(f"another call is changing the domain {self.id}")
+                time.sleep(_IDLE_INTERVAL)
+
+    def _is_busy(self) -> bool:
+        try:
+            return bool(self._domain.isActive() and self._domain.controlInfo()[0] != libvirt.VIR_DOMAIN_CONTROL_OK)
+        except libvirt.libvirtError as error:
+            # Not each hypervisor tells, and none does of a domain that has just stopped.
+            if error.get_error_code() in (libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_INVALID):
+                return False
+            raise
 
     def attach_device(self, xml: str, view: View, volume_id: str) -> None:
         """Add a disk to the definitions that lack it: the live one, the persistent one, or both.

@@ -1,5 +1,6 @@
 """Volumes that are claimed in Ceph before a server has them."""
 
+import socket
 import threading
 import time
 import uuid
@@ -161,6 +162,20 @@ def test_of_many_attaches_at_once_those_of_one_server_succeed(new_fenced, libvir
     assert {each.id for each in having} == served
     for each in two_machines:
         backends[0].detach(each.server, volume, None)
+    assert holders(volume) == []
+
+
+def test_no_claim_is_given_up_while_an_attach_may_still_succeed(new_fenced, libvirtd, machine, holders):
+    stuck, backend = machine("scsi"), new_fenced(detach_timeout="1")
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as pool:
+        volume = libvirtd.volume(source=f"nbd://127.0.0.1:{silent.getsockname()[1]}/disk")
+        attach = pool.submit(backend.attach, stuck.server, volume, None)
+        with silent.accept()[0], silent.accept()[0]:  # the first is of the backend, the second of QEMU
+            with pytest.raises(BackendUnavailable, match="another call is changing the domain"):
+                backend.detach(stuck.server, volume, None)
+            assert holders(volume) == [stuck.id]
+        with pytest.raises(AttachRefused):
+            attach.result()
     assert holders(volume) == []
 
 
