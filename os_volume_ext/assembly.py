@@ -243,8 +243,8 @@ def make_compute(settings: Settings) -> RemoteComputeAPI | None:
     if not options:
         return None
     # Not before, since requests takes a tenth of the time in which a filter starts.
-    from .compute.tokens import token_source
     from .outbound.client import Client
+    from .outbound.tokens import TokenSource
 
     url, token, auth_type = options.pop("url"), options.pop("token", None), options.pop("auth_type", None)
     client = Client(
@@ -253,7 +253,7 @@ def make_compute(settings: Settings) -> RemoteComputeAPI | None:
         insecure=settings.compute_insecure,
         proxies_from_environment=settings.compute_proxies_from_environment,
     )
-    source = token_source(auth_type, options, client) if auth_type else lambda: str(token)
+    source = TokenSource("compute.", "keystone", auth_type, options, client).token if auth_type else lambda: str(token)
     return RemoteComputeAPI(
         url=url,
         token=source,

@@ -6,9 +6,7 @@ from typing import Any
 
 from ..errors import ComputeUnavailable
 from ..models import Server
-
-MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
-"""What reading a document of any other structure raises."""
+from ..outbound.documents import MALFORMED
 
 
 def parse_server(body: bytes, server_id: str) -> Server:

@@ -7,9 +7,10 @@ from urllib.parse import urljoin
 
 from ..errors import ComputeUnavailable, RequestFailed, ServerMissing
 from ..models import Server
+from ..outbound.documents import MALFORMED
 from ..outbound.urls import at_origin, hide_password, origin
 from ..perprocess import PerProcess
-from .documents import MALFORMED, is_fault, parse_server, read_server
+from .documents import is_fault, parse_server, read_server
 
 if TYPE_CHECKING:  # requests takes long to import, and only compute.url needs it
     import requests

@@ -12,7 +12,8 @@ from .. import wsgi
 from ..context import RequestContext
 from ..errors import ComputeRefused, ComputeUnavailable, ServerMissing
 from ..models import Server
-from .documents import MALFORMED, parse_server
+from ..outbound.documents import MALFORMED
+from .documents import parse_server
 from .remote import RemoteComputeAPI
 
 LOG = logging.getLogger(__name__)

@@ -51,6 +51,7 @@ class Client:
         insecure: bool = False,
         proxies_from_environment: bool = False,
         timeout: float = TIMEOUT,
+        max_body: int = MAX_BODY,
     ) -> None:
         """Check the CA file; nothing is connected.
 
@@ -59,6 +60,7 @@ class Client:
         :param insecure: whether to accept any certificate.
         :param proxies_from_environment: whether ``http_proxy``, ``https_proxy`` and ``no_proxy`` apply.
         :param timeout: seconds for one request.
+        :param max_body: bytes that a response may have.
         :raises ConfigurationError: if the CA file has no certificate or can't be read.
         """
         if cafile is not None:
@@ -67,55 +69,77 @@ class Client:
         self._verify: bool | str = False if insecure else cafile or True
         self._proxies_from_environment = proxies_from_environment
         self._timeout = timeout
+        self._max_body = max_body
 
     def get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
-        """Return the response to a GET request, whatever its status.
+        """Return the response to a GET request; see ``request``."""
+        return self.request("GET", url, headers)
 
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str], *, json: Any = None, timeout: float | None = None
+    ) -> requests.Response:
+        """Return the response to a request, whatever its status.
+
+        :param method: such as ``POST``.
         :param url: may have a user and a password.
         :param headers: sent as they are.
+        :param json: the body, as a document; None for no body.
+        :param timeout: seconds; None for the client's.
         :raises RequestFailed: if there is no response.
         """
         for name, value in headers.items():
             if not _HEADER.fullmatch(value):
                 raise RequestFailed(f"{name} can't be sent: it has a line break or another invalid character")
-        return self.call(url, [url], lambda session: session.get(url, headers=dict(headers)))
+        options = {"headers": dict(headers), "json": json}
+        return self.call(url, [url], lambda session: session.request(method, url, **options), timeout)
 
-    def call(self, name: str, urls: Collection[str], function: Callable[[requests.Session], T]) -> T:
+    def call(
+        self,
+        name: str,
+        urls: Collection[str],
+        function: Callable[[requests.Session], T],
+        timeout: float | None = None,
+    ) -> T:
         """Call a function that sends requests, with one deadline for all of them.
 
         :param name: of the service, for messages; the password of a URL is hidden.
         :param urls: configured ones; other hosts, which a response may name, are not requested.
         :param function: gets the session to send them with, which is closed afterwards. After the deadline it goes on
             in its thread until it next uses a connection.
+        :param timeout: seconds until the deadline; None for the client's.
         :raises RequestFailed: if the function fails or does not return in time.
         """
         sockets = _Sockets()
         shown = hide_password(name)
+        timeout = self._timeout if timeout is None else timeout
         try:
-            call: PendingCall[T] = _threads().submit("os-volume-ext-http", self._run, sockets, urls, function)
-            if not call.is_done_within(self._timeout):
-                raise RequestFailed(f"{shown} {self._late()}")
+            call: PendingCall[T] = _threads().submit("os-volume-ext-http", self._run, sockets, urls, function, timeout)
+            if not call.is_done_within(timeout):
+                raise RequestFailed(f"{shown} {_late(timeout)}")
             return call.result()
         except RequestFailed:
             raise
         except Exception as error:  # of requests, of urllib3, of any authentication plugin
             # Not chained: a traceback would show what these exceptions quote, such as a header.
-            raise RequestFailed(f"{shown} {self._describe(error)}") from None
+            raise RequestFailed(f"{shown} {self._describe(error, timeout)}") from None
         finally:
             sockets.shut_down()
 
-    def _run(self, sockets: "_Sockets", urls: Collection[str], function: Callable[[requests.Session], T]) -> T:
+    def _run(
+        self,
+        sockets: "_Sockets",
+        urls: Collection[str],
+        function: Callable[[requests.Session], T],
+        timeout: float,
+    ) -> T:
         _current.sockets = sockets
         try:
-            with _Session(urls, self._timeout, self._verify, self._proxies_from_environment) as session:
+            with _Session(urls, timeout, self._verify, self._proxies_from_environment, self._max_body) as session:
                 return function(session)
         finally:
             del _current.sockets
 
-    def _late(self) -> str:
-        return f"did not respond within {self._timeout:g} seconds"
-
-    def _describe(self, error: BaseException) -> str:
+    def _describe(self, error: BaseException, timeout: float) -> str:
         """Return what happened, as the rest of a sentence that begins with the service."""
         chain = list(_chain(error))
         through = " through the proxy" if any(isinstance(each, ProxyError) for each in chain) else ""
@@ -127,7 +151,7 @@ class Client:
                 case ssl.SSLError():
                     return f"can't be reached: TLS failed: {each.reason}"
                 case TimeoutError() | PoolTimeout() | requests.Timeout():
-                    return self._late()
+                    return _late(timeout)
                 case OSError(strerror=str(reason)):
                     return f"can't be reached{through}: {reason}"
         if any(isinstance(each, _NOT_URLS) for each in chain):
@@ -141,7 +165,12 @@ class _Session(requests.Session):
     """Its responses have been read, within a limit."""
 
     def __init__(
-        self, urls: Collection[str], timeout: float, verify: bool | str, proxies_from_environment: bool
+        self,
+        urls: Collection[str],
+        timeout: float,
+        verify: bool | str,
+        proxies_from_environment: bool,
+        max_body: int,
     ) -> None:
         super().__init__()
         self.trust_env = False  # proxies, .netrc, the CA
@@ -149,6 +178,7 @@ class _Session(requests.Session):
         self._timeout = timeout
         self._verify = verify
         self._proxies_from_environment = proxies_from_environment
+        self._max_body = max_body
         self.mount("http://", _Adapter())
         self.mount("https://", _Adapter())
 
@@ -160,8 +190,8 @@ class _Session(requests.Session):
         body = bytearray()
         for chunk in response.raw.stream(CHUNK, decode_content=True):
             body += chunk
-            if len(body) > MAX_BODY:
-                raise RequestFailed(f"{hide_password(url)} sent more than {MAX_BODY} bytes")
+            if len(body) > self._max_body:
+                raise RequestFailed(f"{hide_password(url)} sent more than {self._max_body} bytes")
         response.raw = io.BytesIO(body)
         return response
 
@@ -256,6 +286,10 @@ def _check_cafile(option: str, cafile: str) -> None:
         raise ConfigurationError(f"{option} is {cafile!r}: it must be a file of certificates in PEM format") from error
     except OSError as error:
         raise ConfigurationError(f"{option} is {cafile!r}: it can't be read: {error.strerror}") from error
+
+
+def _late(timeout: float) -> str:
+    return f"did not respond within {timeout:g} seconds"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

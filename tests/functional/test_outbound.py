@@ -20,10 +20,9 @@ import trustme
 from os_volume_ext.assembly import make_compute
 from os_volume_ext.backends.base import ConfigurationError
 from os_volume_ext.compute.remote import RemoteComputeAPI
-from os_volume_ext.compute.tokens import token_source
 from os_volume_ext.errors import ComputeUnavailable, RequestFailed
-from os_volume_ext.outbound import client as client_module
 from os_volume_ext.outbound.client import Client
+from os_volume_ext.outbound.tokens import TokenSource
 from os_volume_ext.settings import Settings
 from tests.support.waiting import wait_until
 
@@ -201,6 +200,11 @@ def password_options(auth_url):
     }
 
 
+def token_source(auth_type, options, timeout):
+    client = Client(prefix="compute.", timeout=timeout)
+    return TokenSource("compute.", "keystone", auth_type, options, client).token
+
+
 TOKEN = {
     "token": {
         "expires_at": "2099-01-01T00:00:00.000000Z",
@@ -243,7 +247,7 @@ def test_a_tls_handshake_ends_at_the_deadline(how):
 def test_a_token_request_ends_at_its_deadline(how):
     with reluctant(RELUCTANT[how]) as address:
         options = password_options(f"http://{address}/v3")
-        source = token_source(options.pop("auth_type"), options, Client(prefix="compute.", timeout=SHORT))
+        source = token_source(options.pop("auth_type"), options, SHORT)
         for _ in range(2):
             with pytest.raises(RequestFailed) as caught:
                 source()
@@ -254,7 +258,7 @@ def test_a_token_request_ends_at_its_deadline(how):
 def test_token_requests_that_wait_for_each_other_end_at_their_deadlines():
     with reluctant(RELUCTANT["silent"]) as address:
         options = password_options(f"http://{address}/v3")
-        source = token_source(options.pop("auth_type"), options, Client(prefix="compute.", timeout=SHORT))
+        source = token_source(options.pop("auth_type"), options, SHORT)
         start = time.monotonic()
         with ThreadPoolExecutor(8) as pool:
             errors = [each.exception() for each in [pool.submit(source) for _ in range(8)]]
@@ -263,10 +267,10 @@ def test_token_requests_that_wait_for_each_other_end_at_their_deadlines():
         assert wait_until(lambda: not request_threads())
 
 
-def test_a_response_that_is_too_long_is_not_read(host, monkeypatch):
-    monkeypatch.setattr(client_module, "MAX_BODY", 1000)
+def test_a_response_that_is_too_long_is_not_read(host):
+    client = Client(prefix="compute.", max_body=1000)
     host.respond(LIST, {"servers": [], "more": "x" * 1000})
-    message = failure(listed, configured(url=host.url, token="t1"))
+    message = failure(listed, RemoteComputeAPI(url=host.url, token=lambda: "t1", headers={}, client=client))
     assert message == f"{host.url}/servers/detail?all_tenants=1 sent more than 1000 bytes"
 
 
@@ -616,7 +620,7 @@ def test_a_fork_during_a_token_request_does_not_block_the_child():
     with reluctant(RELUCTANT["silent"]) as address, serving() as host, ThreadPoolExecutor(1) as pool:
         options = password_options(f"http://{address}/v3")
         auth_type = options.pop("auth_type")
-        source = token_source(auth_type, options, Client(prefix="compute.", timeout=3))
+        source = token_source(auth_type, options, 3)
         host.list_servers(LIST, ["s1"])
         waiting = pool.submit(source)
         assert wait_until(request_threads)

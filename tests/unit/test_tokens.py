@@ -6,8 +6,8 @@ import pytest
 from keystoneauth1 import session
 
 from os_volume_ext.backends.base import ConfigurationError
-from os_volume_ext.compute.tokens import token_source
 from os_volume_ext.outbound.client import Client
+from os_volume_ext.outbound.tokens import TokenSource
 
 PASSWORD = {
     "auth-url": "http://127.0.0.1:9/v3",
@@ -20,6 +20,10 @@ PASSWORD = {
 
 
 CLIENT = Client(prefix="compute.")
+
+
+def token_source(auth_type, options, client):
+    return TokenSource("compute.", "keystone", auth_type, options, client).token
 
 
 def complaint(auth_type, options):
