@@ -64,6 +64,23 @@ class RequestFailed(OSVolumeExtError):
     kind = Kind.UNAVAILABLE
 
 
+class RequestRefused(RequestFailed):
+    """A service responded to a request of this package with an error."""
+
+    def __init__(self, message: str, status: int, fault: str | None, reason: str) -> None:
+        """Take the response.
+
+        :param message: for the operator.
+        :param status: the HTTP status.
+        :param fault: the name of OpenStack's fault, such as ``itemNotFound``; None if the body is something else.
+        :param reason: the fault's message; empty if there is none.
+        """
+        super().__init__(message)
+        self.status = status
+        self.fault = fault
+        self.reason = reason
+
+
 # -- the compute API -----------------------------------------------------------------------------------
 
 

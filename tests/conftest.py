@@ -25,11 +25,23 @@ settings.load_profile("unhurried")
 
 
 # The directories of tests/integration whose tests need services.
-SERVICES = {"clients", "databases", "keystone", "libvirt", "monitoring", "notifications", "nova", "torture"}
+SERVICES = {
+    "ceph",
+    "cinder",
+    "clients",
+    "databases",
+    "keystone",
+    "libvirt",
+    "monitoring",
+    "notifications",
+    "nova",
+    "torture",
+}
 # Those whose tests share something slow, so that one worker of xdist runs all of them.
 GROUPS = {
-    directory: directory for directory in ("databases", "docs", "libvirt", "monitoring", "notifications", "packaging")
-} | dict.fromkeys(("clients", "keystone", "nova"), "openstack")
+    directory: directory
+    for directory in ("ceph", "databases", "docs", "libvirt", "monitoring", "notifications", "packaging")
+} | dict.fromkeys(("cinder", "clients", "keystone", "nova"), "openstack")
 
 
 def pytest_configure(config: pytest.Config) -> None:

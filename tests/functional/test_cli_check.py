@@ -396,7 +396,7 @@ def test_a_database_that_can_not_be_made_is_reported(file, wrong, tmp_path):
 
 def test_a_catalog_that_is_not_installed_is_reported(file, wrong):
     file.set_ours("catalog", "cindr")
-    assert wrong() == ("catalog", "catalog is 'cindr': installed are sql: choose one, or install its package")
+    assert wrong() == ("catalog", "catalog is 'cindr': installed are cinder, sql: choose one, or install its package")
 
 
 def test_a_backend_that_can_not_be_made_is_reported(file, wrong, tmp_path):

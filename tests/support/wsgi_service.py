@@ -55,7 +55,8 @@ def free_port() -> int:
 class WSGIService:
     """A module's ``application``, served by a process of its own; several may share one directory.
 
-    ``directory`` is the process's working directory; ``ready`` the path that returns 200 once it serves.
+    ``directory`` is the process's working directory; ``ready`` the path that returns ``ready_status`` once it serves;
+    ``arguments`` are those that the service reads from its command line.
     """
 
     venv: Path
@@ -63,6 +64,8 @@ class WSGIService:
     port: int = field(default_factory=free_port)
     module: str = ""
     ready: str = "/"
+    ready_status: int = 200
+    arguments: tuple[str, ...] = ()
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -97,7 +100,7 @@ class WSGIService:
         """Serve until ``stop``; return when it responds."""
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                [self.venv / "bin/python", "-c", SERVE, self.module, str(self.port)],
+                [self.venv / "bin/python", "-c", SERVE, *self.arguments, self.module, str(self.port)],
                 cwd=self.directory,
                 env=os.environ | self.environment,
                 stdin=subprocess.DEVNULL,
@@ -112,7 +115,7 @@ class WSGIService:
         assert self._process is not None
         assert self._process.poll() is None, self._log.read_text()
         try:
-            return requests.get(f"{self.url}{self.ready}", timeout=TIMEOUT).status_code == 200
+            return requests.get(f"{self.url}{self.ready}", timeout=TIMEOUT).status_code == self.ready_status
         except requests.ConnectionError:
             return False
 

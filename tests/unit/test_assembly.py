@@ -109,5 +109,5 @@ def test_observers_are_closed_once(make):
 
 def test_a_catalog_that_can_not_be_loaded_is_named(path):
     options = {"backend": "directory", "backend.root": "/", "database.url": f"sqlite:///{path}", "catalog": "nothing"}
-    with pytest.raises(ConfigurationError, match=r"^catalog is 'nothing': installed are sql"):
+    with pytest.raises(ConfigurationError, match=r"^catalog is 'nothing': installed are cinder, sql"):
         assemble(Settings.parse(options))
