@@ -18,13 +18,6 @@ class Records:
     database: Database
     registry: Registry
 
-    def catalog(self) -> VolumeCatalog:
-        """Return the catalog that the settings name.
-
-        :raises ConfigurationError: if it can't be loaded, or one of its options is invalid.
-        """
-        return make_catalog(self.settings, self.database)
-
     def close(self) -> None:
         """Close the connections to the database."""
         self.database.dispose()

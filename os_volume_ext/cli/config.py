@@ -1,26 +1,25 @@
 """Selecting the paste file and the filter section that a command is about."""
 
 import argparse
-import configparser
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from paste.deploy.loadwsgi import FILTER, loadcontext
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConfigurationError
-from ..filter import filter_factory
 from ..records import Records, open_records
 from ..registry import schema
 from ..registry.database import Database
 from ..settings import Settings
+from .loading import filter_sections, located, read_paste
 
 if TYPE_CHECKING:
     from ..assembly import Assembly
 
-PACKAGE = "os_volume_ext."
+T = TypeVar("T")
+
 DEFAULT_PORT = "8774"
 MAX_PORT = 65535
 MAX_PATH = 4096  # characters
@@ -131,81 +130,6 @@ def paste_file(arguments: argparse.Namespace) -> Path:
     return path
 
 
-def read_paste(path: Path) -> configparser.RawConfigParser:
-    """Read a paste file; variables are not replaced.
-
-    :raises ConfigurationError: if it can't be read, or it is not a paste file.
-    """
-    parser = configparser.RawConfigParser(strict=False)
-    try:
-        parser.read_string(path.read_text())
-    except PermissionError as error:
-        raise _unreadable(path, f"{error.strerror}: run this as the user of the compute API") from error
-    except OSError as error:
-        raise _unreadable(path, f"{error.strerror}: name the compute API's paste file") from error
-    except UnicodeError as error:
-        raise _unreadable(path, "it is not a text in UTF-8: name the compute API's paste file") from error
-    except ValueError as error:  # a path in the environment may have any characters
-        raise _unreadable(path, str(error)) from error
-    except configparser.Error as error:
-        raise ConfigurationError(
-            f"--paste: {path} is not a paste file: {_malformed(error)}: correct it, or name another file"
-        ) from error
-    return parser
-
-
-def _unreadable(path: Path, reason: str) -> ConfigurationError:
-    return ConfigurationError(f"--paste: {path} can't be read: {reason}")
-
-
-def _malformed(error: configparser.Error) -> str:
-    """Return where a file is malformed, without the line itself: it may have a password."""
-    match error:
-        case configparser.MissingSectionHeaderError():
-            return f"line {error.lineno} comes before the first section"
-        case configparser.ParsingError():
-            number, _ = error.errors[0]
-            return f"line {number} is neither a section nor an option"
-        case _:
-            return str(error).splitlines()[0]
-
-
-# What PasteDeploy takes for an application.
-_APPLICATIONS = {"app", "application", "composite", "composit", "pipeline", "filter-app"}
-
-
-def check_application(path: Path, name: str) -> None:
-    """Check that a paste file has an application.
-
-    :param name: its section's, without ``app:`` or ``pipeline:``; or a URI such as ``config:other.ini``.
-    :raises ConfigurationError: if it does not; the message names those that it has.
-    """
-    sections = [section.partition(":") for section in read_paste(path).sections()]
-    found = [section.strip() for kind, _, section in sections if kind in _APPLICATIONS]
-    if ":" in name or name in found:
-        return
-    remedy = f"choose one of: {', '.join(found)}" if found else "add a section such as [pipeline:main]"
-    raise ConfigurationError(f"--name is {name!r}: {path} has no such application: {remedy}")
-
-
-def unloadable(name: str, error: Exception) -> ConfigurationError:
-    """Return the error for what can't be loaded from a paste file.
-
-    :param name: the section's, or a URI such as ``egg:Paste#urlmap``.
-    :param error: PasteDeploy's, or that of any factory.
-    """
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return ConfigurationError(f"{name} can't be loaded: {reason}{_remedy(error)}")
-
-
-def _remedy(error: Exception) -> str:
-    if isinstance(error, ImportError):
-        return ": install its package here, or correct the section"
-    if isinstance(error, LookupError) and str(error).startswith(("No section ", "Entry point ")):
-        return ": correct the name, or add the section"
-    return ""
-
-
 def variables(arguments: argparse.Namespace) -> dict[str, str]:
     """Return the variables that the paste file may use besides its own.
 
@@ -234,11 +158,22 @@ def port(arguments: argparse.Namespace) -> int:
     return int(text)
 
 
-def settings(arguments: argparse.Namespace) -> Settings:
-    """Return the settings of the selected filter.
+def make(arguments: argparse.Namespace, factory: Callable[[Settings], T], *, create: bool = True) -> T:
+    """Make something from the settings of the selected filter.
 
-    :raises ConfigurationError: if there is no such filter, several match, or an option is invalid.
+    :param create: whether a missing SQLite file may be created.
+    :raises ConfigurationError: if there is no such filter, several match, or an option is invalid; and as the factory
+        does, with the file and the section in the message.
     """
+    path, name, options = _select(arguments)
+    with located(path, f"filter:{name}"):
+        settings = Settings.parse(options)
+        if not create:
+            schema.refuse_missing(Database(settings.database_options))
+        return factory(settings)
+
+
+def _select(arguments: argparse.Namespace) -> tuple[Path, str, Mapping[str, str]]:
     path = paste_file(arguments)
     sections = filter_sections(path, variables(arguments))
     if not sections:
@@ -255,51 +190,7 @@ def settings(arguments: argparse.Namespace) -> Settings:
         raise ConfigurationError(
             f"--filter: {name} is not an os-volume-ext filter; choose one of: {', '.join(sections)}"
         )
-    return Settings.parse(sections[name])
-
-
-def filter_sections(path: Path, global_conf: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Return the options of each os-volume-ext filter of a paste file, by the section's name.
-
-    :param global_conf: variables that the file may use.
-    :raises ConfigurationError: if it is not a paste file, or a filter uses an undefined variable.
-    """
-    parser = read_paste(path)
-    found = {}
-    for section in parser.sections():
-        kind, _, name = section.partition(":")
-        if kind.strip() != "filter" or not parser.get(section, "paste.filter_factory", fallback=PACKAGE).startswith(
-            PACKAGE
-        ):
-            continue  # loading another package's filter could import all of Nova
-        try:
-            context = loadcontext(FILTER, f"config:{path}", name=name.strip(), global_conf=dict(global_conf))
-        except configparser.InterpolationError as error:
-            if "os-volume-ext" in parser.get(section, "use", fallback=""):
-                raise interpolation_error(error) from None
-            continue
-        except (LookupError, ImportError, configparser.Error):
-            continue  # a filter of another package, which is not installed here
-        if context.object is filter_factory:
-            found[name.strip()] = dict(context.local_conf)
-    return found
-
-
-def interpolation_error(error: configparser.InterpolationError) -> ConfigurationError:
-    """Return the error for a value whose variables can't be replaced; it does not show the value: it may be a password.
-
-    :param error: the parser's.
-    """
-    where = f"[{error.section}] of the paste file"
-    match error:
-        case configparser.InterpolationMissingOptionError():
-            name = error.reference
-            message = f"{where} uses the undefined variable {name}: define it with --set {name}=VALUE"
-        case configparser.InterpolationSyntaxError():
-            message = f"{where} has a % in {error.option} that must be written %%"
-        case _:
-            message = f"{where} has variables in {error.option} that refer to each other"
-    return ConfigurationError(message)
+    return path, name, sections[name]
 
 
 @contextmanager
@@ -312,10 +203,8 @@ def assembled(arguments: argparse.Namespace, *, create: bool = False, read_only:
     """
     from ..assembly import assemble_current, assemble_read_only  # most commands do not need what it imports
 
-    found = settings(arguments)
-    if not create:
-        schema.refuse_missing(Database(found.database_options))
-    with closing(assemble_read_only(found) if read_only else assemble_current(found)) as assembly:
+    assemble = assemble_read_only if read_only else assemble_current
+    with closing(make(arguments, assemble, create=create)) as assembly:
         yield assembly
 
 
@@ -327,10 +216,7 @@ def records(arguments: argparse.Namespace, *, create: bool = False, read_only: b
     :param read_only: whether an SQLite file is not upgraded.
     :raises ConfigurationError: if an option is invalid, or the database can't be used.
     """
-    found = settings(arguments)
-    if not create:
-        schema.refuse_missing(Database(found.database_options))
-    with closing(open_records(found, read_only=read_only)) as opened:
+    with closing(make(arguments, partial(open_records, read_only=read_only), create=create)) as opened:
         yield opened
 
 

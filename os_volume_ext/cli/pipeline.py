@@ -4,21 +4,19 @@ Other filters are made as the server makes them. The os-volume-ext filters are n
 keep the rest from loading. Neither is the application, which may need the server's complete start-up.
 """
 
-import configparser
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from paste.deploy.loadwsgi import APP, FILTER, FILTER_APP, FILTER_WITH, ConfigLoader
+from paste.deploy.loadwsgi import APP, FILTER, FILTER_APP, FILTER_WITH
 from webob import Request
 
 from ..errors import ConfigurationError
 from ..filter import filter_factory
 from ..wsgi import WSGIApp
-from .config import check_application, interpolation_error, read_paste, unloadable
+from .loading import Loader
 
 # The headers that an auth filter sets for a valid token, sent by a client that has none.
 _FORGED = {
@@ -102,7 +100,7 @@ class Position:
     """The name of the application behind all filters."""
 
 
-class Pipeline(ConfigLoader):  # type: ignore[misc]
+class Pipeline(Loader):
     """Loads from a paste file, and records the filters."""
 
     def __init__(self, path: Path, variables: Mapping[str, str]) -> None:
@@ -112,10 +110,7 @@ class Pipeline(ConfigLoader):  # type: ignore[misc]
         :param variables: those that the file may use besides its own.
         :raises ConfigurationError: if it is not a paste file.
         """
-        read_paste(path)
-        super().__init__(str(path))
-        self._path = path
-        self.update_defaults(variables, overwrite=False)
+        super().__init__(path, variables)
         self._positions: list[Position] = []
 
     def positions(self, name: str) -> Sequence[Position]:
@@ -124,19 +119,17 @@ class Pipeline(ConfigLoader):  # type: ignore[misc]
         :param name: the application's section.
         :raises ConfigurationError: if it can't be loaded, or has no os-volume-ext filter.
         """
-        check_application(self._path, name)
-        self.get_app(name)
+        self.load(name)
         if not self._positions:
             raise ConfigurationError(
-                f"--name: {name} has no os-volume-ext filter: add the name of a section with use = egg:os-volume-ext "
-                "to its pipeline, right before the application"
+                f"--name: {name} of {self.path} has no os-volume-ext filter: add the name of a section with "
+                "use = egg:os-volume-ext to its pipeline, right before the application"
             )
         return self._positions
 
     def get_context(self, object_type: Any, name: str | None = None, global_conf: Any = None) -> Any:
         """Return PasteDeploy's context, changed so that the filters it makes are recorded."""
-        with _errors_of(name or "main"):
-            context = super().get_context(object_type, name, global_conf)
+        context = super().get_context(object_type, name, global_conf)
         self._trace(context, name or "main")
         return context
 
@@ -148,11 +141,11 @@ class Pipeline(ConfigLoader):  # type: ignore[misc]
         elif context.object is filter_factory:
             context.create = lambda: partial(self._own_filter, Section(name, context.global_conf, context.local_conf))
         elif context.object_type is FILTER:
-            context.create = partial(self._other_filter, context, name)
+            context.create = partial(self._other_filter, context.create, name)
         elif context.protocol == "paste.app_factory":
             context.create = partial(Traced, name, _no_content)
         elif context.object_type is APP:
-            context.create = partial(self._composite, context, name)
+            context.create = partial(self._composite, context.create, name)
 
     def _own_filter(self, section: Section, app: WSGIApp) -> Traced:
         behind = _traced(app)
@@ -160,25 +153,21 @@ class Pipeline(ConfigLoader):  # type: ignore[misc]
         self._positions.append(position)
         return Traced(behind.name, behind, behind.filters, (position, *behind.positions))
 
-    def _other_filter(self, context: Any, name: str) -> Callable[[WSGIApp], Traced]:
-        with _errors_of(name):
-            make = context.object_type.invoke(context)
+    def _other_filter(self, create: Callable[[], Any], name: str) -> Callable[[WSGIApp], Traced]:
+        make = create()
 
         def apply(app: WSGIApp) -> Traced:
             behind = _traced(app)
-            with _errors_of(name):
-                made = Filter(name, make(behind), behind)
+            made = Filter(name, make(behind), behind)
             for position in behind.positions:
                 position.before.insert(0, made)
             return Traced(behind.name, made.app, (made, *behind.filters), behind.positions)
 
         return apply
 
-    def _composite(self, context: Any, name: str) -> Traced:
+    def _composite(self, create: Callable[[], Any], name: str) -> Traced:
         first = len(self._positions)  # the composite loads its applications with this loader
-        with _errors_of(name):
-            app = context.object_type.invoke(context)
-        return Traced(name, app, positions=self._positions[first:])
+        return Traced(name, create(), positions=self._positions[first:])
 
 
 def _no_content(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -188,16 +177,3 @@ def _no_content(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
 def _traced(app: WSGIApp) -> Traced:
     return app if isinstance(app, Traced) else Traced("another application", app)
-
-
-@contextmanager
-def _errors_of(name: str) -> Iterator[None]:
-    """Name the section in an error; of nested ones, the innermost."""
-    try:
-        yield
-    except ConfigurationError:
-        raise
-    except configparser.InterpolationError as error:
-        raise interpolation_error(error) from None
-    except Exception as error:  # other factories can raise anything
-        raise unloadable(name, error) from error

@@ -1,7 +1,6 @@
 """``os-volume-ext serve``: serve a paste file with waitress, for trying it out."""
 
 import argparse
-import configparser
 import errno
 import logging
 import signal
@@ -11,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from cliff.command import Command
-from paste.deploy import loadapp
 from webob.exc import HTTPBadRequest
 
 from ..errors import ConfigurationError
 from ..wsgi import WSGIApp
 from . import config
+from .loading import Loader, read_paste
 
 THREADS = 32  # more than the requests that wait for hanging backends (1.5 * max_operations) of two filters
 
@@ -69,8 +68,7 @@ class Serve(config.OwnCommand, Command):  # type: ignore[misc]
         logging.getLogger("os_volume_ext").setLevel(logging.INFO)
         create_server = _waitress()
         path = config.paste_file(parsed_args)
-        config.check_application(path, parsed_args.name)
-        app = _load(path, parsed_args.name, config.variables(parsed_args))
+        app = Loader(path, config.variables(parsed_args)).load(parsed_args.name)
         try:
             server = create_server(_only_paths(app), host=parsed_args.host, port=port, threads=THREADS)
         except OSError as error:
@@ -81,18 +79,6 @@ class Serve(config.OwnCommand, Command):  # type: ignore[misc]
         self.app.stdout.write(f"Serving {path} at {url}; press Ctrl-C to stop.\n{_examples(path, url)}")
         self.app.stdout.flush()
         server.run()
-
-
-def _load(path: Path, name: str, variables: dict[str, str]) -> WSGIApp:
-    try:
-        app: WSGIApp = loadapp(f"config:{path}", name=name, global_conf=variables)
-    except ConfigurationError:
-        raise
-    except configparser.InterpolationError as error:
-        raise config.interpolation_error(error) from None
-    except Exception as error:  # factories can raise anything
-        raise config.unloadable(name, error) from error
-    return app
 
 
 def _only_paths(app: WSGIApp) -> WSGIApp:
@@ -118,7 +104,7 @@ def _waitress() -> Callable[..., Any]:
 
 def _examples(path: Path, url: str) -> str:
     """Return the option ``try`` of the paste file's section ``[serve]``."""
-    text = config.read_paste(path).get("serve", "try", fallback="")
+    text = read_paste(path).get("serve", "try", fallback="")
     return f"{text.strip().replace('{url}', url)}\n" if text else ""
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from cliff.command import Command
@@ -14,7 +15,9 @@ from cliff.show import ShowOne
 from ..catalog.sql import SQLCatalog
 from ..errors import ConfigurationError
 from ..models import Volume
-from ..records import Records
+from ..records import Records, make_catalog
+from ..registry.database import Database
+from ..settings import Settings
 from . import config
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Volume) if field.repr)
@@ -35,13 +38,16 @@ class SQLCatalogCommand(config.FilterCommand):
         :raises ConfigurationError: if the filter has another catalog.
         """
         with config.records(arguments, create=create, read_only=read_only) as records:
-            catalog = records.catalog()
-            if not isinstance(catalog, SQLCatalog):
-                name = records.settings.catalog
-                raise ConfigurationError(
-                    f"the filter's volumes are in the catalog {name!r}, not in sql: manage them there"
-                )
-            yield catalog, records
+            yield config.make(arguments, partial(_make_catalog, database=records.database)), records
+
+
+def _make_catalog(settings: Settings, database: Database) -> SQLCatalog:
+    catalog = make_catalog(settings, database)
+    if not isinstance(catalog, SQLCatalog):
+        raise ConfigurationError(
+            f"the filter's volumes are in the catalog {settings.catalog!r}, not in sql: manage them there"
+        )
+    return catalog
 
 
 def _volume_id(arguments: argparse.Namespace, records: Records) -> str:

@@ -9,9 +9,13 @@ from typing import Any
 
 from webob import Request, Response
 
+from ..catalog.base import VolumeCatalog
+from ..catalog.checked import CheckedCatalog
 from ..catalog.sql import SQLCatalog
-from ..errors import ConfigurationError, VolumeNotFound
+from ..context import operator_context
+from ..errors import CatalogUnavailable, RegistryUnavailable, VolumeNotFound
 from ..models import ATTACHING, Attachment, Volume
+from ..records import make_catalog
 from ..registry import schema
 from ..registry.attachments import Registry
 from ..registry.database import Database
@@ -27,28 +31,28 @@ from .section import options_of
 def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "BlockStorageApplication":
     """Make the application for PasteDeploy; the option ``filter`` is the section of the filter with the volumes.
 
-    :raises ValueError: if the option is missing or another is given, with the option's name.
-    :raises ConfigurationError: if there is no such section, or its filter has no sql catalog.
+    :raises ConfigurationError: if the option is missing or another is given, with the option's name; if there is no
+        such section, or one of its options is invalid.
     """
     section = options.read(local_conf, filter=None)["filter"]
-    settings = Settings.parse(options_of(global_conf, "filter", section))
-    if settings.catalog != "sql":
-        raise ConfigurationError("the block-storage API needs a filter with the sql catalog")
-    database = Database(settings.database_options)
-    schema.ensure(database)
-    return BlockStorageApplication(database)
+    with options_of(global_conf, "filter", section) as given:
+        settings = Settings.parse(given)
+        database = Database(settings.database_options)
+        schema.ensure(database)
+        return BlockStorageApplication(database, make_catalog(settings, database))
 
 
 class BlockStorageApplication(Application):
     """The block-storage API."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, catalog: VolumeCatalog) -> None:
         """Make the application.
 
-        :param database: the filter's, with the volumes and the attachments.
+        :param database: the filter's, with the attachments.
+        :param catalog: the filter's, with the volumes; only those of the sql catalog can be listed.
         """
         self._database = database
-        self._catalog = SQLCatalog({}, database)
+        self._catalog = catalog
         self._registry = Registry(database)
         self._routes = Routes(
             {
@@ -87,19 +91,25 @@ class BlockStorageApplication(Application):
         caller = caller_of(request)
         caller.refuse_path_of(project_id)
         all_projects = caller.admin and request.GET.get("all_tenants", "0").lower() in options.TRUE
-        # Volumes of the catalog have no names.
-        volumes = [] if request.GET.get("name") else self._catalog.list_volumes(None if all_projects else project_id)
-        found, links = page(request, volumes)
-        rows = self._registry.find(project_id=None if all_projects else project_id)
+        project = None if all_projects else project_id
+        found, links = page(request, self._listed(project) if not request.GET.get("name") else [])  # none has a name
+        rows = self._registry.find(project_id=project)
         return _documents(request, found, rows), {"volumes_links": links} if links else {}
+
+    def _listed(self, project_id: str | None) -> Sequence[Volume]:
+        if not isinstance(self._catalog, SQLCatalog):
+            raise Refused(501, "Volumes of this catalog can't be listed; request one by its id.")
+        return self._catalog.list_volumes(project_id)
 
     def _show(self, request: Request, project_id: str, volume_id: str) -> Response:
         caller = caller_of(request)
         caller.refuse_path_of(project_id)
         try:
-            volume = self._catalog.get(volume_id)
+            volume = CheckedCatalog(self._catalog).volume(operator_context(), volume_id)
         except VolumeNotFound as error:
             raise Refused(404, str(error)) from error
+        except (CatalogUnavailable, RegistryUnavailable) as error:
+            raise Refused(503, "The catalog is not available. Retry later.") from error
         if not caller.sees(volume.project_id):
             raise Refused(404, str(VolumeNotFound(volume_id)))
         [document] = _documents(request, [volume], self._registry.of_volume(volume.id))

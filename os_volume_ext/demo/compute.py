@@ -6,6 +6,7 @@ from typing import Any
 
 from webob import Request, Response
 
+from ..errors import ConfigurationError
 from . import microversions, options, views
 from .callers import Caller, caller_of
 from .data import CYCLADES_API, OPENSTACK_API, ApiVersion, Server
@@ -53,19 +54,20 @@ def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "ComputeAp
     servers), ``directories`` (the absolute path of the directory that has one for each server) and optionally ``seed``
     (the section of the filter to which the sample's volumes are added at the first start).
 
-    :raises ValueError: if an option is unknown, missing or invalid, with the option's name.
+    :raises ConfigurationError: if an option is unknown, missing or invalid, with the option's name.
     """
-    section = local_conf.pop("seed", None)
-    given = options.read(local_conf, dialect=None, state=None, directories=None)
+    given = options.read(local_conf, dialect=None, state=None, directories=None, seed="")
     if given["dialect"] not in DIALECTS:
-        raise ValueError(f"dialect must be one of {', '.join(DIALECTS)}, not {given['dialect']!r}")
+        raise ConfigurationError(f"dialect must be one of {', '.join(DIALECTS)}, not {given['dialect']!r}")
     state, directories = options.absolute_path(given, "state"), options.absolute_path(given, "directories")
     try:
         store = ServerStore(given["dialect"], state, directories)
     except OSError as error:
-        raise ValueError(f"state and directories must be writable: {error}") from error
-    if section and store.is_new():
-        seed(global_conf, section)
+        raise ConfigurationError(f"state and directories must be writable: {error}") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise ConfigurationError(f"state is {str(state)!r}: it is not a file that this application wrote") from error
+    if "seed" in given and store.is_new():
+        seed(global_conf, given["seed"])
         store.keep()
     return ComputeApplication(DIALECTS[given["dialect"]], store)
 

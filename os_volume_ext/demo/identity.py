@@ -24,7 +24,7 @@ def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "IdentityA
     (default ``/volume/v3``) are the paths of the two compute APIs and of the block-storage API on the same host,
     for the catalog.
 
-    :raises ValueError: if an option is unknown or invalid, with the option's name.
+    :raises ConfigurationError: if an option is unknown or invalid, with the option's name.
     """
     given = options.read(local_conf, compute="/v2.1", cyclades="/compute/v2.0", volume="/volume/v3")
     return IdentityApplication(**{name: options.url_path(given, name) for name in given})

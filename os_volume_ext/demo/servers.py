@@ -38,7 +38,7 @@ class ServerStore:
         :param state: the state file; without one, the servers are the fixed ones.
         :param directories: the parent of the servers' directories, which have the servers' ids as names.
         :raises OSError: if a directory can't be made.
-        :raises ValueError: if the state file is invalid.
+        :raises ValueError, LookupError, TypeError: if the state file is invalid.
         """
         self._dialect = dialect
         self._path = state

@@ -46,7 +46,7 @@ IDENTITY_KEYS = frozenset((
 def filter_factory(global_conf: Mapping[str, str], **local_conf: str) -> Callable[[WSGIApp], WSGIApp]:
     """Make the filter for PasteDeploy; it has no options.
 
-    :raises ValueError: if an option is given.
+    :raises ConfigurationError: if an option is given.
     """
     options.read(local_conf)
     return StaticTokens

@@ -18,7 +18,7 @@ def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "VersionsA
     With the option ``identity``, the path of the identity API, the list is like Keystone's. Otherwise it is like
     Nova's, for the APIs at ``compute`` (default ``/v2.1``) and ``cyclades`` (default ``/compute/v2.0``).
 
-    :raises ValueError: if an option is unknown or invalid, with the option's name.
+    :raises ConfigurationError: if an option is unknown or invalid, with the option's name.
     """
     if "identity" in local_conf:
         path = options.url_path(options.read(local_conf, identity=None), "identity")

@@ -90,7 +90,9 @@ class TestStatus:
     def status(self, database):
         """Give ``status(STATE_ON_WEB[, STATE_ON_MAIL])``: a volume's status, and its servers."""
         registry, catalog = Registry(database), SQLCatalog({}, database)
-        app = TestApp(static_tokens.StaticTokens(block_storage.BlockStorageApplication(database)))
+        app = TestApp(
+            static_tokens.StaticTokens(block_storage.BlockStorageApplication(database, SQLCatalog({}, database)))
+        )
         catalog.create(Volume(FIRST, "demo", multiattach=True))
         row = Attachment(FIRST, WEB, "demo", False, None, False, ATTACHING, "req-1", None, None, None, None)
 

@@ -761,14 +761,17 @@ def test_an_option_of_the_backend_that_is_wrong_is_reported_by_its_name(error_me
         ("database.pool_size = many", "database.*: "),
     ],
 )
-def test_an_option_that_is_wrong_is_reported_by_its_name(error_message, option, line, sentence):
+def test_an_option_that_is_wrong_is_reported_by_its_name(error_message, option, paste, line, sentence):
     option(line)
-    assert sentence in error_message("volume", "list")
+    assert error_message("volume", "list").startswith(f"os-volume-ext: {paste}: [filter:volumes]: {sentence}")
 
 
-def test_an_option_that_is_missing_is_reported_by_its_name(error_message, paste):
+@pytest.mark.parametrize(
+    "command", [("volume", "list"), ("attachment", "list"), ("reconcile",), ("db", "upgrade"), ("db", "current")]
+)
+def test_an_option_that_is_missing_is_reported_with_its_section(error_message, paste, command):
     paste.write_text(paste.read_text().replace("backend = directory", ""))
-    assert "backend is missing" in error_message("volume", "list")
+    assert error_message(*command).startswith(f"os-volume-ext: {paste}: [filter:volumes]: backend is missing: ")
 
 
 @pytest.mark.only_on("sqlite")
@@ -959,6 +962,31 @@ def test_an_application_that_does_not_exist_is_reported_with_the_others(error_me
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])
+def test_a_paste_file_without_an_application_is_reported_with_the_remedy(error_message, paste, command):
+    paste.write_text("[filter:volumes]\nuse = egg:os-volume-ext\n")
+    assert error_message(command) == (
+        f"os-volume-ext: --paste: {paste} has no pipeline and no application: add a section [pipeline:main] that names "
+        "an auth filter, the os-volume-ext filter and the compute API's application, "
+        "and the sections that are missing\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("dialect = cyclades", "state is missing; the options are: dialect, state, directories, seed"),
+        ("colour = red", "colour is not an option here; the options are: dialect, state, directories, seed"),
+        ("seed = volumes", "dialect is missing; the options are: dialect, state, directories, seed"),
+    ],
+)
+def test_serve_names_the_section_of_an_application_that_lacks_an_option(error_message, paste, line, sentence):
+    paste.write_text(
+        f"[pipeline:main]\npipeline = compute\n[app:compute]\nuse = egg:os-volume-ext#demo_compute\n{line}\n"
+    )
+    assert error_message("serve") == f"os-volume-ext: {paste}: [app:compute]: {sentence}\n"
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
 @pytest.mark.parametrize(
     ("use", "words"),
     [
@@ -1033,11 +1061,11 @@ def test_set_defines_a_variable_of_the_paste_file(ok, paste, tmp_path):
     assert ok("volume", "list", "--set", f"where={tmp_path}", "-f", "value", "-c", "id").split() == ["7"]
 
 
-def test_a_name_in_the_paste_file_that_nothing_gives_is_reported(error_message, option):
+def test_a_name_in_the_paste_file_that_nothing_gives_is_reported(error_message, option, paste):
     option("policy_file = %(where)s/policy.yaml")
     sentence = error_message("volume", "list")
     assert sentence == (
-        "os-volume-ext: [filter:volumes] of the paste file uses the undefined variable where: "
+        f"os-volume-ext: {paste}: [filter:volumes] uses the undefined variable where: "
         "define it with --set where=VALUE\n"
     )
 

@@ -624,23 +624,24 @@ def test_an_application_that_the_paste_file_does_not_have_is_reported(error_mess
     assert "--name is 'nova': " in sentence
 
 
-def test_a_pipeline_without_our_filter_is_reported_with_the_remedy(error_message, file, var):
+def test_a_pipeline_without_our_filter_is_reported_with_the_remedy(error_message, file, var, paste):
     file.set_pipeline("request_id auth compute_cyclades")
     sentence = error_message("check", "--var", str(var), "--name", "cyclades")
-    assert "--name: cyclades has no os-volume-ext filter: add the name of a section" in sentence
+    assert f"--name: cyclades of {paste} has no os-volume-ext filter: add the name of a section" in sentence
 
 
-def test_a_package_that_is_not_installed_is_reported(error_message, file, var):
+def test_a_package_that_is_not_installed_is_reported(error_message, file, var, paste):
     file.set("app:compute_cyclades", "use", "egg:no-such-package#compute")
     sentence = error_message("check", "--var", str(var))
-    assert "egg:no-such-package#compute can't be loaded: PackageNotFoundError: " in sentence
+    assert f"{paste}: [app:compute_cyclades] can't be loaded: PackageNotFoundError: " in sentence
+    assert "found for no-such-package: install its package here, or correct the section\n" in sentence
 
 
-def test_a_name_that_nothing_gives_is_reported(error_message, file, var):
+def test_a_name_that_nothing_gives_is_reported(error_message, file, var, paste):
     file.set_ours("policy_file", "%(etc)s/policy.yaml")
     sentence = error_message("check", "--var", str(var))
     assert sentence == (
-        "os-volume-ext: [filter:volumes_cyclades] of the paste file uses the undefined variable etc: "
+        f"os-volume-ext: {paste}: [filter:volumes_cyclades] uses the undefined variable etc: "
         "define it with --set etc=VALUE\n"
     )
 

@@ -200,16 +200,14 @@ def test_a_command_that_reads_creates_no_directory_of_a_new_backend(
 
 
 @pytest.mark.parametrize("command", [READING[name] for name in READY], ids=READY)
-def test_an_old_file_is_not_upgraded_by_a_command_that_reads(
-    unchanged, file_database, without_lock, command, error_message
-):
+def test_an_old_file_is_not_upgraded_by_a_command_that_reads(unchanged, file_database, without_lock, command, paste):
     upgrade_to(file_database, "0001")
     without_lock()
     status, out, err = unchanged(command)
     assert (status, out) == (1, "")
     assert err == (
-        f"os-volume-ext: database.url: {file_database} is at revision 0001 but must be at {schema.HEAD}: "
-        "run os-volume-ext db upgrade\n"
+        f"os-volume-ext: {paste}: [filter:volumes]: database.url: {file_database} is at revision 0001 "
+        f"but must be at {schema.HEAD}: run os-volume-ext db upgrade\n"
     )
 
 

@@ -220,26 +220,31 @@ def test_ours_are_given_with_their_options(tmp_path):
 @pytest.mark.parametrize(
     ("pipeline", "sentence"),
     [
-        ("first compute", r"^--name: main has no os-volume-ext filter: "),
-        ("volumes missing", r"^missing can't be loaded: LookupError: No section 'missing' "),
-        ("egg:no-such-package volumes compute", r"^egg:no-such-package can't be loaded: PackageNotFoundError: "),
-        ("broken volumes compute", r"^broken can't be loaded: KeyError: 'colour'$"),
-        ("broken_later volumes compute", r"^broken_later can't be loaded: ZeroDivisionError: division by zero$"),
+        ("first compute", r"^--name: main of FILE has no os-volume-ext filter: "),
+        ("volumes missing", r"^FILE: \[pipeline:main\] can't be loaded: LookupError: No section 'missing' "),
+        ("egg:no-such-package volumes compute", r"^FILE: \[pipeline:main\] can't be loaded: PackageNotFoundError: "),
+        ("broken volumes compute", r"^FILE: \[filter:broken\] can't be loaded: KeyError: 'colour'$"),
+        (
+            "broken_later volumes compute",
+            r"^FILE: \[filter:broken_later\] can't be loaded: ZeroDivisionError: division by zero$",
+        ),
     ],
 )
-def test_what_can_not_be_loaded_is_named(positions, pipeline, sentence):
-    with pytest.raises(ConfigurationError, match=sentence):
+def test_what_can_not_be_loaded_is_named(positions, tmp_path, pipeline, sentence):
+    with pytest.raises(ConfigurationError, match=sentence.replace("FILE", str(tmp_path / "paste.ini"))):
         positions(f"[pipeline:main]\npipeline = {pipeline}")
 
 
 def test_within_a_composite_application_too(positions):
     text = "[composite:main]\nuse = call:tests.unit.test_pipeline:by_configuration\nkeystone = broken volumes compute"
-    with pytest.raises(ConfigurationError, match=r"^broken can't be loaded: KeyError: 'colour'$"):
+    with pytest.raises(ConfigurationError, match=r"paste.ini: \[filter:broken\] can't be loaded: KeyError: 'colour'$"):
         positions(text)
 
 
 def test_a_composite_application_that_fails(positions):
-    with pytest.raises(ConfigurationError, match=r"^main can't be loaded: KeyError: 'keystone'$"):
+    with pytest.raises(
+        ConfigurationError, match=r"paste.ini: \[composite:main\] can't be loaded: KeyError: 'keystone'$"
+    ):
         positions("[composite:main]\nuse = call:tests.unit.test_pipeline:by_configuration")
 
 

@@ -211,7 +211,7 @@ def serve_forked(arguments, directory):
 def refuse(tmp_path, var, free_port):
     """Give ``refuse(**options)``: the one line that a start with these options prints before it fails.
 
-    ``var``, ``port`` and ``paste`` are the command's, the others the cyclades section's.
+    ``var``, ``port`` and ``paste`` are the command's, the others the cyclades section's, which the line names.
     """
 
     def run(var=var, port=free_port, paste=None, **options):
@@ -226,6 +226,7 @@ def refuse(tmp_path, var, free_port):
         assert (status, out) == (1, ""), err
         assert err.endswith("\n")
         assert err.count("\n") == 1, err
+        assert not options or err.startswith(f"os-volume-ext: {edited}: [filter:volumes_cyclades]: "), err
         return err
 
     return run
