@@ -7,9 +7,10 @@ then on only its parameters and the columns of its rows are converted.
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from operator import attrgetter, methodcaller
 from types import MappingProxyType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine, PoolProxiedConnection, Select
 from sqlalchemy.engine import Dialect
@@ -45,9 +46,14 @@ _LEFT = {1047, 1205, 1290, 1792, 1836, "25006"}
 # How many connections to an SQLite file are kept outside of the pool, whose checkout takes half as long as a query.
 _MAX_IDLE = 4
 
+T = TypeVar("T")
+
 Row = Sequence[Any]
 Parameters = Mapping[str, Any]
 _Processor = Callable[[Any], Any]
+# What a cursor is read by.
+_fetch_all: Callable[[Any], Sequence[Row]] = methodcaller("fetchall")
+_row_count: Callable[[Any], int] = attrgetter("rowcount")
 NONE: Parameters = MappingProxyType({})
 
 
@@ -172,13 +178,7 @@ class Connection:
         :param parameters: the statement's, by name.
         """
         compiled = self._pool.compiled(statement)
-        values = compiled.values(parameters)
-        self.is_executing = True
-        with closing(self.proxied.cursor()) as cursor:
-            execute(cursor, compiled.text, values)
-            found = cursor.fetchall()
-        self.is_executing = False
-        return compiled.rows(found)
+        return compiled.rows(self._run(compiled.text, compiled.values(parameters), _fetch_all))
 
     def change(self, statement: ClauseElement, parameters: Parameters = NONE) -> int:
         """Change rows and return how many.
@@ -187,20 +187,22 @@ class Connection:
         :param parameters: the statement's, by name.
         """
         compiled = self._pool.compiled(statement)
-        values = compiled.values(parameters)
-        self.is_executing = True
-        with closing(self.proxied.cursor()) as cursor:
-            execute(cursor, compiled.text, values)
-            count: int = cursor.rowcount
-        self.is_executing = False
-        return count
+        return self._run(compiled.text, compiled.values(parameters), _row_count)
 
     def execute(self, text: str) -> None:
         """Execute SQL whose result does not matter."""
+        self._run(text, (), _row_count)
+
+    def _run(self, text: str, values: Sequence[Any], read: Callable[[Any], T]) -> T:
         self.is_executing = True
-        with closing(self.proxied.cursor()) as cursor:
-            execute(cursor, text)
+        cursor = self.proxied.cursor()
+        try:
+            execute(cursor, text, values)
+            result = read(cursor)
+        finally:
+            cursor.close()
         self.is_executing = False
+        return result
 
 
 class Pool:
