@@ -4,10 +4,11 @@ A connection to a file that was deleted or replaced works on. Another process wo
 attach one volume to two servers.
 """
 
-import datetime
 import os
 import sqlite3
 from collections.abc import Mapping, MutableMapping, Sequence
+from functools import lru_cache
+from time import gmtime, strftime, time_ns
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -19,7 +20,6 @@ from ..errors import ConfigurationError
 BUSY_TIMEOUT = 10_000
 """The milliseconds that SQLite waits for another writer."""
 
-_WITHOUT_ZONE = len("2026-01-01 00:00:00.000000")
 # The driver's options that a URL may have.
 _OPTIONS = {"cached_statements", "check_same_thread", "detect_types", "isolation_level", "timeout", "uri"}
 
@@ -128,4 +128,11 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def _utc_now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(" ", "microseconds")[:_WITHOUT_ZONE]
+    """Return the time. With ``datetime`` it takes four times as long, and an attach and a detach need it five times."""
+    second, nanoseconds = divmod(time_ns(), 10**9)
+    return f"{_format_second(second)}.{nanoseconds // 1000:06}"
+
+
+@lru_cache(maxsize=1)
+def _format_second(second: int) -> str:
+    return strftime("%Y-%m-%d %H:%M:%S", gmtime(second))

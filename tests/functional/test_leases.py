@@ -3,7 +3,6 @@
 import datetime
 import multiprocessing
 import threading
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -15,7 +14,7 @@ from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.leases import Leases
 from os_volume_ext.registry.tables import leases as table
 from os_volume_ext.registry.tables import utc_now
-from tests.support.databases import direct_connection
+from tests.support.databases import direct_connection, nanoseconds
 from tests.support.waiting import TIMEOUT
 
 LASTS = 1000  # seconds that no test takes
@@ -111,8 +110,7 @@ def test_clocks_that_differ_a_little_do_not_end_it(leases, pass_time):
 @pytest.mark.only_on("sqlite")
 def test_it_expires_when_its_time_has_passed_and_not_later(leases, monkeypatch):
     now = [LONG_AGO]
-    clock = SimpleNamespace(datetime=SimpleNamespace(now=lambda zone: now[0]), UTC=datetime.UTC)
-    monkeypatch.setattr(sqlite, "datetime", clock)
+    monkeypatch.setattr(sqlite, "time_ns", lambda: nanoseconds(now[0]))
     leases.acquire("work", "a", LASTS)
     now[0] = LONG_AGO + datetime.timedelta(seconds=LASTS, microseconds=-1)
     assert not leases.acquire("work", "b", LASTS)

@@ -9,7 +9,6 @@ import threading
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import sqlalchemy
@@ -38,7 +37,7 @@ from os_volume_ext.registry.database import ATTEMPTS, Database, retry_on_deadloc
 from os_volume_ext.registry.sqlite import BUSY_TIMEOUT
 from os_volume_ext.registry.tables import attachments as table
 from os_volume_ext.registry.tables import server_locks
-from tests.support.databases import direct_connection
+from tests.support.databases import direct_connection, nanoseconds
 from tests.support.rows import attachment
 from tests.support.threads import in_threads
 from tests.support.waiting import TIMEOUT
@@ -762,8 +761,7 @@ def test_a_rows_age_is_how_long_it_has_not_been_changed(registry, database):
 @pytest.mark.only_on("sqlite")
 def test_times_and_ages_are_by_the_databases_clock(url, monkeypatch, make_database):
     now = [datetime.datetime(2031, 2, 3, 4, 5, 6, 123456, datetime.UTC)]
-    clock = SimpleNamespace(datetime=SimpleNamespace(now=lambda zone: now[0]), UTC=datetime.UTC)
-    monkeypatch.setattr(sqlite, "datetime", clock)
+    monkeypatch.setattr(sqlite, "time_ns", lambda: nanoseconds(now[0]))
     database = make_database(url)
     schema.ensure(database)
     registry = Registry(database)

@@ -1,5 +1,6 @@
 """The databases that tests run on: SQLite files, and a PostgreSQL and a MariaDB where there are such servers."""
 
+import datetime
 import shutil
 import uuid
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,8 @@ from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import attachments, metadata
 from tests.support.services import require_service
+
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 SERVERS = {
     # Nothing here is about power cuts.
@@ -120,6 +123,11 @@ def direct_connection(database):
             yield connection
     finally:
         engine.dispose()
+
+
+def nanoseconds(moment):
+    """Return a time as ``time_ns`` does."""
+    return (moment - EPOCH) // datetime.timedelta(microseconds=1) * 1000
 
 
 def age_rows(connection, by):
