@@ -8,8 +8,7 @@ rules.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..errors import (
@@ -119,15 +118,13 @@ class Claims:
         if not self._undo(claim.row, claim.prior):
             raise OperationIncomplete(_MODIFIED)
 
-    @contextmanager
-    def slot(self, claim: Claim) -> Iterator[Slot]:
-        """Provide a slot for the backend calls of a claim.
+    def slot(self, claim: Claim) -> Slot:
+        """Return a slot for the backend calls of a claim, to be used as a context manager.
 
         :raises Overloaded: if no slot is free; the claim is released.
         """
         try:
-            with self._executor.slot(claim.row.request_id, claim.row.project_id) as slot:
-                yield slot
+            return self._executor.slot(claim.row.request_id, claim.row.project_id)
         except Overloaded:
             self.release(claim)
             raise

@@ -6,8 +6,7 @@ calls leave what a crash leaves, which ``reconcile`` repairs.
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -58,9 +57,10 @@ class BackendExecutor:
         self._threads = PerProcess(DaemonThreadPool)
         self._slots = PerProcess(lambda: Slots(max_concurrent, observers))
 
-    @contextmanager
-    def slot(self, request_id: str, project_id: str | None = None) -> Iterator["Slot"]:
-        """Provide a slot for backend calls, one after the other (docs/protocol.rst, R17).
+    def slot(self, request_id: str, project_id: str | None = None) -> "Slot":
+        """Return a slot for backend calls, one after the other, to be used as a context manager.
+
+        See docs/protocol.rst, R17.
 
         :param request_id: the request that the calls are made for; it appears in the log and in thread names.
         :param project_id: the server's project; None for the work of an operator, such as reconcile.
@@ -72,7 +72,7 @@ class BackendExecutor:
         except Overloaded:
             self._observers.overloaded()
             raise
-        slot = Slot(
+        return Slot(
             backend=self._backend,
             threads=self._threads(),
             timeout=self._timeout,
@@ -81,14 +81,12 @@ class BackendExecutor:
             slots=slots,
             grant=grant,
         )
-        try:
-            yield slot
-        finally:
-            slot.close()
 
 
 class Slot:
     """Calls the backend with a time limit; see ``BackendExecutor.slot``.
+
+    As a context manager it ends with the block; if a call is in progress then, that goes on without a slot.
 
     Each method raises what the backend's method of the same name raises, and OutcomeUnknown after the time limit or
     for an exception that is not a BackendError.
@@ -114,6 +112,14 @@ class Slot:
         self._grant = grant
         self._running: PendingCall[Any] | None = None
         self._is_timed_out = False
+
+    def __enter__(self) -> "Slot":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._running is not None and not self._running.done() and not self._is_timed_out:
+            self._time_out()  # the wait for the call was interrupted
+        self.when_idle(lambda: self._slots.release(self._grant))
 
     def attach(self, server: Server, volume: Volume, device: str | None) -> str | None:
         """Attach a volume and return its device."""
@@ -150,16 +156,10 @@ class Slot:
 
     def when_idle(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` as soon as no call is in progress in this slot."""
-        if self._running is None:
+        if self._running is None or self._running.done():
             callback()
         else:
             self._running.add_done_callback(lambda _: callback())
-
-    def close(self) -> None:
-        """End the grant as soon as no call is in progress; until then the call goes on without a slot."""
-        if self._running is not None and not self._running.done() and not self._is_timed_out:
-            self._time_out()  # the wait for the call was interrupted
-        self.when_idle(lambda: self._slots.release(self._grant))
 
     def _read_disks(self, server: Server) -> Mapping[str, str | None]:
         found = self._backend.attached(server)

@@ -3,14 +3,16 @@
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..errors import Overloaded
 from ..observers.base import NO_OBSERVERS, Observers
 
 LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MAX_WITHOUT_SLOT = 8
 """How many calls without a slot may be running in a process for each slot that it has."""
@@ -66,24 +68,27 @@ class Slots:
         :raises Overloaded: if there is no slot for it.
         """
         grant = Grant(project_id)
-        with self._changing():
-            is_granted = self._may_have_slot(project_id) and self._make_room(project_id)
-            if is_granted:
-                self._with_slot.append(grant)
-        if not is_granted:
+        if not self._change(self._add, grant):
             raise Overloaded
         return grant
 
     def time_out(self, grant: Grant) -> None:
         """Take the slot of a grant whose call ran into its time limit; the grant counts until it is released."""
-        with self._changing():
-            self._remove(grant)
-            self._timed_out.append(grant)
+        self._change(self._move_to_timed_out, grant)
 
     def release(self, grant: Grant) -> None:
         """End a grant, all calls of which have ended."""
-        with self._changing():
-            self._remove(grant)
+        self._change(self._remove, grant)
+
+    def _add(self, grant: Grant) -> bool:
+        is_granted = self._may_have_slot(grant.project_id) and self._make_room(grant.project_id)
+        if is_granted:
+            self._with_slot.append(grant)
+        return is_granted
+
+    def _move_to_timed_out(self, grant: Grant) -> None:
+        self._remove(grant)
+        self._timed_out.append(grant)
 
     def _may_have_slot(self, project_id: str | None) -> bool:
         if self.without_slot >= self._max_without_slot:
@@ -118,18 +123,18 @@ class Slots:
             if self._displaced:
                 self._with_slot.append(self._displaced.pop(0))
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def _change(self, change: Callable[[Grant], T], grant: Grant) -> T:
         """Hold the lock; after it is released, report how the number of calls without a slot has changed."""
         with self._lock:
             before = self.without_slot
-            yield
+            result = change(grant)
             after = self.without_slot
-        self._report(before, after)
+        if after != before:
+            self._report(before, after)
+        return result
 
     def _report(self, before: int, after: int) -> None:
-        if after != before:
-            self._observers.without_slot(after - before)
+        self._observers.without_slot(after - before)
         limit = self._max_without_slot
         if before < limit <= after:
             LOG.error(
