@@ -1,9 +1,8 @@
 """A catalog whose values and exceptions are checked (docs/protocol.rst, R23)."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from ..context import RequestContext
 from ..errors import CatalogUnavailable, RegistryUnavailable, VolumeAttached, VolumeNotFound
@@ -11,6 +10,13 @@ from ..models import Volume
 from .base import VolumeCatalog
 
 LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# The documented exceptions.
+_OF_LOOK_UPS = (CatalogUnavailable, RegistryUnavailable, VolumeNotFound)
+_OF_DELETIONS = (CatalogUnavailable, VolumeAttached, VolumeNotFound)
+_STRING_OR_NONE = (str, type(None))  # to make str | None for each volume would take longer than all its checks
 
 
 class CheckedCatalog(VolumeCatalog):
@@ -28,25 +34,25 @@ class CheckedCatalog(VolumeCatalog):
 
     def volume(self, context: RequestContext, volume_id: str) -> Volume:
         """Return a volume; see :meth:`VolumeCatalog.volume`."""
-        with self._translated("volume", CatalogUnavailable, RegistryUnavailable, VolumeNotFound):
-            found = self._catalog.volume(context, volume_id)
+        found = self._call("volume", _OF_LOOK_UPS, lambda: self._catalog.volume(context, volume_id))
         return self._check("volume", volume_id, found)
 
     def recheck(self, context: RequestContext, volume_id: str) -> Volume:
         """Return a volume again; see :meth:`VolumeCatalog.recheck`."""
-        with self._translated("recheck", CatalogUnavailable, RegistryUnavailable, VolumeNotFound):
-            found = self._catalog.recheck(context, volume_id)
+        found = self._call("recheck", _OF_LOOK_UPS, lambda: self._catalog.recheck(context, volume_id))
         return self._check("recheck", volume_id, found)
 
     def delete(self, *, volume_id: str, server_id: str | None = None, project_id: str | None = None) -> None:
         """Delete a volume; see :meth:`VolumeCatalog.delete`."""
-        with self._translated("delete", CatalogUnavailable, VolumeAttached, VolumeNotFound):
-            self._catalog.delete(volume_id=volume_id, server_id=server_id, project_id=project_id)
+        self._call(
+            "delete",
+            _OF_DELETIONS,
+            lambda: self._catalog.delete(volume_id=volume_id, server_id=server_id, project_id=project_id),
+        )
 
-    @contextmanager
-    def _translated(self, method: str, *documented: type[Exception]) -> Iterator[None]:
+    def _call(self, method: str, documented: tuple[type[Exception], ...], call: Callable[[], T]) -> T:
         try:
-            yield
+            return call()
         except documented:
             raise
         except RegistryUnavailable as error:  # of the database that the catalog was given, not a mistake of the plugin
@@ -65,7 +71,7 @@ class CheckedCatalog(VolumeCatalog):
 def _has_valid_types(volume: Volume) -> bool:
     return (
         isinstance(volume.project_id, str)
-        and isinstance(volume.source, str | None)
-        and isinstance(volume.format, str | None)
+        and isinstance(volume.source, _STRING_OR_NONE)
+        and isinstance(volume.format, _STRING_OR_NONE)
         and isinstance(volume.multiattach, bool)  # any string is true, and would give several servers the disk
     )

@@ -157,6 +157,10 @@ class Connection:
         self._pool = pool
         self.proxied = proxied
         """The pool's own object."""
+        # Those of the proxy find the pool's record or the driver's connection each time.
+        self.info = proxied.info
+        """The dictionary of the pool's record."""
+        self._cursor: Callable[[], Any] = proxied.dbapi_connection.cursor  # type: ignore[union-attr]
         self.is_executing = False
         """Whether a statement has begun and has not returned, so that an exception is the driver's."""
 
@@ -195,7 +199,7 @@ class Connection:
 
     def _run(self, text: str, values: Sequence[Any], read: Callable[[Any], T]) -> T:
         self.is_executing = True
-        cursor = self.proxied.cursor()
+        cursor = self._cursor()
         try:
             execute(cursor, text, values)
             result = read(cursor)
@@ -233,7 +237,7 @@ class Pool:
             connection = self._idle.pop()
         except IndexError:
             return self._wait()
-        if sqlite.is_current(connection.proxied.info):
+        if sqlite.is_current(connection.info):
             return connection
         connection.proxied.invalidate()
         return self.connect()
@@ -260,7 +264,7 @@ class Pool:
 
     def release(self, connection: Connection) -> None:
         """Return a connection that is as it was."""
-        if len(self._idle) < self._max_idle and not self._waiting and connection.proxied.is_valid:
+        if len(self._idle) < self._max_idle and not self._waiting and connection.proxied.dbapi_connection:
             self._idle.append(connection)
         else:
             connection.proxied.close()

@@ -104,8 +104,7 @@ def is_current(info: MutableMapping[Any, Any]) -> bool:
 
     :param info: the dictionary of the pool's record, which ``connect`` has filled.
     """
-    file: tuple[int, int] = info["file"]
-    return file == _identity(info["path"])
+    return bool(info["file"] == _identity(info["path"]))
 
 
 def refuse_replaced(connection: Any, record: Any, proxy: Any) -> None:
