@@ -10,7 +10,7 @@ author = "The os-volume-ext authors"
 copyright = author
 release = metadata.version(project)
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
-extensions = ["sphinx.ext.autodoc", "cliff.sphinxext", "declared_options", "openapi_tables"]
+extensions = ["sphinx.ext.autodoc", "cliff.sphinxext", "contract_tables", "declared_options", "openapi_tables"]
 smartquotes = False
 html_theme = "furo"
 html_static_path = ["_static"]

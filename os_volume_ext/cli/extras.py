@@ -13,7 +13,7 @@ def providing(package: str) -> str | None:
     :param package: the name of a distribution, such as ``oslo.middleware``, or of a module, such as ``paste.urlmap``.
     """
     names = _normalize(package), _normalize(package.partition(".")[0])
-    found = (extra for name, extra in _deployed() if _normalize(name) in names and not _is_installed(name))
+    found = (extra for name, extra in _deployed() if _normalize(name) in names and not is_installed(name))
     return next(found, None)
 
 
@@ -24,7 +24,8 @@ def _deployed() -> Iterator[tuple[str, str]]:
     yield from ((matched["name"], matched["extra"]) for matched in found if matched["extra"] in names)
 
 
-def _is_installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
+    """Return whether a distribution is installed."""
     try:
         distribution(name)
     except PackageNotFoundError:

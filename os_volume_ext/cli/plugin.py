@@ -5,20 +5,28 @@ import importlib.util
 import keyword
 import re
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from importlib import resources
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from cliff.command import Command
 
 from ..errors import ConfigurationError
 from . import config
+from .extras import is_installed
 
 EXAMPLES = {"backend": "marks", "catalog": "inventory"}
 """The name of the plugin in the template of each kind; its class has that name too."""
 
-NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-"""Names of plugins, which become names of modules."""
+NAME = re.compile(r"[a-z]([a-z0-9_]{0,38}[a-z0-9])?")
+"""Names of plugins, which become names of modules and of distributions."""
+
+GROUPS = ("os_volume_ext.backends", "os_volume_ext.catalogs")
+
+_TAKEN_BY_TOOLS = {"conftest": "pytest", "setup": "setuptools", "test": "pytest"}
+"""The tools that use a module of their own accord, by how its name begins."""
 
 
 class New(config.OwnCommand, Command):  # type: ignore[misc]
@@ -40,25 +48,36 @@ class New(config.OwnCommand, Command):  # type: ignore[misc]
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         name, kind = parsed_args.name, parsed_args.kind
         directory = Path(parsed_args.directory or name).absolute()
-        _check_name(name)
+        if not NAME.fullmatch(name):
+            raise ConfigurationError(f"NAME is {name!r}: it must match ^{NAME.pattern}$")
+        if reason := next(_reasons_against(name), None):
+            raise ConfigurationError(f"NAME is {name!r}: {reason}: choose another name")
         files = _render(kind, name)
         _write(directory, files)
         self.app.stdout.write(
-            f"{directory} has the {kind} {name} and its tests. Run them there: pip install '.[test]', then pytest.\n"
+            f"{directory} has the {kind} {name} and its tests. Its README.rst has the next steps: "
+            "pip install -e '.[test]', pytest, os-volume-ext check, os-volume-ext serve.\n"
         )
 
 
-def _check_name(name: str) -> None:
-    """Check that a plugin's module can have a name.
-
-    :raises ConfigurationError: if not.
-    """
-    if not NAME.fullmatch(name):
-        raise ConfigurationError(f"NAME is {name!r}: it must match ^{NAME.pattern}$")
+def _reasons_against(name: str) -> Iterator[str]:
+    """Yield why a plugin, its module and its distribution can't have a name."""
     if keyword.iskeyword(name):
-        raise ConfigurationError(f"NAME is {name!r}, a keyword of Python: choose another name")
-    if importlib.util.find_spec(name) is not None:
-        raise ConfigurationError(f"NAME is {name!r}, and there is a Python module of that name: choose another name")
+        yield "it is a keyword of Python"
+    for start, tool in _TAKEN_BY_TOOLS.items():
+        if name.startswith(start):
+            yield f"{tool} gives modules whose names begin with {start} a meaning of its own"
+    for point in _plugins(name):
+        yield f"{point.dist.name if point.dist else 'a distribution'} has a plugin of that name"
+    if name in sys.stdlib_module_names or importlib.util.find_spec(name) is not None:
+        yield "there is a Python module of that name"
+    if is_installed(name):
+        yield "a distribution of that name is installed"
+
+
+def _plugins(name: str) -> Iterator[EntryPoint]:
+    for group in GROUPS:
+        yield from entry_points(group=group, name=name)
 
 
 def _render(kind: str, name: str) -> Mapping[str, str]:
@@ -82,7 +101,9 @@ def _write(directory: Path, files: Mapping[str, str]) -> None:
     try:
         directory.mkdir()
     except OSError as error:
-        raise ConfigurationError(f"--directory: {directory} can't be created: {error.strerror}") from error
+        raise ConfigurationError(
+            f"--directory: {directory} can't be created: {error.strerror}: name another"
+        ) from error
     try:
         for name, text in files.items():
             (directory / name).write_text(text)

@@ -66,8 +66,9 @@ def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "ComputeAp
         raise ConfigurationError(f"state and directories must be writable: {error}") from error
     except (ValueError, LookupError, TypeError) as error:
         raise ConfigurationError(f"state is {str(state)!r}: it is not a file that this application wrote") from error
-    if "seed" in given and store.is_new():
-        seed(global_conf, given["seed"])
+    if store.is_new():
+        if "seed" in given:
+            seed(global_conf, given["seed"])
         store.keep()
     return ComputeApplication(DIALECTS[given["dialect"]], store)
 

@@ -58,16 +58,35 @@ def test_no_file_of_a_plugin_has_the_names_of_the_example(run, directory, kind):
         assert EXAMPLES[kind] not in f"{name} {text}".lower()
 
 
-@pytest.mark.parametrize("name", ["Acme", "acme-disks", "1acme", "_acme", "acme.disks", "../acme", "acmé", "a" * 41])
+@pytest.mark.parametrize(
+    "name", ["Acme", "acme-disks", "1acme", "_acme", "acme.disks", "../acme", "acmé", "acme_", "a" * 41]
+)
 def test_a_name_of_other_characters_is_refused(message, directory, name):
-    expected = f"os-volume-ext: NAME is {name!r}: it must match ^[a-z][a-z0-9_]{{0,39}}$\n"
+    expected = f"os-volume-ext: NAME is {name!r}: it must match ^[a-z]([a-z0-9_]{{0,38}}[a-z0-9])?$\n"
     assert message(name, "--kind", "catalog") == expected
     assert list(directory.iterdir()) == []
 
 
-@pytest.mark.parametrize(("name", "reason"), [("class", "a keyword of Python"), ("json", "there is a Python module")])
-def test_a_name_that_python_has_is_refused(message, directory, name, reason):
-    assert reason in message(name, "--kind", "catalog")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("class", "it is a keyword of Python"),
+        ("json", "there is a Python module of that name"),
+        ("nt", "there is a Python module of that name"),  # on Windows only
+        ("os_volume_ext", "there is a Python module of that name"),
+        ("sql", "os-volume-ext has a plugin of that name"),
+        ("directory", "os-volume-ext has a plugin of that name"),
+        ("libvirt", "os-volume-ext has a plugin of that name"),
+        ("pastedeploy", "a distribution of that name is installed"),
+        ("microversion_parse", "there is a Python module of that name"),
+        ("conftest", "pytest gives modules whose names begin with conftest a meaning of its own"),
+        ("test_disks", "pytest gives modules whose names begin with test a meaning of its own"),
+        ("setup", "setuptools gives modules whose names begin with setup a meaning of its own"),
+    ],
+)
+def test_a_name_that_something_else_has_is_refused_for_both_kinds(message, directory, kind, name, reason):
+    assert message(name, "--kind", kind) == f"os-volume-ext: NAME is {name!r}: {reason}: choose another name\n"
     assert list(directory.iterdir()) == []
 
 
@@ -79,7 +98,8 @@ def test_an_existing_directory_is_refused_and_stays_as_it_was(message, directory
         (there / "README.rst").write_text("mine")
     before = contents(there)
     assert (
-        message("acme", "--kind", "backend") == f"os-volume-ext: --directory: {there} can't be created: File exists\n"
+        message("acme", "--kind", "backend")
+        == f"os-volume-ext: --directory: {there} can't be created: File exists: name another\n"
     )
     assert contents(there) == before
 

@@ -37,6 +37,7 @@ from os_volume_ext.observers.base import ATTACH, DETACH, Operation
 from os_volume_ext.registry.database import Database
 from os_volume_ext.settings import NAMES, PREFIXES, Settings
 from tests.support import openapi, transcripts, wsgi_service
+from tests.support.pages import as_texts, literals, table, tables
 from tests.support.paths import DOCS, ROOT
 
 OVERRIDES = ("attach_status", "detach_status", "server_states")
@@ -52,30 +53,7 @@ IDENTITY = {
 }
 
 
-# -- the pages, taken apart ---------------------------------------------------------------------------
-
-
-def tables(page: nodes.document, title: str) -> list[list[list[nodes.entry]]]:
-    """Return the rows of those tables that have a column of this title."""
-    found = []
-    for each in page.findall(nodes.table):
-        head, *rows = [list(row.findall(nodes.entry)) for row in each.findall(nodes.row)]
-        if title in [entry.astext() for entry in head]:
-            found.append(rows)
-    return found
-
-
-def table(page: nodes.document, title: str) -> list[list[nodes.entry]]:
-    [rows] = tables(page, title)
-    return rows
-
-
-def as_texts(rows: list[list[nodes.entry]]) -> dict[str, str]:
-    return {name.astext(): value.astext() for name, value in rows}
-
-
-def literals(node: nodes.Node) -> list[str]:
-    return [literal.astext().replace("\n", " ") for literal in node.findall(nodes.literal)]
+# -- the list of pages --------------------------------------------------------------------------------
 
 
 def test_readme_lists_every_page_but_the_first(pages: Mapping[str, nodes.document]) -> None:

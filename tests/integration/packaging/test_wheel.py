@@ -197,3 +197,28 @@ def test_the_wheel_serves_the_sample(
     assert attachment == {"id": VOLUME, "serverId": SERVER, "volumeId": VOLUME, "device": "/dev/vdb"}
     server.send_signal(signal.SIGINT)
     assert server.wait(30) == 0
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+@pytest.mark.parametrize(
+    ("factory", "extra"),
+    [
+        ("paste.filter_factory = keystonemiddleware.auth_token:filter_factory", "keystone"),
+        ("use = egg:keystonemiddleware#auth_token", "keystone"),
+        ("paste.filter_factory = prometheus_client.exposition:make_wsgi_app", "metrics"),
+        ("paste.filter_factory = oslo_messaging.notify.middleware:RequestNotifier.factory", "notifications"),
+    ],
+)
+def test_a_package_that_another_extra_installs_is_reported_with_the_extra(
+    prefix: Path, tmp_path: Path, command: str, factory: str, extra: str
+) -> None:
+    paste = tmp_path / "api-paste.ini"
+    sections = {"pipeline:main": "pipeline = other compute", "filter:other": factory}
+    sections["app:compute"] = "use = egg:os-volume-ext#demo_versions"
+    paste.write_text("".join(f"[{name}]\n{line}\n" for name, line in sections.items()))
+    done = subprocess.run(
+        [prefix / "bin/os-volume-ext", command, "--paste", paste], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"os-volume-ext: {paste}: [filter:other] can't be loaded: ")
+    assert done.stderr.endswith(f": install os-volume-ext[{extra}]\n")

@@ -1,15 +1,22 @@
-"""What ``os-volume-ext plugin new`` writes is installed, passes its own tests, and is found by its name."""
+"""What ``os-volume-ext plugin new`` writes is installed, passes its tests, is found, and works in the sample."""
 
+import configparser
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
 from tests.support import plugins
+from tests.support.paths import PASTE
 
 KINDS = ("backend", "catalog")
+TIMEOUT = 60  # seconds
+SERVER = "4335bab6-6086-4247-8274-8b8b048edaaa"
+VOLUME = "a26887c6-c47b-4654-abb5-dfadf7d3f803"  # of the sample, and of the template of a catalog
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -47,23 +54,47 @@ def test_a_new_plugin_passes_its_tests(
 def test_a_new_plugin_is_loaded_by_its_name(
     kind: str, plugin: Path, site: Path, run_command: Callable[..., str], tmp_path: Path
 ) -> None:
-    paste = plugin / "api-paste.ini"
-    paste.write_text(paste.read_text() + PIPELINE)
     environment = {"PYTHONPATH": str(site), "XDG_CACHE_HOME": str(tmp_path)}
-    (plugin / "servers").mkdir()
-    command = ("check", "--paste", paste, "-f", "value", "-c", "check", "-c", "details")
+    (plugin / "servers").mkdir(exist_ok=True)
+    command = ("check", "--paste", plugin / "api-paste.ini", "-f", "value", "-c", "check", "-c", "details")
     printed = run_command(sys.executable, "-m", "os_volume_ext.cli.main", *command, cwd=plugin, **environment)
-    assert f"{kind} acme_disks" in printed
+    assert f"{kind} acme_disks of acme" in printed
 
 
-# The filter's auth filter and application, which "check" looks for.
-PIPELINE = """
-[pipeline:main]
-pipeline = tokens volumes compute
+@pytest.fixture
+def sample(kind: str, plugin: Path, tmp_path: Path) -> Path:
+    """Give the sample's paste file with the plugin in both sections."""
+    parser = configparser.RawConfigParser()
+    parser.read(PASTE)
+    for dialect in ("cyclades", "openstack"):
+        section = f"filter:volumes_{dialect}"
+        parser.set(section, kind, "acme_disks")
+        if kind == "backend":
+            parser.set(section, "backend.root", f"%(var)s/{dialect}/servers")
+        else:
+            parser.set(section, "catalog.path", str(plugin / "volumes.json"))
+    with (tmp_path / "api-paste.ini").open("w") as file:
+        parser.write(file)
+    return tmp_path / "api-paste.ini"
 
-[filter:tokens]
-use = egg:os-volume-ext#demo_tokens
 
-[app:compute]
-use = egg:os-volume-ext#demo_compute
-"""
+def test_the_sample_works_with_a_new_plugin(
+    kind: str, site: Path, sample: Path, start_server: Callable[..., object], free_port: int
+) -> None:
+    environment = ("env", f"PYTHONPATH={site}", f"XDG_CACHE_HOME={sample.parent}")
+    serve = (sys.executable, "-m", "os_volume_ext.cli.main", "serve", "--paste", sample, "--port", str(free_port))
+    start_server(*environment, *serve, port=free_port)
+
+    def send_request(method: str, path: str, **options: Any) -> requests.Response:
+        headers = {"X-Auth-Token": "demo-token"}
+        return requests.request(
+            method, f"http://127.0.0.1:{free_port}{path}", headers=headers, timeout=TIMEOUT, **options
+        )
+
+    attachments = f"/v2.1/servers/{SERVER}/os-volume_attachments"
+    assert send_request("POST", attachments, json={"volumeAttachment": {"volumeId": VOLUME}}).status_code == 200
+    shown = send_request("GET", f"/volume/v3/demo/volumes/{VOLUME}").json()["volume"]
+    assert (shown["status"], shown["attachments"][0]["server_id"]) == ("in-use", SERVER)
+    assert send_request("GET", f"/volume/v3/demo/volumes/{SERVER}").status_code == 404
+    assert send_request("GET", "/volume/v3/demo/volumes").status_code == {"backend": 200, "catalog": 501}[kind]
+    assert send_request("DELETE", f"{attachments}/{VOLUME}").status_code == 202
