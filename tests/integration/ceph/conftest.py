@@ -10,8 +10,9 @@ from os_volume_ext.backends.base import Backend, Volume
 from tests.integration.libvirt.conftest import guest, libvirtd, machine, two_guests, two_machines  # noqa: F401
 from tests.integration.libvirt.real_libvirt import Libvirtd, backend_class
 from tests.support import ceph as real_ceph
+from tests.support.paths import DOCS
 
-MOUNT_TIMEOUT = 6  # seconds that QEMU waits, while the guest is frozen; after 3 it tries another monitor
+DOCUMENTED_SECRET = "5ecae0b2-7f0f-4c6f-8a36-9a1c0b7d3e21"
 
 
 @pytest.fixture(scope="session")
@@ -28,8 +29,8 @@ def new_secret(libvirtd: Libvirtd) -> Callable[[str], str]:  # noqa: F811 - the 
     def define(key: str) -> str:
         identity = str(uuid.uuid4())
         path = libvirtd.directory / f"{identity}.xml"
-        usage = f"<usage type='ceph'><name>{identity}</name></usage>"
-        path.write_text(f"<secret ephemeral='no' private='yes'><uuid>{identity}</uuid>{usage}</secret>")
+        documented = (DOCS / "ceph" / "secret.xml").read_text()
+        path.write_text(documented.replace(DOCUMENTED_SECRET, identity).replace("client.cinder", identity))
         libvirtd.virsh("secret-define", str(path))
         libvirtd.virsh("secret-set-value", identity, key)
         return identity
@@ -45,10 +46,18 @@ def secret(ceph: real_ceph.Ceph, new_secret: Callable[[str], str]) -> str:
 
 @pytest.fixture(scope="session")
 def ceph_conf(libvirtd: Libvirtd, ceph: real_ceph.Ceph) -> Path:  # noqa: F811
-    """Give the file that QEMU and the fence read."""
+    """Give the file that QEMU and the fence read: the one of the page, with the cluster's address and keyring."""
+    lines = (DOCS / "ceph" / "ceph.conf").read_text().splitlines()
+    values = {"mon host": f"v1:127.0.0.1:{ceph.port}", "keyring": str(ceph.keyring())}
+    names = [line.partition(" = ")[0] for line in lines]
+    assert values.keys() <= set(names)
     path = libvirtd.directory / "ceph.conf"
-    hosts = f"[global]\nmon host = v1:127.0.0.1:{ceph.port}\n"
-    path.write_text(f"{hosts}[client]\nkeyring = {ceph.keyring()}\nclient_mount_timeout = {MOUNT_TIMEOUT}\n")
+    path.write_text(
+        "".join(
+            f"{name} = {values[name]}\n" if name in values else f"{line}\n"
+            for name, line in zip(names, lines, strict=True)
+        )
+    )
     return path
 
 

@@ -1,5 +1,6 @@
 """Volumes that are claimed in Ceph before a server has them."""
 
+import configparser
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ from os_volume_ext.backends.base import AttachRefused, BackendUnavailable, Outco
 from tests.integration.libvirt.real_libvirt import backend_class
 from tests.integration.libvirt.test_libvirt_contract import LibvirtContract
 from tests.support.ceph import CLIENT, POOL
+from tests.support.paths import DOCS
 
 LibvirtBackend = backend_class()
 
@@ -213,6 +215,16 @@ def test_a_pool_or_a_user_that_is_not_there_is_reported_by_check(new_backend, fe
 def test_check_passes_and_makes_no_object(backend, ceph):
     backend.check()
     assert "os-volume-ext.check" not in ceph.rados("ls").split()
+
+
+def test_the_options_of_the_page_are_those_of_the_backend():
+    documented = configparser.ConfigParser()
+    documented.read(DOCS / "ceph" / "api-ceph.ini")
+    section = documented["filter:volumes"]
+    options = {name.removeprefix("backend."): section[name] for name in section if name.startswith("backend.")}
+    backend = LibvirtBackend(options | {"operation_timeout": "60"})
+    assert backend.needs_host
+    assert backend.refuses_second_server
 
 
 # Files have locks of QEMU's
