@@ -118,7 +118,7 @@ class LibvirtBackend(Backend):
         return self._domain(server).inspect().volumes
 
     def check(self) -> None:
-        """Check that libvirt responds, unless each host has its own, and that volumes can be claimed.
+        """Check that libvirt responds, unless each host has its own, and that volumes can be fenced.
 
         :raises BackendUnavailable: if it does not; the message names the reason.
         """

@@ -1,8 +1,8 @@
-"""A claim on a volume that lives in the storage, so that two servers never have it, whatever a late call still does.
+"""Fences: records in the storage of which server a volume is for, so that no other server gets it.
 
-Ceph itself lets any number of machines write to one image. The claim is an advisory lock on an object in a pool. It is
-taken before the disk is attached and broken after the domain no longer has it. It belongs to no connection: it stays
-when the process ends that took it. Any volume can be claimed, wherever its data is.
+Ceph itself lets any number of machines write to one image. A fence is an advisory lock on an object in a pool. It is
+made before the disk is attached and removed after the domain no longer has the disk. It belongs to no connection: it
+stays when the process that made it ends. Any volume can be fenced, wherever its data is.
 
 The command ``rados`` is used, because Ceph's Python module can't be installed into a virtualenv.
 """
@@ -35,32 +35,32 @@ _BUSY = "failed locking: (16)"
 
 
 class Fence:
-    """No claim at all: each volume is left to the filter's database."""
+    """No fences: only the filter's database keeps a volume to one server."""
 
     is_exclusive = False
     """Whether one server at most can have a volume."""
 
     @contextmanager
     def held(self, server: Server, volume: Volume) -> Iterator[None]:
-        """Claim a volume for a server during the block, and afterwards unless the block changed nothing.
+        """Fence a volume for a server during the block, and afterwards unless the block changed nothing.
 
-        :param server: the server that is to have the volume; it may have claimed it already.
-        :param volume: the volume; one with ``multiattach`` is not claimed.
-        :raises AttachRefused: if another server has claimed it; nothing has changed.
+        :param server: the server that is to have the volume, which may be fenced for it already.
+        :param volume: the volume; one with ``multiattach`` is not fenced.
+        :raises AttachRefused: if it is fenced for another server; nothing has changed.
         :raises BackendUnavailable: if the storage can't be reached; nothing has changed.
-        :raises OutcomeUnknown: if the volume may have been claimed, or the claim may be left behind.
+        :raises OutcomeUnknown: if the volume may have been fenced, or the fence may be left.
         """
         yield
 
     def clear(self, server: Server, volume: Volume) -> None:
-        """Give up all claims of a server on a volume; those of another server stay.
+        """Remove the fences of a volume for a server; those for another server stay.
 
         :param server: it does not have the volume any more.
-        :raises BackendUnavailable: if the storage can't be reached, or not all claims could be given up.
+        :raises BackendUnavailable: if the storage can't be reached, or not all of them could be removed.
         """
 
     def check(self) -> None:
-        """Check that volumes could be claimed.
+        """Check that volumes could be fenced.
 
         :raises BackendUnavailable: if they could not.
         """
@@ -68,18 +68,18 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class _Holder:
-    """Who has claimed a volume."""
+    """For whom a volume is fenced."""
 
     server_id: str
     lockers: list[tuple[str, str]]
-    """The name of Ceph's client and the cookie of each claim."""
+    """The name of Ceph's client and the cookie of each fence."""
 
 
 class RadosFence(Fence):
-    """Claims in a pool of Ceph's.
+    """Fences in a pool of Ceph's.
 
-    A claim is a shared lock. Its tag is the server, and Ceph refuses a lock with another tag. Its cookie is made anew
-    for each call, so that a call which fails gives up no claim but its own.
+    A fence is a shared lock. Its tag is the server, and Ceph refuses a lock with another tag. Its cookie is made anew
+    for each call, so that a call which fails removes no fence but its own.
     """
 
     is_exclusive = True
@@ -90,7 +90,7 @@ class RadosFence(Fence):
         :param pool: where the objects are made. They are empty, and stay.
         :param user: Ceph's client, without ``client.``; it needs the capabilities ``rwx`` in the pool.
         :param ceph_conf: the path of this machine's ``ceph.conf``; None for Ceph's default.
-        :param timeout: seconds to claim a volume, and to give up claims.
+        :param timeout: seconds to fence a volume, and to remove fences.
         :raises ConfigurationError: if the command is missing.
         """
         program = shutil.which(COMMAND)
@@ -102,7 +102,7 @@ class RadosFence(Fence):
 
     @contextmanager
     def held(self, server: Server, volume: Volume) -> Iterator[None]:
-        """Claim a volume; see :meth:`Fence.held`."""
+        """Fence a volume; see :meth:`Fence.held`."""
         if volume.multiattach:
             yield
             return
@@ -116,12 +116,12 @@ class RadosFence(Fence):
             raise
 
     def clear(self, server: Server, volume: Volume) -> None:
-        """Give up all claims of a server; see :meth:`Fence.clear`."""
+        """Remove the fences for a server; see :meth:`Fence.clear`."""
         if volume.multiattach:
             return
         try:
             check_id(volume.id)
-        except AttachRefused:  # so it was never claimed
+        except AttachRefused:  # so it was never fenced
             return
         deadline = time.monotonic() + self._timeout
         holder = self._holder(volume.id, deadline)
@@ -129,11 +129,11 @@ class RadosFence(Fence):
             self._break(volume.id, holder.lockers, deadline)
 
     def check(self) -> None:
-        """Look for a claim that nobody has; see :meth:`Fence.check`."""
+        """Look for a fence that does not exist; see :meth:`Fence.check`."""
         self._holder("check", time.monotonic() + self._timeout)
 
     def _acquire(self, server: Server, volume: Volume) -> str:
-        """Claim a volume and return the cookie."""
+        """Fence a volume and return the cookie."""
         check_id(volume.id)
         deadline = time.monotonic() + self._timeout
         self._check_holder(server, volume, deadline)  # which fails if Ceph does not respond, before anything changes
@@ -145,20 +145,20 @@ class RadosFence(Fence):
             self._run(deadline, "get", volume.id, *arguments)
         except BackendUnavailable as error:
             if _BUSY not in str(error):
-                raise OutcomeUnknown(f"volume {volume.id} may have been claimed: {error}") from error
+                raise OutcomeUnknown(f"volume {volume.id} may have been fenced: {error}") from error
             self._check_holder(server, volume, deadline)
-            raise  # the other claim has been given up meanwhile
+            raise  # the other fence has been removed meanwhile
         return cookie
 
     def _check_holder(self, server: Server, volume: Volume, deadline: float) -> None:
         holder = self._holder(volume.id, deadline)
         if holder and holder.server_id != server.id:
             raise AttachRefused(
-                f"Volume {volume.id} is claimed in the storage by server {holder.server_id}; detach it there first."
+                f"Volume {volume.id} is fenced in the storage for server {holder.server_id}; detach it there first."
             )
 
     def _release(self, volume: Volume, cookie: str, reason: BackendError) -> None:
-        """Give up one claim after a call that changed nothing."""
+        """Remove one fence after a call that changed nothing."""
         deadline = time.monotonic() + self._timeout
         try:
             holder = self._holder(volume.id, deadline)
@@ -166,7 +166,7 @@ class RadosFence(Fence):
             self._break(volume.id, [locker for locker in lockers if locker[1] == cookie], deadline)
         except BackendError as error:
             raise OutcomeUnknown(
-                f"{reason}; volume {volume.id} may still be claimed in the storage: {error}"
+                f"{reason}; volume {volume.id} may still be fenced in the storage: {error}"
             ) from reason
 
     def _break(self, volume_id: str, lockers: Sequence[tuple[str, str]], deadline: float) -> None:

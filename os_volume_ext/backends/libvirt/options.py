@@ -32,7 +32,7 @@ class Options:
     ceph_conf: str | None
     """The path of the ``ceph.conf`` that QEMU and the fence read; None for Ceph's default."""
     fence: Fence
-    """Where volumes are claimed."""
+    """Where volumes are fenced."""
 
 
 def read(given: Mapping[str, str]) -> Options:

@@ -1,4 +1,4 @@
-"""Volumes that are claimed in Ceph before a server has them."""
+"""Volumes that are fenced in Ceph before a server has them."""
 
 import configparser
 import socket
@@ -33,19 +33,19 @@ def backend(new_fenced):
 
 @pytest.fixture
 def holders(ceph):
-    """Give ``holders(volume)``: the servers that have claimed a volume, one for each claim."""
+    """Give ``holders(volume)``: the servers that a volume is fenced for, one for each fence."""
     return lambda volume: ceph.holders(f"os-volume-ext.{volume.id}")
 
 
 @pytest.fixture
-def claim(ceph):
-    """Give ``claim(server, volume)``: claim a volume as an attach does which is killed then."""
+def leave_fence(ceph):
+    """Give ``leave_fence(server, volume)``: fence a volume as an attach does that is killed then."""
 
-    def claim(server, volume):
+    def leave(server, volume):
         options = (f"--lock-tag={server.id}", "--lock-type=shared", f"--lock-cookie={uuid.uuid4()}")
         ceph.rados("lock", "get", f"os-volume-ext.{volume.id}", "os-volume-ext", *options)
 
-    return claim
+    return leave
 
 
 class TestFenced(LibvirtContract):
@@ -71,7 +71,7 @@ def test_a_volume_is_claimed_while_a_server_has_it(backend, libvirtd, two_machin
     volume, (here, there) = libvirtd.volume(), two_machines
     backend.attach(here.server, volume, None)
     assert holders(volume) == [here.id]
-    with pytest.raises(AttachRefused, match=f"Volume {volume.id} is claimed in the storage by server {here.id}"):
+    with pytest.raises(AttachRefused, match=f"Volume {volume.id} is fenced in the storage for server {here.id}"):
         backend.attach(there.server, volume, None)
     assert backend.attached(there.server) == {}
     backend.detach(here.server, volume, None)
@@ -81,7 +81,7 @@ def test_a_volume_is_claimed_while_a_server_has_it(backend, libvirtd, two_machin
     backend.detach(there.server, volume, None)
 
 
-def test_the_claim_does_not_depend_on_the_process_or_the_state_of_the_server(new_fenced, libvirtd, machine, holders):
+def test_the_fence_does_not_depend_on_the_process_or_the_state_of_the_server(new_fenced, libvirtd, machine, holders):
     volume, here, there = libvirtd.volume(), machine("scsi"), machine("scsi")
     here.stop()
     there.stop()
@@ -92,7 +92,7 @@ def test_the_claim_does_not_depend_on_the_process_or_the_state_of_the_server(new
     assert holders(volume) == []
 
 
-def test_a_volume_for_several_servers_is_not_claimed(backend, libvirtd, two_machines, holders):
+def test_a_volume_for_several_servers_is_not_fenced(backend, libvirtd, two_machines, holders):
     volume, (here, there) = libvirtd.volume(multiattach=True), two_machines
     for each in (here, there):
         backend.attach(each.server, volume, None)
@@ -101,9 +101,9 @@ def test_a_volume_for_several_servers_is_not_claimed(backend, libvirtd, two_mach
         backend.detach(each.server, volume, None)
 
 
-def test_a_server_goes_on_with_its_own_claim(backend, libvirtd, two_machines, holders, claim):
+def test_a_server_goes_on_with_its_own_fence(backend, libvirtd, two_machines, holders, leave_fence):
     volume, (here, there) = libvirtd.volume(), two_machines
-    claim(here.server, volume)
+    leave_fence(here.server, volume)
     with pytest.raises(AttachRefused):
         backend.attach(there.server, volume, None)
     backend.attach(here.server, volume, None)
@@ -111,16 +111,16 @@ def test_a_server_goes_on_with_its_own_claim(backend, libvirtd, two_machines, ho
     assert holders(volume) == []
 
 
-def test_an_attach_that_changes_nothing_leaves_no_claim(backend, libvirtd, two_machines, holders):
+def test_an_attach_that_changes_nothing_leaves_no_fence(backend, libvirtd, two_machines, holders):
     volume = libvirtd.volume(source="/nowhere/disk.img")
     with pytest.raises(AttachRefused):
         backend.attach(two_machines[0].server, volume, None)
     assert holders(volume) == []
 
 
-def test_a_failed_attach_leaves_the_claim_of_an_earlier_one(backend, libvirtd, two_machines, holders, claim):
+def test_a_failed_attach_leaves_the_fence_of_an_earlier_one(backend, libvirtd, two_machines, holders, leave_fence):
     volume = libvirtd.volume(source="/nowhere/disk.img")
-    claim(two_machines[0].server, volume)
+    leave_fence(two_machines[0].server, volume)
     with pytest.raises(AttachRefused):
         backend.attach(two_machines[0].server, volume, None)
     assert holders(volume) == [two_machines[0].id]
@@ -128,18 +128,18 @@ def test_a_failed_attach_leaves_the_claim_of_an_earlier_one(backend, libvirtd, t
     assert holders(volume) == []
 
 
-def test_a_detach_removes_the_claim_of_an_attach_that_was_killed(backend, libvirtd, two_machines, holders, claim):
+def test_a_detach_removes_the_fence_of_an_attach_that_was_killed(backend, libvirtd, two_machines, holders, leave_fence):
     volume, (here, there) = libvirtd.volume(), two_machines
-    claim(here.server, volume)
+    leave_fence(here.server, volume)
     backend.detach(there.server, volume, None)
     assert holders(volume) == [here.id]
     backend.detach(here.server, volume, None)
     assert holders(volume) == []
 
 
-def test_a_detach_removes_the_claim_of_a_server_that_is_gone(backend, libvirtd, holders, claim):
+def test_a_detach_removes_the_fence_of_a_server_that_is_gone(backend, libvirtd, holders, leave_fence):
     volume, gone = libvirtd.volume(), Server(str(uuid.uuid4()), "demo", "ACTIVE")
-    claim(gone, volume)
+    leave_fence(gone, volume)
     with pytest.raises(ServerNotFound):
         backend.detach(gone, volume, None)
     assert holders(volume) == []
@@ -167,7 +167,7 @@ def test_of_many_attaches_at_once_those_of_one_server_succeed(new_fenced, libvir
     assert holders(volume) == []
 
 
-def test_no_claim_is_given_up_while_an_attach_may_still_succeed(new_fenced, libvirtd, machine, holders):
+def test_no_fence_is_removed_while_an_attach_may_still_succeed(new_fenced, libvirtd, machine, holders):
     stuck, backend = machine("scsi"), new_fenced(detach_timeout="1")
     with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as pool:
         volume = libvirtd.volume(source=f"nbd://127.0.0.1:{silent.getsockname()[1]}/disk")
@@ -195,7 +195,7 @@ def test_nothing_changes_while_the_storage_does_not_respond(new_fenced, ceph, li
     assert holders(volume) == []
 
 
-def test_a_claim_that_can_not_be_given_up_is_left_to_the_next_detach(new_fenced, ceph, libvirtd, two_machines, holders):
+def test_a_fence_that_can_not_be_removed_is_left_to_the_next_detach(new_fenced, ceph, libvirtd, two_machines, holders):
     backend, volume, server = new_fenced(operation_timeout="24"), libvirtd.volume(), two_machines[0].server
     backend.attach(server, volume, None)
     with ceph.osd.hanging(), pytest.raises(OutcomeUnknown):
@@ -225,6 +225,16 @@ def test_the_options_of_the_page_are_those_of_the_backend():
     backend = LibvirtBackend(options | {"operation_timeout": "60"})
     assert backend.needs_host
     assert backend.refuses_second_server
+
+
+def test_a_fence_survives_a_crash_of_ceph(backend, ceph, libvirtd, two_machines, holders, leave_fence):
+    volume, (here, there) = libvirtd.volume(), two_machines
+    leave_fence(here.server, volume)
+    ceph.restart()
+    with pytest.raises(AttachRefused):
+        backend.attach(there.server, volume, None)
+    backend.detach(here.server, volume, None)
+    assert holders(volume) == []
 
 
 # Files have locks of QEMU's
