@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from os_volume_ext.backends.base import Backend, Volume
+from os_volume_ext.backends.base import Backend, Server, Volume
 from tests.integration.libvirt.conftest import guest, libvirtd, machine, two_guests, two_machines  # noqa: F401
 from tests.integration.libvirt.real_libvirt import Libvirtd, backend_class
 from tests.support import ceph as real_ceph
 from tests.support.paths import DOCS
 
+FENCE = f"rados:{real_ceph.POOL}?user={real_ceph.CLIENT}"
 DOCUMENTED_SECRET = "5ecae0b2-7f0f-4c6f-8a36-9a1c0b7d3e21"
 
 
@@ -82,3 +83,20 @@ def new_volume(ceph: real_ceph.Ceph, secret: str) -> Callable[..., Volume]:
         return Volume(image.removeprefix("volume-"), "demo", connection=connection)
 
     return make
+
+
+@pytest.fixture
+def holders(ceph: real_ceph.Ceph) -> Callable[[Volume], list[str]]:
+    """Give ``holders(volume)``: the servers that a volume is fenced for, one for each fence."""
+    return lambda volume: ceph.holders(f"os-volume-ext.{volume.id}")
+
+
+@pytest.fixture
+def leave_fence(ceph: real_ceph.Ceph) -> Callable[[Server, Volume], None]:
+    """Give ``leave_fence(server, volume)``: fence a volume as an attach does that is killed then."""
+
+    def leave(server: Server, volume: Volume) -> None:
+        options = (f"--lock-tag={server.id}", "--lock-type=shared", f"--lock-cookie={uuid.uuid4()}")
+        ceph.rados("lock", "get", f"os-volume-ext.{volume.id}", "os-volume-ext", *options)
+
+    return leave

@@ -10,14 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from os_volume_ext.backends.base import AttachRefused, BackendUnavailable, OutcomeUnknown, Server, ServerNotFound
+from tests.integration.ceph.conftest import FENCE
 from tests.integration.libvirt.real_libvirt import backend_class
 from tests.integration.libvirt.test_libvirt_contract import LibvirtContract
-from tests.support.ceph import CLIENT, POOL
 from tests.support.paths import DOCS
 
 LibvirtBackend = backend_class()
-
-FENCE = f"rados:{POOL}?user={CLIENT}"
 
 
 @pytest.fixture
@@ -29,23 +27,6 @@ def new_fenced(new_backend):
 @pytest.fixture
 def backend(new_fenced):
     return new_fenced()
-
-
-@pytest.fixture
-def holders(ceph):
-    """Give ``holders(volume)``: the servers that a volume is fenced for, one for each fence."""
-    return lambda volume: ceph.holders(f"os-volume-ext.{volume.id}")
-
-
-@pytest.fixture
-def leave_fence(ceph):
-    """Give ``leave_fence(server, volume)``: fence a volume as an attach does that is killed then."""
-
-    def leave(server, volume):
-        options = (f"--lock-tag={server.id}", "--lock-type=shared", f"--lock-cookie={uuid.uuid4()}")
-        ceph.rados("lock", "get", f"os-volume-ext.{volume.id}", "os-volume-ext", *options)
-
-    return leave
 
 
 class TestFenced(LibvirtContract):
