@@ -59,7 +59,8 @@ class Backend(abc.ABC):
     are given: these are client input. Any other exception counts as OutcomeUnknown. Each exception has a message.
     After an exception that says "nothing has changed", the device and the place are free for the next volume.
 
-    **Ids.** A server or a volume is found by its whole id, never by a part of it.
+    **Ids.** A server or a volume is found by its whole id, never by a part of it, and ids that differ in case are
+    different ids. An id has up to 36 characters, such as a UUID.
 
     **Devices.** A device is a path such as ``/dev/vdb``, at most 255 characters. A device that is not known is None,
     never an empty string. A requested device that does not match ``/dev/[a-z]+[0-9]*`` or is longer is malformed.

@@ -31,7 +31,7 @@ class CheckedDeclarations:
             pytest.skip(f"a declaration is missing: see {COMPLETE}")
         for name in self.absent_fixtures:
             if name in request.fixturenames:
-                _skip_if_absent(name, request.getfixturevalue(name))
+                skip_if_absent(name, request.getfixturevalue(name))
 
     def test_the_declarations_are_complete(self) -> None:
         missing = self.missing_declarations()
@@ -51,7 +51,8 @@ class CheckedDeclarations:
         return [*attributes, *fixtures]
 
 
-def _skip_if_absent(name: str, value: object) -> None:
+def skip_if_absent(name: str, value: object) -> None:
+    """Skip the test if the value of a fixture is ``Absent``, and fail it if the value is None."""
     if isinstance(value, Absent):
         pytest.skip(f"{name} is absent: {value.reason}")
     if value is None:

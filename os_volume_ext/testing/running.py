@@ -113,7 +113,7 @@ def repeated_in_child(function: Callable[[], object]) -> Iterator[BaseProcess]:
                 time.sleep(0.001)
 
     receiver, sender = multiprocessing.get_context("fork").Pipe(duplex=False)
-    child = _start(partial(repeat, sender))
+    child = start_child(partial(repeat, sender))
     try:
         assert receiver.poll(TIMEOUT), "the forked child process did not start"
         yield child
@@ -148,7 +148,8 @@ def _target(descriptor: Path) -> str | None:
         return None
 
 
-def _start(function: Callable[[], object]) -> BaseProcess:
+def start_child(function: Callable[[], object]) -> BaseProcess:
+    """Run a function in a forked child process."""
     with warnings.catch_warnings():
         # Python 3.12 and later warn if the parent has threads, which an earlier test may have started.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -166,7 +167,7 @@ def _fork(function: Callable[[], object]) -> tuple[BaseProcess, Connection]:
         except BaseException:
             sender.send((None, traceback.format_exc()))
 
-    child = _start(run)
+    child = start_child(run)
     sender.close()
     return child, receiver
 

@@ -48,15 +48,15 @@ class TestDirectoryBackend(BackendContract):
 
     @pytest.fixture
     def server(self, root):
-        return made(root, "1134")
+        return made(root, str(uuid.uuid4()))
 
     @pytest.fixture
     def other_server(self, root):
-        return made(root, "1135")
+        return made(root, str(uuid.uuid4()))
 
     @pytest.fixture
     def unknown_server(self):
-        return Server("9999", "demo", "ACTIVE")
+        return Server(str(uuid.uuid4()), "demo", "ACTIVE")
 
     @pytest.fixture
     def new_volume(self):
@@ -88,7 +88,7 @@ class TestDirectoryBackend(BackendContract):
 
     @pytest.fixture
     def stopped_server(self, root):
-        return replace(made(root, "1136"), status="SHUTOFF")
+        return replace(made(root, str(uuid.uuid4())), status="SHUTOFF")
 
     @pytest.fixture
     def attach_by_hand(self, root):

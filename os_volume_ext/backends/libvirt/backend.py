@@ -145,11 +145,13 @@ class LibvirtBackend(Backend):
 
     def _look_up(self, connection: libvirt.virConnect, name: str) -> libvirt.virDomain:
         try:
-            if self._options.domain == "{id}":
-                return connection.lookupByUUIDString(str(uuid.UUID(name)))
-            return connection.lookupByName(name)
+            if self._options.domain != "{id}":
+                return connection.lookupByName(name)
+            if name == str(uuid.UUID(name)):  # libvirt would find a UUID in another spelling too
+                return connection.lookupByUUIDString(name)
         except ValueError as error:  # not a UUID, or characters that no name has
             raise ServerNotFound(f"{name!r} can't be the name of a domain") from error
+        raise ServerNotFound(f"{name!r} is not a UUID in lowercase, with hyphens")
 
 
 def _half_attached(view: View, volume: Volume) -> AbstractContextManager[None]:

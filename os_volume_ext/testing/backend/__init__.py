@@ -31,6 +31,8 @@ from .limits import TimeLimits
 from .multiattach import SeveralServers
 from .places import Places
 from .processes import Processes
+from .refusals import Refusals
+from .resources import Resources
 from .startup import StartUp
 
 __all__ = ["BackendContract"]
@@ -44,6 +46,8 @@ class BackendContract(
     Devices,
     Places,
     SeveralServers,
+    Refusals,
+    Resources,
     Faults,
     TimeLimits,
     Concurrency,

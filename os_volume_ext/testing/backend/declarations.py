@@ -10,6 +10,7 @@ from ...backends.base import Backend, Server, Volume
 from ..absent import Absent
 from ..declarations import CheckedDeclarations
 from ..running import TIMEOUT
+from .checks import must_succeed
 
 MAX_DEVICE_LENGTH = 255
 
@@ -36,13 +37,16 @@ class Declarations(CheckedDeclarations):
     """How many volumes ``server`` can have, at least 2; None if the backend does not have a limit."""
 
     requestable_device: str | None
-    """A device that may be requested and is not the first that the backend chooses; None if it refuses all requests."""
+    """A device that may be requested, and that the backend does not choose soon; None if it refuses all requests."""
 
     reports_devices: bool
     """Whether the backend knows the devices of disks. If it does not, ``attach`` and ``attached`` report None."""
 
     multiattach: bool
     """Whether a multiattach volume can be attached to two servers at once. If it can't, the backend refuses."""
+
+    id_length: int = 36
+    """The least length of the ids that the fixtures provide; less only if no real ids are as long as a UUID."""
 
     short_timeout: int = 2
     """The ``operation_timeout``, in seconds, of the tests of time limits; more for a backend whose calls take long."""
@@ -115,6 +119,13 @@ class Declarations(CheckedDeclarations):
         super().test_the_declarations_are_complete()
         assert self.limit is None or self.limit >= 2, f"limit is {self.limit}: the tests need a server with two volumes"
 
+    def test_the_ids_are_as_long_as_real_ones(self, server, other_server, unknown_server, volume):
+        short = [each.id for each in (server, other_server, unknown_server, volume) if len(each.id) < self.id_length]
+        assert not short, (
+            f"the fixtures provide the ids {short}, which have fewer than {self.id_length} characters: "
+            "provide ids as they are in use, such as UUIDs, or declare id_length"
+        )
+
     # What the tests derive from it.
 
     def make_backend(self, options: Mapping[str, str], timeout: int = TIMEOUT) -> Backend:
@@ -130,8 +141,9 @@ class Declarations(CheckedDeclarations):
         """Return a function that creates and prepares a backend with these options, as each start does."""
 
         def make() -> Backend:
-            backend = self.make_backend(options)
-            backend.prepare()
+            with must_succeed("making and preparing a backend"):
+                backend = self.make_backend(options)
+                backend.prepare()
             return backend
 
         return make
@@ -144,8 +156,9 @@ class Declarations(CheckedDeclarations):
     @pytest.fixture
     def hasty_backend(self, options: Mapping[str, str]) -> Backend:
         """Create a backend whose ``operation_timeout`` is ``short_timeout``."""
-        backend = self.make_backend(options, self.short_timeout)
-        backend.prepare()
+        with must_succeed(f"making and preparing a backend with the operation_timeout {self.short_timeout}"):
+            backend = self.make_backend(options, self.short_timeout)
+            backend.prepare()
         return backend
 
     @pytest.fixture
@@ -169,6 +182,11 @@ class Declarations(CheckedDeclarations):
         if self.requestable_device is None:
             pytest.skip("requestable_device is None: see test_a_requested_device_is_refused_where_it_is_not_supported")
         return self.requestable_device
+
+    def skip_unless_it_refuses(self, backend: Backend) -> None:
+        """Skip the test if the backend does not refuse a second server."""
+        if not backend.refuses_second_server:
+            pytest.skip("refuses_second_server is False: the filter's database keeps an exclusive volume to one server")
 
     def as_reported(self, device: str) -> str | None:
         """Return a device as the backend reports it."""

@@ -3,7 +3,7 @@
 import pytest
 
 from ...backends.base import AttachRefused, DeviceInUse
-from .checks import assert_has, must_raise
+from .checks import assert_has, must_attach, must_detach, must_raise
 from .declarations import Declarations
 
 MALFORMED_DEVICES = ("", "vdb", "/dev/", "/dev/../vdb", "/dev/vdb/x", "/dev/vdb\n", "/dev/vdb\0", "/dev/" + "v" * 300)
@@ -14,15 +14,15 @@ class Devices(Declarations):
 
     def test_a_requested_device_is_used(self, backend, server, volume):
         requested = self.device_or_skip()
-        device = backend.attach(server, volume, requested)
+        device = must_attach(backend, server, volume, requested)
         expected = self.as_reported(requested)
         assert device == expected, f"the device {requested!r} was requested, and attach returned {device!r}"
-        assert_has(backend, server, {volume.id: expected})
+        assert_has(backend, server, {volume.id: expected}, f"after an attach at {requested}")
 
     def test_a_device_in_use_is_refused_and_nothing_happens(self, backend, server, new_volume):
         requested = self.device_or_skip()
         first, second = new_volume(), new_volume()
-        device = backend.attach(server, first, requested)
+        device = must_attach(backend, server, first, requested)
         with must_raise(DeviceInUse, "attach at the device of another volume"):
             backend.attach(server, second, requested)
         assert_has(backend, server, {first.id: device}, "after a refused attach")
@@ -32,7 +32,7 @@ class Devices(Declarations):
         if not self.reports_devices:
             pytest.skip("reports_devices is False: the chosen device is not known")
         first, second = new_volume(), new_volume()
-        device = backend.attach(server, first, None)
+        device = must_attach(backend, server, first)
         with must_raise(DeviceInUse, "attach at the device of another volume, which the backend chose,"):
             backend.attach(server, second, device)
         assert_has(backend, server, {first.id: device}, "after a refused attach")
@@ -40,8 +40,8 @@ class Devices(Declarations):
     def test_the_device_of_a_detached_volume_can_be_requested(self, backend, server, new_volume):
         requested = self.device_or_skip()
         first, second = new_volume(), new_volume()
-        backend.detach(server, first, backend.attach(server, first, requested))
-        device = backend.attach(server, second, requested)
+        must_detach(backend, server, first, must_attach(backend, server, first, requested))
+        device = must_attach(backend, server, second, requested)
         assert device == self.as_reported(requested), f"{requested!r} is free again, and attach returned {device!r}"
 
     def test_a_requested_device_is_refused_where_it_is_not_supported(self, backend, server, volume):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ...backends.base import AttachRefused, BackendError, BackendUnavailable
-from .checks import assert_has, must_raise
+from .checks import assert_has, must_attach, must_detach, must_raise, must_succeed
 from .declarations import Declarations
 
 HOSTILE_NAMES = (
@@ -59,24 +59,18 @@ class HostileInput(Declarations):
 
     @pytest.mark.parametrize("name", HOSTILE_NAMES, ids=ascii)
     def test_a_hostile_volume_id_detaches_nothing_else(self, backend, server, volume, name):
-        device = backend.attach(server, volume, None)
-        try:
+        device = must_attach(backend, server, volume)
+        with must_succeed(f"detach of a volume {name!r}", BackendError):
             backend.detach(server, replace(volume, id=name, source=None, format=None), device)
-        except BackendError:
-            pass
-        except Exception as error:
-            raise AssertionError(f"detach of a volume {name!r} raised {error!r}: it must raise BackendError") from error
         assert_has(backend, server, {volume.id: device}, f"after the detach of a volume {name!r}")
 
 
 def _assert_attached_or_refused(backend, server, volume, what):
-    try:
+    with must_succeed(what, AttachRefused, BackendUnavailable) as refused:
         device = backend.attach(server, volume, None)
-    except (AttachRefused, BackendUnavailable):
+    if refused.error:
         assert_has(backend, server, {}, f"after a refused {what}")
         return
-    except Exception as error:
-        raise AssertionError(f"{what} raised {error!r}: it must return, or raise AttachRefused") from error
     assert_has(backend, server, {volume.id: device}, f"after an {what}")
-    backend.detach(server, volume, device)
+    must_detach(backend, server, volume, device)
     assert_has(backend, server, {}, f"after an {what}, and its detach")

@@ -7,7 +7,7 @@ import pytest
 
 from ...backends.base import AttachRefused
 from ..running import run_at_once, run_in_children
-from .checks import assert_has, must_raise
+from .checks import assert_has, must_attach, must_detach, must_raise, must_show, try_attach
 from .declarations import Declarations
 
 
@@ -18,10 +18,10 @@ class SeveralServers(Declarations):
         if not self.multiattach:
             pytest.skip("multiattach is False: see test_a_multiattach_volume_is_refused_where_it_is_not_supported")
         shared = replace(volume, multiattach=True)
-        here = backend.attach(server, shared, None)
-        there = backend.attach(other_server, shared, None)
+        here = must_attach(backend, server, shared)
+        there = must_attach(backend, other_server, shared)
         assert_has(backend, server, {shared.id: here}, "after an attach to each of two servers")
-        backend.detach(server, shared, here)
+        must_detach(backend, server, shared, here)
         assert_has(backend, server, {}, "after its detach")
         assert_has(backend, other_server, {shared.id: there}, "after the detach from another server")
 
@@ -39,19 +39,19 @@ class SeveralServers(Declarations):
         assert_has(backend, other_server, {}, "after a refused attach")
 
     def test_an_exclusive_volume_is_refused_by_a_second_server(self, backend, server, other_server, volume):
-        _skip_unless_it_refuses(backend)
-        device = backend.attach(server, volume, None)
+        self.skip_unless_it_refuses(backend)
+        device = must_attach(backend, server, volume)
         with must_raise(AttachRefused, "attach of an exclusive volume to a second server"):
             backend.attach(other_server, volume, None)
         assert_has(backend, server, {volume.id: device}, "after a second server was refused")
         assert_has(backend, other_server, {}, "after a refused attach")
-        backend.detach(server, volume, device)
-        backend.attach(other_server, volume, None)
+        must_detach(backend, server, volume, device)
+        must_attach(backend, other_server, volume)
 
     def test_servers_that_attach_an_exclusive_volume_at_once_do_not_share_it(
         self, backend, new_backend, server, other_server, volume
     ):
-        _skip_unless_it_refuses(backend)
+        self.skip_unless_it_refuses(backend)
         places = [(backend, server), (new_backend(), other_server)] * 4
         served = run_at_once([partial(_attach, *place, volume) for place in places])
         _assert_not_shared(backend, (server, other_server), volume, served, "in threads")
@@ -59,7 +59,7 @@ class SeveralServers(Declarations):
     def test_processes_that_attach_an_exclusive_volume_at_once_do_not_share_it(
         self, backend, new_backend, server, other_server, volume
     ):
-        _skip_unless_it_refuses(backend)
+        self.skip_unless_it_refuses(backend)
         calls = [lambda: _attach(new_backend(), server, volume), lambda: _attach(new_backend(), other_server, volume)]
         _assert_not_shared(backend, (server, other_server), volume, run_in_children(calls * 2), "in processes")
 
@@ -70,7 +70,7 @@ def _assert_not_shared(backend, servers, volume, served, where):
     :param served: the ids of the servers for which attach returned; None for each refusal.
     :param where: in what the calls came at once, for the message.
     """
-    seen = {each.id for each in servers if volume.id in backend.attached(each)}
+    seen = {each.id for each in servers if volume.id in must_show(backend, each)}
     how = f"after attaches to two servers that came at once, {where}"
     assert len(seen) == 1, f"the exclusive volume is at {' and '.join(sorted(seen)) or 'no server'}, {how}"
     assert seen == set(served) - {None}, (
@@ -79,13 +79,5 @@ def _assert_not_shared(backend, servers, volume, served, where):
 
 
 def _attach(backend, server, volume):
-    try:
-        backend.attach(server, volume, None)
-    except AttachRefused:
-        return None
-    return server.id
-
-
-def _skip_unless_it_refuses(backend):
-    if not backend.refuses_second_server:
-        pytest.skip("refuses_second_server is False: the filter's database keeps an exclusive volume to one server")
+    _, refusal = try_attach(backend, server, volume)
+    return None if refusal else server.id

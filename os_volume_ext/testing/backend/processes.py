@@ -2,11 +2,15 @@
 
 from functools import partial
 
+from ..rival import attach_while_held_up, rival
 from ..running import run_in_child, run_in_children
-from .checks import assert_has
+from .checks import assert_has, detach_without_look, must_attach, must_detach, must_show, try_attach
 from .declarations import Declarations
 
 PROCESSES = 4
+
+
+HELD_UP = "after attaches in two processes, one of which was held up for a moment in the middle of a call"
 
 
 class Processes(Declarations):
@@ -20,7 +24,7 @@ class Processes(Declarations):
 
         def attach(volumes):
             mine = new_backend()
-            return {volume.id: mine.attach(server, volume, None) for volume in volumes}
+            return {volume.id: must_attach(mine, server, volume) for volume in volumes}
 
         devices: dict[str, str | None] = {}
         for attached in run_in_children([partial(attach, volumes) for volumes in shares]):
@@ -30,25 +34,66 @@ class Processes(Declarations):
         assert_has(backend, server, devices, how)
 
     def test_processes_that_attach_the_same_volume_make_one_disk(self, backend, new_backend, server, volume):
-        devices = run_in_children([lambda: new_backend().attach(server, volume, None)] * PROCESSES)
+        devices = run_in_children([lambda: must_attach(new_backend(), server, volume)] * PROCESSES)
         how = f"after {PROCESSES} attaches of one volume in processes that came at once"
         assert len(set(devices)) == 1, f"attach returned different devices {how}: {devices}"
-        backend.detach(server, volume, devices[0])
+        detach_without_look(backend, server, volume, devices[0])
         assert_has(backend, server, {}, f"{how}, and one detach: there was more than one disk")
+
+    # A process that is held up in the middle of a call, wherever that is.
+
+    def test_a_process_that_is_held_up_gets_a_device_of_its_own(self, backend, new_backend, server, new_volume):
+        mine, theirs = new_volume(), new_volume()
+        with rival(_calls(new_backend, server, theirs)) as other:
+            for device, their_device in attach_while_held_up(other, *_calls(lambda: backend, server, mine)()):
+                devices = {mine.id: device, theirs.id: their_device}
+                self.assert_distinct(devices, HELD_UP)
+                assert_has(backend, server, devices, HELD_UP)
+
+    def test_a_process_that_is_held_up_makes_no_second_disk(self, backend, new_backend, server, volume):
+        calls = _calls(new_backend, server, volume)
+        with rival(calls) as other:
+            for _ in attach_while_held_up(other, *calls()):
+                assert volume.id in must_show(backend, server), f"the server does not have the volume, {HELD_UP}"
+                detach_without_look(backend, server, volume)
+                assert_has(backend, server, {}, f"after one detach, {HELD_UP}: there was more than one disk")
+
+    def test_a_process_that_is_held_up_does_not_share_an_exclusive_volume(
+        self, backend, new_backend, server, other_server, volume
+    ):
+        self.skip_unless_it_refuses(backend)
+        with rival(_calls(new_backend, other_server, volume, try_attach)) as other:
+            for _ in attach_while_held_up(other, *_calls(lambda: backend, server, volume, try_attach)()):
+                having = [each.id for each in (server, other_server) if volume.id in must_show(backend, each)]
+                assert len(having) == 1, (
+                    f"the exclusive volume is at {' and '.join(having) or 'no server'}, {HELD_UP} for another server"
+                )
+
+    # Forks.
 
     def test_a_backend_made_before_a_fork_works_on_both_sides_of_it(self, backend, server, new_volume):
         childs, parents = new_volume(), new_volume()
-        devices = {childs.id: run_in_child(partial(backend.attach, server, childs, None))}
-        devices[parents.id] = backend.attach(server, parents, None)
+        devices = {childs.id: run_in_child(partial(must_attach, backend, server, childs, None))}
+        devices[parents.id] = must_attach(backend, server, parents)
         assert_has(backend, server, devices, "after an attach in a child process and one in its parent")
 
     def test_a_backend_used_before_a_fork_works_on_both_sides_of_it(self, backend, server, new_volume):
         before, childs, parents = new_volume(), new_volume(), new_volume()
         if self.limit == 2:
-            backend.detach(server, before, backend.attach(server, before, None))
+            must_detach(backend, server, before, must_attach(backend, server, before))
             devices = {}
         else:
-            devices = {before.id: backend.attach(server, before, None)}
-        devices[childs.id] = run_in_child(partial(backend.attach, server, childs, None))
-        devices[parents.id] = backend.attach(server, parents, None)
+            devices = {before.id: must_attach(backend, server, before)}
+        devices[childs.id] = run_in_child(partial(must_attach, backend, server, childs, None))
+        devices[parents.id] = must_attach(backend, server, parents)
         assert_has(backend, server, devices, "after attaches in the process, in a child of it, and in it again")
+
+
+def _calls(new_backend, server, volume, attach=must_attach):
+    """Return a function that makes a backend, and returns a call that attaches a volume and one that detaches it."""
+
+    def make():
+        backend = new_backend()
+        return partial(attach, backend, server, volume), partial(detach_without_look, backend, server, volume)
+
+    return make

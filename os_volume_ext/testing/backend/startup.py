@@ -7,7 +7,7 @@ import pytest
 
 from ...backends.base import Backend, ConfigurationError
 from ..running import open_descriptors, run_at_once, run_in_children
-from .checks import assert_has
+from .checks import assert_has, must_attach, must_detach, must_succeed
 from .declarations import Declarations
 
 
@@ -38,7 +38,8 @@ class StartUp(Declarations):
             assert name in message, f"{what} raised an exception whose message does not name the option: {message}"
 
     def test_the_shortest_time_limit_is_an_option_like_any_other(self, options):
-        self.make_backend(options, timeout=1)
+        with must_succeed("making a backend with the operation_timeout 1"):
+            self.make_backend(options, timeout=1)
 
     def test_making_a_backend_starts_no_thread(self, options):
         before = set(threading.enumerate())
@@ -54,34 +55,43 @@ class StartUp(Declarations):
 
     def test_making_and_checking_a_backend_creates_no_file(self, options, tmp_path):
         before = _files(tmp_path)
-        self.make_backend(options).check()
+        with must_succeed("check of a backend that is not prepared"):
+            self.make_backend(options).check()
         created = _files(tmp_path) ^ before
         assert not created, f"__init__ or check created or removed {created}: only prepare may"
 
     def test_preparing_again_changes_nothing(self, backend, new_backend, server, volume):
-        device = backend.attach(server, volume, None)
-        backend.prepare()
-        new_backend()
+        device = must_attach(backend, server, volume)
+        with must_succeed("another prepare"):
+            backend.prepare()
+            new_backend()
         assert_has(backend, server, {volume.id: device}, "after another prepare")
 
     def test_processes_can_prepare_at_once(self, options):
-        run_in_children([lambda: self.make_backend(options).prepare()] * 4)
-        run_at_once([lambda: self.make_backend(options).prepare()] * 4)
+        def prepare():
+            with must_succeed("prepare, in several processes or threads at once,"):
+                self.make_backend(options).prepare()
+
+        run_in_children([prepare] * 4)
+        run_at_once([prepare] * 4)
 
     def test_an_object_that_is_not_prepared_works_where_another_was(self, backend, options, server, volume):
-        device = backend.attach(server, volume, None)
+        device = must_attach(backend, server, volume)
         unprepared = self.make_backend(options)
         assert_has(unprepared, server, {volume.id: device}, "as an object sees it on which prepare was not called")
-        unprepared.detach(server, volume, device)
-        unprepared.attach(server, volume, None)
-        unprepared.check()
+        must_detach(unprepared, server, volume, device)
+        must_attach(unprepared, server, volume)
+        with must_succeed("check of an object on which prepare was not called"):
+            unprepared.check()
 
     def test_a_healthy_backend_passes_its_check(self, backend):
-        backend.check()
+        with must_succeed("check of a backend that works"):
+            backend.check()
 
     def test_a_check_changes_nothing(self, backend, server, volume):
-        device = backend.attach(server, volume, None)
-        backend.check()
+        device = must_attach(backend, server, volume)
+        with must_succeed("check of a backend that works"):
+            backend.check()
         assert_has(backend, server, {volume.id: device}, "after a check")
 
 

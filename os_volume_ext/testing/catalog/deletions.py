@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 
 from ...catalog.base import RequestContext, Volume, VolumeAttached, VolumeCatalog, VolumeNotFound
+from ..ids import similar_ids
 from ..running import run_at_once, run_in_children
 from .fixtures import (
     HOSTILE_IDS,
@@ -15,7 +16,6 @@ from .fixtures import (
     SERVER,
     CatalogFixtures,
     assert_found,
-    similar_ids,
 )
 
 

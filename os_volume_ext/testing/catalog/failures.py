@@ -5,8 +5,9 @@ from functools import partial
 import pytest
 
 from ...catalog.base import TIME_LIMIT
+from ..leftovers import assert_leaves_nothing
 from ..running import Call
-from .fixtures import LOOK_UPS, CatalogFixtures, assert_found, assert_leaves_nothing
+from .fixtures import LOOK_UPS, CatalogFixtures, assert_found
 
 
 class Failures(CatalogFixtures):
@@ -36,7 +37,7 @@ class Failures(CatalogFixtures):
                     getattr(catalog, look_up)(context, volume.id)
 
         with outage():
-            assert_leaves_nothing(call)
+            assert_leaves_nothing(call, "look-ups during an outage")
 
     def test_a_call_that_gets_no_response_ends_in_time(self, catalog, context, new_volumes, stall):
         volume, deleted = new_volumes(2)

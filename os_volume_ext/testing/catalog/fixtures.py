@@ -1,7 +1,5 @@
 """What the tests of a catalog need: what its author declares and provides, and what is derived from that."""
 
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,7 +18,6 @@ from ...catalog.base import (
 from ...context import operator_context
 from ..absent import Absent
 from ..declarations import CheckedDeclarations
-from ..running import open_descriptors
 
 LOOK_UPS = ("volume", "recheck")
 """The methods that return a volume."""
@@ -49,31 +46,7 @@ HOSTILE_IDS = (
 SERVER, OTHER_SERVER = "1c6a2b2e-61b9-4f0e-8a3e-5b0f2f0b9a01", "7f1f8f37-0c55-4f0c-9a5d-2f4a3a1f6c02"
 
 ROUNDS = 20
-"""How often a race is run, and how many calls may leave nothing behind."""
-
-
-SETTLE_TIMEOUT = 2
-"""The seconds in which what a call has left behind may still be closed, such as by a server in this process."""
-
-
-def similar_ids(volume_id: str) -> list[str]:
-    """Return ids that are not this one, and that a careless comparison takes for it."""
-    return [
-        volume_id[:-1],
-        volume_id[1:],
-        f"{volume_id}0",
-        f"0{volume_id}",
-        f"{volume_id} ",
-        f" {volume_id}",
-        f"{volume_id}\n",
-        f"{volume_id}/",
-        f"./{volume_id}",
-        f"{volume_id}?",
-        f"{volume_id}#",
-        f"{volume_id[:-1]}%",
-        f"{volume_id[:-1]}_",
-        *{volume_id.upper(), volume_id.lower()} - {volume_id},
-    ]
+"""How often a race is run."""
 
 
 class CatalogFixtures(CheckedDeclarations):
@@ -200,21 +173,3 @@ class CatalogFixtures(CheckedDeclarations):
 def assert_found(catalog: VolumeCatalog, volume: Volume, context: RequestContext | None = None) -> None:
     """Check that a look-up returns a volume; the operator's, unless a context is given."""
     assert catalog.volume(context or operator_context(), volume.id) == volume
-
-
-def assert_leaves_nothing(call: Callable[[], None]) -> None:
-    """Check that the number of open files, connections and threads does not grow with the number of calls."""
-    for count, what in ((_count_descriptors, "files or connections"), (threading.active_count, "threads")):
-        call()  # opens what later calls use again
-        before = count()
-        for _ in range(ROUNDS):
-            call()
-        deadline = time.monotonic() + SETTLE_TIMEOUT
-        while count() >= before + ROUNDS and time.monotonic() < deadline:
-            time.sleep(0.1)
-        left = count() - before
-        assert left < ROUNDS, f"after {ROUNDS} rounds of calls there are {left} more {what} than before"
-
-
-def _count_descriptors() -> int:
-    return len(open_descriptors())

@@ -6,8 +6,10 @@ import pytest
 
 from ...catalog.base import Volume, VolumeNotFound
 from ...context import operator_context
+from ..ids import similar_ids
+from ..leftovers import assert_leaves_nothing
 from ..running import run_at_once
-from .fixtures import HOSTILE_IDS, LOOK_UPS, ROUNDS, CatalogFixtures, assert_found, assert_leaves_nothing, similar_ids
+from .fixtures import HOSTILE_IDS, LOOK_UPS, ROUNDS, CatalogFixtures, assert_found
 
 
 class LookUps(CatalogFixtures):
@@ -93,4 +95,4 @@ class LookUps(CatalogFixtures):
                 with pytest.raises(VolumeNotFound):
                     getattr(catalog, look_up)(context, f"{volume.id}0")
 
-        assert_leaves_nothing(call)
+        assert_leaves_nothing(call, "look-ups")

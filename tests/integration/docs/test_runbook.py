@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 from docutils import nodes
 
-from tests.integration.docs.test_docs import table
+from tests.support.pages import table
 from tests.support.paths import ROOT
 
 PACKAGE = ROOT / "os_volume_ext"

@@ -9,7 +9,7 @@ from docutils import nodes
 from os_volume_ext.api import microversions, negotiation, responses, serializers
 from os_volume_ext.outbound import client
 from os_volume_ext.settings import Settings
-from tests.integration.docs.test_docs import as_texts, table
+from tests.support.pages import as_texts, table
 from tests.support.paths import DOCS, ROOT
 
 PAGE = (DOCS / "security.rst").read_text()

@@ -10,7 +10,7 @@ from docutils import nodes
 from os_volume_ext import errors
 from os_volume_ext.api.dialects import DIALECTS
 from os_volume_ext.errors import Kind
-from tests.integration.docs.test_docs import literals
+from tests.support.pages import literals
 from tests.support.paths import ROOT
 
 _PLACEHOLDER = re.compile(r"\b[A-Z]{4,}\b")  # what the page has in the place of a value

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from os_volume_ext.backends.base import AttachRefused, BackendUnavailable, DeviceInUse, ServerNotFound
 
-from .reference import Reference, caught_by
+from .reference import FIRST_VOLUME, SERVER, Reference, caught_by
 
 
 @caught_by(
@@ -60,7 +60,7 @@ class ReportsOneDeviceForAll(Reference):
 @caught_by("test_servers_have_separate_volumes", "test_detach_from_another_server_leaves_this_one")
 class GivesAllServersTheSameDisks(Reference):
     def find(self, server):
-        return super().find(server) and super().find(replace(server, id="1134"))
+        return super().find(server) and super().find(replace(server, id=SERVER))
 
 
 @caught_by(
@@ -73,7 +73,7 @@ class RefusesARepeatedAttach(Reference):
         return []
 
     def choose(self, disks, device):
-        if "volume-1001" in disks.values():
+        if FIRST_VOLUME in disks.values():
             raise DeviceInUse("it is attached already")
         return super().choose(disks, device)
 
@@ -150,7 +150,7 @@ class FindsServersByTheEndOfTheirIds(FindsServersBy):
 @caught_by("test_a_server_is_found_by_its_whole_id")
 class FindsServersWhoseIdsAreCutOff(FindsServersBy):
     def matches(self, name, server_id):
-        return name == server_id[:4]
+        return name == server_id[:36]
 
 
 @caught_by("test_a_server_whose_host_is_not_known_is_not_missing")
@@ -203,3 +203,67 @@ class RefusesADetachTooLate(Reference):
         super().detach(server, volume, device)
         if server.status == "SHUTOFF":
             raise AttachRefused("The server does not run.")
+
+
+# Ids.
+
+
+@caught_by("test_attach_returns_the_device_that_attached_reports")
+class RefusesIdsAsLongAsAUUID(Reference):
+    def is_safe(self, name):
+        return super().is_safe(name) and len(name) <= 20
+
+
+@caught_by("test_the_ids_are_as_long_as_real_ones", id_length=37)
+class IsTestedWithShortIds(Reference):
+    pass
+
+
+@caught_by("test_attach_finds_a_volume_by_its_whole_id")
+class AttachesByTheBeginningOfTheId(Reference):
+    def attach(self, server, volume, device):
+        for volume_id, present in self.attached(server).items():
+            if volume_id.startswith(volume.id):
+                return present
+        return super().attach(server, volume, device)
+
+
+@caught_by("test_attach_finds_a_volume_by_its_whole_id")
+class AttachesByTheBeginningOfTheOtherId(Reference):
+    def attach(self, server, volume, device):
+        for volume_id, present in self.attached(server).items():
+            if volume.id.startswith(volume_id):
+                return present
+        return super().attach(server, volume, device)
+
+
+@caught_by("test_attach_finds_a_volume_by_its_whole_id", "test_detach_finds_a_volume_by_its_whole_id")
+class ComparesAllButTheLastCharacterOfVolumeIds(Reference):
+    def devices_of(self, directory, volume):
+        return [each for each, volume_id in self.disks(directory).items() if volume_id[:35] == volume.id[:35]]
+
+
+@caught_by("test_attach_finds_a_volume_by_its_whole_id", "test_detach_finds_a_volume_by_its_whole_id")
+class IgnoresTheCaseOfVolumeIds(Reference):
+    def devices_of(self, directory, volume):
+        return [each for each, volume_id in self.disks(directory).items() if volume_id.lower() == volume.id.lower()]
+
+
+@caught_by("test_attach_finds_a_volume_by_its_whole_id")
+class ReportsOneOfVolumesWhoseIdsDifferInCase(Reference):
+    def attached(self, server):
+        by_id = {volume_id.lower(): (volume_id, device) for volume_id, device in super().attached(server).items()}
+        return dict(by_id.values())
+
+
+@caught_by("test_a_server_is_found_by_its_whole_id")
+class IgnoresTheCaseOfServerIds(FindsServersBy):
+    def matches(self, name, server_id):
+        return name.lower() == server_id.lower()
+
+
+@caught_by("test_a_server_is_found_by_its_whole_id")
+class ReportsTheVolumesOfAServerOfASimilarId(Reference):
+    def attached(self, server):
+        similar = [each.name for each in (self.root / "servers").iterdir() if each.name.startswith(server.id[:20])]
+        return super().attached(replace(server, id=similar[0] if similar else server.id))

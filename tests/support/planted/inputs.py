@@ -23,7 +23,7 @@ class RaisesOtherExceptionsForVolumeIds(Reference):
         super().check_volume(volume)
 
 
-@caught_by("test_a_hostile_source_is_attached_or_refused", "test_a_volume_that_can_not_be_used_takes_no_place")
+@caught_by("test_a_hostile_source_is_attached_or_refused", "test_a_refused_attach_takes_no_place")
 class RaisesOtherExceptionsForSources(Reference):
     def check_source(self, volume):
         if volume.source is not None:
@@ -48,7 +48,7 @@ class RaisesOtherExceptionsFromDetach(Reference):
 @caught_by("test_a_malformed_device_is_refused_and_nothing_happens")
 class TrustsDevices(Reference):
     def choose(self, disks, device):
-        return super().choose(disks, device if device in ("/dev/vdf", None) else None)
+        return super().choose(disks, device if device in ("/dev/vdp", None) else None)
 
 
 @caught_by("test_a_malformed_device_is_refused_and_nothing_happens")
@@ -75,7 +75,7 @@ class IgnoresTheRequestedDevice(Reference):
     "test_a_device_in_use_is_refused_and_nothing_happens",
     "test_a_device_that_the_backend_chose_is_in_use_too",
     "test_threads_that_request_the_same_device_do_not_share_it",
-    "test_a_refused_device_takes_no_place",
+    "test_a_refused_attach_takes_no_place",
     "test_the_device_of_a_disk_that_is_no_volume_is_in_use",
 )
 class ReplacesTheDiskAtARequestedDevice(Reference):

@@ -69,14 +69,14 @@ class CountsDetachedVolumes(CountsForEver):
         self.count()
 
 
-@caught_by("test_a_volume_that_can_not_be_used_takes_no_place")
+@caught_by("test_a_refused_attach_takes_no_place")
 class KeepsThePlaceOfAnUnusableVolume(CountsForEver):
     def check_source(self, volume):
         self.count()
         super().check_source(volume)
 
 
-@caught_by("test_a_volume_that_can_not_be_used_takes_no_device")
+@caught_by("test_a_refused_attach_takes_no_requested_device")
 class KeepsTheDeviceOfAnUnusableVolume(Reference):
     def __init__(self, options):
         super().__init__(options)
@@ -89,7 +89,7 @@ class KeepsTheDeviceOfAnUnusableVolume(Reference):
         return super().attach(server, volume, device)
 
 
-@caught_by("test_a_refused_device_takes_no_place")
+@caught_by("test_a_refused_attach_takes_no_place")
 class KeepsThePlaceOfARefusedDevice(CountsForEver):
     def choose(self, disks, device):
         try:
@@ -123,3 +123,87 @@ class ChecksTheLimitWithoutTheLock(Reference):
 
     def check_limit(self, disks):
         pass
+
+
+# What a refused attach keeps.
+
+
+class KeepsDevices(Reference):
+    """Keep the devices in ``kept``."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.kept = set()
+
+    def choose(self, disks, device):
+        if device in self.kept:
+            raise DeviceInUse("it is in use")
+        return super().choose({**dict.fromkeys(self.kept, ""), **disks}, device)
+
+
+@caught_by("test_a_refused_attach_takes_no_requested_device")
+class KeepsTheDeviceRequestedOfAFullServer(KeepsDevices):
+    def choose(self, disks, device):
+        try:
+            return super().choose(disks, device)
+        except TooManyAttachments:
+            self.kept |= {device} - {None}
+            raise
+
+
+@caught_by("test_a_refused_attach_takes_no_requested_device")
+class KeepsTheDeviceRequestedOfASecondServer(KeepsDevices):
+    def check_exclusive(self, server, volume):
+        try:
+            super().check_exclusive(server, volume)
+        except AttachRefused:
+            self.kept |= {self.requested} - {None}
+            raise
+
+    def attach(self, server, volume, device):
+        self.requested = device
+        return super().attach(server, volume, device)
+
+
+@caught_by("test_a_refused_attach_takes_no_place")
+class KeepsThePlaceOfASecondServer(CountsForEver):
+    def check_exclusive(self, server, volume):
+        try:
+            super().check_exclusive(server, volume)
+        except AttachRefused:
+            self.count()
+            raise
+
+
+@caught_by("test_a_refused_attach_takes_no_place")
+class KeepsThePlaceOfAMalformedDevice(CountsForEver):
+    def choose(self, disks, device):
+        try:
+            return super().choose(disks, device)
+        except AttachRefused:
+            self.count()
+            raise
+
+
+@caught_by("test_a_refused_attach_takes_no_device_that_the_backend_chose")
+class KeepsTheDeviceThatItChoseForAnUnusableVolume(KeepsDevices):
+    def attach(self, server, volume, device):
+        with self.locked(server) as directory:
+            is_new = not self.devices_of(directory, volume)
+            chosen = self.choose(self.disks(directory), device) if is_new else None
+        if is_new:
+            self.kept.add(chosen)
+            self.check_volume(volume)
+            self.kept.remove(chosen)
+        return super().attach(server, volume, device)
+
+
+@caught_by("test_a_refused_attach_takes_no_place", requestable_device=None)
+class KeepsDevicesThatCanNotBeRequested(KeepsTheDeviceThatItChoseForAnUnusableVolume.backend):
+    def choose(self, disks, device):
+        if device is not None:
+            raise AttachRefused("A requested device is not supported.")
+        try:
+            return super().choose(disks, device)
+        except StopIteration as error:
+            raise TooManyAttachments(LIMIT) from error

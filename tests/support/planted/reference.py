@@ -33,6 +33,10 @@ from os_volume_ext.testing import BackendContract
 
 SAFE = frozenset(string.ascii_letters + string.digits + "-")
 LIMIT = 6
+SERVER = "1c6a2b2e-61b9-4f0e-8a3e-5b0f2f0b9a01"
+OTHER_SERVER = "7f1f8f37-0c55-4f0c-9a5d-2f4a3a1f6c02"
+STUBBORN_SERVER = "b7e0c9d4-52aa-4f6b-8d1c-6e9f0a3b5d03"
+FIRST_VOLUME = "e5d1b0a8-3c47-4b9e-a2f6-00000000d001"
 HOLDS = ".holds"
 """The name of the file of a guest that never releases a disk."""
 
@@ -177,7 +181,7 @@ class ReferenceContract(BackendContract):
 
     backend_class = Reference
     limit = LIMIT
-    requestable_device = "/dev/vdf"
+    requestable_device = "/dev/vdp"
     reports_devices = True
     multiattach = True
 
@@ -188,22 +192,22 @@ class ReferenceContract(BackendContract):
 
     @pytest.fixture
     def server(self, tmp_path):
-        return make_server(tmp_path, "1134")
+        return make_server(tmp_path, SERVER)
 
     @pytest.fixture
     def other_server(self, tmp_path):
-        return make_server(tmp_path, "1135")
+        return make_server(tmp_path, OTHER_SERVER)
 
     @pytest.fixture
     def unknown_server(self):
-        return Server("9999", "demo", "ACTIVE")
+        return Server("0a9b8c7d-6e5f-4a3b-8c1d-9e8f7a6b5c04", "demo", "ACTIVE")
 
     @pytest.fixture
     def new_volume(self, tmp_path):
-        numbers = itertools.count(1001)
+        numbers = itertools.count(int(FIRST_VOLUME[-4:], 16))
         source = tmp_path / "disk.img"
         source.touch()
-        return lambda: Volume(f"volume-{next(numbers)}", "demo", str(source), "raw")
+        return lambda: Volume(f"{FIRST_VOLUME[:-4]}{next(numbers):x}", "demo", str(source), "raw")
 
     @pytest.fixture
     def wrong_options(self):
@@ -219,13 +223,13 @@ class ReferenceContract(BackendContract):
 
     @pytest.fixture
     def stubborn_server(self, tmp_path):
-        server = make_server(tmp_path, "stubborn")
+        server = make_server(tmp_path, STUBBORN_SERVER)
         (tmp_path / "root" / "servers" / server.id / HOLDS).touch()
         return server
 
     @pytest.fixture
     def stopped_server(self, tmp_path):
-        return make_server(tmp_path, "stopped", status="SHUTOFF")
+        return make_server(tmp_path, "d2c4e6f8-1a3b-4c5d-9e7f-8a6b4c2d0e05", status="SHUTOFF")
 
     @pytest.fixture
     def attach_by_hand(self, tmp_path):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from os_volume_ext.backends.base import BackendUnavailable, DeviceInUse, OutcomeUnknown, ServerNotFound
 
-from .reference import HOLDS, Reference, caught_by
+from .reference import HOLDS, STUBBORN_SERVER, Reference, caught_by
 
 
 @caught_by("test_a_healthy_backend_passes_its_check_in_time")
@@ -50,7 +50,7 @@ class TakesAllServersForMissingWhenUnreachable(Reference):
 )
 class TakesAnAcceptedDetachForADoneOne(Reference):
     def detach(self, server, volume, device):
-        if server.id != "stubborn":
+        if server.id != STUBBORN_SERVER:
             super().detach(server, volume, device)
 
 
@@ -178,7 +178,7 @@ class TakesALockedServerForMissing(HoldsTheLockForLong):
             raise ServerNotFound("there is no such server") from error
 
 
-@caught_by("test_a_process_that_stops_in_a_call_does_not_hold_up_others")
+@caught_by("test_an_attach_that_gave_up_has_no_effect_later")
 class AttachesAfterItGaveUp(HoldsTheLockForLong):
     def attach(self, server, volume, device):
         try:
@@ -187,3 +187,13 @@ class AttachesAfterItGaveUp(HoldsTheLockForLong):
             self.timeout *= 10
             threading.Thread(target=super().attach, args=(server, volume, device), daemon=True).start()
             raise
+
+
+@caught_by("test_an_attach_that_gave_up_has_no_effect_later")
+class AttachesAfterAnUnknownOutcome(HoldsTheLockForLong):
+    def attach(self, server, volume, device):
+        try:
+            return super().attach(server, volume, device)
+        except BackendUnavailable as error:
+            threading.Timer(1.5, super().attach, (server, volume, device)).start()
+            raise OutcomeUnknown("the request was sent, and there was no response") from error

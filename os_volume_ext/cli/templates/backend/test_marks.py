@@ -1,14 +1,21 @@
 """Run the tests that every backend has to pass on MarksBackend."""
 
 import fcntl
-import itertools
 import os
+import uuid
 
 import pytest
 from marks import MarksBackend
 
 from os_volume_ext.backends.base import Server, Volume
 from os_volume_ext.testing import BackendContract
+
+
+def make_server(root, status="ACTIVE"):
+    """Make the directory of a server, and return the server."""
+    server = Server(str(uuid.uuid4()), "demo", status)
+    (root / server.id).mkdir()
+    return server
 
 
 class TestMarksBackend(BackendContract):
@@ -26,22 +33,19 @@ class TestMarksBackend(BackendContract):
 
     @pytest.fixture
     def server(self, tmp_path):
-        (tmp_path / "1134").mkdir()
-        return Server("1134", "demo", "ACTIVE")
+        return make_server(tmp_path)
 
     @pytest.fixture
     def other_server(self, tmp_path):
-        (tmp_path / "1135").mkdir()
-        return Server("1135", "demo", "ACTIVE")
+        return make_server(tmp_path)
 
     @pytest.fixture
     def unknown_server(self):
-        return Server("1136", "demo", "ACTIVE")
+        return Server(str(uuid.uuid4()), "demo", "ACTIVE")
 
     @pytest.fixture
     def new_volume(self):
-        numbers = itertools.count(1001)
-        return lambda: Volume(str(next(numbers)), "demo")
+        return lambda: Volume(str(uuid.uuid4()), "demo")
 
     # What can go wrong.
 
@@ -59,19 +63,17 @@ class TestMarksBackend(BackendContract):
 
     @pytest.fixture
     def stubborn_server(self, tmp_path):
-        directory = tmp_path / "1137"
-        directory.mkdir()
-        guest = os.open(directory, os.O_RDONLY)
+        server = make_server(tmp_path)
+        guest = os.open(tmp_path / server.id, os.O_RDONLY)
         fcntl.flock(guest, fcntl.LOCK_SH)
-        yield Server("1137", "demo", "ACTIVE")
+        yield server
         os.close(guest)
 
     # What others do to a server.
 
     @pytest.fixture
     def stopped_server(self, tmp_path):
-        (tmp_path / "1138").mkdir()
-        return Server("1138", "demo", "SHUTOFF")
+        return make_server(tmp_path, "SHUTOFF")
 
     @pytest.fixture
     def attach_by_hand(self, tmp_path):
