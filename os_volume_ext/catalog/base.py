@@ -6,9 +6,11 @@ entry point's name (``catalog = NAME`` in the filter's section) and configures i
 """
 
 import abc
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 
-from ..context import RequestContext
+from ..context import RequestContext, operator_context
 from ..errors import CatalogUnavailable, ConfigurationError, RegistryUnavailable, VolumeAttached, VolumeNotFound
 from ..models import Volume
 from ..registry.database import Database
@@ -43,8 +45,9 @@ class VolumeCatalog(abc.ABC):
     **Resources.** A call leaves no descriptor and no thread behind, whether it returns or raises, except connections
     that later calls use again.
 
-    **Time limit.** Each call returns or raises within ``TIME_LIMIT`` seconds. Requests wait for it without a time limit
-    of their own. A catalog that was unavailable is used again as soon as it is available, by the same object.
+    **Time limit.** Each call, ``check`` included, returns or raises within ``TIME_LIMIT`` seconds. Requests wait for it
+    without a time limit of their own. A catalog that was unavailable is used again as soon as it is available, by the
+    same object.
 
     **Ids.** A volume id is client input. It is compared as a whole and exactly; an id that no volume can have is not
     found, whatever characters it has.
@@ -120,3 +123,15 @@ class VolumeCatalog(abc.ABC):
         :raises CatalogUnavailable: if the volume can't be deleted now, or whether it was deleted is not known.
         """
         raise NotImplementedError
+
+    def check(self) -> None:
+        """Check that the catalog could work now, and change nothing.
+
+        ``os-volume-ext check`` calls it, also before the filter has first started. The default looks up a volume that
+        does not exist, with the operator's context, and expects VolumeNotFound. Override it if ``volume`` rejects a
+        UUID without a look at the storage, or if more than look-ups has to work.
+
+        :raises CatalogUnavailable: if it could not; the message names the reason.
+        """
+        with suppress(VolumeNotFound):
+            self.volume(operator_context(), str(uuid.uuid4()))

@@ -16,6 +16,7 @@ T = TypeVar("T")
 # The documented exceptions.
 _OF_LOOK_UPS = (CatalogUnavailable, RegistryUnavailable, VolumeNotFound)
 _OF_DELETIONS = (CatalogUnavailable, VolumeAttached, VolumeNotFound)
+_OF_CHECKS = (CatalogUnavailable, RegistryUnavailable)
 _STRING_OR_NONE = (str, type(None))  # to make str | None for each volume would take longer than all its checks
 
 
@@ -49,6 +50,10 @@ class CheckedCatalog(VolumeCatalog):
             _OF_DELETIONS,
             lambda: self._catalog.delete(volume_id=volume_id, server_id=server_id, project_id=project_id),
         )
+
+    def check(self) -> None:
+        """Check the catalog; see :meth:`VolumeCatalog.check`."""
+        self._call("check", _OF_CHECKS, self._catalog.check)
 
     def _call(self, method: str, documented: tuple[type[Exception], ...], call: Callable[[], T]) -> T:
         try:

@@ -62,6 +62,13 @@ class SQLCatalog(VolumeCatalog):
         """
         return _volume(self._database.query(_one_shared, _parameters(volume_id)), volume_id)
 
+    def check(self) -> None:
+        """Check that volumes can be read.
+
+        :raises RegistryUnavailable: if the database fails, or has no table of volumes.
+        """
+        self._database.query(_one, _parameters(""))
+
     def get(self, volume_id: str) -> Volume:
         """Return a volume.
 

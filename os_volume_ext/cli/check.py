@@ -15,8 +15,14 @@ from oslo_config import cfg
 from .. import plugins
 from ..assembly import make_backend, make_compute, make_observers
 from ..backends.base import Backend
-from ..catalog.base import VolumeCatalog
-from ..errors import BackendUnavailable, ComputeUnavailable, ConfigurationError, RegistryUnavailable
+from ..catalog.base import TIME_LIMIT, VolumeCatalog
+from ..errors import (
+    BackendUnavailable,
+    CatalogUnavailable,
+    ComputeUnavailable,
+    ConfigurationError,
+    RegistryUnavailable,
+)
 from ..policy import read_rules, rule_files, rule_sources
 from ..records import make_catalog
 from ..registry import schema, server
@@ -32,7 +38,10 @@ COLUMNS = ("filter", "check", "result", "details")
 OK, WRONG = "ok", "wrong"
 POSITION_TIMEOUT = 60  # seconds; a filter that has no position yet has no operation_timeout either
 
-_TIMEOUT_ADVICE = {"position": "check that the services respond which the other filters of the pipeline call"}
+_TIMEOUT_ADVICE = {
+    "position": "check that the services respond which the other filters of the pipeline call",
+    "catalog": "check that the service or the storage responds which the catalog.* options name",
+}
 _COMPUTE_ADVICE = {
     401: "correct compute.token, or the compute.* options of the user, such as compute.password",
     403: "give the user of compute.* a role that may list the servers of all projects, such as admin",
@@ -107,7 +116,8 @@ def _section_rows(section: Section) -> Iterator[Row]:
         return
     yield section.name, "options", OK, f"the dialect is {settings.dialect.name}"
     for name, check in _CHECKS.items():
-        yield _row(section.name, name, settings.operation_timeout, check, settings)
+        timeout = TIME_LIMIT if name == "catalog" else settings.operation_timeout
+        yield _row(section.name, name, timeout, check, settings)
 
 
 def _row(section: str, name: str, timeout: float, check: Callable[[Any], str], subject: Any) -> Row:
@@ -117,6 +127,8 @@ def _row(section: str, name: str, timeout: float, check: Callable[[Any], str], s
         return section, name, WRONG, str(error)  # it has its remedy
     except BackendUnavailable as error:
         return section, name, WRONG, f"{error}: correct the backend.* options, or start what the backend works with"
+    except CatalogUnavailable as error:
+        return section, name, WRONG, f"{error}: correct the catalog.* options, or start what the catalog works with"
     except ComputeUnavailable as error:
         advice = _COMPUTE_ADVICE.get(error.status or 0, "correct the compute.* options, or start the compute API")
         return section, name, WRONG, f"{error}: {advice}"
@@ -189,8 +201,22 @@ def _check_server(database: Database, margin: float) -> None:
 
 def _catalog(settings: Settings) -> str:
     plugin = plugins.load("catalog", settings.catalog, VolumeCatalog)
-    catalog = make_catalog(settings, Database(settings.database_options, read_only=True))
+    database = Database(settings.database_options, read_only=True)
+    catalog = make_catalog(settings, database)
+    try:
+        _check_catalog(catalog, database)
+    finally:
+        database.dispose()
     return plugin.describe(catalog)
+
+
+def _check_catalog(catalog: VolumeCatalog, database: Database) -> None:
+    try:
+        catalog.check()
+    except RegistryUnavailable:
+        if schema.current(database) == schema.HEAD:
+            raise
+        LOG.info("the catalog's tables are those of the registry, and the check of the database reports them")
 
 
 def _backend(settings: Settings) -> str:

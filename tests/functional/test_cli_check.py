@@ -1,10 +1,12 @@
 """``os-volume-ext check``, over the sample's paste file and ones with something wrong in them."""
 
 import configparser
+import contextlib
 import datetime
 import json
 import re
 import shutil
+import sqlite3
 import threading
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -15,6 +17,8 @@ from sqlalchemy.engine import make_url
 from os_volume_ext.assembly import assemble_current
 from os_volume_ext.backends.base import BackendUnavailable
 from os_volume_ext.backends.directory import DirectoryBackend
+from os_volume_ext.catalog.base import CatalogUnavailable
+from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.cli import check as check_command
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import Registry
@@ -376,11 +380,13 @@ def test_a_clock_of_the_database_that_is_right_is_ok(check, file, url):
     assert check()[1]["volumes_cyclades", "database"][0] == "ok"
 
 
-def test_a_database_that_is_none_is_reported(wrong, var):
+def test_a_database_that_is_none_is_reported(check, var):
     (var / "cyclades.db").write_text("a text that is long enough not to be taken for an empty one" * 100)
-    what, details = wrong()
-    assert what == "database"
-    assert details.endswith("can't be used: file is not a database: name another file, or restore it")
+    _, found = check()
+    for what in ("database", "catalog"):
+        result, details = found["volumes_cyclades", what]
+        assert result == "wrong"
+        assert details.endswith("can't be used: file is not a database: name another file, or restore it")
 
 
 def test_a_database_that_can_not_be_made_is_reported(file, wrong, tmp_path):
@@ -397,6 +403,42 @@ def test_a_database_that_can_not_be_made_is_reported(file, wrong, tmp_path):
 def test_a_catalog_that_is_not_installed_is_reported(file, wrong):
     file.set_ours("catalog", "cindr")
     assert wrong() == ("catalog", "catalog is 'cindr': installed are cinder, sql: choose one, or install its package")
+
+
+def test_a_catalog_that_can_not_be_reached_is_reported_with_the_advice(monkeypatch, wrong, file):
+    file.set("pipeline:openstack", "pipeline", "auth compute_openstack")
+
+    def check(self):
+        raise CatalogUnavailable("the inventory does not respond")
+
+    monkeypatch.setattr(SQLCatalog, "check", check)
+    assert wrong() == (
+        "catalog",
+        "the inventory does not respond: correct the catalog.* options, or start what the catalog works with",
+    )
+
+
+def test_a_catalog_that_does_not_respond_is_reported_with_the_advice(monkeypatch, wrong, file):
+    file.set("pipeline:openstack", "pipeline", "auth compute_openstack")
+    resume = threading.Event()
+    monkeypatch.setattr(check_command, "TIME_LIMIT", 0.1)
+    monkeypatch.setattr(SQLCatalog, "check", lambda self: resume.wait(TIMEOUT))
+    try:
+        assert wrong() == (
+            "catalog",
+            "no response within 0.1 seconds: "
+            "check that the service or the storage responds which the catalog.* options name",
+        )
+    finally:
+        resume.set()
+
+
+def test_a_table_of_volumes_that_is_missing_is_reported(wrong, var):
+    with contextlib.closing(sqlite3.connect(var / "cyclades.db")) as connection:
+        connection.execute("DROP TABLE volumes")
+    what, details = wrong()
+    assert what == "catalog"
+    assert details.endswith(": see the database server's log")
 
 
 def test_a_backend_that_can_not_be_made_is_reported(file, wrong, tmp_path):

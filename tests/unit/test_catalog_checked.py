@@ -19,6 +19,7 @@ CALLS = {
     "volume": lambda catalog: catalog.volume(operator_context(), "9"),
     "recheck": lambda catalog: catalog.recheck(operator_context(), "9"),
     "delete": lambda catalog: catalog.delete(volume_id="9", server_id="1134", project_id="demo"),
+    "check": lambda catalog: catalog.check(),
 }
 LOOK_UPS = ["volume", "recheck"]
 
@@ -38,7 +39,7 @@ class Plugin(VolumeCatalog):
             raise self.outcome
         return self.outcome
 
-    volume = recheck = delete = respond
+    volume = recheck = delete = check = respond
 
 
 @pytest.fixture
@@ -109,8 +110,16 @@ def test_only_a_deletion_may_find_the_volume_attached(checked):
         CALLS["delete"](checked(Plugin(error)))
 
 
-@pytest.mark.parametrize("error", [VolumeNotFound("9"), CatalogUnavailable("down")])
-@pytest.mark.parametrize("method", CALLS)
+def test_a_check_does_not_find_or_miss_volumes(checked):
+    with pytest.raises(CatalogUnavailable):
+        CALLS["check"](checked(Plugin(VolumeNotFound("9"))))
+
+
+DOCUMENTED = [(method, CatalogUnavailable("down")) for method in CALLS]
+DOCUMENTED += [(method, VolumeNotFound("9")) for method in CALLS if method != "check"]
+
+
+@pytest.mark.parametrize(("method", "error"), DOCUMENTED)
 def test_a_documented_exception_passes_and_is_not_logged(checked, caplog, method, error):
     with pytest.raises(type(error)) as raised:
         CALLS[method](checked(Plugin(error)))
@@ -121,7 +130,7 @@ def test_a_documented_exception_passes_and_is_not_logged(checked, caplog, method
 @pytest.mark.parametrize("error", [RegistryUnavailable("gone away"), TransactionAborted("deadlock")])
 @pytest.mark.parametrize("method", CALLS)
 def test_a_failing_database_is_unavailable_and_no_error_of_the_catalog(checked, caplog, method, error):
-    unavailable = RegistryUnavailable if method in LOOK_UPS else CatalogUnavailable
+    unavailable = CatalogUnavailable if method == "delete" else RegistryUnavailable
     with pytest.raises(unavailable, match=str(error)):
         CALLS[method](checked(Plugin(error)))
     assert caplog.records == []

@@ -48,6 +48,9 @@ class InventoryCatalog(VolumeCatalog):
             del entries[volume_id]
             self.write(entries)
 
+    def check(self):
+        self.read()
+
     def read(self):
         try:
             return json.loads(self.path.read_text())
