@@ -170,8 +170,7 @@ Projection = type[AttachmentSummary] | type[AttachmentDetail]
 """Which columns of a row are read."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttachRequest:
+class AttachRequest(NamedTuple):
     """A request to attach a volume."""
 
     volume_id: str

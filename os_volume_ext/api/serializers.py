@@ -198,7 +198,7 @@ _DECLARED = re.compile(r"""<\?xml[^>]*\sencoding\s*=\s*["']([^"']*)["']""")
 
 def _decode(body: bytes) -> str:
     try:
-        return body.decode("utf-8-sig")
+        return body.decode().removeprefix("\ufeff")  # the codec utf-8-sig, in Python, takes twice as long
     except UnicodeDecodeError as error:
         raise Malformed(f"The body must be UTF-8, but byte {error.start + 1} is not.") from error
 

@@ -9,7 +9,8 @@ rules.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from ..errors import (
     AlreadyReserved,
@@ -29,8 +30,7 @@ from .executor import BackendExecutor, Slot
 _MODIFIED = "the attachment was modified concurrently"
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A claim on a row."""
 
     row: Attachment

@@ -18,7 +18,7 @@ MAX_WITHOUT_SLOT = 8
 """How many calls without a slot may be running in a process for each slot that it has."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Grant:
     """The right of one request to make backend calls, one after the other, until it is released."""
 

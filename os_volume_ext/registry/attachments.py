@@ -8,6 +8,7 @@ import datetime
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Delete, Update
@@ -28,7 +29,8 @@ from .statements import as_new, as_seen, attachment, attachments, lock_of
 LOG = logging.getLogger(__name__)
 
 # What a takeover changes beside the state: how another request described the attachment.
-_REQUESTED = ("device", "host", "instance_name", "source", "format")
+_REQUESTED = ("device", "host", "instance_name", "source", "format", "exclusive")
+_requested = attrgetter(*_REQUESTED)
 _WALK = statements.PAGE_ORDER, statements.PAGE
 _PENDING_WALK = statements.PENDING_ORDER, statements.PENDING_PAGE
 # Where a walk begins; strings that are not here begin with "".
@@ -201,7 +203,8 @@ class Registry:
         :returns: False if the row is no longer as it was seen.
         :raises AlreadyReserved: if another row has the device or the exclusive volume.
         """
-        return self._describe(statements.CLAIM, seen, row, new_request_id=row.request_id, new_claim_id=row.claim_id)
+        claim = {"new_request_id": row.request_id, "new_claim_id": row.claim_id}
+        return self._describe(statements.CLAIM, seen, row, claim)
 
     def confirm(self, seen: Attachment, device: str | None) -> bool:
         """Mark a row as attached at a device.
@@ -211,7 +214,7 @@ class Registry:
         :returns: False if the row is no longer as it was seen.
         """
         try:
-            return self._change(statements.SET_DEVICE, seen, new_state=ATTACHED, new_device=device)
+            return self._change(statements.SET_DEVICE, seen, {"new_state": ATTACHED, "new_device": device})
         except ConstraintViolated:
             return self._take_device_and_confirm(seen, device)
 
@@ -221,21 +224,21 @@ class Registry:
         :returns: False if the row is no longer as it was seen.
         :raises AlreadyReserved: if another row has got the device.
         """
-        return self._describe(statements.RESTORE, seen, prior, new_updated_at=prior.updated_at)
+        return self._describe(statements.RESTORE, seen, prior, {"new_updated_at": prior.updated_at})
 
     def restamp(self, seen: Attachment) -> bool:
         """Set the time of a row to now, by the database's clock.
 
         :returns: False if the row is no longer as it was seen.
         """
-        return self._change(statements.RESTAMP, seen)
+        return self._change(statements.RESTAMP, seen, {})
 
     def remove(self, seen: Attachment) -> bool:
         """Remove a row.
 
         :returns: False if the row is no longer as it was seen.
         """
-        return self._change(statements.REMOVE, seen)
+        return self._change(statements.REMOVE, seen, {})
 
     def _check_limit(self, connection: Connection, server_id: str, limit: int | None) -> None:
         """Count a server's rows. Of two transactions at once, the second waits for the first, or is aborted."""
@@ -264,17 +267,26 @@ class Registry:
         )  # fmt: skip
         return True
 
-    def _describe(self, statement: Update, seen: Attachment, row: Attachment, **new: Any) -> bool:
+    def _describe(self, statement: Update, seen: Attachment, row: Attachment, new: dict[str, Any]) -> bool:
         new |= {"new_state": row.state, "new_tag": row.tag, "new_delete_on_termination": row.delete_on_termination}
-        differing = {name: getattr(row, name) for name in _REQUESTED if getattr(row, name) != getattr(seen, name)}
-        if row.exclusive != seen.exclusive:
-            differing["exclusive_volume_id"] = row.volume_id if row.exclusive else None
-        new |= {f"new_{name}": value for name, value in differing.items()}
+        if _requested(row) != _requested(seen):  # most claims change nothing of it
+            differing = _differing(row, seen)
+            statement = statements.setting(statement, *differing)
+            new |= {f"new_{name}": value for name, value in differing.items()}
         try:
-            return self._change(statements.setting(statement, *differing), seen, **new)
+            return self._change(statement, seen, new)
         except ConstraintViolated as error:
             raise AlreadyReserved from error
 
     @retry_on_deadlock
-    def _change(self, statement: Update | Delete, seen: Attachment, **new: Any) -> bool:
-        return bool(self._database.change(statement, {**as_seen(seen), **new}))
+    def _change(self, statement: Update | Delete, seen: Attachment, new: dict[str, Any]) -> bool:
+        return self._database.change(statement, {**as_seen(seen), **new}) > 0
+
+
+def _differing(row: Attachment, seen: Attachment) -> dict[str, Any]:
+    """Return the columns of what a takeover changes in a row, each with its new value."""
+    both = zip(_REQUESTED, _requested(row), _requested(seen), strict=True)
+    differing = {name: new for name, new, old in both if new != old}
+    if differing.pop("exclusive", None) is not None:
+        differing["exclusive_volume_id"] = row.volume_id if row.exclusive else None
+    return differing

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from operator import attrgetter, methodcaller
+from operator import attrgetter, itemgetter, methodcaller
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
@@ -68,9 +68,10 @@ class Compiled:
         compiled = dialect.statement_compiler(dialect, statement)
         binds = compiled.binds
         self.text = str(compiled)
-        self._names: Sequence[str] = compiled.positiontup or ()
+        names: Sequence[str] = compiled.positiontup or ()
+        self._values = itemgetter(*names) if len(names) > 1 else lambda given: [given[name] for name in names]
         self._constants = {name: bind.value for name, bind in binds.items() if not bind.required}
-        self._bind = _by_place(_bind_processor(binds[name].type, dialect) for name in self._names)
+        self._bind = _by_place(_bind_processor(binds[name].type, dialect) for name in names)
         columns = statement.selected_columns if isinstance(statement, Select) else ()
         self._read = _by_place(_result_processor(column.type, dialect) for column in columns)
 
@@ -81,7 +82,9 @@ class Compiled:
         """
         if self._constants:
             parameters = {**self._constants, **parameters}
-        values = [parameters[name] for name in self._names]
+        if not self._bind:
+            return self._values(parameters)
+        values = list(self._values(parameters))
         for place, process in self._bind:
             values[place] = process(values[place])
         return values

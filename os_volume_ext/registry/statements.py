@@ -137,7 +137,7 @@ def setting(statement: Update, *names: str) -> Update:
 
     :param names: the columns; the parameters are called ``new_...``.
     """
-    return statement.values({name: bindparam(f"new_{name}") for name in names}) if names else statement
+    return statement.values({name: bindparam(f"new_{name}") for name in names})
 
 
 def lock_of(server_id: str) -> dict[str, Any]:
