@@ -14,7 +14,7 @@ extensions = ["sphinx.ext.autodoc", "cliff.sphinxext", "contract_tables", "decla
 smartquotes = False
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["options.css", "diagrams.css", "api.css"]
+html_css_files = ["options.css", "diagrams.css", "api.css", "narrow.css"]
 html_title = f"{project} {release}"
 
 # Options of every command that prints a table.
