@@ -5,6 +5,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from docutils import nodes
+
 project = "os-volume-ext"
 author = "The os-volume-ext authors"
 copyright = author
@@ -38,3 +40,15 @@ if (Path(__file__).parents[1] / ".git").exists():
 else:
     exclude_patterns = ["release-notes.rst"]
     suppress_warnings = ["toc.excluded"]
+
+
+def name_untagged_version(app, document):
+    """Replace the title that reno gives to the notes as long as the repository has no tag of a version."""
+    for title in document.findall(nodes.title):
+        if title.astext() == "0.0.0":
+            title.children = [nodes.Text(f"{release}, not released yet")]
+
+
+def setup(app):
+    """Connect to Sphinx."""
+    app.connect("doctree-read", name_untagged_version, priority=100)  # before the title gets into the contents
