@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..context import RequestContext
-from ..errors import Forbidden, Kind
+from ..errors import BackendError, Forbidden, Kind
 from ..policy import Policy
 from ..wsgi import WSGIApp
 from . import bodies, faults, negotiation, queries
@@ -149,5 +149,7 @@ def _log(error: Exception, fault: Fault, request_id: str, environ: Mapping[str, 
         LOG.error("%s %r %r: %d: %s", *request, exc_info=error)
     elif fault.kind is Kind.UNAVAILABLE:  # the fault's message does not have the reason
         LOG.warning("%s %r %r: %d: %s: %s: %s", *request, type(error).__name__, error)
+    elif isinstance(error.__cause__, BackendError):  # such as of a server that the compute API has
+        LOG.info("%s %r %r: %d: %s: %r: backend: %s", *request, fault.message, error.__cause__)
     else:
         LOG.info("%s %r %r: %d: %s: %r", *request, fault.message)

@@ -49,7 +49,7 @@ class New(config.OwnCommand, Command):  # type: ignore[misc]
         name, kind = parsed_args.name, parsed_args.kind
         directory = Path(parsed_args.directory or name).absolute()
         if not NAME.fullmatch(name):
-            raise ConfigurationError(f"NAME is {name!r}: it must match ^{NAME.pattern}$")
+            raise ConfigurationError(f"NAME is {name!r}: it must match ^{NAME.pattern}$, as acme_disks does")
         if reason := next(_reasons_against(name), None):
             raise ConfigurationError(f"NAME is {name!r}: {reason}: choose another name")
         files = _render(kind, name)

@@ -51,15 +51,17 @@ def app_factory(global_conf: Mapping[str, str], **local_conf: str) -> "ComputeAp
     """Make the application for PasteDeploy.
 
     The options are ``dialect`` (``cyclades`` or ``openstack``), ``state`` (the absolute path of the file with the
-    servers), ``directories`` (the absolute path of the directory that has one for each server) and optionally ``seed``
-    (the section of the filter to which the sample's volumes are added at the first start).
+    servers), and optionally ``directories`` (the absolute path of the directory that gets one for each server, for
+    backends whose servers are directories) and ``seed`` (the section of the filter to which the sample's volumes are
+    added at the first start).
 
     :raises ConfigurationError: if an option is unknown, missing or invalid, with the option's name.
     """
-    given = options.read(local_conf, dialect=None, state=None, directories=None, seed="")
+    given = options.read(local_conf, dialect=None, state=None, directories="", seed="")
     if given["dialect"] not in DIALECTS:
         raise ConfigurationError(f"dialect must be one of {', '.join(DIALECTS)}, not {given['dialect']!r}")
-    state, directories = options.absolute_path(given, "state"), options.absolute_path(given, "directories")
+    state = options.absolute_path(given, "state")
+    directories = options.absolute_path(given, "directories") if "directories" in given else None
     try:
         store = ServerStore(given["dialect"], state, directories)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The servers of the demo compute API: a state file, and a directory for each server."""
+"""The servers of the demo compute API: a state file, and a directory for each server where backends need them."""
 
 import fcntl
 import json
@@ -31,12 +31,13 @@ class _State:
 class ServerStore:
     """The servers of one dialect; any number of threads and processes may use the same files."""
 
-    def __init__(self, dialect: str, state: Path, directories: Path) -> None:
+    def __init__(self, dialect: str, state: Path, directories: Path | None) -> None:
         """Make the directories of the existing servers.
 
         :param dialect: ``cyclades`` or ``openstack``.
         :param state: the state file; without one, the servers are the fixed ones.
-        :param directories: the parent of the servers' directories, which have the servers' ids as names.
+        :param directories: the parent of the servers' directories, which have the servers' ids as names; None if the
+            servers have no directories.
         :raises OSError: if a directory can't be made.
         :raises ValueError, LookupError, TypeError: if the state file is invalid.
         """
@@ -44,11 +45,11 @@ class ServerStore:
         self._path = state
         self._directories = directories
         # As the backend creates its own: only this user can lock what is in them.
-        for directory in (state.parent, directories.parent, directories):
+        for directory in (state.parent, *((directories.parent, directories) if directories else ())):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._locked():
             for server in self.servers():
-                self._directory(server.id).mkdir(mode=0o700, exist_ok=True)
+                self._make_directory(server.id)
 
     def is_new(self) -> bool:
         """Return whether there is no state file yet."""
@@ -69,7 +70,7 @@ class ServerStore:
             state = self._read()
             created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             server = Server(_NEW_ID[self._dialect](state.made), name, project_id, user_id, created=created)
-            self._directory(server.id).mkdir(mode=0o700, exist_ok=True)
+            self._make_directory(server.id)
             self._write(_State((*state.servers, server), state.made + 1))
         return server
 
@@ -78,13 +79,14 @@ class ServerStore:
         with self._locked():
             state = self._read()
             # The directory first: if this fails halfway, the server can be deleted again.
-            if any(server.id == server_id for server in state.servers):
-                _remove(self._directory(server_id))
+            if self._directories and any(server.id == server_id for server in state.servers):
+                _remove(self._directories / server_id)
             left = tuple(server for server in state.servers if server.id != server_id)
             self._write(_State(left, state.made))
 
-    def _directory(self, server_id: str) -> Path:
-        return self._directories / server_id
+    def _make_directory(self, server_id: str) -> None:
+        if self._directories:
+            (self._directories / server_id).mkdir(mode=0o700, exist_ok=True)
 
     def _read(self) -> _State:
         try:

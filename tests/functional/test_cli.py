@@ -974,7 +974,7 @@ def test_a_paste_file_without_an_application_is_reported_with_the_remedy(error_m
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("dialect = cyclades", "state is missing; the options are: dialect, state, directories, seed"),
+        ("dialect = openstack", "state is missing; the options are: dialect, state, directories, seed"),
         ("colour = red", "colour is not an option here; the options are: dialect, state, directories, seed"),
         ("seed = volumes", "dialect is missing; the options are: dialect, state, directories, seed"),
     ],

@@ -62,7 +62,9 @@ def test_no_file_of_a_plugin_has_the_names_of_the_example(run, directory, kind):
     "name", ["Acme", "acme-disks", "1acme", "_acme", "acme.disks", "../acme", "acmé", "acme_", "a" * 41]
 )
 def test_a_name_of_other_characters_is_refused(message, directory, name):
-    expected = f"os-volume-ext: NAME is {name!r}: it must match ^[a-z]([a-z0-9_]{{0,38}}[a-z0-9])?$\n"
+    expected = (
+        f"os-volume-ext: NAME is {name!r}: it must match ^[a-z]([a-z0-9_]{{0,38}}[a-z0-9])?$, as acme_disks does\n"
+    )
     assert message(name, "--kind", "catalog") == expected
     assert list(directory.iterdir()) == []
 

@@ -5,6 +5,7 @@ import json
 import pytest
 from webtest import TestApp
 
+from os_volume_ext.backends.base import ConfigurationError
 from os_volume_ext.demo import compute, data, identity, static_tokens, versions
 
 TestApp.__test__ = False  # its name makes pytest take it for a class of tests
@@ -484,6 +485,34 @@ def test_the_state_file_is_plain_json(make, tmp_path):
     make("cyclades").delete("/servers/1134", headers=DEMO)
     state = json.loads((tmp_path / "var" / "cyclades" / "servers.json").read_text())
     assert [server["id"] for server in state["servers"]] == ["1135", "2001", "1140", "1141"]
+
+
+def test_an_edited_state_file_is_what_is_served(make, tmp_path):
+    make("cyclades")
+    state = tmp_path / "var" / "cyclades" / "servers.json"
+    state.write_text(state.read_text().replace('"1134"', '"77"'))
+    assert make("cyclades").get("/servers/77", headers=DEMO).json["server"]["name"] == "web"
+    assert (tmp_path / "backend" / "cyclades" / "77").is_dir()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"servers": []}', '{"servers": [{"colour": "red"}], "made": 0}'])
+def test_a_state_file_of_others_is_named(make, tmp_path, text):
+    state = tmp_path / "var" / "cyclades" / "servers.json"
+    state.parent.mkdir(parents=True)
+    state.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"^state is '.*': it is not a file that this application"):
+        make("cyclades")
+
+
+def test_without_the_option_directories_the_servers_have_none(tmp_path):
+    app = TestApp(
+        static_tokens.filter_factory({})(
+            compute.app_factory({}, dialect="cyclades", state=str(tmp_path / "servers.json"))
+        )
+    )
+    server = app.post_json("/servers", {"server": {"name": "one"}}, headers=DEMO).json["server"]["id"]
+    app.delete(f"/servers/{server}", headers=DEMO)
+    assert {path.name for path in tmp_path.iterdir()} == {"servers.json", "servers.json.lock"}
 
 
 def test_every_root_volume_is_of_a_server_that_exists():

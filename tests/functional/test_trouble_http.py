@@ -10,7 +10,7 @@ from sqlalchemy import insert, select, update
 
 from os_volume_ext.attachments import periodic
 from os_volume_ext.attachments.manager import AttachmentManager
-from os_volume_ext.backends.base import BackendUnavailable, Server
+from os_volume_ext.backends.base import BackendUnavailable, Server, ServerNotFound
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.compute.remote import RemoteComputeAPI
@@ -68,6 +68,21 @@ def test_a_backend_that_is_not_available_is_503_and_leaves_no_row(backend, start
     assert response.failure == ("serviceUnavailable", 503)
     assert int(response.headers["Retry-After"]) > 0
     assert "hypervisor-17" not in response.fault.message
+    assert rows() == []
+
+
+def test_a_server_that_only_the_backend_lacks_is_404_with_its_reason_in_the_log(
+    backend, start, client_of, rows, caplog
+):
+    def refuse(self, server, volume, device):
+        raise ServerNotFound("hypervisor-17 has no such machine")
+
+    backend.attach = refuse
+    caplog.set_level(logging.INFO)
+    response = client_of(start()).attach()
+    assert response.failure == ("itemNotFound", 404)
+    assert "hypervisor-17" not in response.fault.message
+    assert "could not be found.': backend: hypervisor-17 has no such machine" in caplog.text
     assert rows() == []
 
 
