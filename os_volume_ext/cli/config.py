@@ -13,7 +13,7 @@ from ..records import Records, open_records
 from ..registry import schema
 from ..registry.database import Database
 from ..settings import Settings
-from .loading import filter_sections, located, read_paste
+from .loading import filter_sections, loading, read_paste
 
 if TYPE_CHECKING:
     from ..assembly import Assembly
@@ -162,11 +162,11 @@ def make(arguments: argparse.Namespace, factory: Callable[[Settings], T], *, cre
     """Make something from the settings of the selected filter.
 
     :param create: whether a missing SQLite file may be created.
-    :raises ConfigurationError: if there is no such filter, several match, or an option is invalid; and as the factory
-        does, with the file and the section in the message.
+    :raises ConfigurationError: if there is no such filter, several match, or an option is invalid; and if the factory
+        raises anything, with the file and the section in the message.
     """
     path, name, options = _select(arguments)
-    with located(path, f"filter:{name}"):
+    with loading(path, f"filter:{name}"):
         settings = Settings.parse(options)
         if not create:
             schema.refuse_missing(Database(settings.database_options))

@@ -9,7 +9,7 @@ from typing import Any
 
 from paste.deploy.loadwsgi import FILTER, ConfigLoader, loadcontext
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, OSVolumeExtError
 from ..filter import filter_factory
 from ..wsgi import WSGIApp
 from . import extras
@@ -26,7 +26,7 @@ class Located(ConfigurationError):
 
 @contextmanager
 def located(path: Path, section: str) -> Iterator[None]:
-    """Name the place in a configuration error; of nested ones, the innermost.
+    """Name the place in an error of this package; of nested places, the innermost.
 
     :param path: the paste file.
     :param section: its section, such as ``filter:volumes``.
@@ -35,7 +35,7 @@ def located(path: Path, section: str) -> Iterator[None]:
         yield
     except Located:
         raise
-    except ConfigurationError as error:
+    except OSVolumeExtError as error:
         raise Located(f"{path}: [{section}]: {error}") from error
 
 
@@ -49,7 +49,7 @@ def loading(path: Path, section: str) -> Iterator[None]:
     try:
         with located(path, section):
             yield
-    except ConfigurationError:
+    except Located:
         raise
     except configparser.InterpolationError as error:
         raise interpolation_error(path, error) from None
@@ -64,7 +64,7 @@ def _remedy(error: Exception) -> str:
         return f": install os-volume-ext[{extra}]" if extra else ": install its package here, or correct the section"
     if isinstance(error, LookupError) and str(error).startswith(("No section ", "Entry point ")):
         return ": correct the name, or add the section"
-    return ""
+    return ": run os-volume-ext --debug to see the traceback"
 
 
 def interpolation_error(path: Path, error: configparser.InterpolationError) -> Located:

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from sqlalchemy import update
 from sqlalchemy.engine import make_url
+from stevedore import ExtensionManager
 
 from os_volume_ext.backends.base import Server, Volume
 from os_volume_ext.backends.directory import DirectoryBackend
@@ -70,6 +71,14 @@ database.url = sqlite:///%(here)s/nova.db
 backend = directory
 backend.root = %(here)s/nova
 """
+FAILING_PLUGIN = """
+from os_volume_ext.backends.directory import DirectoryBackend
+
+class FailingBackend(DirectoryBackend):
+    def __init__(self, options):
+        options["colour"]
+"""
+
 UUID = "a26887c6-c47b-4654-abb5-dfadf7d3f803"
 
 
@@ -772,6 +781,26 @@ def test_an_option_that_is_wrong_is_reported_by_its_name(error_message, option, 
 def test_an_option_that_is_missing_is_reported_with_its_section(error_message, paste, command):
     paste.write_text(paste.read_text().replace("backend = directory", ""))
     assert error_message(*command).startswith(f"os-volume-ext: {paste}: [filter:volumes]: backend is missing: ")
+
+
+@pytest.mark.only_on("sqlite")
+@pytest.mark.parametrize("command", [("reconcile",), ("serve",), ("check",)])
+def test_a_plugin_that_fails_is_reported_with_the_way_to_its_traceback(run, paste, tmp_path, monkeypatch, command):
+    (tmp_path / "failing_plugin.py").write_text(FAILING_PLUGIN)
+    information = tmp_path / "failing-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: failing\nVersion: 1\n")
+    (information / "entry_points.txt").write_text("[os_volume_ext.backends]\nfailing = failing_plugin:FailingBackend\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(ExtensionManager, "ENTRY_POINT_CACHE", {})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    sections = paste.read_text().replace("backend = directory", "backend = failing")
+    paste.write_text(sections.replace("egg:no-such-package#compute", "egg:os-volume-ext#demo_versions"))
+    status, out, err = run(*command)
+    assert status == 1
+    assert "KeyError: 'colour': run os-volume-ext" in out + err
+    assert "Traceback" not in err
+    assert command == ("check",) or f"{paste}: [filter:volumes] can't be loaded: KeyError" in err
 
 
 @pytest.mark.only_on("sqlite")

@@ -223,10 +223,13 @@ def test_ours_are_given_with_their_options(tmp_path):
         ("first compute", r"^--name: main of FILE has no os-volume-ext filter: "),
         ("volumes missing", r"^FILE: \[pipeline:main\] can't be loaded: LookupError: No section 'missing' "),
         ("egg:no-such-package volumes compute", r"^FILE: \[pipeline:main\] can't be loaded: PackageNotFoundError: "),
-        ("broken volumes compute", r"^FILE: \[filter:broken\] can't be loaded: KeyError: 'colour'$"),
+        (
+            "broken volumes compute",
+            r"^FILE: \[filter:broken\] can't be loaded: KeyError: 'colour': run os-volume-ext --debug",
+        ),
         (
             "broken_later volumes compute",
-            r"^FILE: \[filter:broken_later\] can't be loaded: ZeroDivisionError: division by zero$",
+            r"^FILE: \[filter:broken_later\] can't be loaded: ZeroDivisionError: division by zero: run os-vol",
         ),
     ],
 )
@@ -237,13 +240,17 @@ def test_what_can_not_be_loaded_is_named(positions, tmp_path, pipeline, sentence
 
 def test_within_a_composite_application_too(positions):
     text = "[composite:main]\nuse = call:tests.unit.test_pipeline:by_configuration\nkeystone = broken volumes compute"
-    with pytest.raises(ConfigurationError, match=r"paste.ini: \[filter:broken\] can't be loaded: KeyError: 'colour'$"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"paste.ini: \[filter:broken\] can't be loaded: KeyError: 'colour': run os-volume-ext --debug",
+    ):
         positions(text)
 
 
 def test_a_composite_application_that_fails(positions):
     with pytest.raises(
-        ConfigurationError, match=r"paste.ini: \[composite:main\] can't be loaded: KeyError: 'keystone'$"
+        ConfigurationError,
+        match=r"paste.ini: \[composite:main\] can't be loaded: KeyError: 'keystone': run os-volume-ext --debug",
     ):
         positions("[composite:main]\nuse = call:tests.unit.test_pipeline:by_configuration")
 
