@@ -204,6 +204,8 @@ class Claims:
                 raise ServerNotFound(
                     f"the compute API has server {server.id}, but the backend does not: see attachment remove"
                 ) from error
+            self.check_deadline(claim)
+            slot.forget(server, claim.row.volume)
             return False
         return True
 

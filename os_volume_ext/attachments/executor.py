@@ -137,6 +137,17 @@ class Slot:
         self._check(_is_disks(found), "attached", found)
         return found
 
+    def forget(self, server: Server, volume: Volume) -> None:
+        """Free a volume of a server that is gone or has no machine."""
+        self._call("forget", self._backend.forget, server, volume)
+
+    def incomplete(self, server: Server) -> Mapping[str, str]:
+        """Return a description of each volume that is attached to a server in part."""
+        found = self._call("incomplete", self._backend.incomplete, server)
+        is_valid = isinstance(found, Mapping) and all(isinstance(text, str) for pair in found.items() for text in pair)
+        self._check(is_valid, "incomplete", found)
+        return found
+
     def disks(self, server: Server) -> Mapping[str, str | None] | None:
         """Return the same as ``attached``; None if the backend has no such server."""
         try:

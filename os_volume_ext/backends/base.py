@@ -148,6 +148,31 @@ class Backend(abc.ABC):
         :raises OutcomeUnknown: if the disk may have been detached, or the guest may yet release it.
         """
 
+    def forget(self, server: Server, volume: Volume) -> None:  # noqa: B027 - most backends keep nothing of a server
+        """Free a volume of a server that is gone or has no machine; by default, do nothing.
+
+        Called after ``detach`` raised ServerNotFound, and the compute API confirmed it. A backend that reserves volumes
+        for servers somewhere else, such as in Cinder, frees the volume there.
+
+        :param server: the server, as it was when the volume was attached if the compute API no longer has it.
+        :param volume: the volume, which may be gone from the catalog.
+        :raises BackendUnavailable: if the backend can't be reached; nothing has changed.
+        :raises OutcomeUnknown: if the volume may have been freed.
+        """
+
+    def incomplete(self, server: Server) -> Mapping[str, str]:
+        """Return what calls that ended in the middle have left of a server, for ``reconcile`` to name.
+
+        A volume that ``attached`` does not report, though a part of what ``attach`` does was done for it. The next
+        ``attach`` completes it, and ``detach`` undoes it. By default there is none.
+
+        :param server: the server.
+        :returns: a description for the operator by the volume's id.
+        :raises BackendUnavailable: if the backend can't be reached.
+        :raises ServerNotFound: if the backend has no such server.
+        """
+        return {}
+
     @abc.abstractmethod
     def attached(self, server: Server) -> Mapping[str, str | None]:
         """Return the volumes that the server has now, or will have when it is next started.

@@ -77,6 +77,9 @@ class ScriptedBackend:
     def detach(self, server, volume, device):
         self._call("detach", server, volume, device)
 
+    def forget(self, server, volume):
+        self.calls.append(("forget", server, volume))
+
 
 class Clock:
     def __init__(self):
@@ -359,6 +362,20 @@ def test_a_server_that_neither_backend_nor_compute_api_has_counts_as_detached(cl
     backend.error = ServerNotFound("none")
     claims.detach(claim, backend, SERVER, gone)
     assert registry.calls == [("remove", claim.row)]
+    assert backend.calls[-1] == ("forget", SERVER, claim.row.volume)
+
+
+def test_a_volume_is_not_freed_after_the_deadline(claims, registry, backend, clock):
+    claim = taken(claims, registry, DETACHING)
+    backend.error = ServerNotFound("none")
+
+    def gone_slowly():
+        clock.now += 1000
+        return True
+
+    with pytest.raises(OperationIncomplete, match="deadline"):
+        claims.detach(claim, backend, SERVER, gone_slowly)
+    assert [call[0] for call in backend.calls] == ["detach"]
 
 
 @pytest.mark.parametrize(("error", "has_server"), [(None, True), (ServerNotFound("none"), False)])

@@ -344,7 +344,7 @@ def test_backend_and_catalog_may_be_objects(host, url):
         ({"catalog": object, "backend": FakeBackend()}, f"catalog is {object!r}: it must be the name of a catalog"),
         ({"backend": FakeBackend}, f"backend is {FakeBackend!r}: it must be the name of a backend, such as directory"),
         ({"backend": None}, "backend is missing: it must be the name of a backend"),
-        ({"backend": "nothing"}, "backend is 'nothing': installed are directory, libvirt"),
+        ({"backend": "nothing"}, "backend is 'nothing': installed are cinder, directory, libvirt"),
         ({"backend": FakeBackend(needs_host=True)}, "compute.url is missing: this backend must know servers' hosts"),
     ],
 )

@@ -118,6 +118,6 @@ def test_a_plugin_that_can_not_be_imported_is_reported(install, text, reason):
 def test_a_name_that_is_not_installed_is_reported_with_those_that_are():
     with pytest.raises(
         ConfigurationError,
-        match=r"^backend is 'drawer': installed are directory, libvirt: choose one, or install its package$",
+        match=r"^backend is 'drawer': installed are cinder, directory, libvirt: choose one, or install its package$",
     ):
         plugins.load("backend", "drawer", Backend)

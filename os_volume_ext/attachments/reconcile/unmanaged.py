@@ -1,14 +1,17 @@
-"""The search for unmanaged disks: disks of servers that have no row."""
+"""The search for unmanaged disks and incomplete attachments of servers, which have no row."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from ...compute.remote import RemoteComputeAPI
 from ...context import new_request_id
-from ...errors import BackendError, ComputeUnavailable, Overloaded, ServerMissing
+from ...errors import BackendError, ComputeUnavailable, Overloaded, ServerMissing, ServerNotFound
 from ...models import Server
 from ...registry.attachments import Registry
 from ..executor import BackendExecutor
 from .findings import Finding, Outcome
+
+T = TypeVar("T")
 
 
 def find_unmanaged(
@@ -34,12 +37,17 @@ def find_unmanaged(
         try:
             # Twice: a disk that was being detached when it was first seen is gone by the second time.
             disks = _disks_without_row(registry, executor, server) and _disks_without_row(registry, executor, server)
+            incomplete = _without_row(registry, server, _incomplete(executor, server))
         except (BackendError, Overloaded) as error:
             yield Finding(server.id, "", "", Outcome.UNRESOLVED, f"its disks can't be listed: {error!r}")
             continue
         for volume_id, device in disks.items():
             detail = f"unmanaged disk at {device or 'an unknown device'}: see attachment adopt"
             yield Finding(server.id, volume_id, "", Outcome.UNRESOLVED, detail)
+        for volume_id, detail in incomplete.items():
+            yield Finding(
+                server.id, volume_id, "", Outcome.UNRESOLVED, f"incomplete attachment without a row: {detail}"
+            )
 
 
 def _servers(compute: RemoteComputeAPI | None, server_id: str | None) -> Iterable[Server]:
@@ -56,4 +64,16 @@ def _servers(compute: RemoteComputeAPI | None, server_id: str | None) -> Iterabl
 def _disks_without_row(registry: Registry, executor: BackendExecutor, server: Server) -> Mapping[str, str | None]:
     with executor.slot(new_request_id()) as slot:
         disks = slot.disks(server) or {}
-    return {volume: device for volume, device in disks.items() if registry.get(server.id, volume) is None}
+    return _without_row(registry, server, disks)
+
+
+def _incomplete(executor: BackendExecutor, server: Server) -> Mapping[str, str]:
+    with executor.slot(new_request_id()) as slot:
+        try:
+            return slot.incomplete(server)
+        except ServerNotFound:
+            return {}
+
+
+def _without_row(registry: Registry, server: Server, found: Mapping[str, T]) -> dict[str, T]:
+    return {volume: each for volume, each in found.items() if registry.get(server.id, volume) is None}

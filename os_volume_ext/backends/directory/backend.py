@@ -183,6 +183,9 @@ class DirectoryBackend(Backend):
         """Create ``volumes/<volume id>`` as the catalog describes it, and keep it so during the block."""
         if volume.format not in (None, "raw"):
             raise AttachRefused(f"Volume {volume.id} has the format {volume.format!r}; it must be raw.")
+        if volume.connection is not None and volume.source is None:
+            kind = volume.connection.get("driver_volume_type")
+            raise AttachRefused(f"Volume {volume.id} is reached by {kind}; the directory backend needs a file.")
         check_source(volume)
         with self._volumes_locked(fcntl.LOCK_SH, deadline):
             if self._provide(volume, may_change=False):

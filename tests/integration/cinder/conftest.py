@@ -1,9 +1,12 @@
 """A real Cinder for the whole session."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
 from tests.integration.cinder.real_cinder import Cinder, virtual_host
 from tests.support import databases
@@ -48,3 +51,98 @@ def multiattach_type(cinder: Cinder, people: People) -> str:
     document = {"volume_type": {"name": "shared", "extra_specs": {"multiattach": "<is> True"}}}
     assert cinder.send("POST", admin, where, "/types", document).ok
     return "shared"
+
+
+@pytest.fixture(scope="session")
+def send(cinder: Cinder, people: People) -> Callable[..., requests.Response]:
+    """Give ``send(METHOD, PATH, DOCUMENT)``: the response of Cinder to its service user."""
+    return partial(_send, cinder, people)
+
+
+def _send(cinder: Cinder, people: People, method: str, path: str, document: Any = None) -> requests.Response:
+    token = people.tokens["volumes"]
+    return cinder.send(method, token, people.projects["service"], path, document, service=token)
+
+
+@pytest.fixture(scope="session")
+def _pool(cinder: Cinder, people: People) -> list[str]:
+    return cinder.new_volumes(60, people.tokens["member"], people.projects["here"])
+
+
+@pytest.fixture
+def attachments_of(send: Callable[..., requests.Response]) -> Callable[[str], Any]:
+    """Give ``attachments_of(volume_id)``: Cinder's list."""
+    return lambda volume_id: send("GET", f"/attachments?all_tenants=1&volume_id={volume_id}").json()["attachments"]
+
+
+@pytest.fixture
+def delete_attachments(
+    send: Callable[..., requests.Response], attachments_of: Callable[[str], Any]
+) -> Callable[[str], None]:
+    """Give ``delete_attachments(volume_id)``."""
+
+    def delete(volume_id: str) -> None:
+        for each in attachments_of(volume_id):
+            assert send("DELETE", f"/attachments/{each['id']}").ok
+
+    return delete
+
+
+@pytest.fixture
+def volume_ids(_pool: list[str], delete_attachments: Callable[[str], None]) -> Iterator[Callable[[], str]]:
+    """Give ``volume_ids()``: the id of a volume of the project ``here`` that is not attached."""
+    used: list[str] = []
+
+    def take() -> str:
+        used.append(_pool.pop(0))
+        return used[-1]
+
+    yield take
+    for volume_id in used:
+        delete_attachments(volume_id)
+        _pool.append(volume_id)
+
+
+@pytest.fixture
+def reserve(send: Callable[..., requests.Response]) -> Callable[[str, str], str]:
+    """Give ``reserve(server_id, volume_id)``: the id of an attachment of Cinder's, made by somebody else."""
+
+    def reserve(server_id: str, volume_id: str) -> str:
+        values = {"volume_uuid": volume_id, "instance_uuid": server_id}
+        return send("POST", "/attachments", {"attachment": values}).json()["attachment"]["id"]
+
+    return reserve
+
+
+@pytest.fixture
+def connect(send: Callable[..., requests.Response]) -> Callable[[str], None]:
+    """Give ``connect(attachment_id)``, to some host."""
+
+    def connect(attachment_id: str) -> None:
+        assert send("PUT", f"/attachments/{attachment_id}", {"attachment": {"connector": {"host": "elsewhere"}}}).ok
+
+    return connect
+
+
+@pytest.fixture
+def attach_in_cinder(cinder: Cinder, people: People) -> Callable[..., None]:
+    """Give ``attach_in_cinder(server_id, volume_id, device)``."""
+    return partial(cinder.attach, people.tokens["volumes"], people.projects["service"])
+
+
+@pytest.fixture(scope="session")
+def volume_in_error(cinder: Cinder, people: People, send: Callable[..., requests.Response]) -> str:
+    """Give the id of a volume in status ``error``."""
+    volume_id = cinder.new_volume(people.tokens["member"], people.projects["here"])
+    assert send("POST", f"/volumes/{volume_id}/action", {"os-reset_status": {"status": "error"}}).ok
+    return volume_id
+
+
+@pytest.fixture
+def shared_volume(
+    cinder: Cinder, people: People, multiattach_type: str, delete_attachments: Callable[[str], None]
+) -> Iterator[str]:
+    """Give the id of a multiattach volume."""
+    volume_id = cinder.new_volume(people.tokens["member"], people.projects["here"], volume_type=multiattach_type)
+    yield volume_id
+    delete_attachments(volume_id)

@@ -167,12 +167,14 @@ class Cinder(WSGIService):
         assert self.send("PUT", token, project, path, {"attachment": connector}).ok
         assert self.send("POST", token, project, f"{path}/action", {"os-complete": {}}).ok
 
-    def send(self, method: str, token: str, project: str, path: str, document: Any = None) -> requests.Response:
-        """Send a request, as the owner of a token."""
+    def send(
+        self, method: str, token: str, project: str, path: str, document: Any = None, service: str | None = None
+    ) -> requests.Response:
+        """Send a request, as the owner of a token, for whom a service sends it."""
         headers = {"X-Auth-Token": token, "OpenStack-API-Version": MICROVERSION}
-        return requests.request(
-            method, f"{self.url}/v3/{project}{path}", json=document, headers=headers, timeout=TIMEOUT
-        )
+        headers |= {"X-Service-Token": service} if service else {}
+        url = f"{self.url}/v3/{project}{path}"
+        return requests.request(method, url, json=document, headers=headers, timeout=TIMEOUT)
 
 
 @contextlib.contextmanager
