@@ -70,6 +70,13 @@ def test_each_exception_that_becomes_a_503_is_explained(pages: Mapping[str, node
         if isinstance(each, type) and issubclass(each, errors.OSVolumeExtError) and each.kind is Kind.UNAVAILABLE
     }
     # Those that others replace before the response is made, and their base class.
-    replaced = {"BackendError", "RequestFailed", "ServerNotFound", "DeviceInUse", "TransactionAborted"}
+    replaced = {
+        "BackendError",
+        "RequestFailed",
+        "RequestRefused",
+        "ServerNotFound",
+        "DeviceInUse",
+        "TransactionAborted",
+    }
     explained = {entry.astext() for entry in column(pages["troubleshooting"], "Exception in the log")}
     assert explained == raised - replaced
