@@ -28,7 +28,7 @@ autoprogram_cliff_ignored = [
 autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 100
 # Signatures name types of other projects and of internal modules, which have no page here.
-nitpick_ignore_regex = [("py:.*", r"(?!os_volume_ext\.(filter|backends\.base|catalog\.base|testing)\b).*")]
+nitpick_ignore_regex = [("py:.*", r"(?!os_volume_ext\.(filter|backends\.base|catalog\.base|testing(?!\.[a-z]))\b).*")]
 
 # accessible-pygments, which furo needs, makes the root logger print messages of level INFO.
 for name in ("alembic", "reno"):
