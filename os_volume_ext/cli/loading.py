@@ -62,8 +62,8 @@ def _remedy(error: Exception) -> str:
     if isinstance(error, ImportError):
         extra = extras.providing(error.name) if error.name else None
         return f": install os-volume-ext[{extra}]" if extra else ": install its package here, or correct the section"
-    if isinstance(error, LookupError) and str(error).startswith(("No section ", "Entry point ")):
-        return ": correct the name, or add the section"
+    if isinstance(error, LookupError) and str(error).startswith("Entry point "):
+        return ": correct the name"
     return ": run os-volume-ext --debug to see the traceback"
 
 
@@ -116,11 +116,22 @@ class Loader(ConfigLoader):  # type: ignore[misc]
         if self.absolute_name(name):  # the section that uses it is named
             context, section = super().get_context(object_type, name, global_conf), str(name)
         else:
-            section = self.find_config_section(object_type, name)
+            section = self._section(object_type, name)
             with loading(self.path, section):
                 context = super().get_context(object_type, name, global_conf)
         context.create = partial(self.create, context, section)
         return context
+
+    def _section(self, object_type: Any, name: str | None) -> str:
+        try:
+            return str(self.find_config_section(object_type, name))
+        except LookupError as error:
+            if not str(error).startswith("No section "):  # but two
+                raise
+            kind = "filter" if object_type is FILTER else "app"
+            raise ConfigurationError(
+                f"there is no section [{kind}:{name}]: add it, or correct the name where it is used"
+            ) from error
 
     def create(self, context: Any, section: str) -> Any:
         """Make what a context describes."""

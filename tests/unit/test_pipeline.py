@@ -221,7 +221,7 @@ def test_ours_are_given_with_their_options(tmp_path):
     ("pipeline", "sentence"),
     [
         ("first compute", r"^--name: main of FILE has no os-volume-ext filter: "),
-        ("volumes missing", r"^FILE: \[pipeline:main\] can't be loaded: LookupError: No section 'missing' "),
+        ("volumes missing", r"^FILE: \[pipeline:main\]: there is no section \[app:missing\]: add it"),
         ("egg:no-such-package volumes compute", r"^FILE: \[pipeline:main\] can't be loaded: PackageNotFoundError: "),
         (
             "broken volumes compute",
