@@ -46,6 +46,7 @@ NFS = {
     "format": "qcow2",
     "mount_point_base": "/var/lib/cinder/mnt",
 }
+LOCAL = {"driver_volume_type": "local", "device_path": "/srv/volumes/volume-9"}
 
 
 def rendered(info, ceph_conf=None):
@@ -105,6 +106,22 @@ RENDERED = {
         <disk device='disk' type='network'>
           <driver name='qemu' type='qcow2'/>
           <source protocol='nfs' name='/srv/cinder/volume-9'><host name='storage'/></source>
+        </disk>""",
+    ),
+    "a file of the host": (
+        LOCAL,
+        """
+        <disk device='disk' type='file'>
+          <driver name='qemu' type='raw'/>
+          <source file='/srv/volumes/volume-9'/>
+        </disk>""",
+    ),
+    "a block device of the host": (
+        {"driver_volume_type": "local", "device_path": "/dev/mapper/volumes-volume--9", "discard": True},
+        """
+        <disk device='disk' type='block'>
+          <driver name='qemu' type='raw' discard='unmap'/>
+          <source dev='/dev/mapper/volumes-volume--9'/>
         </disk>""",
     ),
     "limits and a read-only access mode": (
@@ -183,9 +200,9 @@ def test_the_endpoints_are_the_monitors_or_the_portal(info, expected):
 # What is refused
 
 
-@pytest.mark.parametrize("transport", ["nvmeof", "fibre_channel", "local"])
+@pytest.mark.parametrize("transport", ["nvmeof", "fibre_channel", "LOCAL"])
 def test_a_transport_that_is_not_supported_is_refused_by_its_name(transport):
-    with pytest.raises(AttachRefused, match=f"the transport {transport}, .* rbd, iscsi, nfs"):
+    with pytest.raises(AttachRefused, match=f"the transport {transport}, .* rbd, iscsi, nfs, local"):
         rendered({"driver_volume_type": transport})
 
 
@@ -256,6 +273,10 @@ MALFORMED = [
     (NFS, "name", "../volume-9"),
     (NFS, "name", ".."),
     (NFS, "name", ""),
+    (LOCAL, "device_path", None),
+    (LOCAL, "device_path", "srv/volumes/volume-9"),
+    (LOCAL, "device_path", "/srv/nul\0byte"),
+    (LOCAL, "device_path", "/srv/\udcff"),
 ]
 
 

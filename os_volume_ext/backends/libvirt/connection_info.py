@@ -28,6 +28,7 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 _IQN = re.compile(r"(iqn|eui|naa)\.[A-Za-z0-9_.:-]{1,220}")
 _PORTAL = re.compile(r"(?P<host>[^\[\]:]+|\[[^\[\]]+\]):(?P<port>[0-9]{1,5})")
 _EXPORT = re.compile(r"(?P<host>[^\[\]:/]+|\[[^\[\]]+\]):(?P<path>/[\w./ :@=,+-]*)")
+_PATH = re.compile(r"/[\w./ :@=,+-]+")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
@@ -66,19 +67,33 @@ def _add(disk: etree._Element, volume_id: str, info: Info) -> None:
         raise AttachRefused(f"Volume {volume_id} is encrypted, which is not supported.")
     if info.get("auth_method") is not None:
         raise AttachRefused(f"Volume {volume_id} requires a login with a password, which is not supported.")
-    disk.set("type", "network")
     driver = etree.SubElement(disk, "driver", name="qemu", type=_format(info))
     if _flag(info, "discard"):
         driver.set("discard", "unmap")
-    add_source(etree.SubElement(disk, "source"), info)
+    add_source(disk, info)
     if "ro" in (_mode(info, "access_mode"), _mode(info, "attach_mode")):
         etree.SubElement(disk, "readonly")
     _add_limits(disk, info)
 
 
-def _add_rbd(source: etree._Element, info: Info) -> None:
-    source.set("protocol", "rbd")
-    source.set("name", _match(info, "name", _IMAGE)[0])
+def add_path(disk: etree._Element, path: str) -> None:
+    """Add a file or a block device of the host as the source of a disk, and set the disk's type.
+
+    :param path: an absolute path.
+    :raises ValueError: if it has a character that XML does not allow.
+    """
+    kind, attribute = ("block", "dev") if path.startswith("/dev/") else ("file", "file")
+    disk.set("type", kind)
+    etree.SubElement(disk, "source").set(attribute, path)
+
+
+def _add_network(disk: etree._Element, protocol: str, name: str) -> etree._Element:
+    disk.set("type", "network")
+    return etree.SubElement(disk, "source", protocol=protocol, name=name)
+
+
+def _add_rbd(disk: etree._Element, info: Info) -> None:
+    source = _add_network(disk, "rbd", _match(info, "name", _IMAGE)[0])
     hosts, ports = _list(info, "hosts"), _list(info, "ports")
     if len(hosts) != len(ports):
         raise _Malformed("ports")
@@ -89,25 +104,29 @@ def _add_rbd(source: etree._Element, info: Info) -> None:
         etree.SubElement(auth, "secret", type="ceph", uuid=_uuid(info, "secret_uuid"))
 
 
-def _add_iscsi(source: etree._Element, info: Info) -> None:
-    source.set("protocol", "iscsi")
+def _add_iscsi(disk: etree._Element, info: Info) -> None:
     unit = _number("target_lun", info.get("target_lun"))
-    source.set("name", f"{_match(info, 'target_iqn', _IQN)[0]}/{unit}")
+    source = _add_network(disk, "iscsi", f"{_match(info, 'target_iqn', _IQN)[0]}/{unit}")
     portal = _match(info, "target_portal", _PORTAL)
     _add_host(source, _host("target_portal", portal["host"]), int(portal["port"]), "target_portal")
 
 
-def _add_nfs(source: etree._Element, info: Info) -> None:
-    source.set("protocol", "nfs")
+def _add_nfs(disk: etree._Element, info: Info) -> None:
     export = _match(info, "export", _EXPORT)
-    source.set("name", f"{export['path'].rstrip('/')}/{_match(info, 'name', _FILE_NAME)[0]}")
+    path = f"{export['path'].rstrip('/')}/{_match(info, 'name', _FILE_NAME)[0]}"
+    source = _add_network(disk, "nfs", path)
     etree.SubElement(source, "host", name=_host("export", export["host"]))
+
+
+def _add_local(disk: etree._Element, info: Info) -> None:
+    add_path(disk, _match(info, "device_path", _PATH)[0])
 
 
 _TRANSPORTS: Mapping[str, Callable[[etree._Element, Info], None]] = {
     "rbd": _add_rbd,
     "iscsi": _add_iscsi,
     "nfs": _add_nfs,
+    "local": _add_local,
 }
 
 

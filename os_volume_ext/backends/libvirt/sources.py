@@ -8,7 +8,7 @@ from lxml import etree
 
 from ..base import AttachRefused, Volume
 from . import connection_info
-from .connection_info import FORMATS, MAX_PORT
+from .connection_info import FORMATS, MAX_PORT, add_path
 
 PROTOCOLS = ("rbd", "iscsi", "nbd")
 
@@ -97,9 +97,7 @@ def _add_source(disk: etree._Element, text: str) -> None:
     :raises ValueError: if the source is invalid.
     """
     if text.startswith("/"):
-        kind, attribute = ("block", "dev") if text.startswith("/dev/") else ("file", "file")
-        disk.set("type", kind)
-        etree.SubElement(disk, "source").set(attribute, text)
+        add_path(disk, text)
         return
     url = _SOURCE.fullmatch(text)
     if url is None or not text.isprintable():
