@@ -1,6 +1,7 @@
 """Volumes in Ceph, attached by what Cinder says about them: what guests see, and failures of the storage."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -179,6 +180,22 @@ def test_a_disk_whose_storage_is_down_counts_as_attached_until_it_is_gone(new_ba
         assert not guest_machine.blocks()
     ceph.restart()
     wait_for("the detach", lambda: _is_detached(backend, guest_machine, volume))
+    assert guest_machine.blocks() == {}
+
+
+def test_a_detach_during_an_attach_that_is_stuck_in_ceph_is_refused_until_that_ends(
+    new_backend, ceph, new_volume, guest_machine
+):
+    backend, volume = new_backend(detach_timeout="2"), new_volume()
+    with ThreadPoolExecutor(1) as pool:
+        with ceph.osd.hanging():
+            attach = pool.submit(backend.attach, guest_machine.server, volume, None)
+            wait_for("the attach", lambda: "occupied" in guest_machine.control_state())
+            with pytest.raises(BackendUnavailable, match="another call is changing the domain"):
+                backend.detach(guest_machine.server, volume, None)
+            assert not attach.done()
+        assert attach.result() == "/dev/vda"
+    backend.detach(guest_machine.server, volume, None)
     assert guest_machine.blocks() == {}
 
 

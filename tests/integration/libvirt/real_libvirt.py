@@ -298,6 +298,10 @@ class Machine:
         found = etree.fromstring(document).iterfind("devices/disk[serial]")
         return {disk.findtext("serial"): disk.find("target").get("dev") for disk in found}
 
+    def control_state(self) -> str:
+        """Say what its QEMU is doing for libvirt, by ``virsh domcontrol``."""
+        return self.libvirtd.virsh("domcontrol", self.name)
+
     def blocks(self) -> Mapping[str, str]:
         """Say which source is at which target, by ``virsh domblklist``."""
         lines = self.libvirtd.virsh("domblklist", self.name).splitlines()
