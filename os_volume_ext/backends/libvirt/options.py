@@ -44,18 +44,18 @@ def read(given: Mapping[str, str]) -> Options:
     for name in sorted(given.keys() - {*OPTIONS, "operation_timeout"}):
         known = ", ".join(f"backend.{each}" for each in OPTIONS)
         raise ConfigurationError(f"backend.{name} is unknown: the options of the libvirt backend are {known}")
-    # The defaults leave half of operation_timeout to libvirt's own work.
+    # An attach may need the fence's time twice. The shares leave a twelfth to libvirt's own work, and a detach a third.
     limit = float(given.get("operation_timeout", 60))
     options = Options(
         uri=_template(given, "uri", "qemu:///system", {"host"}),
         domain=_template(given, "domain", "{id}", {"id", "instance_name"}),
         bus=_bus(given),
         connect_timeout=_seconds(given, "connect_timeout", limit / 6),
-        attach_timeout=limit / 2,
+        attach_timeout=limit / 3,
         detach_timeout=_seconds(given, "detach_timeout", limit / 3),
         probe_timeout=_seconds(given, "probe_timeout", limit / 12, minimum=0),
         ceph_conf=_path(given, "ceph_conf"),
-        fence=_fence(given, limit / 12),
+        fence=_fence(given, limit / 6),
     )
     for name, seconds in (("detach_timeout", options.detach_timeout), ("probe_timeout", options.probe_timeout)):
         if options.connect_timeout + seconds >= limit:
