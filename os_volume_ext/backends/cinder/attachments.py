@@ -43,12 +43,17 @@ class CinderAttachments:
 
     def of_server(self, server: Server, deadline: Deadline) -> Sequence[CinderAttachment]:
         """Return the attachments of a server."""
-        return self._list(f"instance_id={server.id}", deadline)
+        found = self._list(f"instance_id={server.id}", deadline)
+        return [each for each in found if each.server_id == server.id]
 
     def of(self, server: Server, volume: Volume, deadline: Deadline) -> Sequence[CinderAttachment]:
         """Return the attachments of a volume to a server."""
+        return [each for each in self.of_volume(volume, deadline) if each.server_id == server.id]
+
+    def of_volume(self, volume: Volume, deadline: Deadline) -> Sequence[CinderAttachment]:
+        """Return the attachments of a volume to any server."""
         found = self._list(f"volume_id={volume.id}", deadline)
-        return [each for each in found if (each.server_id, each.volume_id) == (server.id, volume.id)]
+        return [each for each in found if each.volume_id == volume.id]
 
     def reserve(self, server: Server, volume: Volume, deadline: Deadline) -> CinderAttachment:
         """Reserve a volume for a server."""

@@ -166,17 +166,33 @@ class CinderBackend(Backend):
     # -- steps of attach ---------------------------------------------------------------------------------
 
     def _reserve(self, server: Server, volume: Volume, deadline: Deadline) -> None:
+        for _ in range(_ATTEMPTS):
+            refusal = self._try_to_reserve(server, volume, deadline)
+            if refusal is None:
+                return
+            with _unavailable():
+                holders = self._attachments.of_volume(volume, deadline)
+            if any(each.server_id == server.id for each in holders):
+                return  # by a call at the same time
+            status = self._status(volume, deadline)
+            if holders or status != RESERVED:
+                raise refused(refusal, volume, status) from refusal
+            time.sleep(_PAUSE)  # Cinder changes the status before it has the attachment
+        raise AttachRefused(f"Volume {volume.id} is reserved in Cinder, by no attachment.")
+
+    def _try_to_reserve(self, server: Server, volume: Volume, deadline: Deadline) -> RequestRefused | None:
+        """Reserve a volume; return the exception if Cinder refuses that."""
         try:
             self._attachments.reserve(server, volume, deadline)
         except RequestRefused as error:
-            if error.status >= 500:
-                self._cancel_all(server, volume, error)
-            elif self._is_reserved(server, volume, deadline):  # by a call at the same time
-                return
-            raise refused(error, volume, self._status(volume, deadline)) from error
-        except RequestFailed as error:  # it may yet be reserved
+            if error.status < 500:
+                return error
             self._cancel_all(server, volume, error)
-            raise OutcomeUnknown(str(error)) from error
+            raise BackendUnavailable(str(error)) from error
+        except RequestFailed as error:
+            self._cancel_all(server, volume, error)
+            raise OutcomeUnknown(str(error)) from error  # it may yet be reserved
+        return None
 
     def _connect(
         self, server: Server, volume: Volume, device: str | None, deadline: Deadline
@@ -191,8 +207,10 @@ class CinderBackend(Backend):
             try:
                 info = self._attachments.connect(chosen, _connector(server, device), deadline)
             except RequestRefused as error:
-                if error.status not in (404, 409) or (error.status == 409 and not others):
-                    raise refused(error, volume, self._status(volume, deadline)) from error
+                # 404 or 409: another call has deleted it, or reserved or connected the volume for the same server.
+                status = self._status(volume, deadline)
+                if error.status not in (404, 409) or "error" in str(status):
+                    raise refused(error, volume, status) from error
             except RequestFailed as error:
                 raise BackendUnavailable(str(error)) from error
             else:
@@ -217,10 +235,6 @@ class CinderBackend(Backend):
         path = connection.get("device_path")  # of a volume that the host has as a file or a block device
         source = str(path) if path else volume.source
         return self._inner.attach(server, replace(volume, source=source, connection=connection), device)
-
-    def _is_reserved(self, server: Server, volume: Volume, deadline: Deadline) -> bool:
-        with _unavailable():
-            return bool(self._attachments.of(server, volume, deadline))
 
     def _status(self, volume: Volume, deadline: Deadline) -> str | None:
         with suppress(RequestFailed):
