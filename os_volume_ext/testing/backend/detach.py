@@ -74,3 +74,16 @@ class Detach(Declarations):
     def test_detach_from_an_unknown_server_raises_server_not_found(self, backend, unknown_server, volume):
         with must_raise(ServerNotFound, "detach from a server that the backend does not have"):
             backend.detach(unknown_server, volume, None)
+
+    # What is kept elsewhere.
+
+    def test_a_volume_of_an_unknown_server_can_be_forgotten(self, backend, unknown_server, volume):
+        for _ in range(2):
+            with must_succeed("forget of a volume of a server that the backend does not have"):
+                backend.forget(unknown_server, volume)
+
+    def test_what_was_attached_or_detached_is_not_incomplete(self, backend, server, volume):
+        device = must_attach(backend, server, volume)
+        assert not backend.incomplete(server), "incomplete reports a volume that attach has returned for"
+        must_detach(backend, server, volume, device)
+        assert not backend.incomplete(server), "incomplete reports a volume that detach has returned for"

@@ -131,3 +131,15 @@ class DetachesFromUnknownServers(Reference):
             super().detach(server, volume, device)
         except ServerNotFound:
             return
+
+
+@caught_by("test_a_volume_of_an_unknown_server_can_be_forgotten")
+class ForgetsVolumesOfKnownServersOnly(Reference):
+    def forget(self, server, volume):
+        self.attached(server)
+
+
+@caught_by("test_what_was_attached_or_detached_is_not_incomplete")
+class ReportsCompleteAttachmentsAsIncomplete(Reference):
+    def incomplete(self, server):
+        return dict.fromkeys(self.attached(server), "attached")
