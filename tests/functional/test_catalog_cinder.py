@@ -1,0 +1,245 @@
+"""What the cinder catalog makes of responses that no healthy Cinder sends, against a server on 127.0.0.1."""
+
+import contextlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from os_volume_ext.catalog.base import CatalogUnavailable, RequestContext, Volume, VolumeAttached, VolumeNotFound
+from os_volume_ext.catalog.cinder import CinderCatalog
+from os_volume_ext.context import operator_context
+
+VOLUME, SERVER = "e5d1b0a8-3c47-4b9e-a2f6-00000000d001", "1c6a2b2e-61b9-4f0e-8a3e-5b0f2f0b9a01"
+PATH = f"/volume/v3/here/volumes/{VOLUME}"
+OPERATORS_PATH = f"/volume/v3/service/volumes/{VOLUME}"
+SHOWN = {"id": VOLUME, "status": "available", "multiattach": False, "os-vol-tenant-attr:tenant_id": "here"}
+MISSING = {"itemNotFound": {"code": 404, "message": "Volume could not be found."}}
+
+
+class Services(ThreadingHTTPServer):
+    """Has a given response of Cinder for each method and path, and a token of Keystone; records the requests."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.responses, self.requests = {}, []
+        self.roles = ["service", "admin"]
+        self.endpoint = f"{self.url}/volume/v3/service"
+
+    def respond(self, path, document, status=200, method="GET"):
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        self.responses[method, path] = status, body
+
+    def token(self):
+        endpoint = {"interface": "internal", "region_id": "one", "region": "one", "url": self.endpoint}
+        return {
+            "token": {
+                "expires_at": "2999-01-01T00:00:00.000000Z",
+                "project": {"id": "service", "name": "service", "domain": {"id": "default", "name": "Default"}},
+                "roles": [{"id": name, "name": name} for name in self.roles],
+                "user": {"id": "u", "name": "volumes", "domain": {"id": "default", "name": "Default"}},
+                "catalog": [{"type": "volumev3", "name": "cinder", "endpoints": [endpoint]}],
+            }
+        }
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.requests.append((self.command, self.path, self.headers))
+        status, body = self.server.responses.get((self.command, self.path), (404, b"nothing here"))
+        self._send(status, body, Location=f"{self.server.url}{PATH}")
+
+    do_DELETE = do_GET  # noqa: N815 - the name that http.server looks for
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._send(201, json.dumps(self.server.token()).encode(), **{"X-Subject-Token": "of-the-service"})
+
+    def _send(self, status, body, **headers):
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def services():
+    with Services() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def catalog(services):
+    options = {
+        "auth_type": "v3password",
+        "auth_url": f"{services.url}/v3",
+        "username": "volumes",
+        "password": "hush",
+        "user_domain_id": "default",
+        "project_name": "service",
+        "project_domain_id": "default",
+    }
+    return CinderCatalog(options, None)
+
+
+def caller(is_admin=False):
+    credentials = {"project_id": "here", "is_admin": is_admin}
+    return RequestContext("req-1", credentials, lambda *_: True, {"HTTP_X_AUTH_TOKEN": "of-the-caller"})
+
+
+def unavailable(catalog, context=None):
+    with pytest.raises(CatalogUnavailable) as caught:
+        catalog.volume(context or caller(), VOLUME)
+    assert "hush" not in str(caught.value)
+    assert "of-the-" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_caller_is_asked_for_with_both_tokens(services, catalog):
+    services.respond(PATH, {"volume": SHOWN})
+    assert catalog.volume(caller(), VOLUME) == Volume(VOLUME, "here")
+    [(_, _, headers)] = services.requests
+    assert (headers["X-Auth-Token"], headers["X-Service-Token"]) == ("of-the-caller", "of-the-service")
+    assert headers["OpenStack-API-Version"] == "volume 3.44"
+
+
+def test_the_operator_is_the_service_user_in_its_project(services, catalog):
+    services.respond(OPERATORS_PATH, {"volume": {**SHOWN, "multiattach": True}})
+    assert catalog.volume(operator_context(), VOLUME) == Volume(VOLUME, "here", multiattach=True)
+    assert services.requests[0][2]["X-Auth-Token"] == "of-the-service"
+
+
+@pytest.mark.parametrize("status", [401, 400, 409, 413, 429, 500, 502, 503, 301, 302, 307])
+def test_an_error_or_a_redirect_is_unavailable(services, catalog, status):
+    services.respond(PATH, {"fault": {"code": status, "message": "the reason"}}, status)
+    message = unavailable(catalog)
+    assert f"responded to GET with {status} (the reason)" in message
+    assert len(services.requests) == 1
+
+
+def test_a_401_names_the_role_and_gets_a_new_token(services, catalog):
+    services.respond(PATH, b"", 401)
+    assert unavailable(catalog).endswith("check that the user of catalog.* has the role service")
+
+
+def test_what_the_caller_may_not_see_is_not_found_and_for_the_operator_it_is_unavailable(services, catalog):
+    for path in (PATH, OPERATORS_PATH):
+        services.respond(path, {"forbidden": {"code": 403, "message": "no"}}, 403)
+    with pytest.raises(VolumeNotFound):
+        catalog.volume(caller(), VOLUME)
+    assert "has the role admin" in unavailable(catalog, operator_context())
+
+
+def test_only_a_404_of_cinder_itself_is_not_found(services, catalog):
+    assert "responded to GET with 404" in unavailable(catalog)
+    services.respond(PATH, MISSING, 404)
+    with pytest.raises(VolumeNotFound):
+        catalog.volume(caller(), VOLUME)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"volume": []}',
+        b'{"volume": null}',
+        b"[" * 100_000,
+        b'{"volume": ' * 10_000,
+        b'{"volume": {"id": ' + b"9" * 10_000 + b"}}",
+        b"\xff\xfe\x00",
+        json.dumps({"volume": {**SHOWN, "id": SERVER}}).encode(),
+        json.dumps({"volume": {**SHOWN, "status": None}}).encode(),
+        json.dumps({"volume": {**SHOWN, "multiattach": "no"}}).encode(),
+        json.dumps({"volume": {**SHOWN, "os-vol-tenant-attr:tenant_id": 7}}).encode(),
+        json.dumps({"volume": {**SHOWN, "more": "x" * 5 * 1024 * 1024}}).encode(),
+    ],
+    ids=lambda body: ascii(body[:20]),
+)
+def test_a_malformed_document_is_unavailable(services, catalog, body):
+    services.respond(PATH, body)
+    unavailable(catalog)
+
+
+def test_a_hidden_project_is_the_callers_own(services, catalog):
+    hidden = {name: SHOWN[name] for name in ("id", "status", "multiattach")}
+    for path in (PATH, OPERATORS_PATH):
+        services.respond(path, {"volume": hidden})
+    assert catalog.volume(caller(), VOLUME).project_id == "here"
+    for context in (caller(is_admin=True), operator_context()):  # who see the volumes of others too
+        assert "does not show os-vol-tenant-attr:tenant_id" in unavailable(catalog, context)
+
+
+def test_without_an_endpoint_in_keystone_the_option_is_named(services, catalog):
+    services.token = lambda: {"token": {**Services.token(services)["token"], "catalog": []}}
+    assert "set catalog.endpoint" in unavailable(catalog)
+
+
+def test_the_check_names_a_missing_role(services, catalog):
+    services.roles = ["admin"]
+    with pytest.raises(CatalogUnavailable, match="has the roles admin: Cinder needs the role service"):
+        catalog.check()
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ({"services": [{"state": "down"}]}, "no cinder-volume of Cinder is up"),
+        ({"services": []}, "no cinder-volume of Cinder is up"),
+        ({"versions": []}, "not a list of Cinder's services"),
+    ],
+)
+def test_the_check_names_what_cinder_lacks(services, catalog, document, reason):
+    services.respond("/volume/v3/service/os-services?binary=cinder-volume", document)
+    with pytest.raises(CatalogUnavailable, match=reason):
+        catalog.check()
+
+
+def test_a_volume_with_snapshots_is_not_deleted(services, catalog):
+    services.respond(OPERATORS_PATH, {"volume": SHOWN})
+    services.respond(OPERATORS_PATH, {"badRequest": {"code": 400, "message": "has snapshots"}}, 400, "DELETE")
+    with pytest.raises(CatalogUnavailable, match="has snapshots"):
+        catalog.delete(volume_id=VOLUME)
+
+
+def test_a_volume_that_was_reserved_meanwhile_is_attached(services, catalog):
+    services.respond(OPERATORS_PATH, {"volume": SHOWN})
+    services.respond(OPERATORS_PATH, b"", 400, "DELETE")
+    original = services.responses[("GET", OPERATORS_PATH)]
+    assert json.loads(original[1])["volume"]["status"] == "available"
+
+    class Reserved(dict):
+        """The volume is available when it is shown first, and reserved after that."""
+
+        def get(self, key, default=None):
+            found = super().get(key, default)
+            if key == ("GET", OPERATORS_PATH):
+                self[key] = 200, json.dumps({"volume": {**SHOWN, "status": "reserved"}}).encode()
+            return found
+
+    services.responses = Reserved(services.responses)
+    with pytest.raises(VolumeAttached):
+        catalog.delete(volume_id=VOLUME)
+
+
+def test_a_deletion_that_fails_in_cinder_is_unavailable(services, catalog):
+    services.respond(OPERATORS_PATH, {"volume": SHOWN})
+    services.respond(OPERATORS_PATH, b"", 202, "DELETE")
+    with pytest.raises(CatalogUnavailable, match=r"did not delete volume .* in status available"):
+        catalog.delete(volume_id=VOLUME)
