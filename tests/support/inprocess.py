@@ -17,15 +17,15 @@ IDENTITY = {
 """What an auth filter leaves in the environ for a member of the project demo."""
 
 
-def compute_api(servers: Collection[str]) -> WSGIApp:
-    """Return a compute API that shows some servers, which are of the project demo."""
+def compute_api(servers: Collection[str], project_id: str = "demo") -> WSGIApp:
+    """Return a compute API that shows some servers, which are of one project."""
 
     def show(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         server_id = environ["PATH_INFO"].rpartition("/")[2]
         if server_id not in servers:
             start_response("404 Not Found", [("Content-Length", "0")])
             return [b""]
-        body = json.dumps({"server": {"id": server_id, "tenant_id": "demo", "status": "ACTIVE"}}).encode()
+        body = json.dumps({"server": {"id": server_id, "tenant_id": project_id, "status": "ACTIVE"}}).encode()
         start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [body]
 

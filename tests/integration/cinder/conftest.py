@@ -65,8 +65,8 @@ def _send(cinder: Cinder, people: People, method: str, path: str, document: Any 
 
 
 @pytest.fixture(scope="session")
-def _pool(cinder: Cinder, people: People) -> list[str]:
-    return cinder.new_volumes(60, people.tokens["member"], people.projects["here"])
+def _pool() -> list[str]:
+    return []
 
 
 @pytest.fixture
@@ -89,11 +89,15 @@ def delete_attachments(
 
 
 @pytest.fixture
-def volume_ids(_pool: list[str], delete_attachments: Callable[[str], None]) -> Iterator[Callable[[], str]]:
+def volume_ids(
+    cinder: Cinder, people: People, _pool: list[str], delete_attachments: Callable[[str], None]
+) -> Iterator[Callable[[], str]]:
     """Give ``volume_ids()``: the id of a volume of the project ``here`` that is not attached."""
     used: list[str] = []
 
     def take() -> str:
+        if not _pool:  # to make several takes as long as one
+            _pool.extend(cinder.new_volumes(8, people.tokens["member"], people.projects["here"]))
         used.append(_pool.pop(0))
         return used[-1]
 

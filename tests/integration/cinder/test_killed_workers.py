@@ -1,0 +1,184 @@
+"""A worker is killed at each step of attach and detach; then registry, Cinder and the other backend agree again.
+
+The steps are the requests to Cinder and the calls of the other backend: the worker dies before and after each.
+"""
+
+import os
+import signal
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from os_volume_ext.assembly import Assembly, assemble_current
+from os_volume_ext.attachments.reconcile import Outcome
+from os_volume_ext.backends.directory import DirectoryBackend
+from os_volume_ext.filter import make_filter
+from os_volume_ext.outbound.cinder import Cinder as CinderClient
+from os_volume_ext.settings import Settings
+from tests.integration.cinder.real_cinder import Cinder
+from tests.support.databases import age_rows, direct_connection
+from tests.support.inprocess import collection, compute_api, get_response
+from tests.support.real_keystone import People
+
+LONG = timedelta(hours=1)  # after which any row is stale
+SEAMS = ((CinderClient, "request"), (DirectoryBackend, "attach"), (DirectoryBackend, "detach"))
+
+
+@dataclass
+class Worker:
+    """Serves requests in a process of its own, in which it may die."""
+
+    options: Mapping[str, str]
+    project_id: str
+    token: str
+    server: str
+
+    def request(self, method: str, volume: str, die_at: int = 0) -> tuple[int, int]:
+        """Send a request in a forked process; return the status, 0 if the process died, and the number of steps.
+
+        :param die_at: the number of the step at which to die; 0 for none.
+        """
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            steps = _count_steps(die_at)
+            status = self._send(method, volume)
+            os.write(writing, f"{status} {len(steps)}".encode())
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            text = pipe.read()
+        ended = os.waitpid(child, 0)[1]
+        assert ended in (0, signal.SIGKILL)
+        status, steps = text.split() if text else ("0", "0")
+        return int(status), int(steps)
+
+    def _send(self, method: str, volume: str) -> int:
+        app = make_filter(compute_api([self.server], self.project_id), **self.options)
+        path = collection(self.server) + (f"/{volume}" if method == "DELETE" else "")
+        document = {"volumeAttachment": {"volumeId": volume}} if method == "POST" else None
+        headers = {"X-Project-Id": self.project_id, "X-Auth-Token": self.token}
+        return get_response(app, method, path, document, headers).status
+
+    def assembly(self) -> Assembly:
+        return assemble_current(Settings.parse(self.options))
+
+
+def _count_steps(die_at: int) -> list[None]:
+    """Record the steps of this process, and die at one."""
+    steps: list[None] = []
+
+    def step() -> None:
+        steps.append(None)
+        if len(steps) == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            step()
+            result = method(*arguments, **options)
+            step()
+            return result
+
+        return call
+
+    for owner, name in SEAMS:
+        setattr(owner, name, wrapped(getattr(owner, name)))
+    return steps
+
+
+@pytest.fixture
+def worker(options: Mapping[str, str], cinder: Cinder, people: People, tmp_path: Path) -> Iterator[Worker]:
+    """Give a worker of a server of the project ``here``."""
+    server = str(uuid.uuid4())
+    (tmp_path / "root/servers" / server).mkdir(parents=True)
+    own = {**options, "endpoint": f"{cinder.url}/v3"}
+    settings = {
+        "dialect": "openstack",
+        "database.url": f"sqlite:///{tmp_path}/registry.db",
+        "operation_timeout": "120",
+        "stale_after": "300",
+        "catalog": "cinder",
+        "backend": "cinder",
+        "backend.inner": "directory",
+        "backend.inner.root": str(tmp_path / "root"),
+        **{f"{plugin}.{name}": value for plugin in ("catalog", "backend") for name, value in own.items()},
+    }
+    worker = Worker(settings, people.projects["here"], people.tokens["member"], server)
+    worker.assembly().close()  # makes the database
+    return worker
+
+
+@pytest.fixture
+def state(worker: Worker, attachments_of: Callable[[str], Any], tmp_path: Path) -> Callable[[str], Any]:
+    """Give ``state(volume)``: whether registry, Cinder and the other backend have the volume attached."""
+
+    def state(volume: str) -> tuple[list[str], list[str], bool]:
+        assembly = worker.assembly()
+        rows = [row.state for row in assembly.registry.find(server_id=worker.server)]
+        assembly.close()
+        links = [path.readlink().name for path in (tmp_path / "root/servers" / worker.server).iterdir()]
+        return rows, [each["status"] for each in attachments_of(volume)], volume in links
+
+    return state
+
+
+DETACHED, ATTACHED = ([], [], False), (["attached"], ["attached"], True)
+
+
+def reconcile(worker: Worker) -> None:
+    """Let all rows be stale, and repair them; check that nothing is left to do then."""
+    assembly = worker.assembly()
+    with direct_connection(assembly.database) as connection:
+        age_rows(connection, LONG)
+    first = list(assembly.reconciler().reconcile_all())
+    assert all(each.outcome is not Outcome.UNRESOLVED for each in first), first
+    again = list(assembly.reconciler().reconcile_all())
+    assert all(each.outcome is Outcome.CONSISTENT for each in again), again
+    assembly.close()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_worker_that_dies_in_an_attach_leaves_nothing_after_reconcile(worker, volume_ids, state):
+    volume = volume_ids()
+    status, steps = worker.request("POST", volume)
+    assert (status, state(volume)) == (200, ATTACHED)
+    assert worker.request("DELETE", volume)[0] == 202
+    for step in range(1, steps + 1):
+        assert worker.request("POST", volume, die_at=step)[0] == 0
+        reconcile(worker)
+        # The row is attached where the disk was complete, and gone otherwise; never anything in between.
+        assert state(volume) in (DETACHED, ATTACHED), f"after step {step} of {steps}"
+        if state(volume) == ATTACHED:
+            assert worker.request("DELETE", volume)[0] == 202
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_worker_that_dies_in_a_detach_is_completed_by_reconcile(worker, volume_ids, state):
+    volume = volume_ids()
+    assert worker.request("POST", volume)[0] == 200
+    status, steps = worker.request("DELETE", volume)
+    assert (status, state(volume)) == (202, DETACHED)
+    for step in range(1, steps + 1):
+        assert worker.request("POST", volume)[0] == 200
+        assert worker.request("DELETE", volume, die_at=step)[0] == 0
+        reconcile(worker)
+        assert state(volume) == DETACHED, f"after step {step} of {steps}"
+
+
+def test_an_attachment_without_a_row_is_named_by_reconcile(worker, volume_ids, reserve):
+    """The server is known by the row of another volume."""
+    volume, left = volume_ids(), volume_ids()
+    assert worker.request("POST", volume)[0] == 200
+    reserve(worker.server, left)
+    assembly = worker.assembly()
+    findings = {each.volume_id: each for each in assembly.reconciler().reconcile_all()}
+    assembly.close()
+    assert findings[volume].outcome is Outcome.CONSISTENT
+    assert findings[left].outcome is Outcome.UNRESOLVED
+    assert "incomplete attachment without a row: Cinder has an attachment in status reserved" in findings[left].detail
