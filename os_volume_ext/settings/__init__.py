@@ -90,12 +90,12 @@ class Settings:
     catalog: str | None = option(
         String("it must be the name of a catalog, such as sql"),
         default="sql",
-        help="The entry point name of the volume catalog, which knows the volumes; ``sql`` is filled with "
-        "``os-volume-ext volume create``.",
+        help="The entry point name of the volume catalog, which knows the volumes: ``cinder``, or ``sql``, "
+        "which is filled with ``os-volume-ext volume create``.",
     )
     catalog_options: Mapping[str, str] = group(
         "catalog.",
-        help="The catalog's own options; ``sql`` has none.",
+        help="The catalog's own options; ``sql`` has none. For those of ``cinder`` see :doc:`cinder`.",
     )
     backend: str | None = option(
         String("it must be the name of a backend, such as directory"),
@@ -104,7 +104,7 @@ class Settings:
     backend_options: Mapping[str, str] = group(
         "backend.",
         help="The backend's own options. ``directory`` has one, ``backend.root``, which is required: the directory of "
-        "its volumes and servers. For those of ``libvirt`` see :doc:`libvirt`.",
+        "its volumes and servers. For those of ``libvirt`` see :doc:`libvirt`, for those of ``cinder`` :doc:`cinder`.",
     )
     operation_timeout: int = option(
         Integer(minimum=1),
