@@ -8,7 +8,7 @@ has nothing to provide for returns ``Absent("the reason")``.
 import pytest
 
 # Before the imports: otherwise a failing assert in these modules does not show the compared values.
-for _module in ("backend", "catalog", "declarations"):
+for _module in ("backend", "catalog", "declarations", "expectations", "leftovers"):
     pytest.register_assert_rewrite(f"os_volume_ext.testing.{_module}")
 
 from .absent import Absent  # noqa: E402

@@ -1,6 +1,7 @@
 """The catalog contract: a good catalog passes every test, and each bad one fails the tests that it should."""
 
 import inspect
+import re
 import shutil
 
 import pytest
@@ -58,6 +59,7 @@ def outcomes(pytester):
             "skipped": {_test(report) for report in skipped},
             "failed": {_test(report) for report in failed},
             "reasons": "".join(str(report.longrepr) for report in [*failed, *skipped]),
+            "messages": [report.longrepr.reprcrash.message for report in failed],
         }
 
     return run
@@ -206,6 +208,35 @@ BAD = {
         return super().volume(context, volume_id)
 """,
         {"test_a_catalog_used_before_a_fork_works_on_both_sides_of_it"},
+    ),
+    "one whose deletions work in the process of the first one only": (
+        """
+    process = None
+
+    def delete(self, **which):
+        self.process = self.process or os.getpid()
+        if os.getpid() != self.process:
+            raise CatalogUnavailable("the connection is the parent's")
+        super().delete(**which)
+""",
+        {"test_a_catalog_used_before_a_fork_works_on_both_sides_of_it"},
+    ),
+    "one that shares an open file with forked processes": (
+        """
+    lock = threading.Lock()
+    file = None
+
+    def read(self):
+        with self.lock:
+            self.file = self.file or os.open(self.path, os.O_RDONLY)
+            os.lseek(self.file, 0, os.SEEK_SET)
+            text = b"".join(iter(lambda: os.read(self.file, 10), b""))
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise CatalogUnavailable(f"it is no JSON: {error}")
+""",
+        {"test_look_ups_at_once_on_both_sides_of_a_fork_return_their_own"},
     ),
     # -- look-ups
     "one whose recheck returns nothing": (
@@ -382,7 +413,104 @@ BAD = {
 """,
         {"test_many_calls_leave_no_thread_file_or_connection_behind"},
     ),
+    "one that returns the caller's project": (
+        """
+    def volume(self, context, volume_id):
+        volume = super().volume(context, volume_id)
+        return replace(volume, project_id=context.project_id or volume.project_id)
+""",
+        {"test_a_volume_of_another_project_is_returned_as_such_or_not_found"},
+    ),
+    "one that knows the ids of its first look-up only": (
+        """
+    known = None
+
+    def volume(self, context, volume_id):
+        self.known = self.known or set(self.read())
+        if volume_id not in self.known:
+            raise VolumeNotFound(volume_id)
+        return super().volume(context, volume_id)
+""",
+        {"test_a_volume_that_is_added_later_is_found"},
+    ),
+    "one that caches what recheck returned": (
+        """
+    def recheck(self, context, volume_id):
+        self.cache = getattr(self, "cache", {})
+        if volume_id not in self.cache:
+            self.cache[volume_id] = super().volume(context, volume_id)
+        return self.cache[volume_id]
+""",
+        {"test_a_changed_volume_is_returned_as_it_is_now", "test_a_removed_volume_is_not_found"},
+    ),
+    "one that finds volumes by all but the last character of the id": (
+        """
+    def volume(self, context, volume_id):
+        found = [each for each in self.read() if volume_id and each[:-1] == volume_id[:-1]]
+        return replace(super().volume(context, found[0] if found else volume_id), id=volume_id)
+""",
+        {"test_an_id_is_compared_as_a_whole_and_exactly"},
+    ),
+    # -- checks
+    "one whose check raises": (
+        """
+    def check(self):
+        raise CatalogUnavailable("there is no check")
+""",
+        {"test_a_catalog_that_works_passes_its_check"},
+    ),
+    "one whose check works before the first look-up only": (
+        """
+    looked = False
+
+    def volume(self, context, volume_id):
+        self.looked = True
+        return super().volume(context, volume_id)
+
+    def check(self):
+        if self.looked:
+            raise CatalogUnavailable("it is in use")
+""",
+        {"test_a_catalog_that_works_passes_its_check"},
+    ),
+    "one whose check tidies up": (
+        """
+    def check(self):
+        self.write({})
+""",
+        {"test_a_check_changes_nothing"},
+    ),
+    "one whose check does not look": (
+        """
+    def check(self):
+        pass
+""",
+        {"test_a_catalog_that_can_not_be_reached_is_unavailable"},
+    ),
+    "one whose check leaves a file open": (
+        """
+    files = ()
+
+    def check(self):
+        self.files = *self.files, self.path.open()
+
+    def __del__(self):
+        for file in self.files:
+            file.close()
+""",
+        {"test_many_calls_leave_no_thread_file_or_connection_behind"},
+    ),
     # -- failures
+    "one that does not say why it is unavailable": (
+        """
+    def read(self):
+        try:
+            return super().read()
+        except CatalogUnavailable as error:
+            raise CatalogUnavailable("") from error
+""",
+        {"test_a_catalog_that_can_not_be_reached_is_unavailable"},
+    ),
     "one that takes a missing file for an empty one": (
         """
     def read(self):
@@ -590,6 +718,70 @@ BAD = {
 """,
         {"test_threads_that_delete_the_same_volume_succeed_or_do_not_find_it"},
     ),
+    "one that leaves a file open when it deletes": (
+        """
+    files = ()
+
+    def delete(self, **which):
+        super().delete(**which)
+        self.files = *self.files, self.path.open()
+
+    def __del__(self):
+        for file in self.files:
+            file.close()
+""",
+        {"test_deletions_leave_no_thread_file_or_connection_behind"},
+    ),
+    "one that leaves a file open when it refuses a deletion": (
+        """
+    files = ()
+
+    def delete(self, **which):
+        try:
+            super().delete(**which)
+        except VolumeAttached:
+            self.files = *self.files, self.path.open()
+            raise
+
+    def __del__(self):
+        for file in self.files:
+            file.close()
+""",
+        {"test_refused_deletions_leave_no_thread_file_or_connection_behind"},
+    ),
+    "one that looks for attachments before it locks, and is fast": (
+        """
+    def delete(self, *, volume_id, server_id=None, project_id=None):
+        if find(self.read(), volume_id)["servers"]:
+            raise VolumeAttached("to a server")
+        with self.locked():
+            entries = self.read()
+            entries.pop(volume_id, None)
+            self.write(entries)
+""",
+        {"test_no_deletion_that_is_held_up_succeeds_after_a_recheck_of_what_is_reserved"},
+    ),
+    "one whose lock outlives the process that has it": (
+        """
+    @contextmanager
+    def locked(self):
+        lock = self.path.with_suffix(".owner")
+        deadline = time.monotonic() + 1
+        while True:
+            try:
+                os.close(os.open(lock, os.O_CREAT | os.O_EXCL))
+                break
+            except FileExistsError as error:
+                if time.monotonic() > deadline:
+                    raise CatalogUnavailable(f"{lock} exists") from error
+            time.sleep(0.001)
+        try:
+            yield
+        finally:
+            lock.unlink()
+""",
+        {"test_a_process_that_is_killed_in_a_deletion_holds_up_no_other"},
+    ),
     "one without a lock": (
         """
     @contextmanager
@@ -635,8 +827,10 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_a_bad_catalog_is_caught(outcomes, what):
     body, caught_by = BAD[what]
-    only = " or ".join(sorted(caught_by))
-    assert outcomes(body, only=only)["failed"] == caught_by
+    result = outcomes(body, only=" or ".join(sorted(caught_by)))
+    assert result["failed"] == caught_by
+    for message in result["messages"]:
+        assert re.match(r"(AssertionError: |Failed: )(?!assert )", message), f"this is not a sentence: {message}"
 
 
 WAITS = "test_a_call_that_gets_no_response_ends_in_time"
@@ -660,6 +854,27 @@ WAITING = {
         yield
 """,
         "TimeoutError",
+    ),
+    "one whose check waits for ever": (
+        """
+    def check(self):
+        with self.opened_lock() as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+""",
+        "a call that got no response did not end within 1 seconds",
+    ),
+    "one that serves callers one after the other": (
+        """
+    turn = threading.Lock()
+
+    @contextmanager
+    def locked(self):
+        with self.turn:
+            time.sleep(0.4)
+            with super().locked():
+                yield
+""",
+        "a call that got no response did not end within 1 seconds",
     ),
     "one that is unavailable afterwards": (
         """
@@ -690,3 +905,53 @@ def test_every_test_of_the_contract_catches_a_bad_catalog():
 def test_a_failing_assert_shows_the_compared_values(outcomes):
     body, _ = BAD["one that does not return multiattach"]
     assert "where False = Volume(" in outcomes(body, only="whether_a_volume_is_multiattach")["reasons"]
+
+
+MESSAGES = {
+    "one that raises what it got": (
+        "test_a_catalog_that_can_not_be_reached_is_unavailable",
+        "volume while the storage can't be reached raised FileNotFoundError(",
+    ),
+    "one that does not say why it is unavailable": (
+        "test_a_catalog_that_can_not_be_reached_is_unavailable",
+        "volume while the storage can't be reached raised CatalogUnavailable without a message",
+    ),
+    "one that caches volumes": (
+        "test_a_removed_volume_is_not_found",
+        "after it was removed raised nothing: it must raise VolumeNotFound",
+    ),
+    "one that knows the ids of its first look-up only": (
+        "test_a_volume_that_is_added_later_is_found",
+        "could not be found.'): it must succeed",
+    ),
+    "one that returns the caller's project": (
+        "test_a_volume_of_another_project_is_returned_as_such_or_not_found",
+        "which is not of the caller's project",
+    ),
+    "one that raises KeyError for a missing option": (
+        "test_a_missing_or_wrong_option_is_refused_by_its_name",
+        "making a catalog with the options {} raised KeyError('path'): it must raise ConfigurationError",
+    ),
+    "one whose check raises": (
+        "test_a_catalog_that_works_passes_its_check",
+        "check of a catalog that works raised CatalogUnavailable('there is no check'): it must succeed",
+    ),
+    "one that leaves a file open when it deletes": (
+        "test_deletions_leave_no_thread_file_or_connection_behind",
+        "after 15 rounds of deletions there are 15 files or connections more than before",
+    ),
+    "one whose lock outlives the process that has it": (
+        "test_a_process_that_is_killed_in_a_deletion_holds_up_no_other",
+        "delete after a process was killed in the middle of a deletion raised CatalogUnavailable(",
+    ),
+    "one that looks for attachments before it locks, and is fast": (
+        "test_no_deletion_that_is_held_up_succeeds_after_a_recheck_of_what_is_reserved",
+        "a volume was reserved, found again and deleted at the same time",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MESSAGES)
+def test_a_failure_reads_as_a_sentence(outcomes, what):
+    test, message = MESSAGES[what]
+    assert any(message in each for each in outcomes(BAD[what][0], only=test)["messages"])

@@ -46,6 +46,7 @@ class Connections:
         self.removals = events.Removals()
         self._timeout = timeout
         self._lock = PerProcess(threading.Lock)
+        self._threads = PerProcess(DaemonThreadPool)  # one for all attempts: each thread waits a while for another call
         self._attempts: PerProcess[dict[str, list[_Attempt]]] = PerProcess(dict)
 
     def call(self, uri: str, function: Callable[[libvirt.virConnect], T]) -> T:
@@ -98,7 +99,7 @@ class Connections:
             )
         if attempts:
             LOG.warning("%s does not respond; connecting again", hide_password(uri))
-        opened = DaemonThreadPool().submit(f"os-volume-ext-{hide_password(uri)}", self._open, uri)
+        opened = self._threads().submit(f"os-volume-ext-{hide_password(uri)}", self._open, uri)
         attempts.append(_Attempt(opened, now))
         return attempts[-1]
 

@@ -3,17 +3,9 @@
 from dataclasses import replace
 
 from ...backends.base import BackendUnavailable, ServerNotFound
+from ..expectations import must_raise
 from ..ids import PLAIN_CHANGES, similar_ids
-from .checks import (
-    assert_has,
-    detach_without_look,
-    must_attach,
-    must_detach,
-    must_raise,
-    must_show,
-    try_attach,
-    try_detach,
-)
+from .checks import assert_has, detach_without_look, must_attach, must_detach, must_show, try_attach, try_detach
 from .declarations import Declarations
 
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from ...backends.base import DeviceInUse, ServerNotFound
-from .checks import assert_has, must_attach, must_detach, must_raise, must_show
+from ..expectations import must_raise
+from .checks import assert_has, must_attach, must_detach, must_show
 from .declarations import Declarations
 
 

@@ -1,24 +1,16 @@
-"""Calls that must succeed or raise, and assertions, whose messages are sentences."""
+"""Calls of a backend and assertions about it, whose messages are sentences."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from ...backends.base import AttachRefused, Backend, BackendError, Server, Volume
+from ..expectations import must_succeed
 
 LOOK_AGAIN_AFTER = 1
 """The seconds after which a server that is not as it must be is looked at again, for the message."""
-
-
-@dataclass
-class Caught:
-    """The exception that a block raised."""
-
-    error: Any = None
 
 
 def must_attach(backend: Backend, server: Server, volume: Volume, device: str | None = None) -> str | None:
@@ -75,23 +67,6 @@ def must_show(backend: Backend, server: Server) -> Mapping[str, str | None]:
         return backend.attached(server)
 
 
-@contextmanager
-def must_succeed(what: str, *allowed: type[BackendError]) -> Iterator[Caught]:
-    """Fail if the block raises.
-
-    :param what: what the block does, for the message.
-    :param allowed: the exceptions that it may raise.
-    """
-    caught = Caught()
-    try:
-        yield caught
-    except allowed as error:
-        caught.error = error
-    except Exception as error:
-        what_else = f", or raise {_names(allowed)}" if allowed else ""
-        raise AssertionError(f"{what} raised {error!r}: it must succeed{what_else}") from error
-
-
 def assert_has(backend: Backend, server: Server, expected: Mapping[str, str | None], when: str = "") -> None:
     """Check which volumes a server has, at which devices.
 
@@ -116,27 +91,3 @@ def _difference(seen: Mapping[str, str | None], expected: Mapping[str, str | Non
         if seen[each] != expected[each]
     ]
     return "; ".join(sorted(wrong))
-
-
-@contextmanager
-def must_raise(exception: type[BackendError] | tuple[type[BackendError], ...], what: str) -> Iterator[Caught]:
-    """Fail unless the block raises one of the exceptions, with a message.
-
-    :param what: what the block does, for the message.
-    """
-    wanted = exception if isinstance(exception, tuple) else (exception,)
-    names = _names(wanted)
-    caught = Caught()
-    try:
-        yield caught
-    except wanted as error:
-        caught.error = error
-    except Exception as error:
-        raise AssertionError(f"{what} raised {error!r}: it must raise {names}") from error
-    if caught.error is None:
-        pytest.fail(f"{what} raised nothing: it must raise {names}")
-    assert str(caught.error).strip(), f"{what} raised {type(caught.error).__name__} without a message"
-
-
-def _names(exceptions: tuple[type[BackendError], ...]) -> str:
-    return " or ".join(each.__name__ for each in exceptions)

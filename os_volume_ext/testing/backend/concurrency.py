@@ -5,8 +5,9 @@ from functools import partial
 from typing import Any
 
 from ...backends.base import BackendUnavailable, DeviceInUse, TooManyAttachments
+from ..expectations import must_succeed
 from ..running import TIMEOUT, run_at_once, run_within
-from .checks import assert_has, detach_without_look, must_attach, must_detach, must_show, must_succeed, try_attach
+from .checks import assert_has, detach_without_look, must_attach, must_detach, must_show, try_attach
 from .declarations import Declarations
 
 THREADS = 8

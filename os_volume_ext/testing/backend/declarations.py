@@ -9,8 +9,8 @@ import pytest
 from ...backends.base import Backend, Server, Volume
 from ..absent import Absent
 from ..declarations import CheckedDeclarations
+from ..expectations import must_succeed
 from ..running import TIMEOUT
-from .checks import must_succeed
 
 MAX_DEVICE_LENGTH = 255
 

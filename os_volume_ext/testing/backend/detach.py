@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from ...backends.base import AttachRefused, BackendUnavailable, OutcomeUnknown, ServerNotFound
+from ..expectations import must_raise, must_succeed
 from ..ids import similar_ids
-from .checks import assert_has, must_attach, must_detach, must_raise, must_succeed
+from .checks import assert_has, must_attach, must_detach
 from .declarations import Declarations
 
 

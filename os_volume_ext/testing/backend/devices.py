@@ -3,7 +3,8 @@
 import pytest
 
 from ...backends.base import AttachRefused, DeviceInUse
-from .checks import assert_has, must_attach, must_detach, must_raise
+from ..expectations import must_raise
+from .checks import assert_has, must_attach, must_detach
 from .declarations import Declarations
 
 MALFORMED_DEVICES = ("", "vdb", "/dev/", "/dev/../vdb", "/dev/vdb/x", "/dev/vdb\n", "/dev/vdb\0", "/dev/" + "v" * 300)

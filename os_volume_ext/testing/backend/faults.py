@@ -3,8 +3,9 @@
 from functools import partial
 
 from ...backends.base import AttachRefused, BackendUnavailable
+from ..expectations import must_raise
 from ..running import run_within
-from .checks import assert_has, must_raise
+from .checks import assert_has
 from .declarations import Declarations
 
 

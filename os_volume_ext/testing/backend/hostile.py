@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from ...backends.base import AttachRefused, BackendError, BackendUnavailable
-from .checks import assert_has, must_attach, must_detach, must_raise, must_succeed
+from ..expectations import must_raise, must_succeed
+from .checks import assert_has, must_attach, must_detach
 from .declarations import Declarations
 
 HOSTILE_NAMES = (

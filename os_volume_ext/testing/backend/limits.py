@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from functools import partial
 
 from ...backends.base import BackendUnavailable, OutcomeUnknown
+from ..expectations import must_raise, must_succeed
 from ..running import TIMEOUT, Call, repeated_in_child, run_within, stopped
-from .checks import assert_has, must_attach, must_detach, must_raise, must_show, must_succeed
+from .checks import assert_has, must_attach, must_detach, must_show
 from .declarations import Declarations
 
 LATER = 2

@@ -6,8 +6,9 @@ from functools import partial
 import pytest
 
 from ...backends.base import AttachRefused
+from ..expectations import must_raise
 from ..running import run_at_once, run_in_children
-from .checks import assert_has, must_attach, must_detach, must_raise, must_show, try_attach
+from .checks import assert_has, must_attach, must_detach, must_show, try_attach
 from .declarations import Declarations
 
 

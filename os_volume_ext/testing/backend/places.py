@@ -1,7 +1,8 @@
 """How many volumes a server can have."""
 
 from ...backends.base import TooManyAttachments
-from .checks import assert_has, must_attach, must_detach, must_raise, try_attach
+from ..expectations import must_raise
+from .checks import assert_has, must_attach, must_detach, try_attach
 from .declarations import Declarations
 
 MORE_THAN_ANY_LIMIT = 2

@@ -1,14 +1,18 @@
 """Several processes, and a process that forks."""
 
+import time
 from functools import partial
 
-from ..rival import attach_while_held_up, rival
+from ..rival import attach_while_held_up, call_while_held_up, delays, remote, rival, seconds
 from ..running import run_in_child, run_in_children
 from .checks import assert_has, detach_without_look, must_attach, must_detach, must_show, try_attach
 from .declarations import Declarations
 
 PROCESSES = 4
 
+
+TIMED = 3
+"""How many attaches to time; the first one opens what later ones use."""
 
 HELD_UP = "after attaches in two processes, one of which was held up for a moment in the middle of a call"
 
@@ -51,12 +55,19 @@ class Processes(Declarations):
                 assert_has(backend, server, devices, HELD_UP)
 
     def test_a_process_that_is_held_up_makes_no_second_disk(self, backend, new_backend, server, volume):
-        calls = _calls(new_backend, server, volume)
-        with rival(calls) as other:
-            for _ in attach_while_held_up(other, *calls()):
-                assert volume.id in must_show(backend, server), f"the server does not have the volume, {HELD_UP}"
-                detach_without_look(backend, server, volume)
-                assert_has(backend, server, {}, f"after one detach, {HELD_UP}: there was more than one disk")
+        def detach():
+            detach_without_look(backend, server, volume)
+            assert_has(backend, server, {}, f"after one detach, {HELD_UP}: there was more than one disk")
+
+        attach = partial(must_attach, backend, server, volume)
+        with remote(lambda: partial(must_attach, new_backend(), server, volume)) as other:
+            duration = min(_seconds_and_then(other.run, detach) for _ in range(TIMED))
+            for delay in delays(duration):
+                other.start()
+                time.sleep(delay)
+                devices = call_while_held_up(other, attach, duration), other.result()
+                assert devices[0] == devices[1], f"attach returned the devices {devices} for one volume, {HELD_UP}"
+                detach()
 
     def test_a_process_that_is_held_up_does_not_share_an_exclusive_volume(
         self, backend, new_backend, server, other_server, volume
@@ -87,6 +98,12 @@ class Processes(Declarations):
         devices[childs.id] = run_in_child(partial(must_attach, backend, server, childs, None))
         devices[parents.id] = must_attach(backend, server, parents)
         assert_has(backend, server, devices, "after attaches in the process, in a child of it, and in it again")
+
+
+def _seconds_and_then(call, clean_up):
+    duration = seconds(call)
+    clean_up()
+    return duration
 
 
 def _calls(new_backend, server, volume, attach=must_attach):

@@ -15,8 +15,9 @@ from ...backends.base import (
     Volume,
 )
 from ..declarations import skip_if_absent
+from ..expectations import must_raise
 from ..leftovers import assert_leaves_nothing
-from .checks import assert_has, must_attach, must_detach, must_raise, try_attach
+from .checks import assert_has, must_attach, must_detach, try_attach
 from .declarations import Declarations
 
 REFUSALS = 30

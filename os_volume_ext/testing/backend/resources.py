@@ -3,9 +3,10 @@
 from functools import partial
 
 from ...backends.base import AttachRefused, BackendUnavailable, OutcomeUnknown, ServerNotFound
+from ..expectations import must_raise, must_succeed
 from ..leftovers import assert_leaves_nothing
 from ..running import run_at_once
-from .checks import must_attach, must_detach, must_raise, must_succeed
+from .checks import must_attach, must_detach
 from .declarations import Declarations
 
 SLOW_ROUNDS = 3

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from ...backends.base import Backend, ConfigurationError
+from ..expectations import must_succeed
 from ..running import open_descriptors, run_at_once, run_in_children
-from .checks import assert_has, must_attach, must_detach, must_succeed
+from .checks import assert_has, must_attach, must_detach
 from .declarations import Declarations
 
 

@@ -18,11 +18,12 @@ and so on for every fixture whose docstring begins with "Provide". Run the tests
 not a fake.
 """
 
+from .concurrent_deletions import ConcurrentDeletions
 from .deletions import Deletions
 from .failures import Failures
 from .look_ups import LookUps
 from .making import Making
 
 
-class CatalogContract(Making, LookUps, Failures, Deletions):
+class CatalogContract(Making, LookUps, Failures, Deletions, ConcurrentDeletions):
     """Test a catalog. Inherit the class, declare its attributes, and override the fixtures that say "Provide"."""

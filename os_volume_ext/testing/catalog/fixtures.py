@@ -14,10 +14,12 @@ from ...catalog.base import (
     RequestContext,
     Volume,
     VolumeCatalog,
+    VolumeNotFound,
 )
 from ...context import operator_context
 from ..absent import Absent
 from ..declarations import CheckedDeclarations
+from ..expectations import must_raise, must_succeed
 
 LOOK_UPS = ("volume", "recheck")
 """The methods that return a volume."""
@@ -170,6 +172,49 @@ class CatalogFixtures(CheckedDeclarations):
             pytest.skip("can_delete is False: delete is never called")
 
 
-def assert_found(catalog: VolumeCatalog, volume: Volume, context: RequestContext | None = None) -> None:
-    """Check that a look-up returns a volume; the operator's, unless a context is given."""
-    assert catalog.volume(context or operator_context(), volume.id) == volume
+def look_up(catalog: VolumeCatalog, method: str, context: RequestContext, volume_id: str) -> Volume:
+    """Return what ``volume`` or ``recheck`` returns; fail if it raises."""
+    with must_succeed(f"{method} of volume {volume_id!r}"):
+        found: Volume = getattr(catalog, method)(context, volume_id)
+    return found
+
+
+def assert_found(
+    catalog: VolumeCatalog,
+    volume: Volume,
+    context: RequestContext | None = None,
+    methods: Sequence[str] = LOOK_UPS,
+    when: str = "",
+) -> None:
+    """Check that look-ups return a volume; the operator's, unless a context is given.
+
+    :param when: what happened before, for the message.
+    """
+    for method in methods:
+        found = look_up(catalog, method, context or operator_context(), volume.id)
+        assert found == volume, f"{method} returned {found!r}, and the volume is {volume!r} {when}".rstrip()
+
+
+def assert_not_found(
+    catalog: VolumeCatalog,
+    volume_id: str,
+    context: RequestContext | None = None,
+    methods: Sequence[str] = LOOK_UPS,
+    when: str = "",
+) -> None:
+    """Check that look-ups do not find a volume; see ``assert_found``."""
+    for method in methods:
+        with must_raise(VolumeNotFound, f"{method} of volume {volume_id!r} {when}".rstrip()):
+            getattr(catalog, method)(context or operator_context(), volume_id)
+
+
+def must_delete(catalog: VolumeCatalog, volume: Volume, **which: str) -> None:
+    """Delete a volume; fail if ``delete`` raises."""
+    with must_succeed(f"delete of volume {volume.id!r}"):
+        catalog.delete(volume_id=volume.id, **which)
+
+
+def must_pass_check(catalog: VolumeCatalog) -> None:
+    """Check a catalog; fail if ``check`` raises."""
+    with must_succeed("check of a catalog that works"):
+        catalog.check()
