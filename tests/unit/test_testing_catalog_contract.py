@@ -230,7 +230,7 @@ BAD = {
         with self.lock:
             self.file = self.file or os.open(self.path, os.O_RDONLY)
             os.lseek(self.file, 0, os.SEEK_SET)
-            text = b"".join(iter(lambda: os.read(self.file, 10), b""))
+            text = b"".join(iter(lambda: os.read(self.file, 1), b""))
         try:
             return json.loads(text)
         except ValueError as error:

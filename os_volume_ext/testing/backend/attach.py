@@ -43,11 +43,17 @@ class Attach(Declarations):
         detach_without_look(backend, server, volume)
         assert_has(backend, server, {}, "after two attaches and one detach: there were two disks")
 
-    def test_a_repeated_attach_returns_the_present_device_whatever_is_requested(self, backend, server, volume):
-        device = must_attach(backend, server, volume)
-        again = must_attach(backend, server, volume, self.requestable_device or "/dev/vdf")
-        assert again == device, f"the volume is attached at {device!r}, but the repeated attach returned {again!r}"
-        assert_has(backend, server, {volume.id: device}, "after a repeated attach at another device")
+    def test_a_repeated_attach_returns_the_present_device_whatever_is_requested(
+        self, backend, server, volume, new_volume
+    ):
+        device, other_device = must_attach(backend, server, volume), must_attach(backend, server, new_volume())
+        for requested in (self.requestable_device or "/dev/vdf", other_device, "malformed"):
+            again = must_attach(backend, server, volume, requested)
+            assert again == device, (
+                f"the volume is at {device!r}, and a repeated attach that requested {requested!r} returned {again!r}"
+            )
+        seen = must_show(backend, server)
+        assert seen[volume.id] == device, f"the volume was at {device!r}, and is at {seen[volume.id]!r}"
 
     def test_attach_finds_a_volume_by_its_whole_id(self, backend, server, volume, new_volume):
         device = must_attach(backend, server, volume)

@@ -70,8 +70,14 @@ def _assert_attached_or_refused(backend, server, volume, what):
     with must_succeed(what, AttachRefused, BackendUnavailable) as refused:
         device = backend.attach(server, volume, None)
     if refused.error:
+        assert not _shows(refused.error, volume.source), f"clients read the message, which shows the source: {refused}"
         assert_has(backend, server, {}, f"after a refused {what}")
         return
     assert_has(backend, server, {volume.id: device}, f"after an {what}")
     must_detach(backend, server, volume, device)
     assert_has(backend, server, {}, f"after an {what}, and its detach")
+
+
+def _shows(error, source):
+    is_telling = source is not None and len(source) > 3  # others may be in a message by chance
+    return isinstance(error, AttachRefused) and is_telling and source in str(error)

@@ -3,6 +3,7 @@
 import time
 from functools import partial
 
+from ..expectations import must_succeed
 from ..rival import attach_while_held_up, call_while_held_up, delays, remote, rival, seconds
 from ..running import run_in_child, run_in_children
 from .checks import assert_has, detach_without_look, must_attach, must_detach, must_show, try_attach
@@ -84,20 +85,28 @@ class Processes(Declarations):
 
     def test_a_backend_made_before_a_fork_works_on_both_sides_of_it(self, backend, server, new_volume):
         childs, parents = new_volume(), new_volume()
-        devices = {childs.id: run_in_child(partial(must_attach, backend, server, childs, None))}
-        devices[parents.id] = must_attach(backend, server, parents)
+        devices = {childs.id: run_in_child(partial(_use_and_attach, backend, server, childs))}
+        devices[parents.id] = _use_and_attach(backend, server, parents)
         assert_has(backend, server, devices, "after an attach in a child process and one in its parent")
 
     def test_a_backend_used_before_a_fork_works_on_both_sides_of_it(self, backend, server, new_volume):
         before, childs, parents = new_volume(), new_volume(), new_volume()
         if self.limit == 2:
-            must_detach(backend, server, before, must_attach(backend, server, before))
+            must_detach(backend, server, before, _use_and_attach(backend, server, before))
             devices = {}
         else:
-            devices = {before.id: must_attach(backend, server, before)}
-        devices[childs.id] = run_in_child(partial(must_attach, backend, server, childs, None))
-        devices[parents.id] = must_attach(backend, server, parents)
+            devices = {before.id: _use_and_attach(backend, server, before)}
+        devices[childs.id] = run_in_child(partial(_use_and_attach, backend, server, childs))
+        devices[parents.id] = _use_and_attach(backend, server, parents)
         assert_has(backend, server, devices, "after attaches in the process, in a child of it, and in it again")
+
+
+def _use_and_attach(backend, server, volume):
+    """Call each method, and attach."""
+    must_detach(backend, server, volume, must_attach(backend, server, volume))
+    with must_succeed("check"):
+        backend.check()
+    return must_attach(backend, server, volume)
 
 
 def _seconds_and_then(call, clean_up):

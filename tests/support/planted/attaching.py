@@ -108,6 +108,23 @@ class MovesAnAttachedVolume(Reference):
         return super().attach(server, volume, device)
 
 
+@caught_by("test_a_repeated_attach_returns_the_present_device_whatever_is_requested")
+class RefusesAMalformedDeviceOfAnAttachedVolume(Reference):
+    def attach(self, server, volume, device):
+        if device is not None and not device.startswith("/dev/"):
+            raise AttachRefused("The device is malformed.")
+        return super().attach(server, volume, device)
+
+
+@caught_by("test_a_repeated_attach_returns_the_present_device_whatever_is_requested")
+class RefusesADeviceInUseForAnAttachedVolume(Reference):
+    def attach(self, server, volume, device):
+        present = self.attached(server)
+        if any(device == where for volume_id, where in present.items() if volume_id != volume.id):
+            raise DeviceInUse("another volume has the device")
+        return super().attach(server, volume, device)
+
+
 @caught_by("test_attach_to_an_unknown_server_does_not_create_it")
 class CreatesUnknownServers(Reference):
     def attach(self, server, volume, device):

@@ -45,3 +45,14 @@ class NeedsAThreadThatAForkEnds(Reference):
         if not self.thread.is_alive():
             raise OutcomeUnknown("the thread is gone")
         return super().find(server)
+
+
+@caught_by("test_a_backend_used_before_a_fork_works_on_both_sides_of_it")
+class DetachesInTheProcessThatDidSoFirstOnly(Reference):
+    process = None
+
+    def detach(self, server, volume, device):
+        self.process = self.process or os.getpid()
+        if os.getpid() != self.process:
+            raise OutcomeUnknown("the connection is another process's")
+        super().detach(server, volume, device)

@@ -142,3 +142,11 @@ class ShowsTheSource(Reference):
             super().check_source(volume)
         except AttachRefused as error:
             raise AttachRefused(f"There is no {volume.source}.") from error
+
+
+@caught_by("test_a_hostile_source_is_attached_or_refused")
+class ShowsAHostileSource(Reference):
+    def check_source(self, volume):
+        if volume.source is not None and "\0" in volume.source:
+            raise AttachRefused(f"The source {volume.source} has a NUL.")
+        super().check_source(volume)
