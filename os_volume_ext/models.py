@@ -2,9 +2,10 @@
 
 import datetime
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,8 @@ def new_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
-# No code changes one, but it is not frozen: so many fields would take 2.7 microseconds to set, which is seven times as
-# long. An attach and a detach make three.
+# Not frozen, which for so many fields takes 2.7 microseconds to make: seven times as long. An attach and a detach make
+# three. Only the method that makes one changes it.
 @dataclass(slots=True)
 class Attachment:
     """One row of the registry, as it was when it was read. ``registry.tables`` derives columns from these fields."""
@@ -127,10 +128,11 @@ class Attachment:
         :param request_id: the request that makes the claim.
         :param delete_on_termination: None leaves it.
         """
-        delete = self.delete_on_termination if delete_on_termination is None else delete_on_termination
-        return replace(
-            self, state=state, request_id=request_id, claim_id=new_id(), age=0.0, delete_on_termination=delete
-        )
+        claimed = Attachment(*values_of(self))  # dataclasses.replace takes four times as long
+        claimed.state, claimed.request_id, claimed.claim_id, claimed.age = state, request_id, new_id(), 0.0
+        if delete_on_termination is not None:
+            claimed.delete_on_termination = delete_on_termination
+        return claimed
 
     def with_host(self, server: Server) -> Server:
         """Return a server that has no machine now with the host that it had when the volume was attached."""
@@ -140,6 +142,10 @@ class Attachment:
     def volume(self) -> Volume:
         """The volume as it was when it was attached; a detach needs no catalog."""
         return Volume(self.volume_id, self.project_id, self.source, self.format, not self.exclusive)
+
+
+values_of: Callable[[Attachment], tuple[Any, ...]] = attrgetter(*[each.name for each in fields(Attachment)])
+"""Returns the values of an attachment's fields, in order."""
 
 
 class AttachmentSummary(NamedTuple):

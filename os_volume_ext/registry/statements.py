@@ -8,12 +8,11 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache
-from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Update, and_, bindparam, delete, func, insert, or_, select, update
 
-from ..models import ATTACHING, Attachment, AttachmentDetail, AttachmentSummary, Projection
+from ..models import ATTACHING, Attachment, AttachmentDetail, AttachmentSummary, Projection, values_of
 from .execution import Row
 from .tables import PENDING, SERVER_LOCKS, server_locks, utc_now
 from .tables import attachments as table
@@ -25,7 +24,6 @@ _computed: dict[str, ColumnElement[Any]] = {
 }
 _fields = [each.name for each in fields(Attachment)]
 _new_names = [f"new_{name}" for name in _fields]
-_values = attrgetter(*_fields)
 _UPDATED_AT = _fields.index("updated_at")
 _rows = select(*[_computed[name] if name in _computed else table.c[name] for name in _fields])
 ONE = _rows.where(table.c.volume_id == bindparam("volume_id"), table.c.server_id == bindparam("server_id"))
@@ -169,6 +167,6 @@ def as_seen(row: Attachment) -> dict[str, Any]:
 
 def as_new(row: Attachment) -> dict[str, Any]:
     """Return the parameters of ``INSERT``."""
-    values = dict(zip(_new_names, _values(row), strict=True))
+    values = dict(zip(_new_names, values_of(row), strict=True))
     values["new_exclusive_volume_id"] = row.volume_id if row.exclusive else None
     return values
