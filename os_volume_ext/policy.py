@@ -40,6 +40,31 @@ _REMEDY = "correct the option, or let the user of the compute API read it"
 _MAX_DECISIONS = 64
 
 
+class RuleSet:
+    """The rules, as they were read at one time."""
+
+    def __init__(self, enforcer: policy.Enforcer) -> None:
+        """Take the rules in oslo.policy's form."""
+        self._enforcer = enforcer
+        self.is_self_contained = all(map(_is_self_contained, enforcer.rules.values()))
+        """Whether decisions depend on caller and server only, so that what ``bind`` returns may be used again.
+
+        It is false if a rule calls another service, or a plugin of oslo.policy.
+        """
+
+    def bind(self, credentials: Mapping[str, Any]) -> tuple[Mapping[str, Any], Enforce]:
+        """Return credentials with ``is_admin``, by the rule ``context_is_admin``, and what decides about their owner.
+
+        A request calls it once, and each decision is made once.
+
+        :param credentials: the caller's, under the names of oslo.context.
+        """
+        is_admin = bool(_enforce(self._enforcer, credentials, "context_is_admin", None, UNKNOWN_USER))
+        bound = {**credentials, "is_admin": is_admin}
+        enforce = partial(_enforce, self._enforcer, deepcopy(bound))  # plugins get the other one
+        return bound, lru_cache(maxsize=_MAX_DECISIONS)(enforce)
+
+
 class Policy:
     """The rules, with the operator's changes."""
 
@@ -56,37 +81,22 @@ class Policy:
         self._sources = rule_sources(policy_file, policy_dirs)
         # The state of the files, and the rules that were read last.
         self._loaded = self._state(), self._load(starts=True)
-        # Not with a file, whose rules can change, and can call other services.
-        self.is_constant = policy_file is None
-        """Whether the rules stay as they are, so that what ``bind`` returns may be used for further requests."""
 
-    def bind(self, credentials: Mapping[str, Any]) -> tuple[Mapping[str, Any], Enforce]:
-        """Return credentials with ``is_admin``, by the rule ``context_is_admin``, and what decides about their owner.
-
-        A request calls it once, and so has the same rules until its end, and each decision is made once.
-
-        :param credentials: the caller's, under the names of oslo.context.
-        :raises ConfigurationError: if the files have changed and can't be read.
-        """
-        enforcer = self._enforcer()
-        is_admin = bool(_enforce(enforcer, credentials, "context_is_admin", None, UNKNOWN_USER))
-        bound = {**credentials, "is_admin": is_admin}
-        enforce = partial(_enforce, enforcer, deepcopy(bound))  # plugins get the other one
-        return bound, lru_cache(maxsize=_MAX_DECISIONS)(enforce)
-
-    def _enforcer(self) -> policy.Enforcer:
-        """Return the rules; if the files have changed, read them again.
+    def current(self) -> RuleSet:
+        """Return the rules; if the files have changed, read them again. A request uses the same ones until its end.
 
         :raises ConfigurationError: if they can't be read, once for each change; the previous rules stay in effect.
         """
-        known, enforcer = self._loaded
+        known, rules = self._loaded
+        if not self._sources[0]:
+            return rules
         state = self._state()
         if state != known:
             try:
-                enforcer = self._load()
+                rules = self._load()
             finally:
-                self._loaded = state, enforcer
-        return enforcer
+                self._loaded = state, rules
+        return rules
 
     def _state(self) -> tuple[object, ...]:
         try:
@@ -94,7 +104,7 @@ class Policy:
         except ConfigurationError as error:  # a directory
             return (str(error),)
 
-    def _load(self, *, starts: bool = False) -> policy.Enforcer:
+    def _load(self, *, starts: bool = False) -> RuleSet:
         # oslo.policy's own way to read files again would use the rules of some files while it reads the others.
         rules = policy.Rules.from_dict(BASE_RULES | {ATTACHMENTS + action: rule for action, rule in RULES.items()})
         for option, path in rule_files(self._sources):
@@ -103,7 +113,13 @@ class Policy:
                 rules.update(read_rules(option, path))
         enforcer = policy.Enforcer(self._conf, rules=rules, use_conf=False)
         enforcer.check_rules()  # logs rules that refer to unknown ones
-        return enforcer
+        return RuleSet(enforcer)
+
+
+def _is_self_contained(check: Any) -> bool:
+    """Return whether a check, with its parts, is of oslo.policy's own kinds, other than ``http:``."""
+    parts = [*getattr(check, "rules", ()), *([check.rule] if hasattr(check, "rule") else ())]
+    return type(check).__module__ == policy.RuleCheck.__module__ and all(map(_is_self_contained, parts))
 
 
 def _enforce(

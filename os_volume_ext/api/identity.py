@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..context import Enforce
 from ..errors import Kind
-from ..policy import Policy
+from ..policy import Policy, RuleSet
 from .faults import Fault
 
 TOKEN_INFO = "keystone.token_info"  # noqa: S105 - a key of the environ, not a secret
@@ -34,14 +34,14 @@ class Caller(NamedTuple):
 class Callers:
     """The callers of requests.
 
-    They are remembered where policy can't change, since reading their headers and asking oslo.policy takes longer than
-    the query of a row.
+    They are remembered as long as the rules stay the same, since reading their headers and asking oslo.policy takes
+    longer than the query of a row: 200 microseconds.
     """
 
     def __init__(self, policy: Policy) -> None:
         """Take the policy that decides what they are allowed."""
         self._policy = policy
-        self._bind = lru_cache(maxsize=_MAX_CALLERS)(self._bind_now) if policy.is_constant else self._bind_now
+        self._remembered = lru_cache(maxsize=_MAX_CALLERS)(_bind)
 
     def of(self, environ: Mapping[str, Any]) -> Caller:
         """Return the caller that an auth filter confirmed.
@@ -55,12 +55,9 @@ class Callers:
             raise Fault(
                 Kind.UNAUTHORIZED, "This server needs a valid token in X-Auth-Token.", {"WWW-Authenticate": "Keystone"}
             )
-        return self._bind(_system_scope(token_info), *map(environ.get, _KEYS))
-
-    def _bind_now(self, system_scope: str | None, *values: str | None) -> Caller:
-        headers = dict(zip(_KEYS, values, strict=True))
-        bound, enforce = self._policy.bind(_credentials(system_scope, headers))
-        return Caller(MappingProxyType(bound), enforce)
+        rules = self._policy.current()
+        bind = self._remembered if rules.is_self_contained else _bind
+        return bind(rules, _system_scope(token_info), *map(environ.get, _KEYS))
 
 
 _KEYS = (
@@ -77,6 +74,12 @@ _KEYS = (
     "HTTP_X_SERVICE_PROJECT_DOMAIN_ID",
     "HTTP_X_SERVICE_ROLES",
 )
+
+
+def _bind(rules: RuleSet, system_scope: str | None, *values: str | None) -> Caller:
+    headers = dict(zip(_KEYS, values, strict=True))
+    bound, enforce = rules.bind(_credentials(system_scope, headers))
+    return Caller(MappingProxyType(bound), enforce)
 
 
 def _credentials(system_scope: str | None, headers: Mapping[str, str | None]) -> dict[str, Any]:

@@ -89,14 +89,31 @@ def test_the_system_scope_is_that_of_the_callers_own_token(token_info, expected,
     assert credentials(environ)["system_scope"] == expected
 
 
-@pytest.mark.parametrize("file", [False, True])
-def test_a_caller_is_remembered_only_if_the_rules_can_not_change(tmp_path, file):
+def test_without_a_policy_file_a_caller_is_remembered():
+    callers = Callers(Policy())
+    assert callers.of(CONFIRMED) is callers.of(dict(CONFIRMED))
+
+
+def test_a_caller_is_remembered_until_the_policy_file_changes(tmp_path):
     path = tmp_path / "policy.yaml"
     path.write_text("{}")
-    callers = Callers(Policy(str(path) if file else None))
-    first, again = callers.of(CONFIRMED), callers.of(dict(CONFIRMED))
-    assert first.credentials == again.credentials
-    assert (first is again) is not file
+    callers = Callers(Policy(str(path)))
+    first = callers.of(CONFIRMED)
+    assert callers.of(dict(CONFIRMED)) is first
+    path.write_text(f"context_is_admin: role:{CONFIRMED['HTTP_X_ROLES'].split(',')[0]}")
+    changed = callers.of(CONFIRMED)
+    assert (first.credentials["is_admin"], changed.credentials["is_admin"]) == (False, True)
+    assert callers.of(CONFIRMED) is changed
+
+
+@pytest.mark.parametrize(
+    "rule", ["http://127.0.0.1:1/", "role:a and not http://127.0.0.1:1/", "role:a or (role:b and http://127.0.0.1:1/)"]
+)
+def test_a_caller_is_not_remembered_if_a_rule_calls_another_service(tmp_path, rule):
+    path = tmp_path / "policy.yaml"
+    path.write_text(f'other: "{rule}"')
+    callers = Callers(Policy(str(path)))
+    assert callers.of(CONFIRMED) is not callers.of(CONFIRMED)
 
 
 @pytest.mark.parametrize("name", ["USER_ID", "PROJECT_ID", "USER_DOMAIN_ID", "PROJECT_DOMAIN_ID", "DOMAIN_ID", "ROLES"])

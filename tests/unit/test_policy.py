@@ -25,13 +25,13 @@ BASE_RULES = ["context_is_admin", "admin_or_owner", "admin_api", "service_api", 
 
 def allowed(policy, roles, target="demo", project="demo", actions=ACTIONS, owner="u2", **more):
     """List what a caller of a project may do with a server of another and of a user."""
-    _, enforce = policy.bind({"user_id": "u1", "project_id": project, "roles": roles, **more})
+    _, enforce = policy.current().bind({"user_id": "u1", "project_id": project, "roles": roles, **more})
     return [action for action in actions if enforce(ATTACHMENTS + action, target, owner)]
 
 
 def before_look_up(policy, roles):
     """Return what is known before the look-up of a server: whether the caller may attach to it."""
-    _, enforce = policy.bind({"user_id": "u1", "project_id": "demo", "roles": roles})
+    _, enforce = policy.current().bind({"user_id": "u1", "project_id": "demo", "roles": roles})
     return enforce(f"{ATTACHMENTS}create", "demo", None)
 
 
@@ -125,17 +125,17 @@ def test_a_caller_without_a_project_does_not_get_at_what_has_none(default):
     ("roles", "is_admin"), [([], False), (["member"], False), (["admin"], True), (["ADMIN"], True)]
 )
 def test_is_admin_is_added_to_the_credentials(default, roles, is_admin):
-    assert default.bind({"roles": roles})[0]["is_admin"] is is_admin
+    assert default.current().bind({"roles": roles})[0]["is_admin"] is is_admin
 
 
 def test_credentials_are_not_changed(default):
     credentials = {"roles": ["admin"]}
-    assert default.bind(credentials)[0] == {"roles": ["admin"], "is_admin": True}
+    assert default.current().bind(credentials)[0] == {"roles": ["admin"], "is_admin": True}
     assert credentials == {"roles": ["admin"]}
 
 
 def test_is_admin_is_not_taken_from_the_credentials(default):
-    assert default.bind({"roles": [], "is_admin": True})[0]["is_admin"] is False
+    assert default.current().bind({"roles": [], "is_admin": True})[0]["is_admin"] is False
 
 
 # By the operator's file.
@@ -151,7 +151,7 @@ def test_the_file_defines_who_is_an_administrator(write):
     policy = Policy(write('"context_is_admin": "role:operator"'))
     assert allowed(policy, ["operator"], "other") == ACTIONS
     assert allowed(policy, ["admin"], "other") == []
-    assert policy.bind({"roles": ["operator"]})[0]["is_admin"] is True
+    assert policy.current().bind({"roles": ["operator"]})[0]["is_admin"] is True
 
 
 @pytest.mark.parametrize("rule", BASE_RULES)
@@ -274,7 +274,7 @@ def test_before_the_look_up_a_rule_that_calls_another_service_decides_nothing(wr
 def test_during_a_request_another_service_is_asked_once_for_each_server(write, serve_policy):
     policy = Policy(write(f'"os_compute_api:os-volumes-attachments:create": "{serve_policy.url}"'))
     for asked in (2, 4):
-        _, enforce = policy.bind({"user_id": "u1", "project_id": "demo", "roles": ["reader"]})
+        _, enforce = policy.current().bind({"user_id": "u1", "project_id": "demo", "roles": ["reader"]})
         for project in ("demo", "other", "demo", "other"):
             enforce(f"{ATTACHMENTS}create", project, "u2")
         assert len(serve_policy.received) == asked
@@ -289,7 +289,7 @@ def test_the_administrators_rule_may_need_the_admin_project(write):
 @pytest.mark.parametrize("rule", ["user_id:%(user_id)s", "not user_id:u1 and user_id:%(user_id)s"])
 def test_the_administrators_rule_has_no_server_to_compare_with(write, rule):
     policy = Policy(write(f'"context_is_admin": "{rule}"'))
-    assert policy.bind({"user_id": "u1", "roles": []})[0]["is_admin"] is False
+    assert policy.current().bind({"user_id": "u1", "roles": []})[0]["is_admin"] is False
 
 
 def test_the_rules_of_other_parts_of_nova_do_no_harm(write):
