@@ -47,11 +47,11 @@ scrape_configs:
 def expression(text: str) -> str:
     for name, value in VARIABLES.items():
         text = text.replace(name, value)
-    return text
+    return " ".join(text.split())
 
 
 EXPRESSIONS = {name: expression(text) for name, text in PANELS.items()} | {
-    rule["alert"]: rule["expr"] for rule in GROUP["rules"]
+    rule["alert"]: expression(rule["expr"]) for rule in GROUP["rules"]
 }
 
 
