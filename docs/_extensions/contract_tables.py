@@ -13,6 +13,8 @@ from sphinx.util.docutils import SphinxDirective
 from os_volume_ext import testing
 
 TEST = "test_"
+PART = " (in part)"
+"""What follows a test that is skipped with some of its parameters."""
 
 
 class Contract(SphinxDirective):
@@ -35,12 +37,13 @@ class Source:
     def __init__(self, contract: Any) -> None:
         """Parse the modules of the contract's classes."""
         self._contract = contract
-        names = {each.__module__ for each in contract.__mro__ if each.__module__.startswith(testing.__name__)}
-        modules = [sys.modules[name] for name in sorted(names)]
+        classes = [each for each in contract.__mro__ if each.__module__.startswith(testing.__name__)]
+        modules = [sys.modules[name] for name in sorted({each.__module__ for each in classes})]
         self.paths = [str(module.__file__) for module in modules]
         nodes = [node for module in modules for node in ast.walk(ast.parse(inspect.getsource(module)))]
         self._functions = {node.name: node for node in nodes if isinstance(node, ast.FunctionDef)}
-        self._classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+        names = {each.__name__ for each in classes}
+        self._classes = [node for node in nodes if isinstance(node, ast.ClassDef) and node.name in names]
 
     def lines(self) -> Iterator[str]:
         """Yield the tables as reStructuredText."""
@@ -51,7 +54,7 @@ class Source:
         )
         fixtures = ((name, self._provided(name), ()) for name in contract.fixtures)
         yield from _table("Fixtures that are required", ("Fixture", "What it provides"), fixtures)
-        absent = ((name, self._provided(name), self._tests(name, _arguments)) for name in contract.absent_fixtures)
+        absent = ((name, self._provided(name), self._tests(name, _fixtures)) for name in contract.absent_fixtures)
         yield from _table("Fixtures that may be absent", ("Fixture", "What it provides", "Skipped without it"), absent)
 
     def _attributes(self) -> Iterator[tuple[str, str]]:
@@ -75,8 +78,11 @@ class Source:
         return [test for name in skipping for test in self._tests(name, _names)]
 
     def _tests(self, name: str, step: Callable[[ast.FunctionDef], set[str]]) -> list[str]:
-        """Return the tests that lead to a function."""
-        return [test for test in self._functions if test.startswith(TEST) and name in self._reached(test, step)]
+        """Return the tests that lead to a function, as sentences."""
+        tests = [test for test in self._functions if test.startswith(TEST)]
+        whole = [test for test in tests if name in self._reached(test, step)]
+        part = [test for test in tests if name in self._reached(test, lambda node: step(node) | _by_parameter(node))]
+        return [_sentence(test) + ("" if test in whole else PART) for test in part]
 
     def _reached(self, name: str, step: Callable[[ast.FunctionDef], set[str]]) -> set[str]:
         reached, new = set[str](), {name}
@@ -87,16 +93,33 @@ class Source:
         return reached
 
 
-def _arguments(function: ast.FunctionDef) -> set[str]:
+def _fixtures(function: ast.FunctionDef) -> set[str]:
     """Return the names of a function's fixtures."""
-    return {argument.arg for argument in function.args.args}
+    requested = {name.value for name in _requested(function) if isinstance(name, ast.Constant)}
+    return {argument.arg for argument in function.args.args} | requested
+
+
+def _by_parameter(function: ast.FunctionDef) -> set[str]:
+    """Return the names of the fixtures of which a parametrized fixture requests one for each parameter."""
+    lists = [each.value for node in ast.walk(function) if isinstance(node, ast.Call) for each in node.keywords]
+    parameters = [value.value for each in lists if isinstance(each, ast.List) for value in each.elts]
+    starts = [name.values[0].value for name in _requested(function) if isinstance(name, ast.JoinedStr)]
+    return {f"{start}{parameter}" for start in starts for parameter in parameters}
+
+
+def _requested(function: ast.FunctionDef) -> Iterator[ast.expr]:
+    """Yield what a function passes to pytest's ``getfixturevalue``."""
+    for node in ast.walk(function):
+        match node:
+            case ast.Call(ast.Attribute(_, "getfixturevalue"), [name]):
+                yield name
 
 
 def _names(function: ast.FunctionDef) -> set[str]:
     """Return the names of its fixtures, and of what it calls."""
     nodes = list(ast.walk(function))
     called = {node.id for node in nodes if isinstance(node, ast.Name)}
-    return _arguments(function) | called | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return _fixtures(function) | called | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
 
 
 def _table(title: str, head: tuple[str, ...], rows: Iterable[tuple[str, str, Iterable[str]]]) -> Iterator[str]:
@@ -106,7 +129,7 @@ def _table(title: str, head: tuple[str, ...], rows: Iterable[tuple[str, str, Ite
     for name, text, tests in rows:
         yield from (f"   * - ``{name}``", f"     - {text}")
         if len(head) > 2:
-            yield from (f"     {' ' if number else '-'} - {_sentence(test)}" for number, test in enumerate(tests))
+            yield from (f"     {' ' if number else '-'} - {test}" for number, test in enumerate(tests))
             if not tests:
                 yield "     -"
     yield ""
