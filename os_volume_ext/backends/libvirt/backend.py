@@ -83,14 +83,13 @@ class LibvirtBackend(Backend):
 
     def detach(self, server: Server, volume: Volume, device: str | None) -> None:
         """Remove the disk from the server's domain, at whatever device it is; see :meth:`Backend.detach`."""
-        fence = self._options.fence
-        try:
-            has_changed = self._remove(server, volume)
-        except ServerNotFound:
-            fence.clear(server, volume)
-            raise
+        has_changed = self._remove(server, volume)
         with outcome_unknown() if has_changed else nullcontext():
-            fence.clear(server, volume)
+            self._options.fence.clear(server, volume)
+
+    def forget(self, server: Server, volume: Volume) -> None:
+        """Remove the volume's fence; see :meth:`Backend.forget`."""
+        self._options.fence.clear(server, volume)
 
     def _remove(self, server: Server, volume: Volume) -> bool:
         """Remove the disk from the server's domain, and return whether the domain had it."""

@@ -118,11 +118,15 @@ def test_a_detach_removes_the_fence_of_an_attach_that_was_killed(backend, libvir
     assert holders(volume) == []
 
 
-def test_a_detach_removes_the_fence_of_a_server_that_is_gone(backend, libvirtd, holders, leave_fence):
+def test_the_fence_of_a_server_without_a_domain_stays_until_the_server_is_known_to_be_gone(
+    backend, libvirtd, holders, leave_fence
+):
     volume, gone = libvirtd.volume(), Server(str(uuid.uuid4()), "demo", "ACTIVE")
     leave_fence(gone, volume)
     with pytest.raises(ServerNotFound):
         backend.detach(gone, volume, None)
+    assert holders(volume) == [gone.id]
+    backend.forget(gone, volume)
     assert holders(volume) == []
 
 
