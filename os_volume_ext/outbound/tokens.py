@@ -41,7 +41,9 @@ class TokenSource:
         :raises ConfigurationError: if keystoneauth is not installed, or rejects these options.
         """
         make, given = _plugin(prefix, extra, auth_type, options)
-        self._plugin = PerProcess(make)
+        self._make = make
+        self._state: str | None = None  # the token, which a forked process can use too
+        self._plugin = PerProcess(self._make_plugin)
         self._client = client
         self._urls = [value for value in given.values() if "://" in value]
         self._service = given.get("auth_url", auth_type)
@@ -64,12 +66,20 @@ class TokenSource:
     def invalidate(self) -> None:
         """Replace the token, which a service has rejected, by a new one in the next call."""
         self._plugin().invalidate()
+        self._state = None
+
+    def _make_plugin(self) -> Any:
+        plugin = self._make()
+        if self._state is not None:
+            plugin.set_auth_state(self._state)
+        return plugin
 
     def _read(self, session: Any) -> Access:
         plugin = self._plugin()
         if not hasattr(plugin, "get_access"):
             return Access(str(session.get_token()), None, None, None)
         found = plugin.get_access(session)
+        self._state = plugin.get_auth_state()
         return Access(found.auth_token, found.project_id, frozenset(found.role_names), found.service_catalog)
 
     def _call(self, read: Callable[[Any], T], timeout: float | None = None) -> T:

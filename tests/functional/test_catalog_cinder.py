@@ -21,7 +21,7 @@ MISSING = {"itemNotFound": {"code": 404, "message": "Volume could not be found."
 class Services(ThreadingHTTPServer):
     """Has a given response of Cinder for each method and path, and a token of Keystone; records the requests."""
 
-    daemon_threads = True
+    daemon_threads = False  # so that they are joined at the end
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)

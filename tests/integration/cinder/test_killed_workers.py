@@ -17,7 +17,7 @@ import pytest
 from os_volume_ext.assembly import Assembly, assemble_current
 from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.backends.directory import DirectoryBackend
-from os_volume_ext.filter import make_filter
+from os_volume_ext.filter import Filter, make_filter
 from os_volume_ext.outbound.cinder import Cinder as CinderClient
 from os_volume_ext.settings import Settings
 from tests.integration.cinder.real_cinder import Cinder
@@ -33,7 +33,8 @@ SEAMS = ((CinderClient, "request"), (DirectoryBackend, "attach"), (DirectoryBack
 class Worker:
     """Serves requests in a process of its own, in which it may die."""
 
-    options: Mapping[str, str]
+    app: Filter
+    assembly: Assembly
     project_id: str
     token: str
     server: str
@@ -47,7 +48,7 @@ class Worker:
         child = os.fork()
         if child == 0:
             steps = _count_steps(die_at)
-            status = self._send(method, volume)
+            status = self.send(method, volume)
             os.write(writing, f"{status} {len(steps)}".encode())
             os._exit(0)
         os.close(writing)
@@ -58,15 +59,12 @@ class Worker:
         status, steps = text.split() if text else ("0", "0")
         return int(status), int(steps)
 
-    def _send(self, method: str, volume: str) -> int:
-        app = make_filter(compute_api([self.server], self.project_id), **self.options)
+    def send(self, method: str, volume: str) -> int:
+        """Send a request in this process; return the status."""
         path = collection(self.server) + (f"/{volume}" if method == "DELETE" else "")
         document = {"volumeAttachment": {"volumeId": volume}} if method == "POST" else None
         headers = {"X-Project-Id": self.project_id, "X-Auth-Token": self.token}
-        return get_response(app, method, path, document, headers).status
-
-    def assembly(self) -> Assembly:
-        return assemble_current(Settings.parse(self.options))
+        return get_response(self.app, method, path, document, headers).status
 
 
 def _count_steps(die_at: int) -> list[None]:
@@ -93,7 +91,9 @@ def _count_steps(die_at: int) -> list[None]:
 
 
 @pytest.fixture
-def worker(options: Mapping[str, str], cinder: Cinder, people: People, tmp_path: Path) -> Iterator[Worker]:
+def worker(
+    options: Mapping[str, str], cinder: Cinder, people: People, volume_ids: Callable[[], str], tmp_path: Path
+) -> Iterator[Worker]:
     """Give a worker of a server of the project ``here``."""
     server = str(uuid.uuid4())
     (tmp_path / "root/servers" / server).mkdir(parents=True)
@@ -109,9 +109,15 @@ def worker(options: Mapping[str, str], cinder: Cinder, people: People, tmp_path:
         "backend.inner.root": str(tmp_path / "root"),
         **{f"{plugin}.{name}": value for plugin in ("catalog", "backend") for name, value in own.items()},
     }
-    worker = Worker(settings, people.projects["here"], people.tokens["member"], server)
-    worker.assembly().close()  # makes the database
-    return worker
+    project_id = people.projects["here"]
+    assembly = assemble_current(Settings.parse(settings))
+    app = make_filter(compute_api([server], project_id), **settings)
+    worker = Worker(app, assembly, project_id, people.tokens["member"], server)
+    volume = volume_ids()
+    assert [worker.send(method, volume) for method in ("POST", "DELETE")] == [200, 202]  # gets the tokens
+    yield worker
+    assembly.close()
+    app.close()
 
 
 @pytest.fixture
@@ -119,9 +125,7 @@ def state(worker: Worker, attachments_of: Callable[[str], Any], tmp_path: Path) 
     """Give ``state(volume)``: whether registry, Cinder and the other backend have the volume attached."""
 
     def state(volume: str) -> tuple[list[str], list[str], bool]:
-        assembly = worker.assembly()
-        rows = [row.state for row in assembly.registry.find(server_id=worker.server)]
-        assembly.close()
+        rows = [row.state for row in worker.assembly.registry.find(server_id=worker.server)]
         links = [path.readlink().name for path in (tmp_path / "root/servers" / worker.server).iterdir()]
         return rows, [each["status"] for each in attachments_of(volume)], volume in links
 
@@ -133,14 +137,12 @@ DETACHED, ATTACHED = ([], [], False), (["attached"], ["attached"], True)
 
 def reconcile(worker: Worker) -> None:
     """Let all rows be stale, and repair them; check that nothing is left to do then."""
-    assembly = worker.assembly()
-    with direct_connection(assembly.database) as connection:
+    with direct_connection(worker.assembly.database) as connection:
         age_rows(connection, LONG)
-    first = list(assembly.reconciler().reconcile_all())
+    first = list(worker.assembly.reconciler().reconcile_all())
     assert all(each.outcome is not Outcome.UNRESOLVED for each in first), first
-    again = list(assembly.reconciler().reconcile_all())
+    again = list(worker.assembly.reconciler().reconcile_all())
     assert all(each.outcome is Outcome.CONSISTENT for each in again), again
-    assembly.close()
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -174,11 +176,9 @@ def test_a_worker_that_dies_in_a_detach_is_completed_by_reconcile(worker, volume
 def test_an_attachment_without_a_row_is_named_by_reconcile(worker, volume_ids, reserve):
     """The server is known by the row of another volume."""
     volume, left = volume_ids(), volume_ids()
-    assert worker.request("POST", volume)[0] == 200
+    assert worker.send("POST", volume) == 200
     reserve(worker.server, left)
-    assembly = worker.assembly()
-    findings = {each.volume_id: each for each in assembly.reconciler().reconcile_all()}
-    assembly.close()
+    findings = {each.volume_id: each for each in worker.assembly.reconciler().reconcile_all()}
     assert findings[volume].outcome is Outcome.CONSISTENT
     assert findings[left].outcome is Outcome.UNRESOLVED
     assert "incomplete attachment without a row: Cinder has an attachment in status reserved" in findings[left].detail
