@@ -112,27 +112,24 @@ class CinderBackend(Backend):
             raise OutcomeUnknown(f"whether the disk has left is not known: {error}") from error
         if has_disk:
             raise OutcomeUnknown(f"server {server.id} still has volume {volume.id} after it was detached")
-        self.forget(server, volume)
+        self._delete_attachments(server, volume, deadline)
 
     def forget(self, server: Server, volume: Volume) -> None:
         """Delete Cinder's attachments of a volume to a server; see :meth:`Backend.forget`."""
-        if not _has_ids(server, volume):
-            return
-        deadline = self._deadline()
-        with _outcome_unknown():
-            for each in self._attachments.of(server, volume, deadline):
-                self._attachments.delete(each, deadline)
+        self._delete_attachments(server, volume, self._deadline())
 
     def attached(self, server: Server) -> Mapping[str, str | None]:
         """Return the volumes that both the other backend and Cinder have attached; see :meth:`Backend.attached`."""
+        deadline = self._deadline()
         disks = self._inner.attached(server)
-        complete = {each.volume_id for each in self._of_server(server) if each.is_attached}
+        complete = {each.volume_id for each in self._of_server(server, deadline) if each.is_attached}
         return {volume_id: device for volume_id, device in disks.items() if volume_id in complete}
 
     def incomplete(self, server: Server) -> Mapping[str, str]:
         """Return the volumes that only one of the two has attached; see :meth:`Backend.incomplete`."""
+        deadline = self._deadline()
         disks = self._inner.attached(server)
-        statuses = {each.volume_id: each.status for each in self._of_server(server)}
+        statuses = {each.volume_id: each.status for each in self._of_server(server, deadline)}
         only_cinder = {
             volume_id: f"Cinder has an attachment in status {status}, and the server has no disk"
             for volume_id, status in statuses.items()
@@ -151,17 +148,24 @@ class CinderBackend(Backend):
         :raises BackendUnavailable: if one of them could not work.
         """
         with _unavailable():
-            self._cinder.check(self._deadline())
+            self._cinder.check(Deadline(self._timeout - self._inner_timeout))
         self._inner.check()
 
     def _deadline(self) -> Deadline:
         return Deadline(self._timeout - _UNDO)
 
-    def _of_server(self, server: Server) -> Sequence[CinderAttachment]:
+    def _of_server(self, server: Server, deadline: Deadline) -> Sequence[CinderAttachment]:
         if not UUID.match(server.id):
             return ()
         with _unavailable():
-            return self._attachments.of_server(server, self._deadline())
+            return self._attachments.of_server(server, deadline)
+
+    def _delete_attachments(self, server: Server, volume: Volume, deadline: Deadline) -> None:
+        if not _has_ids(server, volume):
+            return
+        with _outcome_unknown():
+            for each in self._attachments.of(server, volume, deadline):
+                self._attachments.delete(each, deadline)
 
     # -- steps of attach ---------------------------------------------------------------------------------
 
