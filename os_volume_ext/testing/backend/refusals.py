@@ -50,10 +50,8 @@ class Refusals(Declarations):
     """Each kind of refusal, and what it must not keep."""
 
     @pytest.fixture(params=["device_in_use", "malformed_device", "full_server", "second_server", "unusable_volume"])
-    def make_refusal(self, request: pytest.FixtureRequest) -> Callable[[], Refusal]:
-        """Return a function that has one kind of attach refused."""
-        make: Callable[[], Refusal] = request.getfixturevalue(f"make_{request.param}")
-        return make
+    def make_refusal(self, request):
+        return request.getfixturevalue(f"make_{request.param}")
 
     def test_a_refused_attach_takes_no_place(self, backend, server, new_volume, make_refusal):
         refusal = make_refusal()
@@ -97,11 +95,10 @@ class Refusals(Declarations):
         assert not error, f"{culprit} keeps the device {device}: the next attach there raised {error!r}"
         assert_has(backend, server, {volume.id: attached_at}, "after a refused attach and a successful one")
 
-    # The kinds.
+    # The kinds: each is a function that prepares a refusal. They have no docstrings, so that they are not in the docs.
 
     @pytest.fixture
     def make_device_in_use(self, backend, server, new_volume):
-        """Attach a volume at a device that others request then."""
         requested, holder = self.device_or_skip(), new_volume()
 
         def make():
@@ -117,13 +114,11 @@ class Refusals(Declarations):
 
     @pytest.fixture
     def make_malformed_device(self, backend, server, new_volume):
-        """Request a device that is none."""
         what = "attach at a malformed device"
         return lambda: Refusal(what, (AttachRefused,), lambda _: backend.attach(server, new_volume(), "vdb"))
 
     @pytest.fixture
     def make_full_server(self, backend, server, new_volume):
-        """Attach as many volumes as the server can have."""
         volumes = [new_volume() for _ in range(self.limit_or_skip())]
 
         def make():
@@ -140,7 +135,6 @@ class Refusals(Declarations):
 
     @pytest.fixture
     def make_second_server(self, backend, server, other_server, new_volume):
-        """Attach an exclusive volume to another server."""
         self.skip_unless_it_refuses(backend)
         exclusive = new_volume()
 
@@ -157,7 +151,6 @@ class Refusals(Declarations):
 
     @pytest.fixture
     def make_unusable_volume(self, request, backend, server):
-        """Attach what can't be used."""
         volume = request.getfixturevalue("unusable_volume")
         skip_if_absent("unusable_volume", volume)
         what = "attach of a volume that can't be used"
