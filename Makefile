@@ -103,7 +103,7 @@ diagrams:
 	    rm "$${source%.dot}.raw" || exit 1; \
 	done
 
-bench: .venv/bench
+bench: .venv/test
 	$(BIN)/python -m benchmarks $(BENCHMARKS)
 
 bench-instructions: .venv/test
@@ -138,10 +138,6 @@ clean:
 
 .venv/mutants: $(MADE)
 	$(INSTALL) 'serve,keystone,metrics,mysql,notifications,postgresql,docs,test,mutants$(LIBVIRT)'
-	@touch .venv/serve .venv/docs .venv/test $@
-
-.venv/bench: $(MADE)
-	$(INSTALL) 'serve,keystone,metrics,mysql,notifications,postgresql,docs,test,bench$(LIBVIRT)'
 	@touch .venv/serve .venv/docs .venv/test $@
 
 $(MADE): setup.cfg pyproject.toml

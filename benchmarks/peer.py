@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from . import show
 from .harness import SERVER, Sides, harness, same_response, send_request
 from .measure import ROUNDS, Finding, measure
+from .peers import flask_orm
 from .rows import fill, volume_ids
 
 DIALECT = "openstack"
@@ -20,8 +21,6 @@ def run() -> Iterator[Finding]:
 @contextmanager
 def sides() -> Iterator[Sides]:
     """Provide the filter and the application in Flask."""
-    from .peers import flask_orm  # here, as only "make bench" installs Flask
-
     request = show.show_request(DIALECT)
     with harness(DIALECT) as (filtered, app, path):
         fill(path, ((each, SERVER[DIALECT]) for each in volume_ids(DIALECT, show.ROWS)))
