@@ -1,6 +1,6 @@
 """The search for unmanaged disks and incomplete attachments of servers, which have no row."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from ...compute.remote import RemoteComputeAPI
@@ -8,7 +8,7 @@ from ...context import new_request_id
 from ...errors import BackendError, ComputeUnavailable, Overloaded, ServerMissing, ServerNotFound
 from ...models import Server
 from ...registry.attachments import Registry
-from ..executor import BackendExecutor
+from ..executor import BackendExecutor, Slot
 from .findings import Finding, Outcome
 
 T = TypeVar("T")
@@ -35,19 +35,17 @@ def find_unmanaged(
         yield Finding("", "", "", Outcome.UNRESOLVED, f"the servers can't be listed: {error}")
     for server in known.values():
         try:
-            # Twice: a disk that was being detached when it was first seen is gone by the second time.
-            disks = _disks_without_row(registry, executor, server) and _disks_without_row(registry, executor, server)
-            incomplete = _without_row(registry, server, _incomplete(executor, server))
+            disks = _without_row(server, _disks, registry, executor)
+            incomplete = _without_row(server, _incomplete, registry, executor)
         except (BackendError, Overloaded) as error:
             yield Finding(server.id, "", "", Outcome.UNRESOLVED, f"its disks can't be listed: {error!r}")
             continue
         for volume_id, device in disks.items():
             detail = f"unmanaged disk at {device or 'an unknown device'}: see attachment adopt"
             yield Finding(server.id, volume_id, "", Outcome.UNRESOLVED, detail)
-        for volume_id, detail in incomplete.items():
-            yield Finding(
-                server.id, volume_id, "", Outcome.UNRESOLVED, f"incomplete attachment without a row: {detail}"
-            )
+        for volume_id, reason in incomplete.items():
+            detail = f"incomplete attachment without a row: {reason}"
+            yield Finding(server.id, volume_id, "", Outcome.UNRESOLVED, detail)
 
 
 def _servers(compute: RemoteComputeAPI | None, server_id: str | None) -> Iterable[Server]:
@@ -61,19 +59,26 @@ def _servers(compute: RemoteComputeAPI | None, server_id: str | None) -> Iterabl
         return ()
 
 
-def _disks_without_row(registry: Registry, executor: BackendExecutor, server: Server) -> Mapping[str, str | None]:
-    with executor.slot(new_request_id()) as slot:
-        disks = slot.disks(server) or {}
-    return _without_row(registry, server, disks)
+def _disks(slot: Slot, server: Server) -> Mapping[str, str | None]:
+    return slot.disks(server) or {}
 
 
-def _incomplete(executor: BackendExecutor, server: Server) -> Mapping[str, str]:
-    with executor.slot(new_request_id()) as slot:
-        try:
-            return slot.incomplete(server)
-        except ServerNotFound:
-            return {}
+def _incomplete(slot: Slot, server: Server) -> Mapping[str, str]:
+    try:
+        return slot.incomplete(server)
+    except ServerNotFound:
+        return {}
 
 
-def _without_row(registry: Registry, server: Server, found: Mapping[str, T]) -> dict[str, T]:
-    return {volume: each for volume, each in found.items() if registry.get(server.id, volume) is None}
+def _without_row(
+    server: Server, find: Callable[[Slot, Server], Mapping[str, T]], registry: Registry, executor: BackendExecutor
+) -> Mapping[str, T]:
+    """Return what is found of those volumes that have no row."""
+
+    def once() -> Mapping[str, T]:
+        with executor.slot(new_request_id()) as slot:
+            found = find(slot, server)
+        return {volume: each for volume, each in found.items() if registry.get(server.id, volume) is None}
+
+    # Twice: what was being detached when it was first seen is gone by the second time.
+    return once() and once()
