@@ -33,7 +33,7 @@ export COVERAGE_FILE ?= $(CURDIR)/build/coverage/data
 help:
 	@echo 'make serve          serve the sample pipeline on 127.0.0.1 (PORT=$(PORT)), with its state in VAR=$(VAR)'
 	@echo 'make test           run the tests that need no service (select with TESTS="-k attach tests/unit")'
-	@echo 'make test-services  run the tests that need databases, a broker, Keystone, Nova, libvirt or clients'
+	@echo 'make test-services  run the tests that need databases, a broker, Keystone, Nova, Cinder, libvirt or clients'
 	@echo 'make test-all       run both; "make test-all COVERAGE=1 coverage" also reports the coverage'
 	@echo 'make torture        run the crash and load tests for hours (TORTURE=$(TORTURE) times as long)'
 	@echo 'make mutants        change the code in many places and list the changes that no test notices (MODULES="...", AGAIN=1)'

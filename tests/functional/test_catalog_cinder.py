@@ -10,6 +10,7 @@ import pytest
 from os_volume_ext.catalog.base import CatalogUnavailable, RequestContext, Volume, VolumeAttached, VolumeNotFound
 from os_volume_ext.catalog.cinder import CinderCatalog
 from os_volume_ext.context import operator_context
+from os_volume_ext.testing.running import run_in_child
 
 VOLUME, SERVER = "e5d1b0a8-3c47-4b9e-a2f6-00000000d001", "1c6a2b2e-61b9-4f0e-8a3e-5b0f2f0b9a01"
 PATH = f"/volume/v3/here/volumes/{VOLUME}"
@@ -26,7 +27,7 @@ class Services(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.responses, self.requests = {}, []
+        self.responses, self.requests, self.issued = {}, [], 0
         self.roles = ["service", "admin"]
         self.endpoint = f"{self.url}/volume/v3/service"
 
@@ -57,6 +58,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.issued += 1
         self._send(201, json.dumps(self.server.token()).encode(), **{"X-Subject-Token": "of-the-service"})
 
     def _send(self, status, body, **headers):
@@ -132,7 +134,17 @@ def test_an_error_or_a_redirect_is_unavailable(services, catalog, status):
 
 def test_a_401_names_the_role_and_gets_a_new_token(services, catalog):
     services.respond(PATH, b"", 401)
-    assert unavailable(catalog).endswith("check that the user of catalog.* has the role service")
+    for number in (1, 2):
+        assert unavailable(catalog).endswith("check that the user of catalog.* has the role service")
+        assert services.issued == number
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_uses_the_token_of_its_parent(services, catalog):
+    services.respond(PATH, {"volume": SHOWN})
+    catalog.volume(caller(), VOLUME)
+    assert run_in_child(lambda: catalog.volume(caller(), VOLUME)) == Volume(VOLUME, "here")
+    assert (services.issued, len(services.requests)) == (1, 2)
 
 
 def test_what_the_caller_may_not_see_is_not_found_and_for_the_operator_it_is_unavailable(services, catalog):
