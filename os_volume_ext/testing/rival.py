@@ -15,7 +15,7 @@ from .running import TIMEOUT, Call, start_child, stopped
 ROUNDS = 60
 """How often to hold up a process: often enough to hit a tenth of its time (0.9 ** 60 is 0.2 %)."""
 
-MAX_DURATION = 10
+MAX_DURATION = 15
 """The seconds after which no further round begins, for backends whose calls take long."""
 
 Calls = tuple[Callable[[], Any], Callable[[], Any]]
@@ -39,8 +39,8 @@ class _Other:
         self.process.join()
         self._connection.close()
 
-    def _send(self) -> None:
-        self._connection.send(None)
+    def _send(self, *arguments: Any) -> None:
+        self._connection.send(arguments)
 
     def result(self) -> Any:
         """Wait for the end of a call, and return what it returned."""
@@ -67,13 +67,13 @@ class Rival(_Other):
 class Remote(_Other):
     """A process that makes a call whenever it is asked to."""
 
-    def start(self) -> None:
+    def start(self, *arguments: Any) -> None:
         """Start a call; see ``result``."""
-        self._send()
+        self._send(*arguments)
 
-    def run(self) -> Any:
+    def run(self, *arguments: Any) -> Any:
         """Make a call, and return what it returned."""
-        self.start()
+        self.start(*arguments)
         return self.result()
 
 
@@ -99,7 +99,7 @@ def rival(make_calls: Callable[[], Calls]) -> Iterator[Rival]:
 
 
 @contextmanager
-def remote(make_call: Callable[[], Callable[[], Any]]) -> Iterator[Remote]:
+def remote(make_call: Callable[[], Callable[..., Any]]) -> Iterator[Remote]:
     """Have another process for calls during the block.
 
     :param make_call: returns the call; called in the process.
@@ -108,16 +108,15 @@ def remote(make_call: Callable[[], Callable[[], Any]]) -> Iterator[Remote]:
     def run(connection: Connection) -> None:
         call = make_call()
         while True:
-            connection.recv()
-            connection.send(_outcome(call))
+            connection.send(_outcome(call, *connection.recv()))
 
     with closing(Remote(run)) as started:
         yield started
 
 
-def _outcome(call: Callable[[], Any]) -> tuple[Any, str | None]:
+def _outcome(call: Callable[..., Any], *arguments: Any) -> tuple[Any, str | None]:
     try:
-        return call(), None
+        return call(*arguments), None
     except BaseException:  # pytest.fail raises none of Exception
         return None, traceback.format_exc()
 
@@ -132,7 +131,7 @@ def attach_while_held_up(other: Rival, attach: Callable[[], Any], detach: Callab
     :param detach: the other one, after each round.
     """
     duration = _measure(other)
-    for delay in delays(duration):
+    for delay in delays(duration, power=1):
         time.sleep(0.001 + delay)
         result = call_while_held_up(other, attach, duration)
         yield result, other.pause()
@@ -140,15 +139,16 @@ def attach_while_held_up(other: Rival, attach: Callable[[], Any], detach: Callab
         other.resume()
 
 
-def delays(duration: float) -> Iterator[float]:
-    """Return when to hold up a call in each round: more often at its beginning, since its end may be one long write.
+def delays(duration: float, power: int = 2) -> Iterator[float]:
+    """Return when to hold up a call in each round.
 
     :param duration: the seconds that the call takes.
+    :param power: 1 for evenly, and more for more often at its beginning: its end may be one long write.
     :returns: seconds after its start.
     """
     end = time.monotonic() + MAX_DURATION
     for number in range(ROUNDS):
-        yield duration * (number / ROUNDS) ** 2
+        yield duration * (number / ROUNDS) ** power
         if time.monotonic() > end:
             return
 

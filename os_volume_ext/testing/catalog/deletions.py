@@ -11,6 +11,10 @@ from .fixtures import HOSTILE_IDS, OTHER_SERVER, SERVER, CatalogFixtures, assert
 GONE = "delete of a volume that is deleted already"
 
 
+DELETIONS = 8
+"""How many deletions may leave nothing behind."""
+
+
 class Deletions(CatalogFixtures):
     """Test deletions, where the catalog can delete."""
 
@@ -87,7 +91,7 @@ class Deletions(CatalogFixtures):
     # What deletions leave behind.
 
     def test_deletions_leave_no_thread_file_or_connection_behind(self, deletes, catalog, new_volumes, other_project_id):
-        volumes = iter(new_volumes(30))
+        volumes = iter(new_volumes(2 + DELETIONS))
 
         def call():
             volume = next(volumes)
@@ -97,7 +101,7 @@ class Deletions(CatalogFixtures):
             with must_raise(VolumeNotFound, GONE):
                 catalog.delete(volume_id=volume.id)
 
-        assert_leaves_nothing(call, "deletions")
+        assert_leaves_nothing(call, "deletions", DELETIONS)
 
     def test_refused_deletions_leave_no_thread_file_or_connection_behind(self, deletes, catalog, volume, attach):
         attach(SERVER, volume)
