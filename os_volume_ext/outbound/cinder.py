@@ -14,7 +14,7 @@ from ..errors import ConfigurationError, RequestFailed, RequestRefused
 from .client import Client
 from .documents import MALFORMED, read_fault
 from .tokens import Access, TokenSource
-from .urls import hide_password
+from .urls import hide_password, is_http_url
 
 MICROVERSION = "3.44"  # of the newest thing used here, the completion of an attachment
 SERVICE_ROLE = "service"
@@ -168,7 +168,7 @@ def _document(body: bytes, shown: str) -> Mapping[str, Any]:
 def _endpoint(prefix: str, url: str | None) -> str | None:
     if url is None:
         return None
-    if not re.match(r"https?://[^/?#\s]+[^?#\s]*\Z", url):
+    if not is_http_url(url):
         raise ConfigurationError(f"{prefix}endpoint: it must be a URL such as http://controller:8776/v3")
     return re.sub(r"/[%$]\((project|tenant)_id\)s\Z", "", url.rstrip("/"))
 

@@ -15,6 +15,17 @@ def hide_password(url: str) -> str:
     return _USERINFO.sub(r"\1\2:***@", url)
 
 
+def is_http_url(url: str) -> bool:
+    """Return whether requests can be sent to paths below a URL: ``http`` or ``https``, a host, no query or fragment."""
+    if not (url.isascii() and url.isprintable()) or any(character in url for character in " ?#"):
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port above 65535, or half an IPv6 address
+        return False
+
+
 def origin(url: str) -> str:
     """Return the scheme, host and port of a URL, to show."""
     parts = urlsplit(url)

@@ -5,7 +5,8 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import PurePath
 from typing import Generic, TypeVar
-from urllib.parse import urlsplit
+
+from ..outbound.urls import is_http_url
 
 MAX_DIGITS = 18
 
@@ -125,14 +126,10 @@ class ServerPath(OptionType[str]):
 
 
 class HTTPURL(OptionType[str]):
-    """An ``http`` or ``https`` URL with a host and, if any, a port from 1 to 65535; without query and fragment."""
+    """An ``http`` or ``https`` URL, to which paths can be added."""
 
     def convert(self, value: object) -> str:
-        if not (isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value):
-            raise ValueError
-        url = urlsplit(value)
-        is_url = url.scheme in ("http", "https") and url.hostname and url.port != 0
-        if not is_url or "?" in value or "#" in value:
+        if not (isinstance(value, str) and is_http_url(value)):
             raise ValueError
         return value
 

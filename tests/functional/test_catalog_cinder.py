@@ -1,16 +1,15 @@
 """What the cinder catalog makes of responses that no healthy Cinder sends, against a server on 127.0.0.1."""
 
-import contextlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from os_volume_ext.catalog.base import CatalogUnavailable, RequestContext, Volume, VolumeAttached, VolumeNotFound
 from os_volume_ext.catalog.cinder import CinderCatalog
 from os_volume_ext.context import operator_context
+from os_volume_ext.errors import ConfigurationError
 from os_volume_ext.testing.running import run_in_child
+from tests.support import scripted_cinder
 
 VOLUME, SERVER = "e5d1b0a8-3c47-4b9e-a2f6-00000000d001", "1c6a2b2e-61b9-4f0e-8a3e-5b0f2f0b9a01"
 PATH = f"/volume/v3/here/volumes/{VOLUME}"
@@ -19,82 +18,15 @@ SHOWN = {"id": VOLUME, "status": "available", "multiattach": False, "os-vol-tena
 MISSING = {"itemNotFound": {"code": 404, "message": "Volume could not be found."}}
 
 
-class Services(ThreadingHTTPServer):
-    """Has a given response of Cinder for each method and path, and a token of Keystone; records the requests."""
-
-    daemon_threads = False  # so that they are joined at the end
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        self.responses, self.requests, self.issued = {}, [], 0
-        self.roles = ["service", "admin"]
-        self.endpoint = f"{self.url}/volume/v3/service"
-
-    def respond(self, path, document, status=200, method="GET"):
-        body = document if isinstance(document, bytes) else json.dumps(document).encode()
-        self.responses[method, path] = status, body
-
-    def token(self):
-        endpoint = {"interface": "internal", "region_id": "one", "region": "one", "url": self.endpoint}
-        return {
-            "token": {
-                "expires_at": "2999-01-01T00:00:00.000000Z",
-                "project": {"id": "service", "name": "service", "domain": {"id": "default", "name": "Default"}},
-                "roles": [{"id": name, "name": name} for name in self.roles],
-                "user": {"id": "u", "name": "volumes", "domain": {"id": "default", "name": "Default"}},
-                "catalog": [{"type": "volumev3", "name": "cinder", "endpoints": [endpoint]}],
-            }
-        }
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requests.append((self.command, self.path, self.headers))
-        status, body = self.server.responses.get((self.command, self.path), (404, b"nothing here"))
-        self._send(status, body, Location=f"{self.server.url}{PATH}")
-
-    do_DELETE = do_GET  # noqa: N815 - the name that http.server looks for
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.issued += 1
-        self._send(201, json.dumps(self.server.token()).encode(), **{"X-Subject-Token": "of-the-service"})
-
-    def _send(self, status, body, **headers):
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        with contextlib.suppress(OSError):
-            self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def services():
-    with Services() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    with scripted_cinder.running() as services:
+        yield services
 
 
 @pytest.fixture
 def catalog(services):
-    options = {
-        "auth_type": "v3password",
-        "auth_url": f"{services.url}/v3",
-        "username": "volumes",
-        "password": "hush",
-        "user_domain_id": "default",
-        "project_name": "service",
-        "project_domain_id": "default",
-    }
-    return CinderCatalog(options, None)
+    return CinderCatalog(services.options, None)
 
 
 def caller(is_admin=False):
@@ -199,7 +131,7 @@ def test_a_hidden_project_is_the_callers_own(services, catalog):
 
 
 def test_without_an_endpoint_in_keystone_the_option_is_named(services, catalog):
-    services.token = lambda: {"token": {**Services.token(services)["token"], "catalog": []}}
+    services.token = lambda: {"token": {**scripted_cinder.Services.token(services)["token"], "catalog": []}}
     assert "set catalog.endpoint" in unavailable(catalog)
 
 
@@ -255,3 +187,11 @@ def test_a_deletion_that_fails_in_cinder_is_unavailable(services, catalog):
     services.respond(OPERATORS_PATH, b"", 202, "DELETE")
     with pytest.raises(CatalogUnavailable, match=r"did not delete volume .* in status available"):
         catalog.delete(volume_id=VOLUME)
+
+
+@pytest.mark.parametrize(
+    "url", ["controller:8776/v3", "http://controller:99999/v3", "http://controller/v3?x", "ftp://c"]
+)
+def test_an_endpoint_that_cannot_be_requested_is_refused(services, url):
+    with pytest.raises(ConfigurationError, match=r"^catalog.endpoint: it must be a URL such as http://controller:8776"):
+        CinderCatalog({**services.options, "endpoint": url}, None)

@@ -69,8 +69,11 @@ class CinderAttachments:
         document = {"attachment": {"connector": dict(connector)}}
         response = self._cinder.request("PUT", f"/attachments/{attachment.id}", deadline, document=document)
         with _valid():
-            info = response["attachment"]["connection_info"] or {}
-            return {str(name): info[name] for name in info}
+            found = response["attachment"]
+            info = found["connection_info"] or {}
+            # Beside it, since a read-only attachment may have the access_mode "rw".
+            mode = {"attach_mode": found["attach_mode"]} if info and found.get("attach_mode") else {}
+            return mode | {str(name): info[name] for name in info}
 
     def complete(self, attachment: CinderAttachment, deadline: Deadline) -> None:
         """Make the volume in-use."""

@@ -115,8 +115,10 @@ class CinderBackend(Backend):
         self._delete_attachments(server, volume, deadline)
 
     def forget(self, server: Server, volume: Volume) -> None:
-        """Delete Cinder's attachments of a volume to a server; see :meth:`Backend.forget`."""
-        self._delete_attachments(server, volume, self._deadline())
+        """Free a volume in the other backend, then in Cinder; see :meth:`Backend.forget`."""
+        deadline = self._deadline()
+        self._inner.forget(server, volume)
+        self._delete_attachments(server, volume, deadline)
 
     def attached(self, server: Server) -> Mapping[str, str | None]:
         """Return the volumes that both the other backend and Cinder have attached; see :meth:`Backend.attached`."""
