@@ -44,7 +44,9 @@ def services():
 @pytest.fixture
 def inner(tmp_path):
     (tmp_path / "servers" / SERVER.id).mkdir(parents=True)
-    return Inner({"root": str(tmp_path), "operation_timeout": "10"})
+    inner = Inner({"root": str(tmp_path), "operation_timeout": "10"})
+    inner.prepare()
+    return inner
 
 
 @pytest.fixture
@@ -55,8 +57,8 @@ def backend(services, inner, monkeypatch):
 
 @pytest.mark.parametrize("mode", ["ro", "rw"])
 def test_the_mode_of_an_attachment_reaches_the_inner_backend(services, backend, inner, tmp_path, mode):
-    (tmp_path / "data").touch()
-    info = {"driver_volume_type": "local", "device_path": str(tmp_path / "data"), "access_mode": "rw"}
+    (tmp_path / "volumes" / "data").touch()
+    info = {"driver_volume_type": "local", "device_path": str(tmp_path / "volumes" / "data"), "access_mode": "rw"}
     connected = {"attachment": {**SHOWN, "attach_mode": mode, "connection_info": info}}
     services.respond(ATTACHMENT, connected, method="PUT")
     backend.attach(SERVER, VOLUME, None)
