@@ -749,12 +749,12 @@ BAD = {
 """,
         {"test_refused_deletions_leave_no_thread_file_or_connection_behind"},
     ),
-    "one that looks for attachments a millisecond before it locks": (
+    "one that looks for attachments a moment before it locks": (
         """
     def delete(self, *, volume_id, server_id=None, project_id=None):
         if find(self.read(), volume_id)["servers"]:
             raise VolumeAttached("to a server")
-        time.sleep(0.001)
+        time.sleep(0.01)
         with self.locked():
             entries = self.read()
             entries.pop(volume_id, None)
@@ -945,7 +945,7 @@ MESSAGES = {
         "test_a_process_that_is_killed_in_a_deletion_holds_up_no_other",
         "delete after a process was killed in the middle of a deletion raised CatalogUnavailable(",
     ),
-    "one that looks for attachments a millisecond before it locks": (
+    "one that looks for attachments a moment before it locks": (
         "test_no_deletion_that_is_held_up_succeeds_after_a_recheck_of_what_is_reserved",
         "a volume was reserved, found again and deleted at the same time",
     ),

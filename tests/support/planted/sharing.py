@@ -210,7 +210,7 @@ class LocksInOneProcessOnlyAndIsFast(LocksInOneProcessOnly):
 @caught_by("test_a_process_that_is_held_up_makes_no_second_disk")
 class LocksInOneProcessOnlyAndChoosesAnyDevice(LocksInOneProcessOnly):
     def choose(self, disks, device):
-        time.sleep(0.001)  # without it, a loaded machine does not always stop the process here
+        time.sleep(0.01)  # without it, a loaded machine does not always stop the process here
         hidden = {f"/dev/vd{letter}": "" for letter in ("" if os.getpid() == TESTING else "b")}
         return super().choose({**hidden, **disks}, device)
 
