@@ -58,7 +58,7 @@ test: .venv/test
 	$(PYTEST) $(PARALLEL) -m 'not service' $(TESTS)
 
 test-services: .venv/test
-	$(PYTEST) $(PARALLEL) -m service $(TESTS)
+	$(PYTEST) $(PARALLEL) -m 'service and not long' $(TESTS)
 
 test-all: test test-services
 
@@ -68,7 +68,8 @@ coverage: .venv/test
 
 torture: .venv/test
 	TORTURE=$(TORTURE) PROTOCOL_EXAMPLES=$$((200 * $(TORTURE))) \
-	    $(BIN)/python -m pytest -s tests/integration/torture tests/integration/databases tests/functional/test_protocol_stateful.py $(TESTS)
+	    $(BIN)/python -m pytest -s tests/integration/torture tests/integration/databases \
+	        tests/integration/cinder/test_backend_contract.py tests/functional/test_protocol_stateful.py $(TESTS)
 
 mutants: .venv/mutants
 	$(BIN)/python tools/mutants.py $(if $(AGAIN),--again) $(MODULES)

@@ -187,13 +187,20 @@ class _Session(requests.Session):
         options |= {"timeout": self._timeout, "verify": self._verify, "stream": True, "allow_redirects": False}
         options["proxies"] = get_environ_proxies(url) if self._proxies_from_environment else {}
         response = super().request(method, self._allowed(url), *arguments, **options)
+        try:
+            response.raw = io.BytesIO(self._body(response, url))
+        except BaseException:
+            response.close()  # the session closes connections only whose responses were read
+            raise
+        return response
+
+    def _body(self, response: requests.Response, url: str) -> bytes:
         body = bytearray()
         for chunk in response.raw.stream(CHUNK, decode_content=True):
             body += chunk
             if len(body) > self._max_body:
                 raise RequestFailed(f"{hide_password(url)} sent more than {self._max_body} bytes")
-        response.raw = io.BytesIO(body)
-        return response
+        return bytes(body)
 
     def _allowed(self, url: str) -> str:
         """Return the URL, at one of the configured origins."""

@@ -14,6 +14,9 @@ from os_volume_ext.testing import Absent, BackendContract
 from tests.integration.cinder.real_cinder import Cinder
 from tests.support.real_keystone import People
 
+# Its time limits are 75 seconds and more, and its races wait for Cinder.
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
