@@ -69,7 +69,7 @@ coverage: .venv/test
 torture: .venv/test
 	TORTURE=$(TORTURE) PROTOCOL_EXAMPLES=$$((200 * $(TORTURE))) \
 	    $(BIN)/python -m pytest -s tests/integration/torture tests/integration/databases \
-	        tests/integration/cinder/test_backend_contract.py tests/functional/test_protocol_stateful.py $(TESTS)
+	        tests/integration/cinder tests/functional/test_protocol_stateful.py $(TESTS)
 
 mutants: .venv/mutants
 	$(BIN)/python tools/mutants.py $(if $(AGAIN),--again) $(MODULES)

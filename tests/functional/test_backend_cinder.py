@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from os_volume_ext import plugins
-from os_volume_ext.backends.base import Server, Volume
+from os_volume_ext.backends.base import AttachRefused, Server, Volume
 from os_volume_ext.backends.cinder import CinderBackend
 from os_volume_ext.backends.directory import DirectoryBackend
 from tests.support import scripted_cinder
@@ -70,3 +70,11 @@ def test_a_volume_of_a_gone_server_is_freed_in_the_inner_backend_and_in_cinder(s
     backend.forget(SERVER, VOLUME)
     assert inner.forgotten == [(SERVER, VOLUME)]
     assert [(method, path) for method, path, _ in services.requests] == [("GET", LIST), ("DELETE", ATTACHMENT)]
+
+
+@pytest.mark.parametrize("device", ["/dev/" + "v" * 251, "vdb", "/dev/vdb\n", "/dev/VDB", ""])
+def test_a_malformed_device_is_refused_before_cinder_hears_of_it(services, backend, device):
+    services.respond(LIST, {"attachments": []})
+    with pytest.raises(AttachRefused, match="malformed"):
+        backend.attach(SERVER, VOLUME, device)
+    assert [method for method, _, _ in services.requests] == ["GET"]

@@ -5,6 +5,7 @@ Detach: detach the disk, check that it has left, delete Cinder's attachment. A c
 the next one completes. A volume counts as attached only if both sides have it.
 """
 
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ RPC_TIMEOUT = 60
 """Cinder's ``rpc_response_timeout``, in seconds: after that it responds itself that its volume service does not."""
 MIN_TIMEOUT = 75
 
+_DEVICE = re.compile(r"(?=.{1,255}\Z)/dev/[a-z]+[0-9]*")
 _UNDO = 5  # seconds of each call that are kept to delete a reservation
 _ATTEMPTS, _PAUSE = 30, 0.1  # how often to connect while other calls for the same volume and server do so too; seconds
 
@@ -79,6 +81,7 @@ class CinderBackend(Backend):
             ours = self._attachments.of(server, volume, deadline)
         if volume.id in disks and any(each.is_attached for each in ours):
             return disks[volume.id]
+        _check_device(device)
         if not ours:
             self._reserve(server, volume, deadline)
         try:
@@ -291,6 +294,12 @@ def _check_ids(server: Server, volume: Volume) -> None:
         raise AttachRefused(
             "Cinder attaches volumes to servers whose ids are UUIDs, and has volumes with such ids only."
         )
+
+
+def _check_device(device: str | None) -> None:
+    """Refuse a device that Cinder can't store, to which it responds with 500."""
+    if device is not None and not _DEVICE.fullmatch(device):
+        raise AttachRefused(f"Device {device[:40]!r} is malformed: it must match {_DEVICE.pattern}.")
 
 
 def _connector(server: Server, device: str | None) -> Mapping[str, object]:

@@ -14,7 +14,7 @@ from os_volume_ext.testing import Absent, BackendContract
 from tests.integration.cinder.real_cinder import Cinder
 from tests.support.real_keystone import People
 
-# Its time limits are 75 seconds and more, and its races wait for Cinder.
+# Its races wait for Cinder, and its time limits are 75 seconds and more.
 pytestmark = pytest.mark.long
 
 
@@ -64,7 +64,7 @@ class TestCinderBackend(BackendContract):
     def test_the_shortest_time_limit_is_an_option_like_any_other(self, options: Mapping[str, str]) -> None:
         self.make_backend(options, timeout=75)
         with pytest.raises(
-            ConfigurationError, match=r"^operation_timeout is 74: .* 75 or more, .* rpc_response_timeout"
+            ConfigurationError, match=r"^operation_timeout is 74: .* 75 or more, .*rpc_response_timeout"
         ):
             self.make_backend(options, timeout=74)
 
