@@ -32,7 +32,7 @@ RPC_TIMEOUT = 60
 """Cinder's ``rpc_response_timeout``, in seconds: after that it responds itself that its volume service does not."""
 MIN_TIMEOUT = 75
 
-_DEVICE = re.compile(r"(?=.{1,255}\Z)/dev/[a-z]+[0-9]*")
+_DEVICE, _MAX_DEVICE_LENGTH = re.compile(r"/dev/[a-z]+[0-9]*"), 255
 _UNDO = 5  # seconds of each call that are kept to delete a reservation
 _ATTEMPTS, _PAUSE = 30, 0.1  # how often to connect while other calls for the same volume and server do so too; seconds
 
@@ -297,9 +297,12 @@ def _check_ids(server: Server, volume: Volume) -> None:
 
 
 def _check_device(device: str | None) -> None:
-    """Refuse a device that Cinder can't store, to which it responds with 500."""
-    if device is not None and not _DEVICE.fullmatch(device):
-        raise AttachRefused(f"Device {device[:40]!r} is malformed: it must match {_DEVICE.pattern}.")
+    """Refuse a malformed device, since Cinder responds with 500 to one that it can't store."""
+    if device is not None and (len(device) > _MAX_DEVICE_LENGTH or not _DEVICE.fullmatch(device)):
+        raise AttachRefused(
+            f"The device {device!r} can't be used: "
+            f"it must match {_DEVICE.pattern} and have at most {_MAX_DEVICE_LENGTH} characters."
+        )
 
 
 def _connector(server: Server, device: str | None) -> Mapping[str, object]:
