@@ -1,11 +1,19 @@
 """What the cinder backend asks of Cinder and of the backend inside, against a server on 127.0.0.1."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
 
 from os_volume_ext import plugins
-from os_volume_ext.backends.base import AttachRefused, Server, Volume
+from os_volume_ext.backends.base import (
+    AttachRefused,
+    BackendUnavailable,
+    ConfigurationError,
+    OutcomeUnknown,
+    Server,
+    Volume,
+)
 from os_volume_ext.backends.cinder import CinderBackend
 from os_volume_ext.backends.directory import DirectoryBackend
 from tests.support import scripted_cinder
@@ -78,3 +86,213 @@ def test_a_malformed_device_is_refused_before_cinder_hears_of_it(services, backe
     with pytest.raises(AttachRefused, match="can't be used: it must match"):
         backend.attach(SERVER, VOLUME, device)
     assert [method for method, _, _ in services.requests] == ["GET"]
+
+
+CONNECTED = {"attachment": {**SHOWN, "connection_info": {"driver_volume_type": "local"}}}
+ATTACHED = {**SHOWN, "status": "attached"}
+OF_SERVER = f"{ROOT}/attachments?all_tenants=1&instance_id={SERVER.id}"
+RESERVE = f"{ROOT}/attachments"
+STATUS = f"{ROOT}/volumes/{VOLUME.id}"
+
+
+@pytest.fixture
+def connects(services, inner, tmp_path):
+    """Let Cinder connect the volume to a file."""
+    (tmp_path / "volumes" / "data").touch()
+    info = {"driver_volume_type": "local", "device_path": str(tmp_path / "volumes" / "data")}
+    services.respond(ATTACHMENT, {"attachment": {**SHOWN, "connection_info": info}}, method="PUT")
+    services.respond(ATTACHMENT, {"attachments": []}, method="DELETE")
+
+
+def methods(services):
+    return [method for method, _, _ in services.requests]
+
+
+def refuse(services, status, path=RESERVE, method="POST"):
+    services.respond(path, {"badRequest": {"code": status, "message": "the reason"}}, status, method=method)
+
+
+def test_a_volume_that_both_sides_have_is_not_attached_again(services, connects, backend):
+    device = backend.attach(SERVER, VOLUME, None)
+    services.respond(LIST, {"attachments": [ATTACHED]})
+    services.respond(OF_SERVER, {"attachments": [ATTACHED]})
+    services.requests.clear()
+    assert backend.attach(SERVER, VOLUME, "/dev/vdz") == device
+    assert methods(services) == ["GET"]
+    assert backend.attached(SERVER) == {VOLUME.id: device}
+    assert backend.incomplete(SERVER) == {}
+
+
+def test_what_only_one_side_has_is_incomplete(services, connects, backend):
+    services.respond(OF_SERVER, {"attachments": [SHOWN]})
+    text = "Cinder has an attachment in status reserved, and the server has no disk"
+    assert backend.incomplete(SERVER) == {VOLUME.id: text}
+    backend.attach(SERVER, VOLUME, None)
+    services.respond(OF_SERVER, {"attachments": []})
+    assert backend.incomplete(SERVER) == {VOLUME.id: "the server has the disk, and Cinder's attachment is missing"}
+    assert backend.attached(SERVER) == {}
+
+
+def test_a_detach_deletes_cinders_attachment_after_the_disk_has_left(services, connects, backend, inner):
+    backend.attach(SERVER, VOLUME, None)
+    services.requests.clear()
+    backend.detach(SERVER, VOLUME, None)
+    assert inner.attached(SERVER) == {}
+    assert methods(services) == ["GET", "GET", "DELETE"]
+
+
+def test_a_disk_that_stays_keeps_cinders_attachment(services, connects, backend, inner, monkeypatch):
+    backend.attach(SERVER, VOLUME, None)
+    services.requests.clear()
+    monkeypatch.setattr(inner, "detach", lambda *_: None)
+    with pytest.raises(OutcomeUnknown, match="still has volume"):
+        backend.detach(SERVER, VOLUME, None)
+    monkeypatch.setattr(inner, "attached", unreachable)
+    with pytest.raises(OutcomeUnknown, match="whether the disk has left is not known: no route"):
+        backend.detach(SERVER, VOLUME, None)
+    assert "DELETE" not in methods(services)
+
+
+def unreachable(*_):
+    raise BackendUnavailable("no route")
+
+
+@pytest.mark.parametrize("path", [ATTACHMENT, f"{ATTACHMENT}/action"])
+def test_a_failure_after_the_disk_is_attached_is_an_unknown_outcome(services, connects, backend, inner, path):
+    if path == ATTACHMENT:  # the second time, when it learns the device
+        first = services.responses["PUT", path]
+        services.responses["PUT", path] = [first, (503, b"")]
+    else:
+        refuse(services, 503, path)
+    with pytest.raises(OutcomeUnknown):
+        backend.attach(SERVER, VOLUME, None)
+    assert VOLUME.id in inner.attached(SERVER)
+    assert "DELETE" not in methods(services)
+
+
+@pytest.mark.parametrize(
+    ("status", "shown", "message"),
+    [
+        (400, "in-use", "is attached to another server"),
+        (400, "error", "is in status error"),
+        (413, "available", "Cinder refused to attach volume .*: the reason"),
+        (404, None, "does not exist in Cinder"),
+    ],
+)
+def test_a_refused_reservation_is_refused_with_the_volumes_status(services, backend, status, shown, message):
+    services.respond(LIST, {"attachments": []})
+    refuse(services, status)
+    services.respond(STATUS, {"volume": {"status": shown}} if shown else b"", 200 if shown else 404)
+    with pytest.raises(AttachRefused, match=message):
+        backend.attach(SERVER, VOLUME, None)
+
+
+def test_a_forbidden_reservation_is_the_operators_matter(services, backend):
+    services.respond(LIST, {"attachments": []})
+    refuse(services, 403)
+    services.respond(STATUS, {"volume": {"status": "available"}})
+    with pytest.raises(BackendUnavailable, match=r"check that the user of backend\.\* has the role admin"):
+        backend.attach(SERVER, VOLUME, None)
+
+
+def test_a_reservation_that_no_attachment_has_is_waited_for_and_then_refused(services, backend):
+    services.respond(LIST, {"attachments": []})
+    refuse(services, 400)
+    services.respond(STATUS, {"volume": {"status": "reserved"}})
+    with pytest.raises(AttachRefused, match="is reserved in Cinder, by no attachment"):
+        backend.attach(SERVER, VOLUME, None)
+    assert methods(services).count("POST") > 1
+
+
+def test_a_reservation_by_a_call_at_the_same_time_is_used(services, connects, backend):
+    services.respond_in_turn(LIST, ({"attachments": []}, 200), ({"attachments": [SHOWN]}, 200))
+    refuse(services, 400)
+    backend.attach(SERVER, VOLUME, None)
+    assert "PUT" in methods(services)
+
+
+@pytest.mark.parametrize(("status", "error"), [(500, BackendUnavailable), (200, OutcomeUnknown)])
+def test_after_a_failed_reservation_nothing_stays_reserved(services, connects, backend, status, error):
+    services.respond_in_turn(LIST, ({"attachments": []}, 200), ({"attachments": [SHOWN]}, 200))
+    services.respond(RESERVE, b"garbage", status, method="POST")
+    with pytest.raises(error):
+        backend.attach(SERVER, VOLUME, None)
+    assert methods(services)[-1] == "DELETE"
+
+
+def test_a_reservation_that_can_not_be_deleted_is_an_unknown_outcome(services, backend):
+    refuse(services, 500, ATTACHMENT, "PUT")
+    refuse(services, 500, ATTACHMENT, "DELETE")
+    with pytest.raises(OutcomeUnknown, match="may still be reserved"):
+        backend.attach(SERVER, VOLUME, None)
+
+
+@pytest.mark.parametrize(
+    ("info", "error", "message"),
+    [
+        ({}, BackendUnavailable, "returned no connection"),
+        ({"encrypted": True}, AttachRefused, "is encrypted"),
+    ],
+)
+def test_a_connection_that_can_not_be_used_leaves_nothing_reserved(services, connects, backend, info, error, message):
+    services.respond(ATTACHMENT, {"attachment": {**SHOWN, "connection_info": info}}, method="PUT")
+    with pytest.raises(error, match=message):
+        backend.attach(SERVER, VOLUME, None)
+    assert methods(services)[-1] == "DELETE"
+
+
+def test_reservations_that_prevent_a_connection_are_deleted(services, connects, backend):
+    attaching = {**SHOWN, "id": ID.replace("a001", "a000"), "status": "attaching"}
+    other = f"{ROOT}/attachments/{attaching['id']}"
+    services.respond(LIST, {"attachments": [SHOWN, attaching]})
+    connected = json.loads(services.responses["PUT", ATTACHMENT][1])
+    services.respond_in_turn(other, ({}, 409), (connected, 200), method="PUT")
+    services.respond(f"{other}/action", b"", 204, method="POST")
+    backend.attach(SERVER, VOLUME, None)
+    assert ("DELETE", ATTACHMENT) in [(method, path) for method, path, _ in services.requests]
+
+
+def test_an_attachment_that_is_deleted_meanwhile_is_unavailable(services, backend):
+    services.respond_in_turn(LIST, ({"attachments": [SHOWN]}, 200), ({"attachments": []}, 200))
+    with pytest.raises(BackendUnavailable, match="was deleted meanwhile"):
+        backend.attach(SERVER, VOLUME, None)
+
+
+@pytest.mark.parametrize("document", [b"[]", b"{}", {"attachments": [{**SHOWN, "status": 1}]}])
+def test_a_malformed_list_is_unavailable(services, backend, document):
+    services.respond(LIST, document)
+    with pytest.raises(BackendUnavailable, match=r"invalid|not an object"):
+        backend.attach(SERVER, VOLUME, None)
+
+
+def test_ids_that_cinder_can_not_have_are_refused_and_have_nothing_attached(services, backend, tmp_path):
+    server = Server("1134", "here", "ACTIVE")
+    (tmp_path / "servers" / "1134").mkdir()
+    with pytest.raises(AttachRefused, match="UUIDs"):
+        backend.attach(server, VOLUME, None)
+    backend.detach(server, VOLUME, None)
+    assert backend.attached(server) == {}
+    assert services.requests == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"operation_timeout": "74"}, "operation_timeout is 74: .*rpc_response_timeout"),
+        ({"inner": "cinder"}, "backend.inner is 'cinder': it must be another backend"),
+        ({"inner": "directory"}, "backend.inner.root"),
+        ({"inner": "directory", "inner.root": "relative"}, "backend.inner.root"),
+    ],
+)
+def test_an_invalid_option_is_named(services, changed, message):
+    options = {**services.options, "inner": "directory", "operation_timeout": "80", **changed}
+    with pytest.raises(ConfigurationError, match=message):
+        CinderBackend(options)
+
+
+def test_the_check_asks_cinder_and_the_inner_backend(services, backend):
+    services.respond(f"{ROOT}/os-services?binary=cinder-volume", {"services": [{"state": "up"}]})
+    backend.check()
+    services.respond(f"{ROOT}/os-services?binary=cinder-volume", {"services": [{"state": "down"}]})
+    with pytest.raises(BackendUnavailable, match="no cinder-volume of Cinder is up"):
+        backend.check()

@@ -195,3 +195,67 @@ def test_a_deletion_that_fails_in_cinder_is_unavailable(services, catalog):
 def test_an_endpoint_that_cannot_be_requested_is_refused(services, url):
     with pytest.raises(ConfigurationError, match=r"^catalog.endpoint: it must be a URL such as http://controller:8776"):
         CinderCatalog({**services.options, "endpoint": url}, None)
+
+
+# -- deletions ----------------------------------------------------------------------------------------
+
+ATTACHMENTS = f"/volume/v3/service/attachments?all_tenants=1&volume_id={VOLUME}"
+
+
+def in_status(status):
+    return {"volume": {**SHOWN, "status": status}}
+
+
+def deleted(services):
+    return [path for method, path, _ in services.requests if method == "DELETE"]
+
+
+def test_a_deletion_waits_until_the_volume_is_gone(services, catalog):
+    shown = [(in_status("available"), 200), (in_status("deleting"), 200), (MISSING, 404)]
+    services.respond_in_turn(OPERATORS_PATH, *shown)
+    services.respond(OPERATORS_PATH, b"", 202, method="DELETE")
+    catalog.delete(volume_id=VOLUME, project_id="here")
+    assert [method for method, _, _ in services.requests] == ["GET", "DELETE", "GET", "GET"]
+
+
+def test_the_attachments_to_the_deleted_server_are_deleted_first(services, catalog):
+    services.respond_in_turn(OPERATORS_PATH, (in_status("in-use"), 200), (MISSING, 404))
+    services.respond(ATTACHMENTS, {"attachments": [{"id": "a1", "instance": SERVER}]})
+    for path in ("/volume/v3/service/attachments/a1", OPERATORS_PATH):
+        services.respond(path, b"", 202, method="DELETE")
+    catalog.delete(volume_id=VOLUME, server_id=SERVER)
+    assert deleted(services) == ["/volume/v3/service/attachments/a1", OPERATORS_PATH]
+
+
+@pytest.mark.parametrize("server_id", [None, "another"])
+def test_a_volume_that_another_server_has_is_kept(services, catalog, server_id):
+    services.respond(OPERATORS_PATH, in_status("in-use"))
+    services.respond(ATTACHMENTS, {"attachments": [{"id": "a1", "instance": SERVER}]})
+    with pytest.raises(VolumeAttached, match="attached to another server"):
+        catalog.delete(volume_id=VOLUME, server_id=server_id)
+    assert deleted(services) == []
+
+
+def test_a_volume_that_is_attached_meanwhile_is_kept(services, catalog):
+    services.respond_in_turn(OPERATORS_PATH, (in_status("available"), 200), (in_status("reserved"), 200))
+    services.respond(OPERATORS_PATH, {"badRequest": {"code": 400, "message": "status"}}, 400, method="DELETE")
+    with pytest.raises(VolumeAttached, match="is reserved"):
+        catalog.delete(volume_id=VOLUME)
+
+
+def test_a_volume_that_cinder_keeps_is_unavailable(services, catalog):
+    services.respond_in_turn(OPERATORS_PATH, (in_status("available"), 200), (in_status("error_deleting"), 200))
+    services.respond(OPERATORS_PATH, b"", 202, method="DELETE")
+    with pytest.raises(CatalogUnavailable, match="is in status error_deleting"):
+        catalog.delete(volume_id=VOLUME)
+
+
+@pytest.mark.parametrize(
+    ("volume_id", "status", "project_id"),
+    [("9", "available", None), (VOLUME, "deleting", None), (VOLUME, "available", "there")],
+)
+def test_what_is_no_volume_any_more_is_not_found(services, catalog, volume_id, status, project_id):
+    services.respond(OPERATORS_PATH, in_status(status))
+    with pytest.raises(VolumeNotFound):
+        catalog.delete(volume_id=volume_id, project_id=project_id)
+    assert deleted(services) == []

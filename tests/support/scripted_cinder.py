@@ -44,8 +44,11 @@ class Services(ThreadingHTTPServer):
         }
 
     def respond(self, path, document, status=200, method="GET"):
-        body = document if isinstance(document, bytes) else json.dumps(document).encode()
-        self.responses[method, path] = status, body
+        self.responses[method, path] = status, _body(document)
+
+    def respond_in_turn(self, path, *responses, method="GET"):
+        """Send these documents and statuses one after the other, and the last one from then on."""
+        self.responses[method, path] = [(status, _body(document)) for document, status in responses]
 
     def token(self):
         endpoint = {"interface": "internal", "region_id": "one", "region": "one", "url": self.endpoint}
@@ -63,7 +66,8 @@ class Services(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.requests.append((self.command, self.path, self.headers))
-        status, body = self.server.responses.get((self.command, self.path), (404, b"nothing here"))
+        found = self.server.responses.get((self.command, self.path), (404, b"nothing here"))
+        status, body = found if isinstance(found, tuple) else found.pop(0) if len(found) > 1 else found[0]
         self._send(status, body, Location=f"{self.server.url}{self.path}")
 
     do_DELETE = do_GET  # noqa: N815 - the name that http.server looks for
@@ -90,3 +94,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+def _body(document):
+    return document if isinstance(document, bytes) else json.dumps(document).encode()
