@@ -296,3 +296,30 @@ def test_the_check_asks_cinder_and_the_inner_backend(services, backend):
     services.respond(f"{ROOT}/os-services?binary=cinder-volume", {"services": [{"state": "down"}]})
     with pytest.raises(BackendUnavailable, match="no cinder-volume of Cinder is up"):
         backend.check()
+
+
+def test_calls_that_keep_changing_the_attachments_are_waited_for_and_then_unavailable(services, connects, backend):
+    services.respond(ATTACHMENT, {"conflict": {"code": 409, "message": "busy"}}, 409, method="PUT")
+    services.respond(STATUS, {"volume": {"status": "reserved"}})
+    with pytest.raises(BackendUnavailable, match="other calls keep changing Cinder's attachments"):
+        backend.attach(SERVER, VOLUME, None)
+    assert methods(services)[-1] == "DELETE"
+
+
+def test_a_connection_that_cinder_refuses_in_an_error_is_refused(services, connects, backend):
+    services.respond(ATTACHMENT, {"conflict": {"code": 409, "message": "busy"}}, 409, method="PUT")
+    services.respond(STATUS, {"volume": {"status": "error_attaching"}})
+    with pytest.raises(AttachRefused, match="is in status error_attaching"):
+        backend.attach(SERVER, VOLUME, None)
+
+
+def test_a_connection_without_a_response_leaves_nothing_reserved(services, connects, backend):
+    services.respond(ATTACHMENT, b"no JSON", method="PUT")
+    with pytest.raises(BackendUnavailable, match="a body that is not JSON"):
+        backend.attach(SERVER, VOLUME, None)
+    assert methods(services)[-1] == "DELETE"
+
+
+def test_the_requested_device_is_told_to_cinder_once(services, connects, backend):
+    assert backend.attach(SERVER, VOLUME, "/dev/vdf") == "/dev/vdf"
+    assert methods(services).count("PUT") == 1

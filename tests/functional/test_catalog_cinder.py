@@ -259,3 +259,23 @@ def test_what_is_no_volume_any_more_is_not_found(services, catalog, volume_id, s
     with pytest.raises(VolumeNotFound):
         catalog.delete(volume_id=volume_id, project_id=project_id)
     assert deleted(services) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"auth_type": ""}, r"^catalog\.auth_type is missing"),
+        ({"insecure": "perhaps"}, r"^catalog\.insecure is 'perhaps': it must be true or false"),
+        ({"insecure": "true", "cafile": "/ca.pem"}, r"^catalog\.cafile is not an option beside catalog\.insecure"),
+    ],
+)
+def test_an_invalid_option_is_named(services, changed, message):
+    with pytest.raises(ConfigurationError, match=message):
+        CinderCatalog({**services.options, **changed}, None)
+
+
+@pytest.mark.parametrize("document", [b"[]", {"services": None}, {"services": [{"binary": "cinder-volume"}]}])
+def test_a_check_of_something_else_than_cinder_fails(services, catalog, document):
+    services.respond("/volume/v3/service/os-services?binary=cinder-volume", document)
+    with pytest.raises(CatalogUnavailable, match=r"is not a list of Cinder's services|JSON that is not an object"):
+        catalog.check()
