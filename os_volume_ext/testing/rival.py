@@ -84,7 +84,7 @@ def rival(make_calls: Callable[[], Calls]) -> Iterator[Rival]:
     :param make_calls: returns ``attach()`` and ``detach()``; called in the process.
     """
 
-    def run(connection: Connection) -> None:
+    def run(connection: Connection) -> None:  # pragma: no cover - in a process that is killed
         attach, detach = make_calls()
         while True:
             attached = _outcome(attach)
@@ -105,7 +105,7 @@ def remote(make_call: Callable[[], Callable[..., Any]]) -> Iterator[Remote]:
     :param make_call: returns the call; called in the process.
     """
 
-    def run(connection: Connection) -> None:
+    def run(connection: Connection) -> None:  # pragma: no cover - in a process that is killed
         call = make_call()
         while True:
             connection.send(_outcome(call, *connection.recv()))

@@ -104,7 +104,7 @@ def run_in_child(function: Callable[[], T]) -> T:
 def repeated_in_child(function: Callable[[], object]) -> Iterator[BaseProcess]:
     """Repeat a call in a forked child process during the block; its exceptions are ignored."""
 
-    def repeat(ready: Connection) -> None:
+    def repeat(ready: Connection) -> None:  # pragma: no cover - in a process that is killed
         ready.send(None)
         while True:
             try:
