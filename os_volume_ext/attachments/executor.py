@@ -133,7 +133,7 @@ class Slot:
 
     def attached(self, server: Server) -> Mapping[str, str | None]:
         """Return the device of each volume that the server has."""
-        found = self._call("attached", self._read_disks, server)
+        found = self._call("attached", _copied, self._backend.attached, server)
         self._check(_is_disks(found), "attached", found)
         return found
 
@@ -143,7 +143,7 @@ class Slot:
 
     def incomplete(self, server: Server) -> Mapping[str, str]:
         """Return a description of each volume that is attached to a server in part."""
-        found = self._call("incomplete", self._backend.incomplete, server)
+        found = self._call("incomplete", _copied, self._backend.incomplete, server)
         is_valid = isinstance(found, Mapping) and all(isinstance(text, str) for pair in found.items() for text in pair)
         self._check(is_valid, "incomplete", found)
         return found
@@ -171,10 +171,6 @@ class Slot:
             callback()
         else:
             self._running.add_done_callback(lambda _: callback())
-
-    def _read_disks(self, server: Server) -> Mapping[str, str | None]:
-        found = self._backend.attached(server)
-        return dict(found) if isinstance(found, Mapping) else found  # reading a mapping may raise anything too
 
     def _call(self, name: str, method: Callable[..., T], *arguments: Any) -> T:
         with self._observers.backend_call(name):
@@ -217,6 +213,12 @@ class Slot:
     def _log_late(self, name: str, late: PendingCall[Any]) -> None:
         result = late.exception() or late.result()
         LOG.warning("%s timed-out backend call %s finished late: %r", self.request_id, name, result)
+
+
+def _copied(read: Callable[[Server], Mapping[str, T]], server: Server) -> Mapping[str, T]:
+    """Return what a plugin returns, as a mapping of our own: reading the plugin's may raise anything too."""
+    found = read(server)
+    return dict(found) if isinstance(found, Mapping) else found
 
 
 def _is_device(value: Any) -> bool:

@@ -194,13 +194,13 @@ class _Session(requests.Session):
             raise
         return response
 
-    def _body(self, response: requests.Response, url: str) -> bytes:
+    def _body(self, response: requests.Response, url: str) -> bytearray:
         body = bytearray()
         for chunk in response.raw.stream(CHUNK, decode_content=True):
             body += chunk
             if len(body) > self._max_body:
                 raise RequestFailed(f"{hide_password(url)} sent more than {self._max_body} bytes")
-        return bytes(body)
+        return body
 
     def _allowed(self, url: str) -> str:
         """Return the URL, at one of the configured origins."""

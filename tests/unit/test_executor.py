@@ -539,6 +539,34 @@ def test_invalid_disks_of_a_backend_are_an_unknown_outcome(executor, disks):
     assert str(raised.value) == "the backend returned an invalid value"
 
 
+class Unreadable(dict):
+    """A mapping of a plugin's own, such as one that reads a file."""
+
+    def keys(self):
+        raise ZeroDivisionError
+
+    __iter__ = items = keys
+
+
+@pytest.mark.parametrize("method", ["attached", "incomplete"])
+def test_a_mapping_that_can_not_be_read_is_an_unknown_outcome(method):
+    backend = SimpleNamespace(**{method: lambda _: Unreadable({"9": "/dev/vdb"})})
+    executor = BackendExecutor(backend=backend, timeout=TIMEOUT, max_concurrent=1)
+    with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match=r"^the backend failed$"):
+        getattr(slot, method)(SERVER)
+
+
+@pytest.mark.parametrize("found", [None, [], {9: "why"}, {"9": None}, "9"])
+def test_an_invalid_description_of_what_is_incomplete_is_an_unknown_outcome(found):
+    backend = SimpleNamespace(incomplete=lambda _: found)
+    executor = BackendExecutor(backend=backend, timeout=TIMEOUT, max_concurrent=1)
+    with (
+        executor.slot("req-1") as slot,
+        pytest.raises(OutcomeUnknown, match=r"^the backend returned an invalid value$"),
+    ):
+        slot.incomplete(SERVER)
+
+
 @pytest.mark.parametrize("device", [None, "/dev/vdb", "/dev/disk/by-id/x", "/dev/" + "v" * 250])
 def test_a_valid_device_of_a_backend_is_returned(device):
     backend = SimpleNamespace(attach=lambda *_: device)
