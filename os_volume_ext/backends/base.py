@@ -6,6 +6,7 @@ entry point's name (``backend = NAME`` in the filter's section) and configures i
 """
 
 import abc
+import re
 from collections.abc import Mapping
 
 from ..errors import (
@@ -21,6 +22,8 @@ from ..errors import (
 from ..models import Server, Volume
 
 __all__ = [
+    "DEVICE",
+    "MAX_DEVICE_LENGTH",
     "AttachRefused",
     "Backend",
     "BackendError",
@@ -32,7 +35,13 @@ __all__ = [
     "ServerNotFound",
     "TooManyAttachments",
     "Volume",
+    "check_device",
 ]
+
+DEVICE = re.compile(r"/dev/[a-z]+[0-9]*")
+"""What a requested device matches."""
+MAX_DEVICE_LENGTH = 255
+"""The characters that a device may have."""
 
 
 class Backend(abc.ABC):
@@ -193,3 +202,16 @@ class Backend(abc.ABC):
 
         :raises BackendUnavailable: if it could not; the message names the reason.
         """
+
+
+def check_device(device: str | None) -> None:
+    """Check that a requested device is not malformed; a backend may support fewer.
+
+    :param device: as for :meth:`Backend.attach`.
+    :raises AttachRefused: if it is.
+    """
+    if device is not None and (len(device) > MAX_DEVICE_LENGTH or not DEVICE.fullmatch(device)):
+        raise AttachRefused(
+            f"The device {device!r} can't be used: "
+            f"it must match {DEVICE.pattern} and have at most {MAX_DEVICE_LENGTH} characters."
+        )

@@ -5,7 +5,6 @@ Detach: detach the disk, check that it has left, delete Cinder's attachment. A c
 the next one completes. A volume counts as attached only if both sides have it.
 """
 
-import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from ..base import (
     OutcomeUnknown,
     Server,
     Volume,
+    check_device,
 )
 from .attachments import RESERVED, CinderAttachment, CinderAttachments
 from .refusals import refused
@@ -32,7 +32,6 @@ RPC_TIMEOUT = 60
 """Cinder's ``rpc_response_timeout``, in seconds: after that it responds itself that its volume service does not."""
 MIN_TIMEOUT = 75
 
-_DEVICE, _MAX_DEVICE_LENGTH = re.compile(r"/dev/[a-z]+[0-9]*"), 255
 _UNDO = 5  # seconds of each call that are kept to delete a reservation
 _ATTEMPTS, _PAUSE = 30, 0.1  # how often to connect while other calls for the same volume and server do so too; seconds
 
@@ -81,7 +80,7 @@ class CinderBackend(Backend):
             ours = self._attachments.of(server, volume, deadline)
         if volume.id in disks and any(each.is_attached for each in ours):
             return disks[volume.id]
-        _check_device(device)
+        check_device(device)  # Cinder responds with 500 to one that it can't store
         if not ours:
             self._reserve(server, volume, deadline)
         try:
@@ -293,15 +292,6 @@ def _check_ids(server: Server, volume: Volume) -> None:
     if not _has_ids(server, volume):
         raise AttachRefused(
             "Cinder attaches volumes to servers whose ids are UUIDs, and has volumes with such ids only."
-        )
-
-
-def _check_device(device: str | None) -> None:
-    """Refuse a malformed device, since Cinder responds with 500 to one that it can't store."""
-    if device is not None and (len(device) > _MAX_DEVICE_LENGTH or not _DEVICE.fullmatch(device)):
-        raise AttachRefused(
-            f"The device {device!r} can't be used: "
-            f"it must match {_DEVICE.pattern} and have at most {_MAX_DEVICE_LENGTH} characters."
         )
 
 

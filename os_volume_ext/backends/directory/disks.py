@@ -7,22 +7,20 @@ import string
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..base import AttachRefused, DeviceInUse, TooManyAttachments, Volume
+from ..base import DEVICE, DeviceInUse, TooManyAttachments, Volume, check_device
 
 DEVICES = tuple(f"/dev/vd{letter}" for letter in string.ascii_lowercase[1:])
 """The devices that the backend chooses from, in this order. A server can have as many volumes, at any devices."""
 
 # No leading dot: excludes ".", ".." and the temporary files of volumes.make_link.
 SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
-_DEVICE = re.compile(r"/dev/[a-z]+[0-9]*")
-_MAX_DEVICE_LENGTH = 255
 # What Nova removes of a device before it compares: /dev/vdb, /dev/xvdb, /dev/sdb and /dev/sdb1 are the disk b.
 _DEVICE_PREFIX = re.compile(r"(x?v|s|h)d(?=[a-z])")
 
 
 def disks_of(directory: int) -> dict[str, str | None]:
     """Return the volume at each device of a server; None for a file that is not a link to a volume."""
-    names = (name for name in sorted(os.listdir(directory)) if _DEVICE.fullmatch(f"/dev/{name}"))
+    names = (name for name in sorted(os.listdir(directory)) if DEVICE.fullmatch(f"/dev/{name}"))
     return {f"/dev/{name}": _linked_volume(directory, name) for name in names}
 
 
@@ -60,11 +58,7 @@ def choose_device(disks: Mapping[str, str | None], device: str | None) -> str:
     :raises DeviceInUse: if another disk has the requested device, with any prefix.
     :raises TooManyAttachments: if the server has as many disks as there are devices to choose from.
     """
-    if device is not None and (len(device) > _MAX_DEVICE_LENGTH or not _DEVICE.fullmatch(device)):
-        raise AttachRefused(
-            f"The device {device!r} can't be used: "
-            f"it must match {_DEVICE.pattern} and have at most {_MAX_DEVICE_LENGTH} characters."
-        )
+    check_device(device)
     used = {_letters(each) for each in disks}
     if device is not None and _letters(device) in used:
         raise DeviceInUse(f"{device} is in use")

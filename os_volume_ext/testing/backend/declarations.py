@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from ...backends.base import Backend, Server, Volume
+from ...backends.base import MAX_DEVICE_LENGTH, Backend, Server, Volume
 from ..absent import Absent
 from ..declarations import CheckedDeclarations
 from ..expectations import must_succeed
 from ..running import TIMEOUT
-
-MAX_DEVICE_LENGTH = 255
 
 
 class Declarations(CheckedDeclarations):
