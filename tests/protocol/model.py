@@ -2,7 +2,7 @@
 
 Operations run at once, workers crash or wake up late, backend calls fail or have an unknown outcome, servers are
 deleted, hidden or lose their disk, the volume is deleted, created again or changes, and the clock is set back. With
-all corrections, each invariant holds. Without one of them, a shortest counterexample is printed.
+all corrections, each invariant holds. Without one of them, or with ``--late``, a shortest counterexample is printed.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.protocol.rules import CORRECTIONS, name
+from tests.protocol.rules import CORRECTIONS, Backend, name
 from tests.protocol.search import ALL, EVENTS, OPERATIONS, Quiet, Scenario, Trace, explore, scenarios
 from tests.protocol.states import ATTACHED, INVARIANTS, Row, State
 
@@ -39,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         chosen = [tuple(KNOWN[operation] for operation in options.operation)]
     else:
         chosen = (scenario for count in range(1, options.operations + 1) for scenario in scenarios(count))
-    return _search(chosen, Quiet(ALL - set(options.without), strict=options.strict), brief=options.brief)
+    backend = Backend(not options.late, "exclusive" in options.backend, "ordered" in options.backend)
+    quiet = Quiet(ALL - set(options.without), backend=backend, strict=options.strict)
+    return _search(chosen, quiet, brief=options.brief)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,6 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("operation", nargs="*", metavar="OPERATION", help="search this scenario")
     parser.add_argument("--operations", type=int, default=2, help="else search all of up to so many operations")
     parser.add_argument("--without", action="append", default=[], choices=CORRECTIONS, help="take a correction away")
+    parser.add_argument("--late", action="store_true", help="backend calls may take effect after their time limit")
+    parser.add_argument(
+        "--backend", action="append", default=[], choices=("exclusive", "ordered"), help="it promises more"
+    )
     parser.add_argument("--strict", action="store_true", help="I5 also compares if a multiattach volume is deleted")
     parser.add_argument("--brief", action="store_true", help="print neither scenarios nor traces")
     parser.add_argument("--list", action="store_true", help="list corrections, invariants, operations and events")

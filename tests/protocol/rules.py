@@ -43,6 +43,7 @@ CORRECTIONS = {
 }
 
 ATTACH, DETACH, DELETE = "attach", "detach", "delete"
+NOT_FOUND, REFUSED = "ServerNotFound", "refused"
 DONE = Worker("done")
 # A worker that crashes at these steps leaves something behind.
 _CLAIMED = {"alone", "reread", "look claimed", "ready", "commit", "ok", "failed"}
@@ -67,6 +68,22 @@ def name(server: int) -> str:
     return f"s{server + 1}"
 
 
+class Backend(NamedTuple):
+    """What a backend promises."""
+
+    ends_in_time: bool = True
+    """A call that is given up takes effect, if at all, before its row is stale (R5)."""
+    exclusive: bool = False
+    """It refuses to attach a volume that another server has, unless the volume is multiattach."""
+    ordered: bool = False
+    """It refuses a call under an older claim than one that it has seen, on any server or, of a multiattach volume, on
+    the same one. No backend of the package does that.
+    """
+
+
+AS_DOCUMENTED = Backend()
+
+
 class Protocol:
     """The moves of a scenario: operations that run at once."""
 
@@ -75,6 +92,7 @@ class Protocol:
         operations: tuple[Operation, ...],
         corrections: frozenset[str],
         *,
+        backend: Backend = AS_DOCUMENTED,
         faults: bool = True,
         prompt: bool = False,
         after: dict[int, int] | None = None,
@@ -82,12 +100,14 @@ class Protocol:
         """Set the scenario.
 
         :param corrections: those that hold.
+        :param backend: what the backend promises.
         :param faults: whether calls fail.
         :param prompt: whether no outcome is unknown and no claim ages.
         :param after: operations that start when another one is done.
         """
         self.operations = operations
         self._corrections = corrections
+        self._backend = backend
         self._faults = faults
         self._prompt = prompt
         self._after = after or {}
@@ -169,9 +189,10 @@ class Protocol:
 
     def _has_call(self, s: State, owner: int) -> bool:
         """Return whether a call may still take effect: one that was started in time ends before its row is stale."""
-        if any(o % len(s.ages) == owner for _, _, o in s.late):
-            return True
-        return owner < len(self.operations) and s.workers[owner].step in ("calling", "commit")
+        calls = [call for call, _, o in s.late if o % len(s.ages) == owner]
+        if owner < len(self.operations) and s.workers[owner].step in ("calling", "commit"):
+            calls.append(s.workers[owner].call)
+        return any(self._backend.ends_in_time or call not in (ATTACH, DETACH) for call in calls)
 
     @staticmethod
     def _is_negative(s: State, owner: int) -> bool:
@@ -183,7 +204,7 @@ class Protocol:
             if call == DELETE:
                 after = self._delete_late(after, server)
             else:
-                after, _ = self._effect(after, call, server)
+                after, _ = self._effect(after, call, server, owner)
             yield "late", f"the {call} of {self.who(owner)} on {name(server)} takes effect only now", after.tidy()
 
     # -- attach: the claim -------------------------------------------------------------------------------
@@ -366,8 +387,8 @@ class Protocol:
         if w.call == DELETE:
             yield from self._lock_volume(s, i, w)
         else:
-            after, reply = self._effect(s, w.call, w.server)
-            yield f"backend.{w.call} {name(w.server)}: {reply}", self._after_call(after, i, w, reply == "done")
+            after, reply = self._effect(s, w.call, w.server, i)
+            yield f"backend.{w.call} {name(w.server)}: {reply}", self._after_call(after, i, w, reply)
         if not self._faults:
             return
         if w.call != DELETE:
@@ -380,23 +401,30 @@ class Protocol:
                 self._end(s._replace(late=late), i),
             )
 
-    def _after_call(self, s: State, i: int, w: Worker, is_done: bool) -> State:
-        if is_done:
+    def _after_call(self, s: State, i: int, w: Worker, reply: str) -> State:
+        if reply == "done":
             return s.with_worker(i, w._replace(step="ok"))
-        if w.call == ATTACH:
+        if w.call == ATTACH or reply == REFUSED:
             return s.with_worker(i, w._replace(step="failed"))
         kind = self.operations[i].kind
         if kind == "attach" or (w.gone if kind == "reconcile" else self._is_gone(s, w.server)):
             return s.with_worker(i, w._replace(step="ok", missing=True))
         return s.with_worker(i, w._replace(step="failed")) if self._has("put-back") else self._end(s, i)
 
-    @staticmethod
-    def _effect(s: State, call: str, server: int) -> tuple[State, str]:
+    def _effect(self, s: State, call: str, server: int, owner: int) -> tuple[State, str]:
         """Do what the backend does, in one step; repeating it changes nothing."""
+        is_multiattach = s.volume is not None and s.volume.multiattach
+        if self._backend.ordered:
+            number = max((n for n, claim in enumerate(s.claims, 1) if claim == owner), default=0)
+            if number < (s.newest[server] if is_multiattach else max(s.newest)):
+                return s, REFUSED
+            s = s._replace(newest=(number, s.newest[1]) if server == 0 else (s.newest[0], number))
         if server not in s.backend:
-            return s, "ServerNotFound"
+            return s, NOT_FOUND
         if call == DETACH:
             return s._replace(disks=s.disks - {server}), "done"
+        if self._backend.exclusive and s.disks == {1 - server} and not is_multiattach:
+            return s, REFUSED
         return s._replace(disks=s.disks | {server}, lost=s.lost - {server}), "done"
 
     def _ok(self, s: State, i: int, w: Worker) -> Moves:
@@ -594,6 +622,8 @@ class Protocol:
         after = s.with_row(server, row)
         if renew:
             after = after.with_age(i, VALID)
+        if self._backend.ordered:
+            after = after._replace(claims=(*s.claims, i))
         worker = w._replace(step=step, server=server, call=call, seen=row, before=before)
         return text, after.with_worker(i, worker)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
-from tests.protocol.rules import CORRECTIONS, Operation, Protocol
+from tests.protocol.rules import AS_DOCUMENTED, CORRECTIONS, Backend, Operation, Protocol
 from tests.protocol.states import (
     ATTACHED,
     ATTACHING,
@@ -71,12 +71,16 @@ def scenarios(count: int) -> Iterator[Scenario]:
 class Quiet:
     """Runs reconcile in quiet states, where nothing else happens and nothing fails, and remembers the ends."""
 
-    def __init__(self, corrections: frozenset[str] = ALL, *, strict: bool = False) -> None:
+    def __init__(
+        self, corrections: frozenset[str] = ALL, *, backend: Backend = AS_DOCUMENTED, strict: bool = False
+    ) -> None:
         """Set the rules.
 
+        :param backend: what the backend promises.
         :param strict: whether I5 also compares whether a volume is deleted that several servers have or had.
         """
         self.corrections = corrections
+        self.backend = backend
         self._strict = strict
         self._known: dict[tuple[State, int], tuple[frozenset[State], frozenset[str]]] = {}
 
@@ -113,7 +117,7 @@ class Quiet:
         count = 2 * times
         operations = tuple(Operation("reconcile", i % 2) for i in range(count))
         after = {i: i - 1 for i in range(1, count, 2)}  # a run examines the row of the one server, then of the other
-        protocol = Protocol(operations, self.corrections, faults=False, after=after)
+        protocol = Protocol(operations, self.corrections, backend=self.backend, faults=False, after=after)
         first = start._replace(workers=(Worker(),) * count, ages=(None,) * count + (STALE,))
         seen, todo = {first}, [first]
         ends, broken = set(), set()
@@ -134,7 +138,8 @@ class Quiet:
 def _forget(s: State) -> State:
     """Return a quiet state without what has no effect on reconcile."""
     rows = [row and row._replace(claim=DEAD) for row in s.rows]
-    return s._replace(workers=(), ages=(), rows=(rows[0], rows[1]), hidden=NOWHERE, promised=NOWHERE, crashes=0)
+    s = s._replace(workers=(), ages=(), rows=(rows[0], rows[1]), claims=(), newest=(0, 0), crashes=0)
+    return s._replace(hidden=NOWHERE, promised=NOWHERE)
 
 
 def _single_starts(*, prompt: bool) -> Iterator[State]:
@@ -191,12 +196,12 @@ Parents = dict[State, tuple[State, str, str] | None]
 
 
 def explore(scenario: Scenario, quiet: Quiet, *, prompt: bool = False, until: str = "") -> Result:
-    """Search all orders of events of a scenario, with the corrections of ``quiet``.
+    """Search all orders of events of a scenario, with the corrections and the backend of ``quiet``.
 
     :param prompt: whether no worker crashes, no claim ages and no outcome is unknown.
     :param until: an invariant; the search stops when it breaks.
     """
-    protocol = Protocol(scenario, quiet.corrections, prompt=prompt)
+    protocol = Protocol(scenario, quiet.corrections, backend=quiet.backend, prompt=prompt)
     parents: Parents = dict.fromkeys(starts(scenario, prompt=prompt))
     todo = deque(parents)
     broken: dict[str, Trace] = {}

@@ -81,6 +81,10 @@ class State(NamedTuple):
     """The operation that has locked the volume's row in the catalog."""
     late: tuple[tuple[str, int, int], ...] = ()
     """Calls of unknown outcome that will yet take effect: call, server, owner of the claim."""
+    claims: tuple[int, ...] = ()
+    """If the backend is ordered: the owners of the claims so far, the newest last."""
+    newest: tuple[int, int] = (0, 0)
+    """If the backend is ordered: the place in ``claims``, from 1 on, of the newest claim that it has seen by server."""
     promised: frozenset[int] = NOWHERE
     """For I2: the servers on which callers were shown the volume as attached."""
     lost: frozenset[int] = NOWHERE

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.protocol.model import KNOWN, main
-from tests.protocol.rules import CORRECTIONS
+from tests.protocol.rules import CORRECTIONS, Backend
 from tests.protocol.search import ALL, Quiet, Result, Scenario, explore, scenarios
 from tests.protocol.states import INVARIANTS
 
@@ -100,6 +100,28 @@ def test_whether_a_multiattach_volume_is_deleted_depends_on_the_order_of_rows() 
     assert broken(search(parse("attach s2 | delete server s1"), Quiet(strict=True))) == {"I5"}
 
 
+# What breaks in scenarios of two operations if calls take effect after their time limit; docs/protocol.rst has it.
+LATE: tuple[tuple[dict[str, bool], set[str]], ...] = (
+    ({}, {"I1", "I2", "I3", "I4", "D3"}),
+    ({"exclusive": True}, {"I2", "I3", "I4", "D3"}),
+    # Two servers have the volume and multiattach is switched off: reconciles side by side refuse each other's calls.
+    ({"ordered": True}, {"I5"}),
+)
+
+
+@pytest.mark.parametrize(("promises", "invariants"), LATE)
+def test_what_late_calls_break_depends_on_what_the_backend_promises(
+    promises: dict[str, bool], invariants: set[str]
+) -> None:
+    late = Quiet(backend=Backend(ends_in_time=False, **promises))
+    assert {name for scenario in scenarios(2) for name in broken(search(scenario, late))} == invariants
+
+
+def test_a_backend_that_promises_more_breaks_nothing() -> None:
+    strict = Quiet(backend=Backend(exclusive=True))
+    assert {name for scenario in scenarios(2) for name in broken(search(scenario, strict))} == set()
+
+
 @pytest.mark.parametrize(
     ("scenario", "event"),
     [
@@ -130,6 +152,12 @@ def test_the_command_prints_a_shortest_counterexample(capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "I2 breaks in 2: detach s1 | hide s1" in printed
     assert "detach s1: claims the row of s1: detaching, was attached" in printed
+
+
+def test_the_command_takes_what_the_backend_promises(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--brief", "--late", "--backend", "exclusive", "detach s1"]) == 1
+    assert main(["--brief", "--late", "--backend", "ordered", "detach s1"]) == 0
+    assert "I3 breaks in 8: detach s1" in capsys.readouterr().out
 
 
 def test_the_command_reports_that_all_invariants_hold(capsys: pytest.CaptureFixture[str]) -> None:
