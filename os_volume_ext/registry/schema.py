@@ -42,9 +42,13 @@ _LOCK = threading.Lock()
 _ATTEMPTS = 20  # each failure means that another upgrade has made a step
 _MAX_PAUSE = 0.5  # seconds between two attempts
 
-_READ_ONLY = "it may only be read, as a standby may: name the primary, or a proxy that finds it"
+NAME_PRIMARY = "name the primary, or a proxy that finds it"
+"""What to do if a server may only be read."""
+NOT_ALLOWED = "run this as the user of the compute API, who must own the file and its directory"
+"""What to do if an SQLite file may only be read."""
+
+_READ_ONLY = f"it may only be read, as a standby may: {NAME_PRIMARY}"
 _FULL = "free some space on its disk"
-_NOT_ALLOWED = "run this as the user of the compute API, who must own the file and its directory"
 _CREDENTIALS = "correct the user and the password in database.url"
 _ANY = "check that the server runs, and that database.url has its host, port, user, password and database"
 # By what a database calls the error. PostgreSQL refuses connections without an SQLSTATE; its text says why.
@@ -61,8 +65,8 @@ _REMEDIES = {
     1049: "create an empty database of that name",
     1044: _CREDENTIALS,
     1045: _CREDENTIALS,
-    "attempt to write a readonly database": _NOT_ALLOWED,
-    "unable to open database file": _NOT_ALLOWED,
+    "attempt to write a readonly database": NOT_ALLOWED,
+    "unable to open database file": NOT_ALLOWED,
     "file is not a database": "name another file, or restore it",
 }
 
@@ -284,7 +288,7 @@ def _open_lock(path: Path, *, create: bool) -> int | None:
 
 
 def _inaccessible(path: Path, action: str, error: OSError) -> ConfigurationError:
-    remedy = _NOT_ALLOWED if isinstance(error, PermissionError) else "correct database.url, or --var of a command"
+    remedy = NOT_ALLOWED if isinstance(error, PermissionError) else "correct database.url, or --var of a command"
     return ConfigurationError(f"database.url: {path} can't be {action}: {error.strerror}: {remedy}")
 
 

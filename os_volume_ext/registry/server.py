@@ -1,4 +1,4 @@
-"""What is wrong with a database server that responds: its clock, or that it may only be read."""
+"""What is wrong with a database that responds: its clock, or that it may only be read."""
 
 import datetime
 import time
@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 from sqlalchemy import TextClause, text
 
+from . import sqlite
 from .attachments import Registry
 from .database import Database
+from .schema import NAME_PRIMARY, NOT_ALLOWED
 
 _MAX_DIFFERENCE = 10  # seconds; a larger one is going to be corrected, and then rows age by it at once
 _IS_READ_ONLY: dict[str, TextClause] = {
@@ -18,7 +20,7 @@ _IS_READ_ONLY: dict[str, TextClause] = {
 
 
 def problems(database: Database, margin: float) -> Iterator[str]:
-    """Yield a sentence for each problem. SQLite has none: its clock is the machine's.
+    """Yield a sentence for each problem. SQLite's clock is the machine's.
 
     :param margin: the seconds by which the clocks of two servers of a cluster may differ: else the row of a valid claim
         is stale at the other one (docs/protocol.rst, "Clocks"). So one may differ from this machine's by half of that.
@@ -26,12 +28,11 @@ def problems(database: Database, margin: float) -> Iterator[str]:
     """
     kind = database.url.get_backend_name()
     if kind not in _IS_READ_ONLY:
+        if sqlite.is_read_only(database.url):
+            yield f"{database} may only be read, so each attach and detach gets 503: {NOT_ALLOWED}"
         return
     if any(value for (value,) in database.query(_IS_READ_ONLY[kind])):
-        yield (
-            f"{database} may only be read, as a standby may, so each attach and detach gets 503: "
-            "name the primary, or a proxy that finds it"
-        )
+        yield f"{database} may only be read, as a standby may, so each attach and detach gets 503: {NAME_PRIMARY}"
     began = time.monotonic()
     ahead = (Registry(database).now() - datetime.datetime.now(datetime.UTC)).total_seconds()
     allowed = min(_MAX_DIFFERENCE, margin / 2) + time.monotonic() - began

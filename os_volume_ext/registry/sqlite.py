@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Mapping, MutableMapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from time import gmtime, strftime, time_ns
 from typing import Any
 from urllib.parse import quote, unquote
@@ -52,6 +53,15 @@ def existing(url: URL) -> URL:
     return url.set(database=uri, query={"mode": "rw", **url.query, "uri": "true"})
 
 
+def is_read_only(url: URL) -> bool:
+    """Return whether there is a file that this process can't change, which takes files beside it too.
+
+    :param url: as for :func:`existing`.
+    """
+    path = Path(_path(str(url.database)))
+    return path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK))
+
+
 class Connector:
     """Connects to one file: the first one that it finds.
 
@@ -68,7 +78,7 @@ class Connector:
 
         :raises sqlite3.OperationalError: if there is no file, or if it is not the first one.
         """
-        path = unquote(positional[0].removeprefix("file:").partition("?")[0])
+        path = _path(positional[0])
         # Before it is opened: should it be replaced in between, the connection is closed when it is used next.
         file = _identity(path)
         if file is None:
@@ -116,6 +126,11 @@ def refuse_replaced(connection: Any, record: Any, proxy: Any) -> None:
 def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
     connection.create_function("utc_now", 0, _utc_now)
+
+
+def _path(name: str) -> str:
+    """Return the path of a file from a path, or from a URI of SQLite's."""
+    return unquote(name.removeprefix("file:").partition("?")[0]) if name.startswith("file:") else name
 
 
 def _identity(path: str) -> tuple[int, int] | None:

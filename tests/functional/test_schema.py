@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import stat
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.engine import make_url
 
 from os_volume_ext.backends.base import ConfigurationError
-from os_volume_ext.registry import schema
+from os_volume_ext.registry import schema, server
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import SERVER_LOCKS, UTCDateTime, metadata, server_locks, utc_now
@@ -474,6 +475,32 @@ def test_a_file_that_can_not_be_looked_for_is_reported(tmp_path, start):
     # As in a directory that the user may not enter; but root may.
     with pytest.raises(ConfigurationError, match=r"^database.url: .*/xxx.* can't be (opened|written): "):
         start(Database({"url": f"sqlite:///{tmp_path}/{'x' * 300}"}))
+
+
+def put_problems(url, outcomes):
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+    outcomes.put(list(server.problems(Database({"url": url}), 60)))
+
+
+@sqlite
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(("mode", "count"), [(0o644, 1), (0o666, 0)])
+def test_a_file_that_this_user_may_only_read_is_reported(mode, count):
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o777)
+        path = Path(directory) / "volumes.db"
+        schema.upgrade(Database({"url": f"sqlite:///{path}"}))
+        path.chmod(mode)
+        context = multiprocessing.get_context("fork")
+        outcomes = context.Queue()
+        process = context.Process(target=put_problems, args=(f"sqlite:///{path}", outcomes))
+        process.start()
+        found = outcomes.get(timeout=TIMEOUT)
+        process.join()
+    assert [each.partition(": run this as the user")[0] for each in found] == [
+        f"sqlite:///{path} may only be read, so each attach and detach gets 503"
+    ] * count
 
 
 @sqlite
