@@ -3,13 +3,10 @@
 import re
 from typing import Any
 
+from ..backends.base import DEVICE, MAX_DEVICE_LENGTH
 from .dialects import OPENSTACK
 from .faults import BadRequest
 
-MAX_DEVICE = 255
-"""The number of characters that a device may have."""
-
-_DEVICE = re.compile(r"/dev/[a-z]+[0-9]*")
 # The values that Nova takes for a boolean in JSON (nova.api.validation.parameter_types).
 _TRUE = frozenset(("True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes"))
 _FALSE = frozenset(("False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no"))
@@ -24,8 +21,8 @@ def device(value: Any) -> str | None:
     """
     if value is None:
         return None
-    if not isinstance(value, str) or len(value) > MAX_DEVICE or not _DEVICE.fullmatch(value):
-        raise BadRequest(f"device must match ^{_DEVICE.pattern}$ and have at most {MAX_DEVICE} characters.")
+    if not isinstance(value, str) or len(value) > MAX_DEVICE_LENGTH or not DEVICE.fullmatch(value):
+        raise BadRequest(f"device must match ^{DEVICE.pattern}$ and have at most {MAX_DEVICE_LENGTH} characters.")
     return value
 
 
