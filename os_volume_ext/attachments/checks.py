@@ -26,17 +26,21 @@ def authorize(
     raise Forbidden if project_id == context.project_id else ServerMissing(server_id)
 
 
-def authorize_by_rows(context: RequestContext, action: str, server_id: str, rows: Sequence[Row]) -> Sequence[Row]:
+def authorize_by_rows(
+    context: RequestContext, action: str, server_id: str, rows: Sequence[Row], project_id: str | None = None
+) -> Sequence[Row]:
     """Check the policy where the compute API did not show the server, and return the rows that the caller may see.
 
     :param rows: of the server, which have its project, and that of an earlier server with its id. If there are none,
         there is nothing to be seen of the server.
+    :param project_id: the project of all rows, which they then lack; None: each has its own.
     :raises Forbidden: as ``authorize`` does.
     :raises ServerMissing: as ``authorize`` does.
     """
-    seen = [row for row in rows if context.can(action, row[PROJECT_AT])]
+    seen = [row for row in rows if context.can(action, project_id or row[PROJECT_AT])]
     if not seen:
-        authorize(context, action, server_id, rows[0][PROJECT_AT] if rows else context.project_id, None)
+        first = rows[0][PROJECT_AT] if rows and not project_id else context.project_id
+        authorize(context, action, server_id, first, None)
     return seen
 
 

@@ -91,6 +91,8 @@ class AttachmentManager:
     ) -> Sequence[Row]:
         """Return a server's attachments, oldest first, each with the projection's fields in order.
 
+        Where all are of one project, the last field is missing.
+
         :param since: only those created at that time or later.
         :raises ServerMissing: if there is no such server, or policy hides it.
         :raises ComputeRefused: if the compute API refuses to show the server.
@@ -98,15 +100,16 @@ class AttachmentManager:
         :raises RegistryUnavailable: if the database fails.
         """
         server = self._find_server(context, "index", server_id)
+        project_id = listed_project(context, server)
         rows = self._registry.list_visible(
             server_id,
-            project_id=listed_project(context, server),
+            project_id=project_id,
             since=since,
             limit=limit,
             offset=offset,
             projection=projection,
         )
-        return rows if server else authorize_by_rows(context, "index", server_id, rows)
+        return rows if server else authorize_by_rows(context, "index", server_id, rows, project_id)
 
     def get(
         self, context: RequestContext, server_id: str, volume_id: str, projection: Projection = AttachmentSummary
@@ -152,7 +155,7 @@ class AttachmentManager:
             self._recheck(context, claim, volume)
             device = operation.device = self._attach_disk(operation, claim, server, volume)
             return AttachmentDetail(
-                volume.id, server_id, device, row.project_id, row.tag, row.delete_on_termination, row.id
+                volume.id, server_id, device, row.tag, row.delete_on_termination, row.id, row.project_id
             )
 
     def find_for_update(self, context: RequestContext, server_id: str, volume_id: str) -> Attachment:

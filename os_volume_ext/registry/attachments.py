@@ -60,7 +60,7 @@ class Registry:
 
         They are the driver's rows, since to copy them would make a long list an eighth slower.
 
-        :param project_id: only those of that project; None: all.
+        :param project_id: only those of that project, which is then not a field of the rows; None: all.
         :param since: only those created at that time or later.
         :param projection: which columns are read.
         """

@@ -50,27 +50,30 @@ PENDING_ORDER = ("state", *PAGE_ORDER)
 PAGE = _page(*PAGE_ORDER)
 PENDING_PAGE = _page(*PENDING_ORDER).where(PENDING)
 
-_visible = {
-    projection: select(*[table.c[name] for name in projection._fields]).where(
+
+def _visible(columns: Sequence[str]) -> Select[Any]:
+    return select(*[table.c[name] for name in columns]).where(
         table.c.server_id == bindparam("server_id"), table.c.state != ATTACHING
     )
-    for projection in (AttachmentSummary, AttachmentDetail)
-}
+
+
 ONE_VISIBLE = {
-    projection: visible.where(table.c.volume_id == bindparam("volume_id")) for projection, visible in _visible.items()
+    projection: _visible(projection._fields).where(table.c.volume_id == bindparam("volume_id"))
+    for projection in (AttachmentSummary, AttachmentDetail)
 }
 
 _conditions = {
     "project_id": table.c.project_id == bindparam("project_id"),
     "since": table.c.created_at >= bindparam("since"),
 }
-# By the projection and the names of the conditions.
+# By the projection and the names of the conditions. Where the project is a condition, it is not read.
 LISTS: dict[tuple[Projection, tuple[str, ...]], Select[Any]] = {
-    (projection, names): visible.where(*[_conditions[name] for name in names])
+    (projection, names): _visible([name for name in projection._fields if name not in names])
+    .where(*[_conditions[name] for name in names])
     .order_by(table.c.created_at, table.c.volume_id)
     .limit(bindparam("limit"))
     .offset(bindparam("offset"))
-    for projection, visible in _visible.items()
+    for projection in ONE_VISIBLE
     for names in ((), ("project_id",), ("since",), ("project_id", "since"))
 }
 

@@ -456,7 +456,7 @@ def test_of_two_rows_whose_disks_changed_places_each_gets_its_device(registry):
 def test_each_row_has_an_id_of_its_own(registry):
     for volume_id in ("9", "99"):
         registry.reserve(attachment(volume_id, state=ATTACHED))
-    assert len({uuid.UUID(id) for *_, id in registry.list_visible("1134", projection=AttachmentDetail)}) == 2
+    assert len({uuid.UUID(id) for *_, id, _ in registry.list_visible("1134", projection=AttachmentDetail)}) == 2
 
 
 def test_a_claim_writes_device_tag_and_flag_of_a_new_request(registry):
@@ -624,6 +624,14 @@ def test_a_list_has_the_fields_of_the_form(registry, form, since):
     (row,) = registry.list_visible("1134", since=since, projection=form)
     expected = form(*[getattr(reserved, name) for name in form._fields])
     assert form(*row) == expected == registry.get_visible("1134", "9", form)
+
+
+@pytest.mark.parametrize("form", [AttachmentSummary, AttachmentDetail])
+def test_a_list_of_a_project_has_the_other_fields_of_the_form(registry, form):
+    reserved = attachment(state=ATTACHED, device="/dev/vdb", tag="mine", delete_on_termination=True)
+    registry.reserve(reserved)
+    (row,) = registry.list_visible("1134", project_id="demo", projection=form)
+    assert list(row) == [getattr(reserved, name) for name in form._fields if name != "project_id"]
 
 
 def test_a_list_hides_what_is_being_attached_and_shows_what_is_being_detached(registry):

@@ -60,7 +60,7 @@ def test_2_20_attaches_to_shelved_servers():
 def show_all(minor, **more):
     """Return the members that the versions from one on have of a row: listed, and in the response to an attach."""
     dialect = CHANGES[minor].dialect
-    row = AttachmentDetail("a", "b", "/dev/vdb", "demo", more.get("tag"), more.get("delete_on_termination", False), "c")
+    row = AttachmentDetail("a", "b", "/dev/vdb", more.get("tag"), more.get("delete_on_termination", False), "c")
     return dialect.show(row), dialect.show_attached(row)
 
 
@@ -97,7 +97,7 @@ def test_2_89_shows_ids_of_the_attachment_and_not_the_volumes_but_not_on_attach(
 
 @pytest.mark.parametrize("minor", [1, 70, 79])
 def test_an_unknown_device_is_left_out_but_in_the_response_to_an_attach(minor):
-    row = AttachmentDetail("a", "b", None, "demo", None, False, "c")
+    row = AttachmentDetail("a", "b", None, None, False, "c")
     shown = CHANGES[minor].dialect.show(row)
     assert "device" not in shown
     assert CHANGES[minor].dialect.show_attached(row) == shown | {"device": None}
