@@ -62,10 +62,9 @@ STATES = ATTACHING, ATTACHED, REATTACHING, DETACHING = "attaching", "attached", 
 
 
 def new_id() -> str:
-    """Return a new UUID (version 4), in a third of the time that the module ``uuid`` takes."""
-    digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) % 4]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+    """Return a new UUID (version 4) with 120 random bits, in a third of the time that the module ``uuid`` takes."""
+    digits = os.urandom(15).hex()
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[12:15]}-a{digits[15:18]}-{digits[18:]}"
 
 
 # Not frozen, which for so many fields takes 2.7 microseconds to make: seven times as long. An attach and a detach make

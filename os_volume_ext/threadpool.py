@@ -83,7 +83,7 @@ class PendingCall(Generic[T]):
                 LOG.exception("the callback of a call failed")
 
 
-Call = tuple[PendingCall[Any], str, Callable[..., Any], tuple[Any, ...]]
+Call = tuple[str, PendingCall[Any], Callable[..., Any], tuple[Any, ...]]
 
 
 class DaemonThreadPool:
@@ -104,14 +104,16 @@ class DaemonThreadPool:
         except IndexError:
             calls = SimpleQueue()
             threading.Thread(target=self._work, args=(calls,), name=name, daemon=True).start()
-        calls.put((call, name, function, arguments))
+        calls.put((name, call, function, arguments))
         return call
 
     def _work(self, calls: "SimpleQueue[Call]") -> None:
+        thread = threading.current_thread()  # asked for once, since a caller waits meanwhile
         while (call := self._next(calls)) is not None:
-            self._run(calls, *call)
+            thread.name = call[0]
+            self._run(calls, *call[1:])
             del call  # a reference would keep the call's arguments and result alive
-            threading.current_thread().name = IDLE
+            thread.name = IDLE
 
     def _next(self, calls: "SimpleQueue[Call]") -> Call | None:
         while True:
@@ -126,11 +128,9 @@ class DaemonThreadPool:
         self,
         calls: "SimpleQueue[Call]",
         call: PendingCall[Any],
-        name: str,
         function: Callable[..., Any],
         arguments: tuple[Any, ...],
     ) -> None:
-        threading.current_thread().name = name
         # Idle before the call ends: the caller may submit its next call at once.
         try:
             result = function(*arguments)

@@ -11,6 +11,9 @@ ALIAS = "os-volumes"
 
 _MAX_ID = 255  # bytes; a longer id is cut, and is none either way
 _MAX_PATH = 1024  # bytes; a longer one is matched with its ids cut, since the mapper takes long for long ids
+# Possessive. The default of Routes, "[^/]+?", looks for the end of the id after each character: a member takes twice as
+# long to match.
+_SEGMENT = "[^/]++"
 _MAX_SEGMENTS = 6  # with the empty one before the first slash: /project/servers/id/os-volume_attachments/id
 
 
@@ -32,10 +35,11 @@ class Router:
     def __init__(self) -> None:
         """Connect the routes."""
         mapper = Mapper(explicit=True, controller_scan=None, always_scan=False)
+        segments: Any = {"requirements": dict.fromkeys(("project_id", "server_id", "volume_id"), _SEGMENT)}
         for prefix in ("", "/{project_id}"):
             collection = f"{prefix}/servers/{{server_id}}/{ATTACHMENTS}"
-            mapper.connect(collection, controller="collection")
-            mapper.connect(f"{collection}/{{volume_id}}", controller="member")
+            mapper.connect(collection, controller="collection", **segments)
+            mapper.connect(f"{collection}/{{volume_id}}", controller="member", **segments)
         # The syntax of Keystone's ids, so that /servers/extensions is not taken for a project's extensions.
         syntax: Any = {"requirements": {"project_id": "[0-9a-f-]{32,36}"}}
         for prefix in ("", "/{project_id}"):
