@@ -48,11 +48,8 @@ class Slots:
         self._with_slot: list[Grant] = []
         self._displaced: list[Grant] = []
         self._timed_out: list[Grant] = []
-
-    @property
-    def without_slot(self) -> int:
+        self.without_slot = 0
         """How many grants have no slot, because they lost it or timed out."""
-        return len(self._displaced) + len(self._timed_out)
 
     def held_by(self, project_id: str | None) -> int:
         """Return how many slots a project has.
@@ -128,7 +125,7 @@ class Slots:
         with self._lock:
             before = self.without_slot
             result = change(grant)
-            after = self.without_slot
+            after = self.without_slot = len(self._displaced) + len(self._timed_out)
         if after != before:
             self._report(before, after)
         return result

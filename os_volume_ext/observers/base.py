@@ -4,7 +4,8 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from ..context import RequestContext
 from ..models import Attachment
@@ -71,11 +72,16 @@ class Observer:
         """Finish pending work; nothing follows."""
 
 
+_EVENTS = tuple([name for name in vars(Observer) if not name.startswith("_")])
+
+
 class Observers:
     """Notifies several observers."""
 
     def __init__(self, *observers: Observer) -> None:
-        self._observers = observers
+        # Only of those that handle the event: the empty methods take 1 percent of the instructions of an attach.
+        self._handlers = {event: _handlers(observers, event) for event in _EVENTS}
+        self._backend_called = partial(self._notify, "backend_called")
 
     def operation(self, action: str, context: RequestContext, server_id: str, volume_id: str) -> "_Timed[Operation]":
         """Observe what a caller requested, until it has finished; the code that carries it out calls ``start``."""
@@ -97,7 +103,7 @@ class Observers:
         operation.started = True
         operation.project_id = row.project_id
         operation.device = row.device
-        self._notify(lambda observer: observer.started(operation))
+        self._notify("started", operation)
 
     def backend_call(self, method: str) -> "_Timed[str]":
         """Observe a call of a backend's method."""
@@ -105,36 +111,39 @@ class Observers:
 
     def overloaded(self) -> None:
         """Report that an operation found no free slot."""
-        self._notify(lambda observer: observer.overloaded())
+        self._notify("overloaded")
 
     def timed_out(self) -> None:
         """Report that a call ran into its time limit."""
-        self._notify(lambda observer: observer.timed_out())
+        self._notify("timed_out")
 
     def without_slot(self, change: int) -> None:
         """Report a change of the number of calls that are running without a slot."""
-        self._notify(lambda observer: observer.without_slot(change))
+        self._notify("without_slot", change)
 
     def close(self) -> None:
         """Close all observers."""
-        self._notify(lambda observer: observer.close())
+        self._notify("close")
 
     def _timed(self, operation: Operation) -> "_Timed[Operation]":
         return _Timed(operation, self._finish)
 
-    def _backend_called(self, method: str, seconds: float, error: BaseException | None) -> None:
-        self._notify(lambda observer: observer.backend_called(method, seconds, error))
-
     def _finish(self, operation: Operation, seconds: float, error: BaseException | None) -> None:
         operation.seconds, operation.error = seconds, error
-        self._notify(lambda observer: observer.finished(operation))
+        self._notify("finished", operation)
 
-    def _notify(self, call: Callable[[Observer], None]) -> None:
-        for observer in self._observers:
+    def _notify(self, event: str, *subject: object) -> None:
+        for handle in self._handlers[event]:
             try:
-                call(observer)
+                handle(*subject)
             except Exception:
-                LOG.exception("observer %s failed", type(observer).__name__)
+                LOG.exception("observer %s failed", type(handle.__self__).__name__)
+
+
+def _handlers(observers: tuple[Observer, ...], event: str) -> list[Any]:
+    """Return the methods that handle an event, of the observers that have one of their own."""
+    inherited = getattr(Observer, event)
+    return [getattr(each, event) for each in observers if getattr(type(each), event) is not inherited]
 
 
 class _Timed(Generic[T]):
