@@ -8,7 +8,9 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
+# A server and a volume have an ``__init__`` of their own, which takes half as long as that of a frozen dataclass: 6
+# thousand instructions instead of 13. A show makes one object, an attach with its detach makes five.
+@dataclass(frozen=True)
 class Server:
     """A virtual machine, as the compute API shows it."""
 
@@ -24,6 +26,22 @@ class Server:
     """The user who made it; None where the compute API does not show it."""
     task_state: str | None = None
     """What the compute API is doing with it, such as ``rebuilding``; None if nothing, or if it is not shown."""
+
+    def __init__(
+        self,
+        id: str,
+        project_id: str,
+        status: str,
+        locked: bool = False,
+        host: str | None = None,
+        instance_name: str | None = None,
+        user_id: str | None = None,
+        task_state: str | None = None,
+    ) -> None:
+        values = self.__dict__
+        values["id"], values["project_id"], values["status"], values["locked"] = id, project_id, status, locked
+        values["host"], values["instance_name"] = host, instance_name
+        values["user_id"], values["task_state"] = user_id, task_state
 
     @property
     def is_deleted(self) -> bool:
@@ -41,7 +59,7 @@ class Server:
         return " and ".join(reasons) or None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Volume:
     """A disk that can be attached."""
 
@@ -55,6 +73,19 @@ class Volume:
     """Whether it may be attached to several servers at once."""
     connection: Mapping[str, object] | None = field(default=None, repr=False, compare=False)
     """Cinder's ``connection_info``, added by a backend that wraps another one; may contain secrets. None elsewhere."""
+
+    def __init__(
+        self,
+        id: str,
+        project_id: str,
+        source: str | None = None,
+        format: str | None = None,
+        multiattach: bool = False,
+        connection: Mapping[str, object] | None = None,
+    ) -> None:
+        values = self.__dict__
+        values["id"], values["project_id"], values["source"], values["format"] = id, project_id, source, format
+        values["multiattach"], values["connection"] = multiattach, connection
 
 
 STATES = ATTACHING, ATTACHED, REATTACHING, DETACHING = "attaching", "attached", "reattaching", "detaching"

@@ -149,9 +149,11 @@ def requested_version(environ: Mapping[str, Any]) -> str | None:
     :raises BadRequest: if a header is too long to be parsed.
     """
     headers = {key: value for key in _KEYS if (value := environ.get(key))}
+    if not headers:
+        return None
     if any(len(value) > MAX_HEADER for value in headers.values()):
         raise BadRequest(f"{HEADER} and {LEGACY_HEADER} must each have at most {MAX_HEADER} characters.")
-    return get_version(headers, "compute", [LEGACY_HEADER]) if headers else None
+    return get_version(headers, "compute", [LEGACY_HEADER])
 
 
 def _headers(version: str) -> dict[str, str]:

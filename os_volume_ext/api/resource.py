@@ -125,10 +125,11 @@ def _authorize(context: RequestContext, *endpoints: Endpoint | None) -> None:
 
     It is checked before any expensive step; the manager checks the server's project and user once they are known.
     """
-    actions = [endpoint.action for endpoint in endpoints if endpoint]
-    if not any(map(context.may_be_able, actions)):
-        context.log_denied(*actions)
-        raise Forbidden
+    for endpoint in endpoints:
+        if endpoint and context.may_be_able(endpoint.action):
+            return
+    context.log_denied(*[endpoint.action for endpoint in endpoints if endpoint])
+    raise Forbidden
 
 
 def _for_volume(endpoint: Endpoint, call: Call) -> Endpoint:
