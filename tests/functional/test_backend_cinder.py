@@ -73,6 +73,16 @@ def test_the_mode_of_an_attachment_reaches_the_inner_backend(services, backend, 
     assert inner.connections == [{**info, "attach_mode": mode}]
 
 
+@pytest.mark.parametrize("mode", [None, "null"])
+def test_an_attachment_without_a_mode_gives_the_inner_backend_none(services, backend, inner, tmp_path, mode):
+    (tmp_path / "volumes" / "data").touch()
+    info = {"driver_volume_type": "local", "device_path": str(tmp_path / "volumes" / "data"), "access_mode": "rw"}
+    connected = {"attachment": {**SHOWN, "attach_mode": mode, "connection_info": info}}
+    services.respond(ATTACHMENT, connected, method="PUT")
+    backend.attach(SERVER, VOLUME, None)
+    assert inner.connections == [info]
+
+
 def test_a_volume_of_a_gone_server_is_freed_in_the_inner_backend_and_in_cinder(services, backend, inner):
     services.respond(ATTACHMENT, {"attachments": []}, method="DELETE")
     backend.forget(SERVER, VOLUME)

@@ -71,8 +71,9 @@ class CinderAttachments:
         with _valid():
             found = response["attachment"]
             info = found["connection_info"] or {}
-            # Beside it, since a read-only attachment may have the access_mode "rw".
-            mode = {"attach_mode": found["attach_mode"]} if info and found.get("attach_mode") else {}
+            # Beside it, since a read-only attachment may have the access_mode "rw". "null" is Cinder's word for none.
+            has_mode = info and found.get("attach_mode") not in (None, "null")
+            mode = {"attach_mode": found["attach_mode"]} if has_mode else {}
             return mode | {str(name): info[name] for name in info}
 
     def complete(self, attachment: CinderAttachment, deadline: Deadline) -> None:
