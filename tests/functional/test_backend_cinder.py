@@ -221,6 +221,23 @@ def test_a_reservation_by_a_call_at_the_same_time_is_used(services, connects, ba
     assert "PUT" in methods(services)
 
 
+def test_an_attach_lists_the_attachments_once(services, connects, backend):
+    services.respond(LIST, {"attachments": []})
+    services.respond(RESERVE, {"attachment": SHOWN}, method="POST")
+    backend.attach(SERVER, VOLUME, None)
+    assert methods(services) == ["GET", "POST", "PUT", "PUT", "POST"]  # the second PUT has the device
+
+
+@pytest.mark.parametrize("name", ["volume_id", "instance"])
+def test_a_reservation_that_is_of_another_server_or_volume_is_not_used(services, connects, backend, inner, name):
+    services.respond(LIST, {"attachments": []})
+    services.respond(RESERVE, {"attachment": {**SHOWN, name: ID}}, method="POST")
+    with pytest.raises(OutcomeUnknown, match="an attachment of another server or volume"):
+        backend.attach(SERVER, VOLUME, None)
+    assert "PUT" not in methods(services)
+    assert inner.connections == []
+
+
 @pytest.mark.parametrize(("status", "error"), [(500, BackendUnavailable), (200, OutcomeUnknown)])
 def test_after_a_failed_reservation_nothing_stays_reserved(services, connects, backend, status, error):
     services.respond_in_turn(LIST, ({"attachments": []}, 200), ({"attachments": [SHOWN]}, 200))

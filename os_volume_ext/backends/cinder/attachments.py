@@ -60,7 +60,10 @@ class CinderAttachments:
         values = {"volume_uuid": volume.id, "instance_uuid": server.id}
         document = self._cinder.request("POST", "/attachments", deadline, document={"attachment": values})
         with _valid():
-            return _read(document["attachment"])
+            found = _read(document["attachment"])
+            if (found.server_id, found.volume_id) != (server.id, volume.id):
+                raise ValueError("it is an attachment of another server or volume")
+        return found
 
     def connect(
         self, attachment: CinderAttachment, connector: Mapping[str, Any], deadline: Deadline

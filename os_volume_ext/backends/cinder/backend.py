@@ -81,10 +81,9 @@ class CinderBackend(Backend):
         if volume.id in disks and any(each.is_attached for each in ours):
             return disks[volume.id]
         check_device(device)  # Cinder responds with 500 to one that it can't store
-        if not ours:
-            self._reserve(server, volume, deadline)
+        known = ours or self._reserve(server, volume, deadline)
         try:
-            attachment, connection = self._connect(server, volume, device, deadline)
+            attachment, connection = self._connect(server, volume, device, deadline, known)
             found = self._attach_disk(server, volume, connection, device, deadline)
         except OutcomeUnknown:
             raise
@@ -95,7 +94,7 @@ class CinderBackend(Backend):
             raise
         try:
             if found != device:  # Cinder learns the device that was chosen
-                attachment, _ = self._connect(server, volume, found, deadline)
+                attachment, _ = self._connect(server, volume, found, deadline, [attachment])
             self._attachments.complete(attachment, deadline)
         except (BackendError, RequestFailed) as error:
             raise OutcomeUnknown(str(error)) from error
@@ -173,25 +172,26 @@ class CinderBackend(Backend):
 
     # -- steps of attach ---------------------------------------------------------------------------------
 
-    def _reserve(self, server: Server, volume: Volume, deadline: Deadline) -> None:
+    def _reserve(self, server: Server, volume: Volume, deadline: Deadline) -> Sequence[CinderAttachment]:
+        """Reserve a volume for a server; return its attachments to the server, which others may have made meanwhile."""
         for _ in range(_ATTEMPTS):
-            refusal = self._try_to_reserve(server, volume, deadline)
-            if refusal is None:
-                return
+            outcome = self._try_to_reserve(server, volume, deadline)
+            if isinstance(outcome, CinderAttachment):
+                return [outcome]
             with _unavailable():
                 holders = self._attachments.of_volume(volume, deadline)
-            if any(each.server_id == server.id for each in holders):
-                return  # by a call at the same time
+            if ours := [each for each in holders if each.server_id == server.id]:
+                return ours
             status = self._status(volume, deadline)
             if holders or status != RESERVED:
-                raise refused(refusal, volume, status) from refusal
+                raise refused(outcome, volume, status) from outcome
             time.sleep(_PAUSE)  # Cinder changes the status before it has the attachment
         raise AttachRefused(f"Volume {volume.id} is reserved in Cinder, by no attachment.")
 
-    def _try_to_reserve(self, server: Server, volume: Volume, deadline: Deadline) -> RequestRefused | None:
+    def _try_to_reserve(self, server: Server, volume: Volume, deadline: Deadline) -> CinderAttachment | RequestRefused:
         """Reserve a volume; return the exception if Cinder refuses that."""
         try:
-            self._attachments.reserve(server, volume, deadline)
+            return self._attachments.reserve(server, volume, deadline)
         except RequestRefused as error:
             if error.status < 500:
                 return error
@@ -200,15 +200,20 @@ class CinderBackend(Backend):
         except RequestFailed as error:
             self._cancel_all(server, volume, error)
             raise OutcomeUnknown(str(error)) from error  # it may yet be reserved
-        return None
 
     def _connect(
-        self, server: Server, volume: Volume, device: str | None, deadline: Deadline
+        self,
+        server: Server,
+        volume: Volume,
+        device: str | None,
+        deadline: Deadline,
+        ours: Sequence[CinderAttachment],
     ) -> tuple[CinderAttachment, Mapping[str, object]]:
-        """Connect one of the attachments of a volume to a server, and delete reservations that prevent that."""
+        """Connect one of the attachments of a volume to a server, and delete reservations that prevent that.
+
+        :param ours: those attachments, as last seen.
+        """
         for _ in range(_ATTEMPTS):
-            with _unavailable():
-                ours = self._attachments.of(server, volume, deadline)
             if not ours:
                 raise BackendUnavailable(f"Cinder's attachment of volume {volume.id} was deleted meanwhile")
             chosen, *others = sorted(ours, key=lambda each: (each.status == RESERVED, each.id))
@@ -228,6 +233,8 @@ class CinderBackend(Backend):
                     for each in others:
                         self._attachments.delete(each, deadline)
             time.sleep(_PAUSE)
+            with _unavailable():
+                ours = self._attachments.of(server, volume, deadline)
         raise BackendUnavailable(f"other calls keep changing Cinder's attachments of volume {volume.id}")
 
     def _attach_disk(
