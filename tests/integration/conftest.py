@@ -1,19 +1,25 @@
-"""What the integration tests share: commands, servers that are waited for and always ended, and a real Keystone."""
+"""What the integration tests share: commands, servers that are waited for and always ended, and real services."""
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.integration.libvirt.real_libvirt import COMMANDS, IDS, Libvirtd, Machine
+from tests.support import ceph as real_ceph
 from tests.support import real_keystone, wsgi_service
+from tests.support.paths import DOCS, ROOT
 from tests.support.services import require_service
 
 START_TIMEOUT = 30  # seconds that a server may take until its port responds
+DOCUMENTED_SECRET = "5ecae0b2-7f0f-4c6f-8a36-9a1c0b7d3e21"
 TIMES = int(os.environ.get("TORTURE", "1"))
 
 
@@ -139,3 +145,95 @@ def keystone(
 def people(keystone: real_keystone.Keystone) -> real_keystone.People:
     """Give who is in Keystone."""
     return real_keystone.fill(keystone)
+
+
+@pytest.fixture(scope="session")
+def libvirtd() -> Iterator[Libvirtd]:
+    """Give the daemon."""
+    missing = [command for command in COMMANDS if not shutil.which(command)]
+    require_service(not missing, f"{', '.join(missing)} not found: tools/install-system-packages installs them")
+    daemon = Libvirtd()
+    daemon.start()
+    yield daemon
+    daemon.remove()
+
+
+@pytest.fixture(scope="session")
+def guest(libvirtd: Libvirtd) -> Path:
+    """Give the directory with a small Linux, where the daemon's user can read it."""
+    done = subprocess.run([ROOT / "tools" / "make-guest"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    require_service(done.returncode == 0, f"no guest to test with: tools/make-guest failed: {done.stderr}")
+    return libvirtd.give(Path(shutil.copytree(done.stdout.strip(), libvirtd.directory / "guest")))
+
+
+@pytest.fixture(scope="session")
+def two_machines(libvirtd: Libvirtd) -> list[Machine]:
+    """Give two machines with SCSI and no operating system, to be left as they were."""
+    return [libvirtd.machine(bus="scsi", crowded=True).start() for _ in range(2)]
+
+
+@pytest.fixture(scope="session")
+def two_guests(libvirtd: Libvirtd, guest: Path) -> list[Machine]:
+    """Give two machines with virtio and a Linux, servers of the sample's, to be left as they were."""
+    return [libvirtd.machine(bus="virtio", server_id=each, guest=guest).start() for each in IDS]
+
+
+@pytest.fixture
+def machine(libvirtd: Libvirtd) -> Iterator[Callable[..., Machine]]:
+    """Give ``machine(bus, ...)``: a new one, which runs until the test ends."""
+    made: list[Machine] = []
+
+    def make(bus: str, **options) -> Machine:
+        made.append(libvirtd.machine(bus=bus, **options))
+        return made[-1].start()
+
+    yield make
+    for each in made:
+        each.hang_up()
+        each.kill()
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[real_ceph.Ceph]:
+    """Give the cluster, to be left running."""
+    with real_ceph.running() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def new_secret(libvirtd: Libvirtd) -> Callable[[str], str]:
+    """Give ``new_secret(key)``: define a secret of libvirt's and return its UUID."""
+
+    def define(key: str) -> str:
+        identity = str(uuid.uuid4())
+        path = libvirtd.directory / f"{identity}.xml"
+        documented = (DOCS / "ceph" / "secret.xml").read_text()
+        path.write_text(documented.replace(DOCUMENTED_SECRET, identity).replace("client.cinder", identity))
+        libvirtd.virsh("secret-define", str(path))
+        libvirtd.virsh("secret-set-value", identity, key)
+        return identity
+
+    return define
+
+
+@pytest.fixture(scope="session")
+def secret(ceph: real_ceph.Ceph, new_secret: Callable[[str], str]) -> str:
+    """Give the UUID of the secret with the key of Cinder's user."""
+    return new_secret(ceph.key())
+
+
+@pytest.fixture(scope="session")
+def ceph_conf(libvirtd: Libvirtd, ceph: real_ceph.Ceph) -> Path:
+    """Give the file that QEMU and the fence read: the one of the page, with the cluster's address and keyring."""
+    lines = (DOCS / "ceph" / "ceph.conf").read_text().splitlines()
+    values = {"mon host": f"v1:127.0.0.1:{ceph.port}", "keyring": str(ceph.keyring())}
+    names = [line.partition(" = ")[0] for line in lines]
+    assert values.keys() <= set(names)
+    path = libvirtd.directory / "ceph.conf"
+    path.write_text(
+        "".join(
+            f"{name} = {values[name]}\n" if name in values else f"{line}\n"
+            for name, line in zip(names, lines, strict=True)
+        )
+    )
+    return path

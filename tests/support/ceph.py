@@ -18,6 +18,8 @@ USER = "ceph"
 COMMANDS = ("ceph", "ceph-authtool", "ceph-mon", "ceph-osd", "monmaptool", "rados", "rbd")
 POOL = "volumes"
 CLIENT = "cinder"
+FENCE = f"rados:{POOL}?user={CLIENT}"
+"""The option ``fence`` of the backend libvirt."""
 CLIENT_CAPS = ("mon", "profile rbd", "osd", f"profile rbd pool={POOL}")
 """The capabilities that Ceph's documentation gives to Cinder's user."""
 TIMEOUT = 60  # seconds for one command
@@ -32,6 +34,8 @@ admin socket = {directory}/$name.$pid.asok
 log file = {directory}/$name.log
 keyring = {directory}/$name.keyring
 mon data = {directory}/$name
+mgr data = {directory}/$name
+mgr initial modules =
 osd data = {directory}/$name
 osd objectstore = bluestore
 bluestore block size = 2147483648
@@ -71,6 +75,7 @@ class Ceph:
         )
         self.monitor = self._daemon("ceph-mon", "a")
         self.osd = self._daemon("ceph-osd", "0")
+        self.manager = self._daemon("ceph-mgr", "x")
 
     def start(self) -> None:
         """Make the cluster and start it; return when images can be made."""
@@ -83,15 +88,26 @@ class Ceph:
         self.ceph("auth", "get-or-create", f"client.{CLIENT}", *CLIENT_CAPS, "-o", self._keyring(f"client.{CLIENT}"))
         self.rbd("create", "--size", "1M", f"{POOL}/first")
 
+    def start_manager(self) -> None:
+        """Start what counts the free space, which only Cinder asks for."""
+        caps = ("mon", "allow profile mgr", "osd", "allow *")
+        data = self.directory / "mgr.x"
+        data.mkdir()
+        give(USER, data)
+        self.ceph("auth", "get-or-create", "mgr.x", *caps, "-o", self._keyring("mgr.x"))
+        self.manager.start()
+
     def restart(self) -> None:
-        """Start what was killed; return when images can be opened again."""
-        self.kill()
+        """Start monitor and OSD again; return when images can be opened again."""
+        self.osd.kill()
+        self.monitor.kill()
         self.monitor.start()
         self.osd.start()
         assert wait_until(lambda: self._succeeds("rbd", "info", f"{POOL}/first")), self.osd.log
 
     def kill(self) -> None:
         """End the daemons as ``kill -9`` does."""
+        self.manager.kill()
         self.osd.kill()
         self.monitor.kill()
 

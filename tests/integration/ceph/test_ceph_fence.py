@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from os_volume_ext.backends.base import AttachRefused, BackendUnavailable, OutcomeUnknown, Server, ServerNotFound
-from tests.integration.ceph.conftest import FENCE
 from tests.integration.libvirt.real_libvirt import backend_class
 from tests.integration.libvirt.test_libvirt_contract import LibvirtContract
+from tests.support.ceph import FENCE
 from tests.support.paths import DOCS
 
 LibvirtBackend = backend_class()

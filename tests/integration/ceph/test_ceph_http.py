@@ -8,9 +8,8 @@ from os_volume_ext.backends.base import Volume
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.filter import make_filter
 from os_volume_ext.registry.database import Database
-from tests.integration.ceph.conftest import FENCE
 from tests.integration.libvirt.real_libvirt import backend_class
-from tests.support.ceph import CLIENT, POOL
+from tests.support.ceph import CLIENT, FENCE, POOL
 from tests.support.inprocess import collection, compute_api, send_request
 
 backend_class()
