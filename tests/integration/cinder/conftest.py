@@ -1,5 +1,6 @@
 """A real Cinder for the whole session."""
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -8,9 +9,17 @@ from typing import Any
 import pytest
 import requests
 
-from tests.integration.cinder.real_cinder import Cinder, virtual_host
+from tests.integration.cinder.real_cinder import CEPH_ZONE, Cinder, virtual_host
+from tests.integration.cinder.served import CLI, Served, command, write_paste
+from tests.integration.libvirt.real_libvirt import Libvirtd, Machine, backend_class
+from tests.support import ceph as real_ceph
 from tests.support import databases
+from tests.support.daemons import Daemon
+from tests.support.paths import ROOT
 from tests.support.real_keystone import PASSWORD, Keystone, People, project
+from tests.support.services import require_service
+from tests.support.waiting import wait_until
+from tests.support.wsgi_service import free_port
 
 OPTIONS = {
     "auth_type": "v3password",
@@ -36,6 +45,88 @@ def cinder(
         cinder.register(keystone, people.tokens["admin"])
         with cinder.all_serving(keystone.token("volumes", project("service")), people.projects["service"]):
             yield cinder
+
+
+@pytest.fixture(scope="session")
+def ceph_volume_service(
+    cinder: Cinder, ceph: real_ceph.Ceph, ceph_conf: Path, secret: str, people: People
+) -> Iterator[Daemon]:
+    """Serve volumes in Ceph; see ``new_ceph_volume``."""
+    require_service(shutil.which("ceph-mgr"), "ceph-mgr not found: tools/install-system-packages installs it")
+    service = cinder.ceph_volume_service(ceph_conf, secret)
+    ceph.start_manager()
+    service.start()
+    admin, where = people.tokens["volumes"], people.projects["service"]
+    try:
+        known = wait_until(lambda: any("@ceph#" in pool for pool in cinder.pools(admin, where)))
+        assert known, service.log
+        yield service
+    finally:
+        service.kill()
+
+
+@pytest.fixture(scope="session")
+def new_ceph_volume(cinder: Cinder, ceph_volume_service: Daemon, people: People) -> Callable[..., str]:
+    """Give ``new_ceph_volume(**values)``: the id of a new volume of the project ``here``, an image in Ceph."""
+    where = {"availability_zone": CEPH_ZONE}
+    return partial(cinder.new_volume, people.tokens["member"], people.projects["here"], **where)
+
+
+@pytest.fixture(scope="session")
+def serve_ceph(
+    keystone: Keystone,
+    people: People,
+    ceph_volume_service: Daemon,
+    libvirtd: Libvirtd,
+    ceph_conf: Path,
+    start_lasting_server: Callable[..., Any],
+    run_command: Callable[..., str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Served]:
+    """Give ``serve_ceph(**inner)``: the filter, served with a database of its own and the same servers.
+
+    ``inner`` are options of the backend libvirt.
+    """
+    backend_class()
+    var = tmp_path_factory.mktemp("served")
+
+    def serve(**inner: str) -> Served:
+        port = free_port()
+        paste, database = var / f"api-paste-{port}.ini", var / f"registry-{port}.db"
+        write_paste(paste, database, uri=libvirtd.uri, ceph_conf=str(ceph_conf), **inner)
+        options = ("--paste", paste, "--var", var, "--port", str(port), "--set", f"keystone={keystone.url}")
+        start_lasting_server("env", f"PYTHONPATH={ROOT}", *CLI, "serve", *options, port=port)
+        return Served(f"http://127.0.0.1:{port}", people.tokens, database, command(run_command, *options))
+
+    return serve
+
+
+@pytest.fixture(scope="session")
+def served(serve_ceph: Callable[..., Served]) -> Served:
+    """Give the filter, served without a fence."""
+    return serve_ceph()
+
+
+@pytest.fixture(scope="session")
+def fenced(serve_ceph: Callable[..., Served]) -> Served:
+    """Give another filter of the same servers, with a database of its own and a fence."""
+    return serve_ceph(fence=real_ceph.FENCE)
+
+
+@pytest.fixture(scope="session")
+def _two_servers(served: Served, libvirtd: Libvirtd, guest: Path) -> tuple[Machine, Machine]:
+    first, second = (
+        libvirtd.machine(bus="virtio", server_id=served.new_server(), guest=guest).start() for _ in range(2)
+    )
+    return first, second
+
+
+@pytest.fixture
+def two_servers(_two_servers: tuple[Machine, Machine]) -> Iterator[tuple[Machine, Machine]]:
+    """Give the machines of two servers of the project ``here``, with guests and without disks."""
+    yield _two_servers
+    for machine in _two_servers:
+        machine.clear()
 
 
 @pytest.fixture(scope="session")
@@ -150,3 +241,15 @@ def shared_volume(
     volume_id = cinder.new_volume(people.tokens["member"], people.projects["here"], volume_type=multiattach_type)
     yield volume_id
     delete_attachments(volume_id)
+
+
+@pytest.fixture
+def shown(cinder: Cinder, people: People) -> Callable[[str], Any]:
+    """Give ``shown(volume_id)``: the status in Cinder, and server and device of each attachment."""
+
+    def shown(volume_id: str) -> Any:
+        response = cinder.send("GET", people.tokens["member"], people.projects["here"], f"/volumes/{volume_id}")
+        document = response.json()["volume"]
+        return document["status"], [(each["server_id"], each["device"]) for each in document["attachments"]]
+
+    return shown

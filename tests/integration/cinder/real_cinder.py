@@ -1,4 +1,4 @@
-"""A real Cinder: its API, scheduler and volume service, with the driver of ``files_driver``."""
+"""A real Cinder: its API, scheduler and volume services, with the driver of ``files_driver`` and with that of Ceph."""
 
 import contextlib
 import shutil
@@ -6,17 +6,23 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 from typing import Any
 
 import requests
 
+from tests.support.ceph import CLIENT, POOL
 from tests.support.daemons import Daemon
 from tests.support.paths import ROOT
 from tests.support.real_keystone import PASSWORD, Keystone
+from tests.support.services import require_service
 from tests.support.waiting import TIMEOUT, wait_until
 from tests.support.wsgi_service import WSGIService
 
 MICROVERSION = "volume 3.44"
+DEBIAN = Path("/usr/lib/python3/dist-packages")
+RPC_TIMEOUT = 15  # seconds, instead of 60: the tests wait for it
 CONF = """
 [DEFAULT]
 transport_url = rabbit://guest:guest@127.0.0.1:5672/{virtual_host}
@@ -30,6 +36,7 @@ default_volume_type = __DEFAULT__
 auth_strategy = keystone
 quota_volumes = 1000
 quota_gigabytes = 1000
+rpc_response_timeout = {rpc_timeout}
 use_stderr = true
 report_interval = 2
 [files]
@@ -53,6 +60,21 @@ memcached_servers =
 service_token_roles = service
 service_token_roles_required = true
 """
+# Read after the other, by a volume service whose volumes are those of an availability zone.
+CEPH_CONF = """
+[DEFAULT]
+enabled_backends = ceph
+storage_availability_zone = {zone}
+[ceph]
+volume_driver = cinder.volume.drivers.rbd.RBDDriver
+volume_backend_name = ceph
+rbd_pool = {pool}
+rbd_user = {user}
+rbd_ceph_conf = {ceph_conf}
+rbd_secret_uuid = {secret}
+rados_connect_timeout = 5
+"""
+CEPH_ZONE = "ceph"
 
 
 @dataclass
@@ -88,6 +110,7 @@ class Cinder(WSGIService):
                 directory=self.directory,
                 keystone=keystone.url,
                 password=PASSWORD,
+                rpc_timeout=RPC_TIMEOUT,
             )
         )
         self.run("cinder-manage", *self.arguments, "db", "sync")
@@ -128,10 +151,24 @@ class Cinder(WSGIService):
         states = {each["binary"]: each["state"] for each in response.json()["services"]} if response.ok else {}
         return states == {"cinder-scheduler": "up", "cinder-volume": "up"}
 
-    def _daemon(self, name: str) -> Daemon:
-        command = [self.venv / "bin" / f"cinder-{name}", *self.arguments]
-        where = ["env", f"--chdir={self.directory}", f"PYTHONPATH={ROOT}"]
-        return Daemon("root", [*where, *command], self.directory / f"cinder-{name}.log")
+    def _daemon(self, name: str, *arguments: str | Path, log: str = "", path: str = str(ROOT)) -> Daemon:
+        command = [self.venv / "bin" / f"cinder-{name}", *self.arguments, *arguments]
+        where = ["env", f"--chdir={self.directory}", f"PYTHONPATH={path}"]
+        return Daemon("root", [*where, *command], self.directory / f"cinder-{log or name}.log")
+
+    def ceph_volume_service(self, ceph_conf: Path, secret: str) -> Daemon:
+        """Return another volume service, whose volumes are images in the pool of ``tests.support.ceph``.
+
+        :param ceph_conf: has the keyring of Cinder's user.
+        :param secret: the UUID that the ``connection_info`` has.
+        """
+        conf = self.directory / "ceph.conf"
+        conf.write_text(CEPH_CONF.format(zone=CEPH_ZONE, pool=POOL, user=CLIENT, ceph_conf=ceph_conf, secret=secret))
+        modules = self.directory / "modules"
+        modules.mkdir()
+        for source in _ceph_modules():
+            (modules / source.name).symlink_to(source)
+        return self._daemon("volume", "--config-file", conf, log="volume-ceph", path=str(modules))
 
     def new_volume(self, token: str, project: str, **values: Any) -> str:
         """Make a volume; return its id.
@@ -150,6 +187,11 @@ class Cinder(WSGIService):
         for volume_id in ids:
             assert wait_until(lambda id_=volume_id: self.status(token, project, id_) == "available")
         return ids
+
+    def pools(self, token: str, project: str) -> list[str]:
+        """Return the names of the pools that the scheduler knows, to an administrator."""
+        response = self.send("GET", token, project, "/scheduler-stats/get_pools")
+        return [pool["name"] for pool in response.json()["pools"]] if response.ok else []
 
     def status(self, token: str, project: str, volume_id: str) -> str | None:
         """Return the status of a volume; None if there is none."""
@@ -175,6 +217,16 @@ class Cinder(WSGIService):
         headers |= {"X-Service-Token": service} if service else {}
         url = f"{self.url}/v3/{project}{path}"
         return requests.request(method, url, json=document, headers=headers, timeout=TIMEOUT)
+
+
+def _ceph_modules() -> list[Path]:
+    """Return the paths of Debian's modules rados and rbd, which no virtualenv can install."""
+    paths = [DEBIAN / f"{name}{EXTENSION_SUFFIXES[0]}" for name in ("rados", "rbd")]
+    missing = [path for path in paths if not path.exists()]
+    require_service(
+        not missing, f"{missing} not found: install python3-rados and python3-rbd, and use Debian's version of Python"
+    )
+    return paths
 
 
 @contextlib.contextmanager

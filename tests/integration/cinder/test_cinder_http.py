@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from webtest import TestApp, TestResponse
@@ -85,18 +84,6 @@ def client(serve: Callable[..., Client]) -> Client:
 def volume(volume_ids: Callable[[], str]) -> str:
     """Give the id of a volume of the project ``here``."""
     return volume_ids()
-
-
-@pytest.fixture
-def shown(cinder: Cinder, people: People) -> Callable[[str], Any]:
-    """Give ``shown(volume_id)``: the status in Cinder, and server and device of each attachment."""
-
-    def shown(volume_id: str) -> Any:
-        response = cinder.send("GET", people.tokens["member"], people.projects["here"], f"/volumes/{volume_id}")
-        document = response.json()["volume"]
-        return document["status"], [(each["server_id"], each["device"]) for each in document["attachments"]]
-
-    return shown
 
 
 AVAILABLE = ("available", [])
