@@ -71,6 +71,8 @@ class Volume:
     """Such as ``raw`` or ``qcow2``; None where the catalog does not know."""
     multiattach: bool = False
     """Whether it may be attached to several servers at once."""
+    size: int | None = field(default=None, compare=False)
+    """Its bytes, 1 or more; None where the catalog does not know. Not compared: an extended volume is the same one."""
     connection: Mapping[str, object] | None = field(default=None, repr=False, compare=False)
     """Cinder's ``connection_info``, added by a backend that wraps another one; may contain secrets. None elsewhere."""
 
@@ -86,6 +88,11 @@ class Volume:
         values = self.__dict__
         values["id"], values["project_id"], values["source"], values["format"] = id, project_id, source, format
         values["multiattach"], values["connection"] = multiattach, connection
+
+
+def is_size(value: object) -> bool:
+    """Return whether a value is the size of a volume or of a disk: None, or an integer of 1 or more."""
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0)
 
 
 STATES = ATTACHING, ATTACHED, REATTACHING, DETACHING = "attaching", "attached", "reattaching", "detaching"

@@ -138,9 +138,24 @@ class Claims:
         :raises BackendError: nothing happened; the row is as it was before the claim.
         :raises OperationIncomplete: if the claim is lost or expired, or the prior state can't be restored.
         """
+        return self._change_disk(claim, lambda: slot.attach(server, volume, device))
+
+    def resize(self, claim: Claim, slot: Slot, server: Server, volume: Volume, device: str | None) -> None:
+        """Resize the disk under a claim on an ``attached`` row, and mark the row ``attached`` again.
+
+        :param device: the disk's device. Exceptions are those of ``attach``.
+        """
+
+        def resize() -> str | None:
+            slot.resize(server, volume)
+            return device
+
+        self._change_disk(claim, resize)
+
+    def _change_disk(self, claim: Claim, change: Callable[[], str | None]) -> str | None:
         self.check_deadline(claim)
         try:
-            device = slot.attach(server, volume, device)
+            device = change()
         except OutcomeUnknown:
             raise
         except BackendError as error:

@@ -24,7 +24,7 @@ from ..errors import (
     VolumeAttached,
     VolumeNotFound,
 )
-from ..models import Server, Volume
+from ..models import Server, Volume, is_size
 from ..observers.base import NO_OBSERVERS, Observers
 from ..perprocess import PerProcess
 from ..threadpool import DaemonThreadPool, PendingCall
@@ -147,6 +147,16 @@ class Slot:
         is_valid = isinstance(found, Mapping) and all(isinstance(text, str) for pair in found.items() for text in pair)
         self._check(is_valid, "incomplete", found)
         return found
+
+    def disk_size(self, server: Server, volume: Volume) -> int | None:
+        """Return the bytes of a volume's disk; None if they are not known."""
+        found = self._call("disk_size", self._backend.disk_size, server, volume)
+        self._check(is_size(found), "disk_size", found)
+        return found
+
+    def resize(self, server: Server, volume: Volume) -> None:
+        """Make a volume's disk as large as the volume."""
+        self._call("resize", self._backend.resize, server, volume)
 
     def disks(self, server: Server) -> Mapping[str, str | None] | None:
         """Return the same as ``attached``; None if the backend has no such server."""

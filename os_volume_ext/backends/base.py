@@ -182,6 +182,35 @@ class Backend(abc.ABC):
         """
         return {}
 
+    def disk_size(self, server: Server, volume: Volume) -> int | None:
+        """Return how large the disk of a volume is for the server that has it.
+
+        ``reconcile`` compares it with the catalog's size and calls ``resize`` if it is less. By default it is not
+        known, and no disk is resized.
+
+        :param server: the server.
+        :param volume: the volume.
+        :returns: bytes, 1 or more; None if the size is not known, the server does not run, so that it sees the volume's
+            size when it starts, or it does not have the volume.
+        :raises BackendUnavailable: if the backend can't be reached.
+        :raises ServerNotFound: if the backend has no such server.
+        """
+        return None
+
+    def resize(self, server: Server, volume: Volume) -> None:  # noqa: B027 - needless where disk_size returns None
+        """Make the disk of a volume that was extended as large as the volume; by default, do nothing.
+
+        Never make a disk smaller: if it has the volume's ``size`` or more, do nothing. Do nothing either if
+        ``disk_size`` returns None. No other call attaches or detaches the volume meanwhile.
+
+        :param server: the server.
+        :param volume: the volume, with the ``size`` that the storage has already; its ``connection`` is None.
+        :raises BackendUnavailable: if the backend can't be reached; nothing has changed.
+        :raises ServerNotFound: if the backend has no such server; nothing has changed.
+        :raises AttachRefused: if the disk can't be resized; nothing has changed.
+        :raises OutcomeUnknown: if the disk may have been resized.
+        """
+
     @abc.abstractmethod
     def attached(self, server: Server) -> Mapping[str, str | None]:
         """Return the volumes that the server has now, or will have when it is next started.

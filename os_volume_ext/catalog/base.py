@@ -53,9 +53,12 @@ class VolumeCatalog(abc.ABC):
     found, whatever characters it has.
 
     **Values.** ``volume`` and ``recheck`` return what the catalog has now, not what it had earlier: a Volume of the
-    requested id, with a string as its ``project_id``, a string or None as its ``source`` and ``format``, and a boolean
-    as its ``multiattach``. As long as the volume does not change they return equal values: an attach is refused if
-    they differ.
+    requested id, with a string as its ``project_id``, a string or None as its ``source`` and ``format``, a boolean as
+    its ``multiattach``, and an integer of 1 or more or None as its ``size``. As long as the volume does not change they
+    return equal values: an attach is refused if they differ in anything but the size.
+
+    **Sizes.** The size is one that the storage has already, never more and never less: the disk of an attached volume
+    is resized to it. While a volume is being extended, its size is None.
 
     **Exceptions.** Methods raise the exceptions that they document. Any other exception or value counts as
     CatalogUnavailable, for which the API responds 503, and an error in the log names the catalog's class. The message

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from ..context import RequestContext
 from ..errors import CatalogUnavailable, RegistryUnavailable, VolumeAttached, VolumeNotFound
-from ..models import Volume
+from ..models import Volume, is_size
 from .base import VolumeCatalog
 
 LOG = logging.getLogger(__name__)
@@ -79,4 +79,5 @@ def _has_valid_types(volume: Volume) -> bool:
         and isinstance(volume.source, _STRING_OR_NONE)
         and isinstance(volume.format, _STRING_OR_NONE)
         and isinstance(volume.multiattach, bool)  # any string is true, and would give several servers the disk
+        and is_size(volume.size)
     )

@@ -7,13 +7,15 @@ from typing import Any
 
 from ..context import RequestContext
 from ..errors import RequestFailed, RequestRefused
-from ..models import Volume
+from ..models import Volume, is_size
 from ..outbound.cinder import UUID, Cinder, Deadline, is_missing
 from ..outbound.documents import MALFORMED
 from .base import TIME_LIMIT, CatalogUnavailable, Database, VolumeAttached, VolumeCatalog, VolumeNotFound
 
 _TIMEOUT = TIME_LIMIT - 2  # seconds
 _POLL = 0.2  # seconds
+GIB = 2**30
+"""The unit of Cinder's sizes, in bytes."""
 _PROJECT = "os-vol-tenant-attr:tenant_id"
 
 
@@ -43,7 +45,7 @@ class CinderCatalog(VolumeCatalog):
             project_id = context.project_id  # only its own volumes are shown to it
         if not isinstance(project_id, str):
             raise CatalogUnavailable(f"Cinder does not show {_PROJECT} of volume {volume_id}: check Cinder's policy")
-        return Volume(volume_id, project_id, multiattach=document["multiattach"])
+        return Volume(volume_id, project_id, multiattach=document["multiattach"], size=_size(document))
 
     def check(self) -> None:
         """Check that volumes can be looked up and deleted.
@@ -123,7 +125,16 @@ def _read(document: Mapping[str, Any], volume_id: str) -> Mapping[str, Any]:
         raise ValueError(f"Cinder returned volume {volume['id']!r}")
     if not isinstance(volume["status"], str) or not isinstance(volume["multiattach"], bool):
         raise TypeError("a volume's status must be a string, and multiattach a boolean")
+    if not is_size(volume["size"] or None):
+        raise TypeError("a volume's size must be an integer")
     return volume
+
+
+def _size(document: Mapping[str, Any]) -> int | None:
+    """Return a volume's bytes; None while Cinder does not know, or is changing it."""
+    if not document["size"] or document["status"] == "extending":
+        return None
+    return int(document["size"]) * GIB
 
 
 @contextmanager

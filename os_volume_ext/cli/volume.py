@@ -20,7 +20,7 @@ from ..registry.database import Database
 from ..settings import Settings
 from . import config
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(Volume) if field.repr)
+COLUMNS = tuple(field.name for field in dataclasses.fields(Volume) if field.compare)
 _row = operator.attrgetter(*COLUMNS)
 
 

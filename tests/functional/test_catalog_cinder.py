@@ -14,7 +14,13 @@ from tests.support import scripted_cinder
 VOLUME, SERVER = "e5d1b0a8-3c47-4b9e-a2f6-00000000d001", "1c6a2b2e-61b9-4f0e-8a3e-5b0f2f0b9a01"
 PATH = f"/volume/v3/here/volumes/{VOLUME}"
 OPERATORS_PATH = f"/volume/v3/service/volumes/{VOLUME}"
-SHOWN = {"id": VOLUME, "status": "available", "multiattach": False, "os-vol-tenant-attr:tenant_id": "here"}
+SHOWN = {
+    "id": VOLUME,
+    "status": "available",
+    "multiattach": False,
+    "size": 2,
+    "os-vol-tenant-attr:tenant_id": "here",
+}
 MISSING = {"itemNotFound": {"code": 404, "message": "Volume could not be found."}}
 
 
@@ -111,6 +117,9 @@ def test_only_a_404_of_cinder_itself_is_not_found(services, catalog):
         json.dumps({"volume": {**SHOWN, "id": SERVER}}).encode(),
         json.dumps({"volume": {**SHOWN, "status": None}}).encode(),
         json.dumps({"volume": {**SHOWN, "multiattach": "no"}}).encode(),
+        json.dumps({"volume": {**SHOWN, "size": "2"}}).encode(),
+        json.dumps({"volume": {**SHOWN, "size": -1}}).encode(),
+        json.dumps({"volume": {**SHOWN, "size": True}}).encode(),
         json.dumps({"volume": {**SHOWN, "os-vol-tenant-attr:tenant_id": 7}}).encode(),
         json.dumps({"volume": {**SHOWN, "more": "x" * 5 * 1024 * 1024}}).encode(),
     ],
@@ -121,8 +130,22 @@ def test_a_malformed_document_is_unavailable(services, catalog, body):
     unavailable(catalog)
 
 
+@pytest.mark.parametrize(
+    ("size", "status", "found"),
+    [
+        (1, "in-use", 2**30),
+        (3, "available", 3 * 2**30),
+        (3, "extending", None),  # the storage may have more already
+        (0, "creating", None),  # such as one that Cinder takes over from elsewhere
+    ],
+)
+def test_the_size_is_in_bytes_and_unknown_while_it_changes(services, catalog, size, status, found):
+    services.respond(PATH, {"volume": {**SHOWN, "size": size, "status": status}})
+    assert catalog.volume(caller(), VOLUME).size == found
+
+
 def test_a_hidden_project_is_the_callers_own(services, catalog):
-    hidden = {name: SHOWN[name] for name in ("id", "status", "multiattach")}
+    hidden = {name: SHOWN[name] for name in ("id", "status", "multiattach", "size")}
     for path in (PATH, OPERATORS_PATH):
         services.respond(path, {"volume": hidden})
     assert catalog.volume(caller(), VOLUME).project_id == "here"

@@ -91,6 +91,10 @@ class TestDirectoryBackend(BackendContract):
         return replace(made(root, str(uuid.uuid4())), status="SHUTOFF")
 
     @pytest.fixture
+    def extend_volume(self):
+        return Absent("a server sees the size of a file itself")
+
+    @pytest.fixture
     def attach_by_hand(self, root):
         def attach(server, volume):
             (root / "servers" / server.id / "vdk").symlink_to(f"../../volumes/{volume.id}")

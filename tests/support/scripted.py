@@ -82,7 +82,7 @@ class ScriptedRegistry(Registry):
 
 
 class ScriptedBackend(Backend):
-    """Servers with disks, in memory.
+    """Servers with disks, in memory; ``sizes`` has the bytes of a server's disk of a volume where they are known.
 
     Faults are functions, one for each coming call of a method. They get the effect of the call as a function, and
     call it or not before they return or raise.
@@ -90,6 +90,7 @@ class ScriptedBackend(Backend):
 
     def __init__(self, hooks):
         self.disks = {}
+        self.sizes = {}
         self.calls = []
         self.faults = defaultdict(list)
         self.violations = []
@@ -121,6 +122,16 @@ class ScriptedBackend(Backend):
 
     def attached(self, server):
         return self.call("attached", lambda: dict(self._server(server)), server)
+
+    def disk_size(self, server, volume):
+        return self.call("disk_size", lambda: self.sizes.get((server.id, volume.id)), server, volume)
+
+    def resize(self, server, volume):
+        return self.call("resize", lambda: self.do_resize(server, volume), server, volume)
+
+    def do_resize(self, server, volume):
+        if volume.id in self._server(server):
+            self.sizes[server.id, volume.id] = volume.size
 
     def do_attach(self, server, volume, device):
         disks = self._server(server)

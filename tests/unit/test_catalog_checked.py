@@ -80,6 +80,11 @@ def test_a_deletion_names_volume_server_and_project(checked):
         Volume("9", "demo", format=1),
         Volume("9", "demo", multiattach="False"),
         Volume("9", "demo", multiattach=None),
+        Volume("9", "demo", size=0),
+        Volume("9", "demo", size=-1),
+        Volume("9", "demo", size=True),
+        Volume("9", "demo", size=2.0),
+        Volume("9", "demo", size="1"),
     ],
 )
 @pytest.mark.parametrize("method", LOOK_UPS)

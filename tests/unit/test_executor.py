@@ -567,6 +567,17 @@ def test_an_invalid_description_of_what_is_incomplete_is_an_unknown_outcome(foun
         slot.incomplete(SERVER)
 
 
+@pytest.mark.parametrize("size", [0, -1, True, 2.5, "4096"])
+def test_an_invalid_size_of_a_disk_is_an_unknown_outcome(size):
+    backend = SimpleNamespace(disk_size=lambda *_: size)
+    executor = BackendExecutor(backend=backend, timeout=TIMEOUT, max_concurrent=1)
+    with (
+        executor.slot("req-1") as slot,
+        pytest.raises(OutcomeUnknown, match=r"^the backend returned an invalid value$"),
+    ):
+        slot.disk_size(SERVER, "a volume")
+
+
 @pytest.mark.parametrize("device", [None, "/dev/vdb", "/dev/disk/by-id/x", "/dev/" + "v" * 250])
 def test_a_valid_device_of_a_backend_is_returned(device):
     backend = SimpleNamespace(attach=lambda *_: device)

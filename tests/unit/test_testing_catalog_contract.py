@@ -275,6 +275,13 @@ BAD = {
 """,
         {"test_whether_a_volume_is_multiattach_is_returned"},
     ),
+    "one that makes up a size": (
+        """
+    def volume(self, context, volume_id):
+        return replace(super().volume(context, volume_id), size=2**30)
+""",
+        {"test_the_size_of_a_volume_is_returned"},
+    ),
     "one that returns a number for a boolean": (
         """
     def volume(self, context, volume_id):

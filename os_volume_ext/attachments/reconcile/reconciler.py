@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
 from ...catalog.base import VolumeCatalog
 from ...compute.remote import RemoteComputeAPI
@@ -24,7 +23,9 @@ from ...observers.base import ATTACH, DETACH, NO_OBSERVERS, Observers
 from ...registry.attachments import Registry
 from ..claims import Claim, Claims
 from ..executor import BackendExecutor, Slot
+from .case import Case
 from .findings import MODIFIED, Finding, Outcome, Result
+from .resizing import resize_if_extended
 from .unmanaged import find_unmanaged
 
 LOG = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ class Reconciler:
         with self._executor.slot(new_request_id()) as slot:
             if server is not None and server.status in self._constraints.offloaded_states:
                 server = row.with_host(server)
-            case = _Case(slot, row, server, dry_run)
+            case = Case(slot, row, server, dry_run)
             return self._repair_attached(case) if row.is_attached else self._repair_stale(case)
 
     def _restamp(self, row: Attachment, dry_run: bool) -> Result:
@@ -131,7 +132,7 @@ class Reconciler:
             return Outcome.NEEDS_REPAIR, detail
         return (Outcome.REPAIRED, f"{detail}: set to now") if self._registry.restamp(row) else MODIFIED
 
-    def _repair_stale(self, case: "_Case") -> Result:
+    def _repair_stale(self, case: Case) -> Result:
         """Complete or undo an attach or a detach that did not complete (docs/protocol.rst, R13)."""
         slot, row, server, dry_run = case
         if server is not None and server.task_state is not None:  # docs/protocol.rst, R24
@@ -152,7 +153,7 @@ class Reconciler:
         self._detach(claim, case, is_gone=lambda: has_no_machine)
         return Outcome.REPAIRED, "detached, row removed"
 
-    def _repair_attached(self, case: "_Case") -> Result:
+    def _repair_attached(self, case: Case) -> Result:
         """Make row and disk of an attached volume consistent (docs/protocol.rst, R14)."""
         _, row, _, dry_run = case
         server, found = self._inspect(case)
@@ -167,7 +168,7 @@ class Reconciler:
         if server is None:
             return self._remove(case)
         if has_disk and row.state == ATTACHED:
-            return self._repair_device(case, disks)
+            return self._repair_disk(case, disks)
         if has_disk and server.task_state is not None:  # docs/protocol.rst, R24
             return self._unresolved(row, _incomplete(server.task_state))
         if has_disk:
@@ -176,7 +177,7 @@ class Reconciler:
             )
         return self._replace_disk(case, disks, server)
 
-    def _replace_disk(self, case: "_Case", disks: Mapping[str, str | None], server: Server) -> Result:
+    def _replace_disk(self, case: Case, disks: Mapping[str, str | None], server: Server) -> Result:
         """Attach the missing disk of an attached volume again, if the server allows it.
 
         :param disks: those that the server has.
@@ -190,7 +191,7 @@ class Reconciler:
             hindrance = "has no machine until it is unshelved"
         if hindrance is not None:
             return self._unresolved(row, f"the disk is missing, and the server {hindrance}")
-        volume = self._find_volume(case.slot, row)
+        volume = case.find_volume(self._catalog)
         if volume is None:
             reason = "the disk is missing, and the catalog no longer has the volume as it was"
             return self._unresolvable(row, case.dry_run, reason)
@@ -198,19 +199,7 @@ class Reconciler:
         device = None if row.device in disks.values() else row.device
         return self._reattach(case, volume, device, "the disk is missing", "the disk was missing: attached again")
 
-    def _find_volume(self, slot: Slot, row: Attachment) -> Volume | None:
-        """Return the volume of an attachment as the catalog has it now; None if it is another one.
-
-        docs/protocol.rst, R22.
-        """
-        try:
-            volume = slot.volume(self._catalog, row.volume_id)
-        except VolumeNotFound:
-            return None
-        is_same = volume.project_id == row.project_id and volume.multiattach != row.exclusive
-        return volume if is_same else None
-
-    def _remove(self, case: "_Case") -> Result:
+    def _remove(self, case: Case) -> Result:
         slot, row, _, dry_run = case
         if dry_run:
             volume = "; the volume is to be deleted" if row.delete_on_termination else ""
@@ -246,7 +235,7 @@ class Reconciler:
             return "volume kept, because it is attached to another server"
         return "volume deleted (delete_on_termination)"
 
-    def _reattach(self, case: "_Case", volume: Volume, device: str | None, problem: str, done: str) -> Result:
+    def _reattach(self, case: Case, volume: Volume, device: str | None, problem: str, done: str) -> Result:
         """Attach the disk of an attached row again.
 
         :param volume: as the catalog has it, or as the row has it where the disk is there.
@@ -262,15 +251,31 @@ class Reconciler:
         self._attach(claim, case, volume, device)
         return Outcome.REPAIRED, done
 
-    def _attach(self, claim: Claim, case: "_Case", volume: Volume, device: str | None) -> None:
+    def _attach(self, claim: Claim, case: Case, volume: Volume, device: str | None) -> None:
         with self._observers.claimed(ATTACH, claim.row) as operation:
             operation.device = self._claims.attach(claim, case.slot, case.known_server, volume, device)
 
-    def _detach(self, claim: Claim, case: "_Case", is_gone: Callable[[], bool]) -> None:
+    def _detach(self, claim: Claim, case: Case, is_gone: Callable[[], bool]) -> None:
         with self._observers.claimed(DETACH, claim.row):
             self._claims.detach(claim, case.slot, case.known_server, is_gone)
 
-    def _repair_device(self, case: "_Case", disks: Mapping[str, str | None]) -> Result:
+    def _repair_disk(self, case: Case, disks: Mapping[str, str | None]) -> Result:
+        """Correct the device of a row whose disk is there, and resize the disk of a volume that was extended."""
+        outcome, detail = repaired = self._repair_device(case, disks)
+        if repaired == MODIFIED or outcome is Outcome.UNRESOLVED:
+            return repaired
+        resized = resize_if_extended(
+            case,
+            disks[case.row.volume_id] or case.row.device,
+            catalog=self._catalog,
+            claims=self._claims,
+            constraints=self._constraints if self._compute else None,
+        )
+        if resized is None or outcome is Outcome.CONSISTENT:
+            return resized or repaired
+        return resized[0], f"{detail}; {resized[1]}"
+
+    def _repair_device(self, case: Case, disks: Mapping[str, str | None]) -> Result:
         row, device = case.row, disks[case.row.volume_id]
         if device is None or device == row.device:
             return Outcome.CONSISTENT, "attached"
@@ -294,7 +299,7 @@ class Reconciler:
             self._registry.restore(row, replace(row, state=ATTACHED))
         return result
 
-    def _inspect(self, case: "_Case") -> tuple[Server | None, Mapping[str, str | None] | None]:
+    def _inspect(self, case: Case) -> tuple[Server | None, Mapping[str, str | None] | None]:
         """Return the server (None: it is gone) and its disks (None: the backend has no such server).
 
         docs/protocol.rst, R25.
@@ -311,21 +316,6 @@ class Reconciler:
             return self._compute.server(row.server_id)
         except ServerMissing:
             return None
-
-
-class _Case(NamedTuple):
-    """A row that is being examined."""
-
-    slot: Slot
-    row: Attachment
-    server: Server | None
-    """As the compute API has it (None: it is gone), or as the row has it without one."""
-    dry_run: bool
-
-    @property
-    def known_server(self) -> Server:
-        """The server as it is, or as it was when the volume was attached."""
-        return self.server or self.row.server
 
 
 def _incomplete(task_state: str) -> str:

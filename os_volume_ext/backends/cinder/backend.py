@@ -145,6 +145,14 @@ class CinderBackend(Backend):
         }
         return only_cinder | only_disk
 
+    def disk_size(self, server: Server, volume: Volume) -> int | None:
+        """Return what the other backend does; see :meth:`Backend.disk_size`."""
+        return self._inner.disk_size(server, volume)
+
+    def resize(self, server: Server, volume: Volume) -> None:
+        """Resize the other backend's disk; see :meth:`Backend.resize`."""
+        self._inner.resize(server, volume)
+
     def check(self) -> None:
         """Check Cinder, the service user's roles, and the other backend.
 

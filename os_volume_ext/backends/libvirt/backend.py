@@ -116,6 +116,17 @@ class LibvirtBackend(Backend):
         """Read the domain's live and persistent XML; see :meth:`Backend.attached`."""
         return self._domain(server).inspect().volumes
 
+    def disk_size(self, server: Server, volume: Volume) -> int | None:
+        """Return the capacity that libvirt reports; see :meth:`Backend.disk_size`."""
+        return self._domain(server).disk_size(volume.id)
+
+    def resize(self, server: Server, volume: Volume) -> None:
+        """Let QEMU resize the disk, and notify the guest; see :meth:`Backend.resize`."""
+        domain = self._domain(server)
+        size = domain.disk_size(volume.id)
+        if size is not None and volume.size is not None and size < volume.size:
+            domain.resize_disk(volume.id, volume.size)
+
     def check(self) -> None:
         """Check that libvirt responds, unless each host has its own, and that volumes can be fenced.
 

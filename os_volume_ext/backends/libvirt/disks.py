@@ -46,8 +46,15 @@ class Disk:
     """libvirt's name of the device, which events contain."""
     location: Location | None
     """Where its data is; None for a CD-ROM, and where that is not known."""
+    is_raw_file: bool
+    """Whether it is a file of the format ``raw``, whose size is that of the disk."""
     xml: str
     """The whole element."""
+
+    @property
+    def target(self) -> str:
+        """The device as libvirt names it, such as ``vdb``."""
+        return (self.device or "").removeprefix("/dev/")
 
     @property
     def volume_id(self) -> str | None:
@@ -106,6 +113,7 @@ def _disk(element: etree._Element) -> Disk:
         None if target is None else f"/dev/{target.get('dev')}",
         None if alias is None else alias.get("name"),
         location_of(element),
+        element.get("type") == "file" and element.find("driver[@type='raw']") is not None,
         etree.tostring(element, encoding="unicode", with_tail=False),
     )
 

@@ -155,6 +155,43 @@ class Domain:
                     if events.get(timeout=min(left, _POLL_INTERVAL)) == REMOVAL_FAILED:
                         raise OutcomeUnknown(f"the guest refused to release volume {volume_id}")
 
+    def disk_size(self, volume_id: str) -> int | None:
+        """Return the bytes of a volume's disk, as the guest sees it.
+
+        :returns: None if the domain does not run, or does not have the volume.
+        :raises BackendUnavailable: if libvirt can't tell.
+        :raises ServerNotFound: if the domain is gone.
+        """
+        disk = self._sized_disk(volume_id)
+        if disk is None:
+            return None
+        try:
+            with translate_read_errors():
+                return int(self._domain.blockInfo(disk.target)[0])
+        except BackendUnavailable:
+            if self._sized_disk(volume_id):  # otherwise it has just left
+                raise
+            return None
+
+    def resize_disk(self, volume_id: str, size: int) -> None:
+        """Make a volume's disk larger, if the domain as it runs has it.
+
+        :param volume_id: the volume.
+        :param size: bytes, more than it has.
+        :raises BackendError: as ``translate_write_errors`` does.
+        """
+        disk = self._sized_disk(volume_id)
+        if disk is None:
+            return
+        with translate_write_errors(f"resize volume {volume_id} of domain {self._domain.name()} to {size} bytes"):
+            if disk.is_raw_file:  # QEMU would cut off what the file has beyond the size
+                size = max(size, self._domain.blockInfo(disk.target)[2])
+            self._domain.blockResize(disk.target, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+
+    def _sized_disk(self, volume_id: str) -> Disk | None:
+        """Return the disk of a volume, if the domain as it runs has one with a device."""
+        return next((disk for disk in self._live_disks(volume_id) if disk.device), None)
+
     def _request_removal(self, volume_id: str, disk: Disk) -> BackendError | None:
         """Ask the guest to release a disk; return the error, which does not prevent the guest from doing so."""
         try:

@@ -32,6 +32,7 @@ from .multiattach import SeveralServers
 from .places import Places
 from .processes import Processes
 from .refusals import Refusals
+from .resizing import Resizing
 from .resources import Resources
 from .startup import StartUp
 
@@ -44,6 +45,7 @@ class BackendContract(
     Detach,
     Attached,
     Devices,
+    Resizing,
     Places,
     SeveralServers,
     Refusals,

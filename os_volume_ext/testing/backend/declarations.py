@@ -24,6 +24,7 @@ class Declarations(CheckedDeclarations):
         "unreachable_backend",
         "stubborn_server",
         "stopped_server",
+        "extend_volume",
         "attach_by_hand",
         "attach_other_disk",
     )
@@ -101,6 +102,11 @@ class Declarations(CheckedDeclarations):
     @pytest.fixture
     def stopped_server(self) -> Server | Absent:
         """Provide a server that exists, does not run, and has no volume."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def extend_volume(self) -> Callable[[Volume], Volume] | Absent:
+        """Provide a function that makes a volume larger, attached or not, and returns it with the size it has then."""
         raise NotImplementedError
 
     @pytest.fixture

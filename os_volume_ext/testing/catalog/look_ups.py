@@ -48,6 +48,13 @@ class LookUps(CatalogFixtures):
         )
 
     @pytest.mark.parametrize("method", LOOK_UPS)
+    def test_the_size_of_a_volume_is_returned(self, catalog, context, volume, method):
+        found = look_up(catalog, method, context, volume.id)
+        assert found.size == volume.size, (
+            f"{method} returned a volume whose size is {found.size!r}: new_volume returned one of {volume.size!r}"
+        )
+
+    @pytest.mark.parametrize("method", LOOK_UPS)
     def test_whether_a_volume_is_multiattach_is_returned(self, catalog, context, new_volume, project_id, method):
         if not self.multiattach:
             pytest.skip("multiattach is False: the catalog has no multiattach volumes")

@@ -170,7 +170,7 @@ def test_reconcile_twice_changes_nothing(harness):
     calls = len(harness.backend.calls)
     assert {outcome for _, _, outcome in harness.reconcile(everything=True)} == {Outcome.CONSISTENT}
     assert harness.snapshot() == before
-    assert {call[0] for call in harness.backend.calls[calls:]} == {"attached"}
+    assert {call[0] for call in harness.backend.calls[calls:]} == {"attached", "disk_size"}
 
 
 @pytest.mark.parametrize("step", ["before claim", "after claim", "before backend attach", "before confirm"])

@@ -1,7 +1,9 @@
 """Volumes in Ceph, attached by what Cinder says about them: what guests see, and failures of the storage."""
 
+import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -53,6 +55,19 @@ def test_a_guest_sees_the_image_and_another_one_its_bytes_later(backend, ceph, n
     there.console.wait_for("/dev/vda")
     assert there.console.run("head -c 8 /dev/vda") == "precious"
     backend.detach(there.server, volume, None)
+
+
+def test_a_guest_sees_the_new_size_of_an_image_that_was_extended(backend, ceph, new_volume, two_guests):
+    volume, machine = new_volume(), two_guests[0]
+    backend.attach(machine.server, volume, None)
+    machine.console.wait_for("/dev/vda")
+    ceph.rbd("resize", "--no-progress", "--size", "9M", f"volumes/{image(volume)}")
+    assert backend.disk_size(machine.server, volume) == 4 * 2**20
+    backend.resize(machine.server, replace(volume, size=9 * 2**20))
+    assert backend.disk_size(machine.server, volume) == 9 * 2**20
+    machine.console.run(f"until test $(cat /sys/block/vda/size) = {9 * 2048}; do usleep 10000; done")
+    assert json.loads(ceph.rbd("info", "--format=json", f"volumes/{image(volume)}"))["size"] == 9 * 2**20
+    backend.detach(machine.server, volume, None)
 
 
 @pytest.mark.parametrize("mode", ["access_mode", "attach_mode"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from os_volume_ext.catalog.base import RequestContext, Volume
-from os_volume_ext.catalog.cinder import CinderCatalog
+from os_volume_ext.catalog.cinder import GIB, CinderCatalog
 from os_volume_ext.testing import CatalogContract
 from tests.integration.cinder.real_cinder import Cinder
 from tests.support.proxy import Proxy
@@ -80,14 +80,15 @@ class TestCinderCatalog(CatalogContract):
         def new_volume(project_id: str, multiattach: bool = False) -> Volume:
             kind = {"volume_type": multiattach_type} if multiattach else {}
             volume_id = cinder.new_volume(owner(project_id), project_id, **kind)
-            return Volume(volume_id, project_id, multiattach=multiattach)
+            return Volume(volume_id, project_id, multiattach=multiattach, size=GIB)
 
         return new_volume
 
     @pytest.fixture
     def new_volumes(self, cinder: Cinder, owner: Callable[[str], str], project_id: str) -> Callable[[int], Any]:
         def new_volumes(count: int) -> list[Volume]:
-            return [Volume(each, project_id) for each in cinder.new_volumes(count, owner(project_id), project_id)]
+            ids = cinder.new_volumes(count, owner(project_id), project_id)
+            return [Volume(each, project_id, size=GIB) for each in ids]
 
         return new_volumes
 

@@ -1,6 +1,9 @@
 """The libvirt backend keeps the backend contract, on both buses, with a libvirtd and a QEMU that are real."""
 
+import os
 import uuid
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +76,15 @@ class LibvirtContract(BackendContract):
         machine = libvirtd.machine(bus=self.bus)
         yield machine.server
         machine.remove()
+
+    @pytest.fixture
+    def extend_volume(self):
+        def extend(volume):
+            size = 2 * Path(volume.source).stat().st_size
+            os.truncate(volume.source, size)
+            return replace(volume, size=size)
+
+        return extend
 
     @pytest.fixture
     def attach_by_hand(self, machines):

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,9 @@ from tests.support.services import require_service
 from tests.support.waiting import TIMEOUT
 
 LibvirtBackend = backend_class()
+
+MIB = 2**20
+READ_ONLY = {"driver_volume_type": "local", "access_mode": "ro"}
 
 import libvirt  # noqa: E402
 
@@ -91,6 +95,45 @@ def test_a_guest_reads_a_qcow2_image(new_backend, libvirtd, two_guests):
     backend.attach(machine.server, volume, None)
     machine.console.wait_for("/dev/vda")
     assert machine.console.run("cat /sys/block/vda/size") == str(9 * 2048)
+    backend.detach(machine.server, volume, None)
+
+
+@pytest.mark.parametrize("file_format", ["raw", "qcow2"])
+def test_a_guest_sees_the_new_size_of_a_volume_and_its_bytes(new_backend, libvirtd, two_guests, file_format):
+    backend, machine = new_backend("virtio"), two_guests[0]
+    volume = libvirtd.volume(source=str(libvirtd.image(file_format)), format=file_format)
+    backend.attach(machine.server, volume, None)
+    machine.console.wait_for("/dev/vda")
+    machine.console.run("echo precious >/dev/vda && sync")
+    if file_format == "raw":
+        os.truncate(volume.source, 9 * MIB)
+    assert backend.disk_size(machine.server, volume) == 4 * MIB
+    backend.resize(machine.server, replace(volume, size=9 * MIB))
+    assert backend.disk_size(machine.server, volume) == 9 * MIB
+    machine.console.run(f"until test $(cat /sys/block/vda/size) = {9 * 2048}; do usleep 10000; done")
+    assert machine.console.run("head -c 8 /dev/vda; echo end | dd of=/dev/vda bs=1M seek=8 2>/dev/null") == "precious"
+    assert backend.attached(machine.server) == {volume.id: "/dev/vda"}
+    backend.detach(machine.server, volume, None)
+
+
+def test_what_a_file_has_beyond_the_volumes_size_is_not_cut_off(backend, libvirtd, two_machines):
+    volume, machine = libvirtd.volume(), two_machines[0]
+    backend.attach(machine.server, volume, None)
+    with Path(volume.source).open("ab") as file:
+        file.write(b"precious".ljust(8 * MIB))
+    backend.resize(machine.server, replace(volume, size=8 * MIB))
+    assert backend.disk_size(machine.server, volume) == 12 * MIB
+    assert Path(volume.source).read_bytes()[4 * MIB :].startswith(b"precious")
+    backend.detach(machine.server, volume, None)
+
+
+def test_a_disk_that_qemu_can_not_resize_is_refused_and_stays(backend, libvirtd, two_machines):
+    volume, machine = libvirtd.volume(), two_machines[0]
+    volume = replace(volume, connection={**READ_ONLY, "device_path": volume.source})
+    backend.attach(machine.server, volume, None)
+    with pytest.raises(AttachRefused):
+        backend.resize(machine.server, replace(volume, size=8 * MIB))
+    assert backend.disk_size(machine.server, volume) == 4 * MIB
     backend.detach(machine.server, volume, None)
 
 

@@ -54,7 +54,17 @@ VOLUMES = tuple(str(uuid.UUID(int=number)) for number in range(1, 401))
 HERE, THERE = SERVERS[:2]
 VOLUME, OTHER_VOLUME = VOLUMES[:2]
 # A reconcile with nothing to do has such steps only.
-READS = {"SELECT", "find", "get", "walk", "backend attached", "backend incomplete", "compute server", "compute servers"}
+READS = {
+    "SELECT",
+    "find",
+    "get",
+    "walk",
+    "backend attached",
+    "backend disk_size",
+    "backend incomplete",
+    "compute server",
+    "compute servers",
+}
 LONG = timedelta(hours=1)  # after which any row is stale
 WORKERS, CALLERS = 3, 12
 OPERATION_TIMEOUT, STALE_AFTER = 1, 5  # seconds, under the traffic

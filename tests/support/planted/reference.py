@@ -11,7 +11,7 @@ import string
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from os_volume_ext.testing import BackendContract
 
 SAFE = frozenset(string.ascii_letters + string.digits + "-")
 LIMIT = 6
+SIZE = 2**20
+"""The bytes of each disk before it is resized."""
 SERVER = "1c6a2b2e-61b9-4f0e-8a3e-5b0f2f0b9a01"
 OTHER_SERVER = "7f1f8f37-0c55-4f0c-9a5d-2f4a3a1f6c02"
 STUBBORN_SERVER = "b7e0c9d4-52aa-4f6b-8d1c-6e9f0a3b5d03"
@@ -80,6 +82,16 @@ class Reference(Backend):
     def attached(self, server: Server) -> Mapping[str, str | None]:
         with self.locked(server) as directory:
             return {volume_id: device for device, volume_id in self.disks(directory).items() if volume_id}
+
+    def disk_size(self, server: Server, volume: Volume) -> int | None:
+        with self.locked(server) as directory:
+            return self.size_of(directory, volume) if self.is_there(server, directory, volume) else None
+
+    def resize(self, server: Server, volume: Volume) -> None:
+        with self.locked(server) as directory:
+            has_disk = self.is_there(server, directory, volume)
+            if has_disk and self.is_larger(volume.size, self.size_of(directory, volume)):
+                self.size_file(directory, volume).write_text(str(volume.size))
 
     def check(self) -> None:
         if not self.root.is_dir():
@@ -167,6 +179,19 @@ class Reference(Backend):
     def remove(self, directory: Path, device: str) -> None:
         (directory / device.removeprefix("/dev/")).unlink()
 
+    def is_there(self, server: Server, directory: Path, volume: Volume) -> bool:
+        return server.status != "SHUTOFF" and bool(self.devices_of(directory, volume))
+
+    def is_larger(self, size: int | None, than: int) -> bool:
+        return size is not None and size > than
+
+    def size_of(self, directory: Path, volume: Volume) -> int:
+        file = self.size_file(directory, volume)
+        return int(file.read_text()) if file.exists() else SIZE
+
+    def size_file(self, directory: Path, volume: Volume) -> Path:
+        return directory / f".size-{volume.id}"
+
     def wait_for_guest(self, directory: Path) -> None:
         if (directory / HOLDS).exists():
             self.time_out()
@@ -230,6 +255,10 @@ class ReferenceContract(BackendContract):
     @pytest.fixture
     def stopped_server(self, tmp_path):
         return make_server(tmp_path, "d2c4e6f8-1a3b-4c5d-9e7f-8a6b4c2d0e05", status="SHUTOFF")
+
+    @pytest.fixture
+    def extend_volume(self):
+        return lambda volume: replace(volume, size=2 * SIZE)
 
     @pytest.fixture
     def attach_by_hand(self, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from marks import MarksBackend
 
 from os_volume_ext.backends.base import Server, Volume
-from os_volume_ext.testing import BackendContract
+from os_volume_ext.testing import Absent, BackendContract
 
 
 def make_server(root, status="ACTIVE"):
@@ -74,6 +74,10 @@ class TestMarksBackend(BackendContract):
     @pytest.fixture
     def stopped_server(self, tmp_path):
         return make_server(tmp_path, "SHUTOFF")
+
+    @pytest.fixture
+    def extend_volume(self):
+        return Absent("a mark has no size")
 
     @pytest.fixture
     def attach_by_hand(self, tmp_path):
