@@ -5,6 +5,7 @@ from lxml import etree
 
 from os_volume_ext.backends.base import AttachRefused, Volume
 from os_volume_ext.backends.libvirt import sources
+from os_volume_ext.backends.libvirt.connection_info import credentials
 from os_volume_ext.backends.libvirt.disks import Definition, View
 
 SECRET = "5ecae0b2-7f0f-4c6f-8a36-9a1c0b7d3e21"
@@ -211,11 +212,37 @@ def test_an_encrypted_volume_is_refused():
         rendered(RBD | {"encrypted": True})
 
 
-def test_a_login_with_a_password_is_refused_and_the_password_not_shown():
-    login = {"auth_method": "CHAP", "auth_username": "me", "auth_password": PASSWORD}
-    with pytest.raises(AttachRefused, match="requires a login with a password") as refused:
-        rendered(ISCSI | login)
-    assert PASSWORD not in str(refused.value)
+CHAP = {"auth_method": "CHAP", "auth_username": "me", "auth_password": PASSWORD}
+
+
+def test_the_login_of_a_target_is_returned_apart_and_not_rendered():
+    assert credentials("9", ISCSI | CHAP).login == ("me", PASSWORD)
+    assert canonical(rendered(ISCSI | CHAP)) == canonical(rendered(ISCSI))
+
+
+@pytest.mark.parametrize("info", [ISCSI, RBD, NFS, LOCAL, RBD | CHAP])
+def test_there_is_no_login_where_none_is_needed(info):
+    assert credentials("9", info).login is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("auth_method", "KRB5"),
+        ("auth_method", ["CHAP"]),
+        ("auth_username", None),
+        ("auth_username", ""),
+        ("auth_username", "m e"),
+        ("auth_password", None),
+        ("auth_password", 5),
+        ("auth_password", "x" * 256),
+        ("auth_password", "null\0byte"),
+    ],
+)
+def test_a_malformed_login_is_refused_and_the_password_not_shown(name, value):
+    with pytest.raises(AttachRefused) as refused:
+        credentials("9", ISCSI | CHAP | {name: value})
+    assert str(refused.value) == f"The connection_info of volume 9 can't be used: {name} is missing or invalid."
 
 
 MALFORMED = [

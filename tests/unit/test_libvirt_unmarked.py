@@ -72,6 +72,9 @@ class Domain:
     def UUIDString(self):
         return SERVER.id
 
+    def connect(self):
+        return Connection(self)
+
     def add(self, definition, xml):
         """Add a disk, without what is hidden."""
         disk = etree.fromstring(xml)
@@ -99,6 +102,11 @@ class Connection:
 
     def lookupByUUIDString(self, text):
         return self.domain
+
+    def secretLookupByUUIDString(self, text):
+        error = libvirt.libvirtError("this hypervisor has no secrets")
+        error.err = (libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_FROM_NONE, "no secrets")
+        raise error
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ records of its own, as Nova does.
 import re
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 from lxml import etree
 
@@ -28,12 +28,13 @@ from ..base import (
     ServerNotFound,
     Volume,
 )
-from . import reachability
+from . import reachability, secrets
 from .connections import Connections
 from .disks import View
 from .domain import Domain
 from .errors import outcome_unknown
 from .options import read
+from .secrets import Secret
 from .sources import endpoints
 from .turns import Turns
 
@@ -61,10 +62,17 @@ class LibvirtBackend(Backend):
         view = domain.inspect()
         if view.has(volume.id):
             return view.volumes[volume.id]
-        with _half_attached(view, volume), self._options.fence.held(server, volume):
-            return self._add(domain, view, server, volume, device)
+        needed = secrets.needed(server, volume)
+        with (
+            _half_attached(view, volume),
+            self._options.fence.held(server, volume),
+            _secrets_held(domain, view, server, volume, needed),
+        ):
+            return self._add(domain, view, server, volume, device, needed)
 
-    def _add(self, domain: Domain, view: View, server: Server, volume: Volume, device: str | None) -> str | None:
+    def _add(
+        self, domain: Domain, view: View, server: Server, volume: Volume, device: str | None, needed: Sequence[Secret]
+    ) -> str | None:
         """Add a disk to the definitions of a domain until each has it, and return its device."""
         deadline = time.monotonic() + self._options.attach_timeout
         while not view.has(volume.id):
@@ -76,6 +84,7 @@ class LibvirtBackend(Backend):
                 bus = self._options.bus
                 chosen = view.volumes.get(volume.id) or view.choose(bus, device)
                 disk = view.new_disk(volume, bus, chosen, self._options.ceph_conf)
+                secrets.refer(disk, needed)
                 if view.live and not view.live.of(volume.id):
                     reachability.check(endpoints(disk), self._options.probe_timeout)
                 view = _try_to_add(domain, view, volume, etree.tostring(disk, encoding="unicode"))
@@ -83,17 +92,19 @@ class LibvirtBackend(Backend):
 
     def detach(self, server: Server, volume: Volume, device: str | None) -> None:
         """Remove the disk from the server's domain, at whatever device it is; see :meth:`Backend.detach`."""
-        has_changed = self._remove(server, volume)
+        domain = self._domain(server)
+        has_changed = self._remove(domain, volume)
         with outcome_unknown() if has_changed else nullcontext():
+            secrets.remove(domain.connection, server, volume)
             self._options.fence.clear(server, volume)
 
     def forget(self, server: Server, volume: Volume) -> None:
-        """Remove the volume's fence; see :meth:`Backend.forget`."""
+        """Remove the volume's secrets and its fence; see :meth:`Backend.forget`."""
+        secrets.remove(self._connections.call(self._uri(server), lambda connection: connection), server, volume)
         self._options.fence.clear(server, volume)
 
-    def _remove(self, server: Server, volume: Volume) -> bool:
+    def _remove(self, domain: Domain, volume: Volume) -> bool:
         """Remove the disk from the server's domain, and return whether the domain had it."""
-        domain = self._domain(server)
         deadline = time.monotonic() + self._options.detach_timeout
         view = domain.inspect()
         if volume.id not in view.volumes:
@@ -142,16 +153,24 @@ class LibvirtBackend(Backend):
         :raises BackendUnavailable: if libvirt can't be reached, or the server's host or instance name is not known.
         :raises ServerNotFound: if there is no such domain.
         """
-        uri = self._options.uri
-        if "{host}" in uri:
-            if not _HOST.fullmatch(server.host or ""):
-                raise BackendUnavailable(f"server {server.id} has the host {server.host!r}, which is not a host name")
-            uri = uri.format(host=server.host)
+        uri = self._uri(server)
         if "{instance_name}" in self._options.domain and not server.instance_name:
             raise BackendUnavailable(f"the compute API does not show the instance name of server {server.id}")
         name = self._options.domain.format(id=server.id, instance_name=server.instance_name)
         found = self._connections.call(uri, lambda connection: self._look_up(connection, name))
         return Domain(found, self._connections.removals)
+
+    def _uri(self, server: Server) -> str:
+        """Return the URI of the libvirt that has a server.
+
+        :raises BackendUnavailable: if the server's host is not known.
+        """
+        uri = self._options.uri
+        if "{host}" not in uri:
+            return uri
+        if not _HOST.fullmatch(server.host or ""):
+            raise BackendUnavailable(f"server {server.id} has the host {server.host!r}, which is not a host name")
+        return uri.format(host=server.host)
 
     def _look_up(self, connection: libvirt.virConnect, name: str) -> libvirt.virDomain:
         try:
@@ -162,6 +181,30 @@ class LibvirtBackend(Backend):
         except ValueError as error:  # not a UUID, or characters that no name has
             raise ServerNotFound(f"{name!r} can't be the name of a domain") from error
         raise ServerNotFound(f"{name!r} is not a UUID in lowercase, with hyphens")
+
+
+@contextmanager
+def _secrets_held(
+    domain: Domain, view: View, server: Server, volume: Volume, needed: Sequence[Secret]
+) -> Iterator[None]:
+    """Make secrets before the block, and remove them if the block left no disk that needs them.
+
+    :param view: the domain as it was inspected last.
+    :raises OutcomeUnknown: if they may be left behind.
+    """
+    if not needed:
+        yield
+        return
+    try:
+        secrets.define(domain.connection, needed, is_ephemeral=view.config is None)
+        yield
+    except OutcomeUnknown:
+        raise
+    except BackendError:
+        with outcome_unknown():
+            if volume.id not in domain.inspect().volumes:
+                secrets.remove(domain.connection, server, volume)
+        raise
 
 
 def _half_attached(view: View, volume: Volume) -> AbstractContextManager[None]:

@@ -6,8 +6,10 @@ from a remote service and are validated; no message contains one, except the nam
 
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from ipaddress import IPv6Address
+from typing import NamedTuple
 
 from lxml import etree
 
@@ -24,6 +26,7 @@ IOTUNE = (*(f"{rate}{suffix}" for rate in _RATES for suffix in ("", "_max", "_ma
 _TRANSPORT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _IMAGE = re.compile(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+){1,2}")  # pool/image or pool/namespace/image
 _USER = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+_LOGIN = re.compile(r"[!-~]{1,255}")  # a name or a password of CHAP
 _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 _IQN = re.compile(r"(iqn|eui|naa)\.[A-Za-z0-9_.:-]{1,220}")
 _PORTAL = re.compile(r"(?P<host>[^\[\]:]+|\[[^\[\]]+\]):(?P<port>[0-9]{1,5})")
@@ -33,6 +36,19 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 Info = Mapping[str, object]
+
+
+class Login(NamedTuple):
+    """A login at the target of ``iscsi``."""
+
+    user: str
+    password: str
+
+
+class Credentials(NamedTuple):
+    """What a volume's data can be read with; values are secret."""
+
+    login: Login | None
 
 
 class _Malformed(Exception):
@@ -47,8 +63,30 @@ def add_to(disk: etree._Element, volume_id: str, info: Info) -> None:
     :param info: Cinder's; only members that are used here are read.
     :raises AttachRefused: if it is malformed or not supported.
     """
-    try:
+    with _refused_if_malformed(volume_id):
         _add(disk, volume_id, info)
+
+
+def credentials(volume_id: str, info: Info) -> Credentials:
+    """Return what the volume's data can be read with.
+
+    :param volume_id: the volume, for messages.
+    :param info: Cinder's; only members that are used here are read.
+    :raises AttachRefused: if it is malformed or not supported.
+    """
+    with _refused_if_malformed(volume_id):
+        method = info.get("auth_method")
+        if info.get("driver_volume_type") != "iscsi" or method is None:
+            return Credentials(None)
+        if method != "CHAP":
+            raise _Malformed("auth_method")
+        return Credentials(Login(_match(info, "auth_username", _LOGIN)[0], _match(info, "auth_password", _LOGIN)[0]))
+
+
+@contextmanager
+def _refused_if_malformed(volume_id: str) -> Iterator[None]:
+    try:
+        yield
     except _Malformed as malformed:
         raise AttachRefused(
             f"The connection_info of volume {volume_id} can't be used: {malformed} is missing or invalid."
@@ -65,8 +103,6 @@ def _add(disk: etree._Element, volume_id: str, info: Info) -> None:
         )
     if _flag(info, "encrypted"):
         raise AttachRefused(f"Volume {volume_id} is encrypted, which is not supported.")
-    if info.get("auth_method") is not None:
-        raise AttachRefused(f"Volume {volume_id} requires a login with a password, which is not supported.")
     driver = etree.SubElement(disk, "driver", name="qemu", type=_format(info))
     if _flag(info, "discard"):
         driver.set("discard", "unmap")

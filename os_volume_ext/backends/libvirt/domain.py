@@ -46,6 +46,11 @@ class Domain:
         domain_id: str = self._domain.UUIDString()
         return domain_id
 
+    @property
+    def connection(self) -> libvirt.virConnect:
+        """The connection to the domain's libvirt."""
+        return self._domain.connect()
+
     def inspect(self) -> View:
         """Return the domain's live and persistent definitions.
 

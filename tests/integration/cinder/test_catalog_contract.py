@@ -130,3 +130,17 @@ class TestCinderCatalog(CatalogContract):
     @pytest.fixture
     def stall(self, proxy: Proxy) -> Callable[[], Any]:
         return lambda: while_down(proxy, proxy.hang)
+
+    def test_an_extended_volume_has_its_new_size(
+        self,
+        cinder: Cinder,
+        owner: Callable[[str], str],
+        catalog: CinderCatalog,
+        context: RequestContext,
+        volume: Volume,
+    ) -> None:
+        token = owner(volume.project_id)
+        extend = {"os-extend": {"new_size": 2}}
+        assert cinder.send("POST", token, volume.project_id, f"/volumes/{volume.id}/action", extend).ok
+        assert wait_until(lambda: cinder.status(token, volume.project_id, volume.id) == "available")
+        assert catalog.volume(context, volume.id).size == 2 * GIB

@@ -346,3 +346,48 @@ class Console:
     def close(self) -> None:
         """Hang up."""
         self._line.close()
+
+
+class Target:
+    """A target of iSCSI, in user space, whose unit 1 is a file."""
+
+    def __init__(self, directory: Path, port: int, image: Path) -> None:
+        """Start it.
+
+        :param directory: for its log and its socket.
+        """
+        self._environment = os.environ | {"TGT_IPC_SOCKET": str(directory / "tgtd")}
+        self.connection_info = {
+            "driver_volume_type": "iscsi",
+            "target_portal": f"127.0.0.1:{port}",
+            "target_iqn": "iqn.2010-10.org.openstack:volume-9",
+            "target_lun": 1,
+        }
+        command = ["tgtd", "-f", "--iscsi", f"portal=127.0.0.1:{port}"]
+        with (directory / "tgtd.log").open("wb") as log:
+            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+        try:
+            name = str(self.connection_info["target_iqn"])
+            wait_for("the target", lambda: self._control("target", "new", targetname=name))
+            assert self._control("logicalunit", "new", lun="1", **{"backing-store": str(image)})
+            assert self._control("target", "bind", **{"initiator-address": "ALL"})
+        except BaseException:
+            self.end()
+            raise
+
+    def require_login(self, user: str, password: str) -> Mapping[str, object]:
+        """Refuse initiators that do not log in; return the connection_info."""
+        assert self._control("account", "new", user=user, password=password)
+        assert self._control("account", "bind", user=user)
+        return self.connection_info | {"auth_method": "CHAP", "auth_username": user, "auth_password": password}
+
+    def end(self) -> None:
+        """End it; it does not do so by itself while an initiator is connected."""
+        self._process.kill()
+        self._process.wait()
+
+    def _control(self, what: str, action: str, **options: str) -> bool:
+        target = {} if what == "account" and action == "new" else {"tid": "1"}
+        values = {"lld": "iscsi", "op": action, "mode": what, **target, **options}
+        command = ["tgtadm", *(part for name, value in values.items() for part in (f"--{name}", value))]
+        return subprocess.run(command, env=self._environment, capture_output=True).returncode == 0

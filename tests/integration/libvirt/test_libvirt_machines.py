@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -23,7 +22,6 @@ from os_volume_ext.backends.base import (
     Volume,
 )
 from tests.integration.libvirt.real_libvirt import ROOM, backend_class, wait_for
-from tests.support.services import require_service
 from tests.support.waiting import TIMEOUT
 
 LibvirtBackend = backend_class()
@@ -161,36 +159,9 @@ def attached(backend, machine, volume):
         return None
 
 
-@pytest.fixture
-def iscsi_target(libvirtd, tmp_path, free_port):
-    """Give the portal and the name of a target whose unit 1 begins with ``over the net``."""
-    require_service(shutil.which("tgtd"), "tgtd not found: tools/install-system-packages installs it")
-    image, name = libvirtd.image(), "iqn.2010-10.org.openstack:volume-9"
-    image.write_bytes(b"over the net".ljust(2**20))
-    portal, environment = f"127.0.0.1:{free_port}", os.environ | {"TGT_IPC_SOCKET": str(tmp_path / "tgtd")}
-
-    def control(*arguments):
-        command = ["tgtadm", "--lld", "iscsi", "--tid", "1", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True).returncode == 0
-
-    with (tmp_path / "tgtd.log").open("wb") as log:
-        target = subprocess.Popen(
-            ["tgtd", "-f", "--iscsi", f"portal={portal}"], env=environment, stdout=log, stderr=log
-        )
-    try:
-        wait_for("the target", lambda: control("--op", "new", "--mode", "target", "--targetname", name))
-        assert control("--op", "new", "--mode", "logicalunit", "--lun", "1", "--backing-store", str(image))
-        assert control("--op", "bind", "--mode", "target", "--initiator-address", "ALL")
-        yield portal, name
-    finally:
-        target.kill()  # it does not end while an initiator is connected
-        target.wait()
-
-
 def test_a_guest_reads_a_unit_of_an_iscsi_target_that_cinder_describes(new_backend, iscsi_target, two_guests):
-    backend, machine, (portal, name) = new_backend("virtio"), two_guests[0], iscsi_target
-    info = {"driver_volume_type": "iscsi", "target_portal": portal, "target_iqn": name, "target_lun": 1}
-    volume = Volume(str(uuid.uuid4()), "demo", connection=info | {"access_mode": "ro"})
+    backend, machine = new_backend("virtio"), two_guests[0]
+    volume = Volume(str(uuid.uuid4()), "demo", connection=iscsi_target.connection_info | {"access_mode": "ro"})
     backend.attach(machine.server, volume, None)
     machine.console.wait_for("/dev/vda")
     assert machine.console.run("head -c 12 /dev/vda; cat /sys/block/vda/ro") == "over the net1"
