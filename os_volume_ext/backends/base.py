@@ -24,6 +24,7 @@ from ..models import Server, Volume
 __all__ = [
     "DEVICE",
     "MAX_DEVICE_LENGTH",
+    "PASSPHRASE",
     "AttachRefused",
     "Backend",
     "BackendError",
@@ -42,6 +43,8 @@ DEVICE = re.compile(r"/dev/[a-z]+[0-9]*")
 """What a requested device matches."""
 MAX_DEVICE_LENGTH = 255
 """The characters that a device may have."""
+PASSPHRASE = "encryption_passphrase"  # noqa: S105 - the name of one
+"""The member of ``Volume.connection`` with the passphrase of a volume whose ``encrypted`` is true, in LUKS format."""
 
 
 class Backend(abc.ABC):
@@ -93,6 +96,13 @@ class Backend(abc.ABC):
     The filter's database keeps an exclusive volume to one server, so a backend need not check that. One that sets this
     does: whichever process asks, and however many at once, at most one server has the volume, and attach to another
     raises AttachRefused. ``__init__`` may set it from the options.
+    """
+
+    decrypts: bool = False
+    """Whether the backend gives a server the plain data of a volume that is encrypted in the format LUKS.
+
+    The backend ``cinder`` refuses encrypted volumes unless the backend that it wraps sets this: the server would
+    overwrite what is encrypted.
     """
 
     @abc.abstractmethod

@@ -207,9 +207,23 @@ def test_a_transport_that_is_not_supported_is_refused_by_its_name(transport):
         rendered({"driver_volume_type": transport})
 
 
-def test_an_encrypted_volume_is_refused():
-    with pytest.raises(AttachRefused, match="encrypted"):
-        rendered(RBD | {"encrypted": True})
+@pytest.mark.parametrize("info", [RBD, ISCSI, NFS, LOCAL])
+def test_the_passphrase_of_encrypted_data_is_returned_apart_and_not_rendered(info):
+    encrypted = info | {"encrypted": True, "encryption_passphrase": PASSWORD}
+    assert credentials("9", encrypted).passphrase == PASSWORD
+    assert credentials("9", encrypted | {"encrypted": False}).passphrase is None
+    assert PASSWORD not in canonical(rendered(encrypted))
+
+
+def test_an_encrypted_volume_without_a_passphrase_is_refused():
+    with pytest.raises(AttachRefused, match="is encrypted, and its passphrase is not known"):
+        credentials("9", RBD | {"encrypted": True})
+
+
+@pytest.mark.parametrize("value", ["", 5, "x" * 1025, "pass\0phrase", b"abc"])
+def test_a_malformed_passphrase_is_refused_and_not_shown(value):
+    with pytest.raises(AttachRefused, match="encryption_passphrase is missing or invalid"):
+        credentials("9", RBD | {"encrypted": True, "encryption_passphrase": value})
 
 
 CHAP = {"auth_method": "CHAP", "auth_username": "me", "auth_password": PASSWORD}
@@ -228,6 +242,7 @@ def test_there_is_no_login_where_none_is_needed(info):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("encrypted", "no"),
         ("auth_method", "KRB5"),
         ("auth_method", ["CHAP"]),
         ("auth_username", None),
@@ -275,7 +290,6 @@ MALFORMED = [
     (RBD, "secret_uuid", "secret"),
     (RBD, "secret_uuid", 5),
     (RBD, "discard", "yes"),
-    (RBD, "encrypted", "no"),
     (RBD, "access_mode", "r"),
     (RBD, "access_mode", []),
     (RBD, "attach_mode", 1),

@@ -44,6 +44,8 @@ _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 class LibvirtBackend(Backend):
     """Attach volumes to the domains of one libvirt, or of the libvirt of each server's host."""
 
+    decrypts = True
+
     def __init__(self, options: Mapping[str, str]) -> None:
         """Read the options.
 

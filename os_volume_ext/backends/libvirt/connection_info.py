@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from lxml import etree
 
-from ..base import AttachRefused
+from ..base import PASSPHRASE, AttachRefused
 
 FORMATS = ("raw", "qcow2")
 MAX_HOSTS = 64
@@ -27,6 +27,7 @@ _TRANSPORT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _IMAGE = re.compile(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+){1,2}")  # pool/image or pool/namespace/image
 _USER = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 _LOGIN = re.compile(r"[!-~]{1,255}")  # a name or a password of CHAP
+_PASSPHRASE = re.compile(r"[!-~]{1,1024}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 _IQN = re.compile(r"(iqn|eui|naa)\.[A-Za-z0-9_.:-]{1,220}")
 _PORTAL = re.compile(r"(?P<host>[^\[\]:]+|\[[^\[\]]+\]):(?P<port>[0-9]{1,5})")
@@ -49,6 +50,8 @@ class Credentials(NamedTuple):
     """What a volume's data can be read with; values are secret."""
 
     login: Login | None
+    passphrase: str | None
+    """Of data that is encrypted in the format LUKS."""
 
 
 class _Malformed(Exception):
@@ -75,12 +78,20 @@ def credentials(volume_id: str, info: Info) -> Credentials:
     :raises AttachRefused: if it is malformed or not supported.
     """
     with _refused_if_malformed(volume_id):
-        method = info.get("auth_method")
-        if info.get("driver_volume_type") != "iscsi" or method is None:
-            return Credentials(None)
-        if method != "CHAP":
-            raise _Malformed("auth_method")
-        return Credentials(Login(_match(info, "auth_username", _LOGIN)[0], _match(info, "auth_password", _LOGIN)[0]))
+        if not _flag(info, "encrypted"):
+            return Credentials(_login(info), None)
+        if info.get(PASSPHRASE) is None:
+            raise AttachRefused(f"Volume {volume_id} is encrypted, and its passphrase is not known.")
+        return Credentials(_login(info), _match(info, PASSPHRASE, _PASSPHRASE)[0])
+
+
+def _login(info: Info) -> Login | None:
+    method = info.get("auth_method")
+    if info.get("driver_volume_type") != "iscsi" or method is None:
+        return None
+    if method != "CHAP":
+        raise _Malformed("auth_method")
+    return Login(_match(info, "auth_username", _LOGIN)[0], _match(info, "auth_password", _LOGIN)[0])
 
 
 @contextmanager
@@ -101,8 +112,6 @@ def _add(disk: etree._Element, volume_id: str, info: Info) -> None:
             f"Volume {volume_id} has the transport {transport}, which is not supported: "
             f"it must be {', '.join(_TRANSPORTS)}."
         )
-    if _flag(info, "encrypted"):
-        raise AttachRefused(f"Volume {volume_id} is encrypted, which is not supported.")
     driver = etree.SubElement(disk, "driver", name="qemu", type=_format(info))
     if _flag(info, "discard"):
         driver.set("discard", "unmap")

@@ -48,6 +48,8 @@ class Disk:
     """Where its data is; None for a CD-ROM, and where that is not known."""
     is_raw_file: bool
     """Whether it is a file of the format ``raw``, whose size is that of the disk."""
+    is_encrypted: bool
+    """Whether QEMU decrypts its data, so that it is smaller than the volume."""
     xml: str
     """The whole element."""
 
@@ -114,6 +116,7 @@ def _disk(element: etree._Element) -> Disk:
         None if alias is None else alias.get("name"),
         location_of(element),
         element.get("type") == "file" and element.find("driver[@type='raw']") is not None,
+        next(element.iter("encryption"), None) is not None,
         etree.tostring(element, encoding="unicode", with_tail=False),
     )
 

@@ -163,7 +163,7 @@ class Domain:
     def disk_size(self, volume_id: str) -> int | None:
         """Return the bytes of a volume's disk, as the guest sees it.
 
-        :returns: None if the domain does not run, or does not have the volume.
+        :returns: None if the domain does not run or does not have the volume, or if its data is encrypted.
         :raises BackendUnavailable: if libvirt can't tell.
         :raises ServerNotFound: if the domain is gone.
         """
@@ -194,8 +194,8 @@ class Domain:
             self._domain.blockResize(disk.target, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
 
     def _sized_disk(self, volume_id: str) -> Disk | None:
-        """Return the disk of a volume, if the domain as it runs has one with a device."""
-        return next((disk for disk in self._live_disks(volume_id) if disk.device), None)
+        """Return the disk of a volume whose size can be compared with it, if the domain as it runs has one."""
+        return next((disk for disk in self._live_disks(volume_id) if disk.device and not disk.is_encrypted), None)
 
     def _request_removal(self, volume_id: str, disk: Disk) -> BackendError | None:
         """Ask the guest to release a disk; return the error, which does not prevent the guest from doing so."""

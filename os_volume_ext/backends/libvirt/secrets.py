@@ -1,4 +1,4 @@
-"""Secrets of libvirt's that a volume needs on its server's host, such as the password of a login.
+"""Secrets of libvirt's that a volume needs on its server's host: the password of a login, the passphrase of its data.
 
 A disk refers to them by UUIDs, and no XML contains a value. They are made before the disk and removed after it has
 left. A persistent domain needs them each time that it starts, so libvirt keeps them on the host's disk; those of a
@@ -19,10 +19,10 @@ from ..base import Server, Volume
 from . import connection_info
 from .errors import translate_write_errors
 
-LOGIN = "iscsi"
-"""A kind of secrets, as libvirt names what they are used for."""
+LOGIN, PASSPHRASE = "iscsi", "volume"
+"""The kinds of secrets, as libvirt names what they are used for."""
 
-_USAGE = {LOGIN: "target"}
+_USAGE = {LOGIN: "target", PASSPHRASE: "volume"}
 _NAMESPACE = uuid.UUID("6f0d1c7a-3b52-4a0e-9c1d-5e8f7a2b4c60")
 # Without the permission to look for secrets, none was made.
 _NOT_THERE = (libvirt.VIR_ERR_NO_SECRET, libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_ACCESS_DENIED)
@@ -33,7 +33,7 @@ class Secret:
     """A secret of one volume on one server."""
 
     kind: str
-    """``LOGIN``."""
+    """``LOGIN`` or ``PASSPHRASE``."""
     uuid: str
     name: str
     """What it is used for, which no other secret of its kind has."""
@@ -51,14 +51,19 @@ def needed(server: Server, volume: Volume) -> Sequence[Secret]:
         return []
     found = connection_info.credentials(volume.id, volume.connection)
     login = found.login and _secret(LOGIN, server, volume, found.login.password, found.login.user)
-    return [login] if login else []
+    passphrase = found.passphrase and _secret(PASSPHRASE, server, volume, found.passphrase)
+    return [each for each in (login, passphrase) if each]
 
 
 def refer(disk: etree._Element, secrets: Sequence[Secret]) -> None:
     """Let the source of a disk refer to secrets."""
     for source, each in itertools.product(disk.iterfind("source"), secrets):
-        auth = etree.SubElement(source, "auth", username=each.user)
-        etree.SubElement(auth, "secret", type="iscsi", uuid=each.uuid)
+        if each.kind == LOGIN:
+            where = etree.SubElement(source, "auth", username=each.user)
+            etree.SubElement(where, "secret", type="iscsi", uuid=each.uuid)
+        else:
+            where = etree.SubElement(source, "encryption", format="luks")
+            etree.SubElement(where, "secret", type="passphrase", uuid=each.uuid)
 
 
 def define(connection: libvirt.virConnect, secrets: Sequence[Secret], *, is_ephemeral: bool) -> None:

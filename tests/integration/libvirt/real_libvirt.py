@@ -356,6 +356,7 @@ class Target:
 
         :param directory: for its log and its socket.
         """
+        self.image = image
         self._environment = os.environ | {"TGT_IPC_SOCKET": str(directory / "tgtd")}
         self.connection_info = {
             "driver_volume_type": "iscsi",

@@ -1,8 +1,10 @@
 """Secrets of libvirt's that the backend makes for volumes: what guests see, what is left, and who can read them."""
 
 import logging
+import subprocess
 import uuid
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -139,6 +141,82 @@ def test_only_a_persistent_machine_keeps_the_secret_on_the_hosts_disk(
     running.console.wait_for("/dev/vda")
     backend.detach(running.server, volume, None)
     assert made(libvirtd) == {}
+
+
+# Encrypted data
+
+
+@pytest.fixture
+def encrypted(libvirtd):
+    """Give a volume that is a file in LUKS format."""
+    path = libvirtd.image()
+    key = f"secret,id=key,data={PASSWORD}"
+    options = "key-secret=key,iter-time=10"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "luks", "--object", key, "-o", options, path, "4M"], check=True)
+    info = {"driver_volume_type": "local", "device_path": str(path), "encrypted": True}
+    return Volume(str(uuid.uuid4()), "demo", connection={**info, "encryption_passphrase": PASSWORD})
+
+
+def test_a_guest_sees_plain_bytes_and_the_storage_encrypted_ones(backend, libvirtd, two_guests, encrypted, caplog):
+    path = Path(encrypted.connection["device_path"])
+    here, there = two_guests
+    with caplog.at_level(logging.DEBUG):
+        backend.attach(here.server, encrypted, None)
+        here.console.wait_for("/dev/vda")
+        assert here.console.run("cat /sys/block/vda/size") == str(4 * 2048)
+        here.console.run("echo precious >/dev/vda && sync")
+        [(identity, usage)] = made(libvirtd).items()
+        assert usage == f"volume os-volume-ext/{here.id}/{encrypted.id}"
+        documents = libvirtd.virsh("dumpxml", "--security-info", here.name)
+        documents += libvirtd.virsh("secret-dumpxml", identity)
+        assert PASSWORD not in documents
+        assert libvirtd.virsh("secret-get-value", identity, succeed=False) == ""
+        backend.detach(here.server, Volume(encrypted.id, "demo"), None)
+    assert made(libvirtd) == {}
+    assert path.read_bytes().startswith(b"LUKS")
+    assert b"precious" not in path.read_bytes()
+    backend.attach(there.server, encrypted, None)
+    there.console.wait_for("/dev/vda")
+    assert there.console.run("head -c 8 /dev/vda") == "precious"
+    backend.detach(there.server, encrypted, None)
+    assert PASSWORD not in caplog.text
+
+
+def test_a_guest_reads_an_encrypted_unit_of_a_target_that_requires_a_login(
+    backend, libvirtd, two_guests, volume, iscsi_target, encrypted
+):
+    machine = two_guests[0]
+    with iscsi_target.image.open("r+b") as unit:
+        unit.write(Path(encrypted.connection["device_path"]).read_bytes())
+    members = {"encrypted": True, "encryption_passphrase": PASSWORD}
+    both = replace(volume, connection={**volume.connection, **members})
+    backend.attach(machine.server, both, None)
+    machine.console.wait_for("/dev/vda")
+    machine.console.run("echo precious >/dev/vda && sync")
+    assert iscsi_target.image.read_bytes().startswith(b"LUKS")
+    assert b"precious" not in iscsi_target.image.read_bytes()
+    assert {usage.split()[0] for usage in made(libvirtd).values()} == {"iscsi", "volume"}
+    backend.detach(machine.server, both, None)
+    assert made(libvirtd) == {}
+
+
+def test_a_wrong_passphrase_is_refused_and_leaves_nothing(backend, libvirtd, two_guests, encrypted):
+    machine = two_guests[0]
+    wrong = replace(encrypted, connection={**encrypted.connection, "encryption_passphrase": "another"})
+    with pytest.raises(AttachRefused):
+        backend.attach(machine.server, wrong, None)
+    assert made(libvirtd) == {}
+    assert machine.disks() == machine.disks(inactive=True) == {}
+
+
+def test_the_size_of_an_encrypted_disk_is_not_compared(backend, two_guests, encrypted):
+    machine = two_guests[0]
+    backend.attach(machine.server, encrypted, None)
+    assert backend.disk_size(machine.server, encrypted) is None
+    before = Path(encrypted.connection["device_path"]).stat().st_size
+    backend.resize(machine.server, replace(encrypted, size=2 * before))
+    assert Path(encrypted.connection["device_path"]).stat().st_size == before
+    backend.detach(machine.server, encrypted, None)
 
 
 def backend_connection(libvirtd):
