@@ -6,7 +6,7 @@ calls leave what a crash leaves, which ``reconcile`` repairs.
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -141,6 +141,17 @@ class Slot:
         """Free a volume of a server that is gone or has no machine."""
         self._call("forget", self._backend.forget, server, volume)
 
+    def find_clients(self, server: Server, volume: Volume) -> Sequence[str]:
+        """Return the clients of the storage through which a server can write to a volume."""
+        found = self._call("find_clients", _listed, self._backend.find_clients, server, volume)
+        is_valid = isinstance(found, list) and all(isinstance(each, str) and each.isprintable() for each in found)
+        self._check(is_valid, "find_clients", found)
+        return found
+
+    def cut_off(self, server: Server, volume: Volume, clients: Sequence[str]) -> None:
+        """Cut a server whose host is lost off from a volume."""
+        self._call("cut_off", self._backend.cut_off, server, volume, clients)
+
     def incomplete(self, server: Server) -> Mapping[str, str]:
         """Return a description of each volume that is attached to a server in part."""
         found = self._call("incomplete", _copied, self._backend.incomplete, server)
@@ -229,6 +240,12 @@ def _copied(read: Callable[[Server], Mapping[str, T]], server: Server) -> Mappin
     """Return what a plugin returns, as a mapping of our own: reading the plugin's may raise anything too."""
     found = read(server)
     return dict(found) if isinstance(found, Mapping) else found
+
+
+def _listed(read: Callable[[Server, Volume], Sequence[str]], server: Server, volume: Volume) -> Sequence[str]:
+    """Return what a plugin returns, as a list of our own."""
+    found = read(server, volume)
+    return found if isinstance(found, str) else list(found)
 
 
 def _is_device(value: Any) -> bool:

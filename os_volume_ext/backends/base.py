@@ -7,7 +7,7 @@ entry point's name (``backend = NAME`` in the filter's section) and configures i
 
 import abc
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ..errors import (
     AttachRefused,
@@ -220,6 +220,42 @@ class Backend(abc.ABC):
         :raises AttachRefused: if the disk can't be resized; nothing has changed.
         :raises OutcomeUnknown: if the disk may have been resized.
         """
+
+    def find_clients(self, server: Server, volume: Volume) -> Sequence[str]:
+        """Return the clients of the storage through which a server can write to a volume, and change nothing.
+
+        Called when the server's host is lost: ``attached`` has raised BackendUnavailable, the host may be switched off,
+        have no network, or hang, and may go on later. A backend whose storage can refuse such clients implements this
+        and ``cut_off``; by default, both are refused.
+
+        :param server: the server, as it was when the volume was attached if the compute API no longer has it.
+        :param volume: the volume, whose ``source`` and ``format`` may be None.
+        :returns: one string for each client, which an operator reads; not more than are known, so there may be none.
+        :raises AttachRefused: if servers can't be cut off from this volume; the message names the reason.
+        :raises BackendUnavailable: if the storage can't be reached.
+        """
+        raise AttachRefused(
+            f"This backend can't cut a lost server off from its volumes. If server {server.id} runs on another host by "
+            "now, or its host responds again, detach the volume or use attachment remove."
+        )
+
+    def cut_off(self, server: Server, volume: Volume, clients: Sequence[str]) -> None:
+        """Cut a server whose host is lost off from a volume. When this returns, the volume is free for another server.
+
+        From then on nothing that the server writes reaches the volume, also if its host goes on later; it may not
+        become aware of that until then. If the server is cut off already, do the same again.
+
+        :param server: as for ``find_clients``.
+        :param volume: as for ``find_clients``.
+        :param clients: those to cut off, which an operator has confirmed: the ones that ``find_clients`` has returned,
+            and others that only the operator knows.
+        :raises AttachRefused: if ``find_clients`` would return others by now, if there is none or one is malformed, and
+            as ``find_clients`` does; nothing has changed.
+        :raises BackendUnavailable: if the storage can't be reached; nothing has changed.
+        :raises OutcomeUnknown: if clients may have been cut off.
+        """
+        self.find_clients(server, volume)
+        raise AttachRefused(f"This backend finds the clients of volume {volume.id}, but it can't cut them off.")
 
     @abc.abstractmethod
     def attached(self, server: Server) -> Mapping[str, str | None]:

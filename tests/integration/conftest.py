@@ -19,7 +19,6 @@ from tests.support.paths import DOCS, ROOT
 from tests.support.services import require_service
 
 START_TIMEOUT = 30  # seconds that a server may take until its port responds
-DOCUMENTED_SECRET = "5ecae0b2-7f0f-4c6f-8a36-9a1c0b7d3e21"
 TIMES = int(os.environ.get("TORTURE", "1"))
 
 
@@ -203,17 +202,7 @@ def ceph() -> Iterator[real_ceph.Ceph]:
 @pytest.fixture(scope="session")
 def new_secret(libvirtd: Libvirtd) -> Callable[[str], str]:
     """Give ``new_secret(key)``: define a secret of libvirt's and return its UUID."""
-
-    def define(key: str) -> str:
-        identity = str(uuid.uuid4())
-        path = libvirtd.directory / f"{identity}.xml"
-        documented = (DOCS / "ceph" / "secret.xml").read_text()
-        path.write_text(documented.replace(DOCUMENTED_SECRET, identity).replace("client.cinder", identity))
-        libvirtd.virsh("secret-define", str(path))
-        libvirtd.virsh("secret-set-value", identity, key)
-        return identity
-
-    return define
+    return libvirtd.define_ceph_secret
 
 
 @pytest.fixture(scope="session")

@@ -83,14 +83,18 @@ def test_a_fence_that_is_none_is_refused_with_its_syntax(text):
         LibvirtBackend({"fence": text})
 
 
-def test_a_fence_requires_the_command_of_ceph(monkeypatch, tmp_path):
+@pytest.mark.parametrize("missing", ["rados", "rbd", "ceph"])
+def test_a_fence_requires_the_commands_of_ceph(monkeypatch, tmp_path, missing):
+    for program in {"rados", "rbd", "ceph"} - {missing}:
+        (tmp_path / program).touch(0o700)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConfigurationError, match="requires the command rados: install the package ceph-common"):
+    with pytest.raises(ConfigurationError, match=f"requires the command {missing}: install the package ceph-common"):
         LibvirtBackend({"fence": "rados:volumes?user=cinder"})
 
 
 def test_a_backend_refuses_a_second_server_only_with_a_fence(monkeypatch, tmp_path):
-    (tmp_path / "rados").touch(0o700)
+    for program in ("rados", "rbd", "ceph"):
+        (tmp_path / program).touch(0o700)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert LibvirtBackend({"fence": "rados:volumes?user=cinder"}).refuses_second_server
     assert not LibvirtBackend({}).refuses_second_server

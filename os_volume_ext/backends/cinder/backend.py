@@ -121,6 +121,19 @@ class CinderBackend(Backend):
         self._inner.forget(server, volume)
         self._delete_attachments(server, volume, deadline)
 
+    def find_clients(self, server: Server, volume: Volume) -> Sequence[str]:
+        """Find the clients in the other backend; see :meth:`Backend.find_clients`."""
+        return self._inner.find_clients(server, volume)
+
+    def cut_off(self, server: Server, volume: Volume, clients: Sequence[str]) -> None:
+        """Cut a server off in the other backend, then free the volume in Cinder; see :meth:`Backend.cut_off`."""
+        deadline = self._deadline()
+        if _has_ids(server, volume):
+            with _unavailable():
+                self._attachments.of(server, volume, deadline)
+        self._inner.cut_off(server, volume, clients)
+        self._delete_attachments(server, volume, deadline)
+
     def attached(self, server: Server) -> Mapping[str, str | None]:
         """Return the volumes that both the other backend and Cinder have attached; see :meth:`Backend.attached`."""
         deadline = self._deadline()

@@ -35,7 +35,7 @@ from .domain import Domain
 from .errors import outcome_unknown
 from .options import read
 from .secrets import Secret
-from .sources import endpoints
+from .sources import endpoints, image_of
 from .turns import Turns
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -65,12 +65,15 @@ class LibvirtBackend(Backend):
         if view.has(volume.id):
             return view.volumes[volume.id]
         needed = secrets.needed(server, volume)
+        image = image_of(volume)
         with (
             _half_attached(view, volume),
-            self._options.fence.held(server, volume),
+            self._options.fence.held(server, volume, image),
             _secrets_held(domain, view, server, volume, needed),
         ):
-            return self._add(domain, view, server, volume, device, needed)
+            found = self._add(domain, view, server, volume, device, needed)
+        self._options.fence.add_clients(server, volume, image)
+        return found
 
     def _add(
         self, domain: Domain, view: View, server: Server, volume: Volume, device: str | None, needed: Sequence[Secret]
@@ -104,6 +107,14 @@ class LibvirtBackend(Backend):
         """Remove the volume's secrets and its fence; see :meth:`Backend.forget`."""
         secrets.remove(self._connections.call(self._uri(server), lambda connection: connection), server, volume)
         self._options.fence.clear(server, volume)
+
+    def find_clients(self, server: Server, volume: Volume) -> Sequence[str]:
+        """Find the clients of Ceph that can write to the volume; see :meth:`Backend.find_clients`."""
+        return sorted(self._options.fence.find_clients(server, volume, image_of(volume)))
+
+    def cut_off(self, server: Server, volume: Volume, clients: Sequence[str]) -> None:
+        """Let Ceph refuse what these clients write, and free the volume; see :meth:`Backend.cut_off`."""
+        self._options.fence.cut_off(server, volume, image_of(volume), clients)
 
     def _remove(self, domain: Domain, volume: Volume) -> bool:
         """Remove the disk from the server's domain, and return whether the domain had it."""

@@ -58,6 +58,17 @@ def location_of(disk: etree._Element) -> Location | None:
     return (protocol, source.get("name"), *sorted(hosts))
 
 
+def image_of(volume: Volume) -> str | None:
+    """Return the image of Ceph's that has a volume's data, such as ``pool/image``; None if none is known.
+
+    :raises AttachRefused: as ``disk_of`` does.
+    """
+    if volume.connection is None and volume.source is None:
+        return None
+    source = disk_of(volume).find("source")
+    return source.get("name") if source is not None and source.get("protocol") == "rbd" else None
+
+
 def endpoints(disk: etree._Element) -> list[tuple[str, int]]:
     """Return the hosts and ports over which a disk's data is reached; none for a local disk.
 

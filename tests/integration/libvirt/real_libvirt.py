@@ -17,9 +17,11 @@ from pathlib import Path
 from lxml import etree
 
 from os_volume_ext.backends.base import Backend, Server, Volume
+from tests.support.paths import DOCS
 from tests.support.services import require_service
 from tests.support.waiting import TIMEOUT
 
+DOCUMENTED_SECRET = "5ecae0b2-7f0f-4c6f-8a36-9a1c0b7d3e21"
 COMMANDS = ("libvirtd", "virsh", "qemu-system-x86_64", "qemu-img")
 
 # As root, libvirtd would be the system's. QEMU then runs as the user nobody too, which must reach its files.
@@ -151,6 +153,16 @@ class Libvirtd:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT)
         assert not succeed or done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout.strip()
+
+    def define_ceph_secret(self, key: str, identity: str | None = None) -> str:
+        """Define the secret of the page with a key of Ceph's, and return its UUID: a new one if none is given."""
+        identity = identity or str(uuid.uuid4())
+        path = self.directory / f"{identity}.xml"
+        documented = (DOCS / "ceph" / "secret.xml").read_text()
+        path.write_text(documented.replace(DOCUMENTED_SECRET, identity).replace("client.cinder", identity))
+        self.virsh("secret-define", str(path))
+        self.virsh("secret-set-value", identity, key)
+        return identity
 
     def image(self, file_format: str = "raw", size: str = "4M") -> Path:
         """Make an empty image."""
