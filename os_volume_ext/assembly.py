@@ -11,6 +11,7 @@ from .api.resource import Resource
 from .attachments.adopt import Adopter
 from .attachments.claims import Claims
 from .attachments.executor import BackendExecutor
+from .attachments.force_detach import ForceDetacher
 from .attachments.gone import GoneServers
 from .attachments.manager import AttachmentManager
 from .attachments.periodic import PeriodicReconciler
@@ -136,6 +137,16 @@ class Assembly:
     def remover(self) -> Remover:
         """Return a remover, which removes rows of disks that servers do not have."""
         return Remover(registry=self.registry, claims=self._claims, executor=self.executor, compute=self.compute)
+
+    def force_detacher(self) -> ForceDetacher:
+        """Return a force-detacher, which frees volumes of servers whose hosts are lost."""
+        return ForceDetacher(
+            registry=self.registry,
+            claims=self._claims,
+            executor=self.executor,
+            compute=self.compute,
+            observers=self.observers,
+        )
 
     def close(self) -> None:
         """Stop the threads and close the connections that were opened in this process; it may be called again.

@@ -307,3 +307,7 @@ class NotAdopted(OSVolumeExtError):
 
 class NotRemoved(OSVolumeExtError):
     """The row can't be removed; the message names the reason."""
+
+
+class NotForceDetached(OSVolumeExtError):
+    """The volume can't be detached without its server's host; the message names the reason."""

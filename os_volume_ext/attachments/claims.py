@@ -8,7 +8,7 @@ rules.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -189,6 +189,24 @@ class Claims:
         except (BackendError, ComputeRefused, ComputeUnavailable) as error:
             self._restore(claim, error)
             raise
+
+    def cut_off(self, claim: Claim, slot: Slot, server: Server, clients: Sequence[str]) -> None:
+        """Cut a server whose host is lost off from a volume under a claim, and remove the row.
+
+        :param clients: see ``Backend.cut_off``.
+        :raises OutcomeUnknown: the row stays as claimed.
+        :raises BackendError: nothing happened; the row is as it was before the claim.
+        :raises OperationIncomplete: if the claim is lost or expired, or the prior state can't be restored.
+        """
+        self.check_deadline(claim)
+        try:
+            slot.cut_off(server, claim.row.volume, clients)
+        except OutcomeUnknown:
+            raise
+        except BackendError as error:
+            self._restore(claim, error)
+            raise
+        self.remove(claim)
 
     def remove(self, claim: Claim) -> None:
         """Remove the row of a claim.

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cliff.command import Command
 from cliff.lister import Lister
@@ -11,15 +11,19 @@ from cliff.show import ShowOne
 
 from ..api import members
 from ..api.faults import BadRequest
-from ..errors import ConfigurationError, NotAdopted
+from ..errors import ConfigurationError, NotAdopted, NotForceDetached
 from ..models import STATES, Attachment
 from ..settings import Settings
 from . import config
+
+if TYPE_CHECKING:
+    from ..attachments.force_detach import Plan
 
 COLUMNS = ("server_id", "volume_id", "device", "state", "root", "project_id", "created_at")
 _NOT_SHOWN = {"exclusive", "age"}  # they follow from the volume and from updated_at
 _OTHERS = (field.name for field in dataclasses.fields(Attachment) if field.name not in {*COLUMNS, *_NOT_SHOWN})
 DETAILS = (*COLUMNS, *_OTHERS)
+MAX_CLIENT = 100  # characters
 
 
 def _values(attachment: Attachment, columns: Sequence[str]) -> Sequence[Any]:
@@ -120,3 +124,56 @@ class Remove(config.FilterCommand, Command):  # type: ignore[misc]
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         with config.assembled(parsed_args) as assembly:
             assembly.remover().remove(*_ids(parsed_args, assembly.settings))
+
+
+class ForceDetach(config.FilterCommand, Command):  # type: ignore[misc]
+    """Detach a volume from a server whose host is lost: cut the server off in the storage; the volume stays."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        _add_ids(parser)
+        parser.add_argument(
+            "--client",
+            metavar="ADDRESS",
+            dest="clients",
+            action="append",
+            default=[],
+            help="cut off this client of the storage too; may be given several times",
+        )
+        parser.add_argument("--dry-run", action="store_true", help="show what would be done")
+        parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        for each in parsed_args.clients:
+            config.check_text("--client", each, MAX_CLIENT)
+        with config.assembled(parsed_args, read_only=parsed_args.dry_run) as assembly:
+            detacher = assembly.force_detacher()
+            plan = detacher.plan(*_ids(parsed_args, assembly.settings))
+            clients = list(dict.fromkeys([*plan.clients, *parsed_args.clients]))
+            self.app.stdout.write(_describe(plan, clients))
+            if parsed_args.dry_run:
+                return
+            if not parsed_args.yes:
+                self._confirm()
+            detacher.carry_out(plan, clients)
+
+    def _confirm(self) -> None:
+        """Ask whether to go on.
+
+        :raises NotForceDetached: if there is nobody to ask, or the answer is not yes.
+        """
+        if not self.app.stdin.isatty():
+            raise NotForceDetached("nothing was changed: to go on without a terminal, pass --yes")
+        self.app.stdout.write("Go on? Type yes or no: ")
+        self.app.stdout.flush()
+        if self.app.stdin.readline().strip() != "yes":
+            raise NotForceDetached("nothing was changed")
+
+
+def _describe(plan: "Plan", clients: Sequence[str]) -> str:
+    lines = [
+        f"Server {plan.row.server_id}, host {plan.server.host or 'unknown'}: {plan.reason}",
+        f"Volume {plan.row.volume_id}, {plan.row.state}: it will be free for other servers",
+        *(f"Client {each}: it will be cut off from the storage" for each in clients),
+        "What the server has not written yet is lost, and what it writes later fails.",
+    ]
+    return "".join(f"{line}\n" for line in lines)

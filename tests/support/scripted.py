@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import replace
 from types import SimpleNamespace
 
-from os_volume_ext.backends.base import Backend, DeviceInUse, ServerNotFound
+from os_volume_ext.backends.base import Backend, BackendUnavailable, DeviceInUse, ServerNotFound
 from os_volume_ext.catalog.base import VolumeNotFound
 from os_volume_ext.errors import ServerMissing
 from os_volume_ext.observers.base import Observer
@@ -94,6 +94,9 @@ class ScriptedBackend(Backend):
         self.calls = []
         self.faults = defaultdict(list)
         self.violations = []
+        self.lost = set()  # servers that do not respond
+        self.clients = {}  # of the storage, by server
+        self.cut = set()  # servers and volumes
         self._hooks = hooks
 
     def fail(self, method, *faults):
@@ -133,12 +136,24 @@ class ScriptedBackend(Backend):
         if volume.id in self._server(server):
             self.sizes[server.id, volume.id] = volume.size
 
+    def find_clients(self, server, volume):
+        return self.call("find_clients", lambda: self.clients[server.id], server, volume)
+
+    def cut_off(self, server, volume, clients):
+        return self.call("cut_off", lambda: self.do_cut_off(server, volume, clients), server, volume)
+
+    def do_cut_off(self, server, volume, clients):
+        assert set(clients) >= set(self.clients[server.id])
+        self.cut.add((server.id, volume.id))
+
     def do_attach(self, server, volume, device):
         disks = self._server(server)
         if volume.id not in disks:
             if device in disks.values():
                 raise DeviceInUse(f"{device} is in use")
-            elsewhere = [each for each, theirs in self.disks.items() if volume.id in theirs]
+            elsewhere = [
+                each for each, theirs in self.disks.items() if volume.id in theirs and (each, volume.id) not in self.cut
+            ]
             if elsewhere and not volume.multiattach:
                 self.violations.append(f"I1: {volume.id} is in {elsewhere} and {server.id}")
             free = (f"/dev/vd{letter}" for letter in "bcdefgh")
@@ -149,6 +164,8 @@ class ScriptedBackend(Backend):
         self._server(server).pop(volume.id, None)
 
     def _server(self, server):
+        if server.id in self.lost:
+            raise BackendUnavailable(f"the host of {server.id} does not respond")
         if server.id not in self.disks:
             raise ServerNotFound(f"there is no server {server.id}")
         return self.disks[server.id]
