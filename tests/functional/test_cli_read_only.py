@@ -41,6 +41,7 @@ use = egg:os-volume-ext#demo_versions
 """
 WRITING = {
     "attachment adopt",
+    "attachment force-detach",  # without --dry-run
     "attachment remove",
     "db upgrade",
     "plugin new",
