@@ -31,7 +31,7 @@ class Inner(DirectoryBackend):
 
     def __init__(self, options):
         super().__init__(options)
-        self.connections, self.forgotten = [], []
+        self.connections, self.forgotten, self.cut = [], [], []
 
     def attach(self, server, volume, device):
         self.connections.append(volume.connection)
@@ -39,6 +39,12 @@ class Inner(DirectoryBackend):
 
     def forget(self, server, volume):
         self.forgotten.append((server, volume))
+
+    def find_clients(self, server, volume):
+        return ["192.0.2.5:0/11"]
+
+    def cut_off(self, server, volume, clients):
+        self.cut.append((server, volume, clients))
 
 
 @pytest.fixture
@@ -88,6 +94,29 @@ def test_a_volume_of_a_gone_server_is_freed_in_the_inner_backend_and_in_cinder(s
     backend.forget(SERVER, VOLUME)
     assert inner.forgotten == [(SERVER, VOLUME)]
     assert [(method, path) for method, path, _ in services.requests] == [("GET", LIST), ("DELETE", ATTACHMENT)]
+
+
+def test_a_lost_server_is_cut_off_in_the_inner_backend_before_the_volume_is_freed_in_cinder(services, backend, inner):
+    services.respond(ATTACHMENT, {"attachments": []}, method="DELETE")
+    clients = backend.find_clients(SERVER, VOLUME)
+    assert services.requests == []
+    backend.cut_off(SERVER, VOLUME, clients)
+    assert inner.cut == [(SERVER, VOLUME, ["192.0.2.5:0/11"])]
+    assert methods(services) == ["GET", "GET", "DELETE"]
+
+
+def test_nobody_is_cut_off_while_cinder_does_not_respond(services, backend, inner):
+    services.respond(LIST, {}, 503)
+    with pytest.raises(BackendUnavailable):
+        backend.cut_off(SERVER, VOLUME, ["192.0.2.5:0/11"])
+    assert inner.cut == []
+
+
+def test_a_volume_that_cinder_does_not_free_is_an_unknown_outcome(services, backend, inner):
+    services.respond(ATTACHMENT, {}, 503, method="DELETE")
+    with pytest.raises(OutcomeUnknown):
+        backend.cut_off(SERVER, VOLUME, ["192.0.2.5:0/11"])
+    assert len(inner.cut) == 1
 
 
 @pytest.mark.parametrize("device", ["/dev/" + "v" * 251, "vdb", "/dev/vdb\n", "/dev/VDB", ""])

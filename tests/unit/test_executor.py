@@ -21,6 +21,7 @@ from os_volume_ext.backends.base import (
     Server,
     ServerNotFound,
     TooManyAttachments,
+    Volume,
 )
 from os_volume_ext.errors import CatalogUnavailable, Overloaded, RegistryUnavailable, VolumeAttached, VolumeNotFound
 from os_volume_ext.observers.base import Observers
@@ -554,6 +555,14 @@ def test_a_mapping_that_can_not_be_read_is_an_unknown_outcome(method):
     executor = BackendExecutor(backend=backend, timeout=TIMEOUT, max_concurrent=1)
     with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match=r"^the backend failed$"):
         getattr(slot, method)(SERVER)
+
+
+@pytest.mark.parametrize("found", [None, 7, "192.0.2.5:0/11", [1], ["a\nb"], Unreadable({"9": "/dev/vdb"})])
+def test_invalid_clients_are_an_unknown_outcome(found):
+    backend = SimpleNamespace(find_clients=lambda *_: found)
+    executor = BackendExecutor(backend=backend, timeout=TIMEOUT, max_concurrent=1)
+    with executor.slot("req-1") as slot, pytest.raises(OutcomeUnknown, match=r"^the backend (failed|returned an)"):
+        slot.find_clients(SERVER, Volume("9", "demo"))
 
 
 @pytest.mark.parametrize("found", [None, [], {9: "why"}, {"9": None}, "9"])

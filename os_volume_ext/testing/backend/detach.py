@@ -1,5 +1,6 @@
 """``detach``: what it removes, when it is repeated, and what it needs to know."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ...backends.base import AttachRefused, BackendUnavailable, OutcomeUnknown, ServerNotFound
@@ -88,3 +89,23 @@ class Detach(Declarations):
         assert not backend.incomplete(server), "incomplete reports a volume that attach has returned for"
         must_detach(backend, server, volume, device)
         assert not backend.incomplete(server), "incomplete reports a volume that detach has returned for"
+
+    # Servers whose hosts are lost.
+
+    def test_clients_of_a_volume_are_a_list_of_strings_or_refused(self, backend, server, volume):
+        device = must_attach(backend, server, volume)
+        with must_succeed("find_clients", AttachRefused) as caught:
+            found = backend.find_clients(server, volume)
+        assert_has(backend, server, {volume.id: device}, "after find_clients")
+        if caught.error:
+            assert str(caught.error).strip(), "find_clients raised AttachRefused without a message"
+            return
+        assert isinstance(found, Sequence), f"find_clients returned {found!r}: it must return a sequence"
+        is_valid = not isinstance(found, str) and all(isinstance(each, str) and each.isprintable() for each in found)
+        assert is_valid, f"find_clients returned {found!r}: it must return a sequence of printable strings"
+
+    def test_a_server_is_not_cut_off_without_a_client(self, backend, server, volume):
+        device = must_attach(backend, server, volume)
+        with must_raise(AttachRefused, "cut_off without a client"):
+            backend.cut_off(server, volume, [])
+        assert_has(backend, server, {volume.id: device}, "after cut_off without a client")

@@ -1,148 +1,151 @@
 """Servers whose hosts are lost: a libvirtd and a QEMU that hang, cut off in Ceph, and what they can do later."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 
-from os_volume_ext.backends.base import Backend, BackendUnavailable, Volume
-from tests.integration.ceph.conftest import FENCE, define_secret
+from os_volume_ext.backends.base import AttachRefused, Backend, BackendUnavailable, Volume
+from os_volume_ext.catalog.sql import SQLCatalog
+from os_volume_ext.cli.main import main
+from os_volume_ext.filter import make_filter
+from os_volume_ext.registry.database import Database
 from tests.integration.libvirt.real_libvirt import Libvirtd, Machine, backend_class, wait_for
+from tests.support.ceph import CLIENT, FENCE, POOL
+from tests.support.command import restoring_loggers
+from tests.support.inprocess import collection, compute_api, send_request
 
 LibvirtBackend = backend_class()
 
-FOREIGN = "192.0.2.5:0/3141592"
+WHOLE_HOST = "192.0.2.5:0/0"
 WATCH_TIMEOUT = 60  # seconds; Ceph's own is 30
 
 
 @pytest.fixture(scope="module")
-def lost_libvirtd(ceph) -> Iterator[Libvirtd]:
+def lost_libvirtd(ceph, secret) -> Iterator[Libvirtd]:
     """Give the libvirtd of the host that is lost in the tests."""
     daemon = Libvirtd()
     daemon.start()
+    daemon.define_ceph_secret(ceph.key(), secret)
     yield daemon
-    daemon.thaw()
     daemon.remove()
 
 
-@pytest.fixture(scope="module")
-def lost_secret(lost_libvirtd, ceph) -> str:
-    return define_secret(lost_libvirtd, ceph.key())
+@pytest.fixture
+def new_lost(lost_libvirtd) -> Iterator[Machine]:
+    """Give ``new_lost(guest=None)``: a machine on that host, which runs until the test ends."""
+    with contextlib.ExitStack() as stack:
+
+        def make(guest=None):
+            machine = lost_libvirtd.machine(bus="virtio", guest=guest).start()
+            stack.callback(machine.kill)
+            stack.callback(machine.hang_up)
+            stack.callback(come_back, machine)
+            return machine
+
+        yield make
 
 
 @pytest.fixture
-def lost(lost_libvirtd, guest) -> Iterator[Machine]:
-    """Give a machine on that host, which runs a guest until the test ends."""
-    machine = lost_libvirtd.machine(bus="virtio", guest=guest).start()
-    yield machine
-    signal_qemu(machine, signal.SIGCONT)
-    lost_libvirtd.thaw()
-    machine.hang_up()
-    machine.kill()
+def lost(new_lost, guest) -> Machine:
+    """Give a machine on that host with a guest."""
+    return new_lost(guest)
 
 
 @pytest.fixture
 def there(machine, guest) -> Machine:
-    """Give a machine on the other host."""
+    """Give a machine on the other host with a guest."""
     return machine("virtio", guest=guest)
 
 
 @pytest.fixture
-def at_lost_host(lost_libvirtd, ceph_conf) -> Backend:
+def options(ceph_conf) -> dict[str, str]:
+    """Give the options of the backend but for the libvirtd."""
+    return {"ceph_conf": str(ceph_conf), "fence": FENCE, "operation_timeout": "60"}
+
+
+@pytest.fixture
+def at_lost_host(lost_libvirtd, options) -> Backend:
     """Give the backend, with the libvirtd of the host that is lost."""
-    return LibvirtBackend(
-        {"uri": lost_libvirtd.uri, "ceph_conf": str(ceph_conf), "fence": FENCE, "operation_timeout": "60"}
-    )
+    return LibvirtBackend(options | {"uri": lost_libvirtd.uri})
 
 
 @pytest.fixture
-def elsewhere(new_backend) -> Backend:
+def elsewhere(libvirtd, options) -> Backend:
     """Give the backend, with the other libvirtd."""
-    return new_backend(fence=FENCE)
-
-
-@pytest.fixture
-def volume(ceph, lost_secret, secret) -> Volume:
-    """Give a volume as the host that is lost gets it."""
-    image = ceph.image()
-    return Volume(image.removeprefix("volume-"), "demo", connection=ceph.connection_info(image, lost_secret))
-
-
-@pytest.fixture
-def attached(at_lost_host, lost, volume) -> Volume:
-    """Give a volume that is attached at the host and written to."""
-    assert at_lost_host.attach(lost.server, volume, None) == "/dev/vda"
-    lost.console.wait_for("/dev/vda")
-    lost.console.run("echo first >/dev/vda && sync")
-    return volume
+    return LibvirtBackend(options | {"uri": libvirtd.uri})
 
 
 def known(volume):
-    """Return what is known of a volume when its host is lost: not where its data is."""
+    """Return what is known of a volume of Cinder's when the host is lost: not where its data is."""
     return Volume(volume.id, "demo")
-
-
-def elsewhere_as(volume, ceph, secret):
-    return Volume(volume.id, "demo", connection=ceph.connection_info(image(volume), secret))
 
 
 def image(volume):
     return f"volume-{volume.id}"
 
 
-def signal_qemu(machine, number):
-    pid = machine.libvirtd.directory / "run" / "libvirt" / "qemu" / "run" / f"{machine.name}.pid"
-    os.kill(int(pid.read_text()), number)
-
-
 def lose(machine):
     """Stop a machine's QEMU and its libvirtd, as if the host had stopped."""
-    signal_qemu(machine, signal.SIGSTOP)
+    _signal_qemu(machine, signal.SIGSTOP)
     machine.libvirtd.freeze()
 
 
 def come_back(machine):
+    """Let them go on."""
     machine.libvirtd.thaw()
-    signal_qemu(machine, signal.SIGCONT)
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        _signal_qemu(machine, signal.SIGCONT)
 
 
-def blocklist(ceph):
-    return ceph.ceph("osd", "blocklist", "ls")
+def _signal_qemu(machine, number):
+    pid = machine.libvirtd.directory / "run" / "libvirt" / "qemu" / "run" / f"{machine.name}.pid"
+    os.kill(int(pid.read_text()), number)
+
+
+def write(machine, word):
+    """Write a word to a guest's disk, and return whether that succeeded."""
+    return machine.console.run(f"echo {word} >/dev/vda && sync && echo done || echo failed").endswith("done")
 
 
 def test_a_lost_server_is_cut_off_and_comes_back_without_harm(
-    at_lost_host, elsewhere, lost, there, attached, ceph, secret, holders
+    at_lost_host, elsewhere, lost, there, new_volume, ceph, holders
 ):
-    (address,) = ceph.watchers(image(attached))
+    volume = new_volume()
+    assert at_lost_host.attach(lost.server, volume, None) == "/dev/vda"
+    lost.console.wait_for("/dev/vda")
+    assert write(lost, "first")
+    (address,) = ceph.watchers(image(volume))
     lose(lost)
     with pytest.raises(BackendUnavailable):
         at_lost_host.attached(lost.server)
-    clients = at_lost_host.find_clients(lost.server, known(attached))
-    assert clients == [address]
-    at_lost_host.cut_off(lost.server, known(attached), clients)
-    assert address in blocklist(ceph)
-    assert ceph.watchers(image(attached)) == []
+    assert at_lost_host.find_clients(lost.server, known(volume)) == [address]
+    at_lost_host.cut_off(lost.server, known(volume), [address])
+    assert ceph.watchers(image(volume)) == []
 
-    moved = elsewhere_as(attached, ceph, secret)
-    assert elsewhere.attach(there.server, moved, None) == "/dev/vda"
-    assert set(holders(attached)) == {there.id}
+    assert elsewhere.attach(there.server, volume, None) == "/dev/vda"
+    assert set(holders(volume)) == {there.id}
     there.console.wait_for("/dev/vda")
     assert there.console.run("head -c 5 /dev/vda") == "first"
-    there.console.run("echo second >/dev/vda && sync")
+    assert write(there, "second")
 
     come_back(lost)
-    assert lost.console.run("echo third >/dev/vda && sync || echo failed").endswith("failed")
+    assert not write(lost, "third")
     assert there.console.run("head -c 6 /dev/vda") == "second"
-    assert ceph.read(image(attached), 7) == b"second\n"
-    assert at_lost_host.attached(lost.server) == {attached.id: "/dev/vda"}
-    elsewhere.detach(there.server, moved, None)
-    assert holders(attached) == []
+    assert ceph.read(image(volume), 7) == b"second\n"
+    assert at_lost_host.attached(lost.server) == {volume.id: "/dev/vda"}
+    at_lost_host.detach(lost.server, volume, None)
+    assert set(holders(volume)) == {there.id}
+    elsewhere.detach(there.server, volume, None)
+    assert holders(volume) == []
 
 
 def test_a_client_that_no_longer_has_the_image_open_is_cut_off_by_its_kept_address(
-    at_lost_host, elsewhere, lost, there, volume, ceph, secret
+    at_lost_host, elsewhere, lost, there, new_volume, ceph
 ):
+    volume = new_volume()
     at_lost_host.attach(lost.server, volume, None)  # and writes nothing, so that Ceph's own lock does not have it
     (address,) = ceph.watchers(image(volume))
     lost.console.wait_for("/dev/vda")
@@ -150,11 +153,151 @@ def test_a_client_that_no_longer_has_the_image_open_is_cut_off_by_its_kept_addre
     wait_for("the end of the watch", lambda: ceph.watchers(image(volume)) == [], timeout=WATCH_TIMEOUT)
     assert at_lost_host.find_clients(lost.server, known(volume)) == [address]
     at_lost_host.cut_off(lost.server, known(volume), [address])
-    moved = elsewhere_as(volume, ceph, secret)
-    elsewhere.attach(there.server, moved, None)
+    elsewhere.attach(there.server, volume, None)
     there.console.wait_for("/dev/vda")
-    there.console.run("echo second >/dev/vda && sync")
+    assert write(there, "second")
     come_back(lost)
-    assert lost.console.run("echo third >/dev/vda && sync || echo failed").endswith("failed")
+    assert not write(lost, "third")
     assert ceph.read(image(volume), 7) == b"second\n"
-    elsewhere.detach(there.server, moved, None)
+    elsewhere.detach(there.server, volume, None)
+
+
+def test_a_writer_that_started_after_the_attach_is_found_when_it_no_longer_has_the_image_open(
+    at_lost_host, lost, new_volume, ceph
+):
+    volume = new_volume()
+    lost.stop()
+    at_lost_host.attach(lost.server, volume, None)
+    lost.start()
+    lost.console.wait_for("/dev/vda")
+    assert write(lost, "first")
+    (address,) = ceph.watchers(image(volume))
+    lose(lost)
+    wait_for("the end of the watch", lambda: ceph.watchers(image(volume)) == [], timeout=WATCH_TIMEOUT)
+    assert at_lost_host.find_clients(lost.server, known(volume)) == [address]
+
+
+def test_a_server_that_comes_back_has_its_volume_detached_and_attached_again(
+    at_lost_host, new_lost, new_volume, ceph, holders
+):
+    volume, machine = new_volume(), new_lost()
+    at_lost_host.attach(machine.server, volume, None)
+    for _ in range(2):  # as after a crash between this and the removal of the row
+        at_lost_host.cut_off(machine.server, known(volume), [*ceph.watchers(image(volume)), *kept(ceph)])
+    assert set(holders(volume)) == {machine.id}
+    at_lost_host.detach(machine.server, volume, None)
+    assert holders(volume) == []
+    at_lost_host.attach(machine.server, volume, None)
+    assert len(ceph.watchers(image(volume))) == 1
+    at_lost_host.detach(machine.server, volume, None)
+
+
+def kept(ceph):
+    """Return the addresses on the blocklist."""
+    return [line.split()[0] for line in ceph.ceph("osd", "blocklist", "ls").splitlines() if "/" in line]
+
+
+def test_only_confirmed_clients_are_cut_off_and_others_that_only_the_operator_knows(
+    at_lost_host, new_lost, new_volume, ceph
+):
+    volume, machine = new_volume(), new_lost()
+    at_lost_host.attach(machine.server, volume, None)
+    (address,) = ceph.watchers(image(volume))
+    with pytest.raises(AttachRefused, match=f"has other clients by now: {address}"):
+        at_lost_host.cut_off(machine.server, known(volume), [WHOLE_HOST])
+    assert ceph.watchers(image(volume)) == [address]
+    at_lost_host.cut_off(machine.server, known(volume), [address, WHOLE_HOST])
+    assert {address, WHOLE_HOST} <= set(kept(ceph))
+
+
+def test_files_and_volumes_without_a_fence_are_refused(at_lost_host, new_backend, new_lost, lost_libvirtd, new_volume):
+    machine, volume, other = new_lost(), lost_libvirtd.volume(), new_volume()
+    at_lost_host.attach(machine.server, volume, None)
+    with pytest.raises(AttachRefused, match="neither its fence nor the catalog names an image of Ceph's"):
+        at_lost_host.find_clients(machine.server, volume)
+    with pytest.raises(AttachRefused, match="neither its fence nor the catalog"):
+        at_lost_host.find_clients(machine.server, known(other))
+    with pytest.raises(AttachRefused, match=r"backend\.fence is not set"):
+        new_backend().cut_off(machine.server, other, ["192.0.2.5:0/11"])
+    at_lost_host.detach(machine.server, volume, None)
+
+
+# The command
+
+PASTE = """\
+[filter:volumes]
+use = egg:os-volume-ext
+dialect = openstack
+database.url = {url}
+backend = libvirt
+"""
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/registry.db"
+
+
+@pytest.fixture
+def volume_id(ceph, secret, url) -> str:
+    """Give the id of a volume that the catalog has."""
+    name = ceph.image()
+    source = f"rbd://127.0.0.1:{ceph.port}/{POOL}/{name}?user={CLIENT}&secret={secret}"
+    database = Database({"url": url})
+    SQLCatalog({}, database).create(Volume(name.removeprefix("volume-"), "demo", source))
+    database.dispose()
+    return name.removeprefix("volume-")
+
+
+@pytest.fixture
+def new_app(url, options):
+    """Give ``new_app(machine)``: a filter in front of a compute API, with the libvirtd of that machine."""
+    given = {f"backend.{name}": value for name, value in options.items() if name != "operation_timeout"}
+    with contextlib.ExitStack() as stack:
+
+        def make(machine):
+            given["backend.uri"] = machine.libvirtd.uri
+            app = make_filter(
+                compute_api({machine.id}), dialect="openstack", backend="libvirt", **{"database.url": url}, **given
+            )
+            return stack.enter_context(contextlib.closing(app))
+
+        yield make
+
+
+@pytest.fixture
+def command(tmp_path, url, options, lost_libvirtd, capsys):
+    """Give ``command(*arguments)``: status and output of a command about the host that is lost."""
+    paste = tmp_path / "api-paste.ini"
+    given = {**options, "uri": lost_libvirtd.uri, "connect_timeout": "2"}
+    del given["operation_timeout"]
+    lines = [f"backend.{name} = {value}\n" for name, value in given.items()]
+    paste.write_text(PASTE.replace("{url}", url) + "".join(lines))
+
+    def run(*arguments):
+        with restoring_loggers():
+            status = main([*arguments, "--paste", str(paste)])
+        return status, "".join(capsys.readouterr())
+
+    return run
+
+
+def test_the_command_frees_a_volume_for_another_server(command, new_app, new_lost, there, volume_id, ceph):
+    machine = new_lost()
+    body = {"volumeAttachment": {"volumeId": volume_id}}
+    assert send_request(new_app(machine), "POST", collection(machine.id), body)[0] == 200
+    refused = command("attachment", "force-detach", machine.id, volume_id, "--yes")
+    assert refused[0] == 1
+    assert f"the host of server {machine.id} responds" in refused[1]
+    (address,) = ceph.watchers(f"volume-{volume_id}")
+    lose(machine)
+    status, shown = command("attachment", "remove", machine.id, volume_id)
+    assert (status, "if its host is lost, see attachment force-detach" in shown) == (1, True)
+    status, shown = command("attachment", "force-detach", machine.id, volume_id, "--yes")
+    assert status == 0
+    assert f"Client {address}: it will be cut off from the storage" in shown
+    assert ceph.watchers(f"volume-{volume_id}") == []
+    assert send_request(new_app(there), "POST", collection(there.id), body)[0] == 200
+    there.console.wait_for("/dev/vda")
+    assert write(there, "second")
+    assert ceph.read(f"volume-{volume_id}", 7) == b"second\n"

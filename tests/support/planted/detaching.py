@@ -143,3 +143,15 @@ class ForgetsVolumesOfKnownServersOnly(Reference):
 class ReportsCompleteAttachmentsAsIncomplete(Reference):
     def incomplete(self, server):
         return dict.fromkeys(self.attached(server), "attached")
+
+
+@caught_by("test_clients_of_a_volume_are_a_list_of_strings_or_refused")
+class ReturnsAStringOfClients(Reference):
+    def find_clients(self, server, volume):
+        return "192.0.2.5:0/11"
+
+
+@caught_by("test_a_server_is_not_cut_off_without_a_client")
+class CutsOffNobodyAndSucceeds(Reference):
+    def cut_off(self, server, volume, clients):
+        pass
