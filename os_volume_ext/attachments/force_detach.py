@@ -30,7 +30,7 @@ class Plan(NamedTuple):
 
 
 class ForceDetacher:
-    """Detaches volumes from servers whose hosts are lost, at an operator's command (docs/protocol.rst, R30)."""
+    """Detaches volumes from servers whose hosts are lost, at an operator's command (docs/protocol.rst, R31)."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Detaching a volume from a server whose host is lost, by the operator's command (docs/protocol.rst, R30)."""
+"""Detaching a volume from a server whose host is lost, by the operator's command (docs/protocol.rst, R31)."""
 
 import logging
 

@@ -11,6 +11,7 @@ from os_volume_ext.backends.base import AttachRefused, Backend, BackendUnavailab
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.cli.main import main
 from os_volume_ext.filter import make_filter
+from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
 from tests.integration.libvirt.real_libvirt import Libvirtd, Machine, backend_class, wait_for
 from tests.support.ceph import CLIENT, FENCE, POOL
@@ -178,10 +179,11 @@ def test_a_writer_that_started_after_the_attach_is_found_when_it_no_longer_has_t
 
 
 def test_a_server_that_comes_back_has_its_volume_detached_and_attached_again(
-    at_lost_host, new_lost, new_volume, ceph, holders
+    at_lost_host, lost, new_volume, ceph, holders
 ):
-    volume, machine = new_volume(), new_lost()
+    volume, machine = new_volume(), lost
     at_lost_host.attach(machine.server, volume, None)
+    machine.console.wait_for("/dev/vda")
     for _ in range(2):  # as after a crash between this and the removal of the row
         at_lost_host.cut_off(machine.server, known(volume), [*ceph.watchers(image(volume)), *kept(ceph)])
     assert set(holders(volume)) == {machine.id}
@@ -219,7 +221,6 @@ def test_files_and_volumes_without_a_fence_are_refused(at_lost_host, new_backend
         at_lost_host.find_clients(machine.server, known(other))
     with pytest.raises(AttachRefused, match=r"backend\.fence is not set"):
         new_backend().cut_off(machine.server, other, ["192.0.2.5:0/11"])
-    at_lost_host.detach(machine.server, volume, None)
 
 
 # The command
@@ -244,6 +245,7 @@ def volume_id(ceph, secret, url) -> str:
     name = ceph.image()
     source = f"rbd://127.0.0.1:{ceph.port}/{POOL}/{name}?user={CLIENT}&secret={secret}"
     database = Database({"url": url})
+    schema.upgrade(database)
     SQLCatalog({}, database).create(Volume(name.removeprefix("volume-"), "demo", source))
     database.dispose()
     return name.removeprefix("volume-")
