@@ -83,11 +83,12 @@ class Volume:
         source: str | None = None,
         format: str | None = None,
         multiattach: bool = False,
+        size: int | None = None,
         connection: Mapping[str, object] | None = None,
     ) -> None:
         values = self.__dict__
         values["id"], values["project_id"], values["source"], values["format"] = id, project_id, source, format
-        values["multiattach"], values["connection"] = multiattach, connection
+        values["multiattach"], values["size"], values["connection"] = multiattach, size, connection
 
 
 def is_size(value: object) -> bool:
