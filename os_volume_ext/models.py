@@ -155,6 +155,11 @@ class Attachment:
         return self.state in (ATTACHED, REATTACHING)
 
     @property
+    def exclusive_volume_id(self) -> str | None:
+        """The volume's id if no other row may have it."""
+        return self.volume_id if self.exclusive else None
+
+    @property
     def server(self) -> Server:
         """The server as it was when the volume was attached, for when the compute API no longer has it."""
         return Server(self.server_id, self.project_id, "UNKNOWN", False, self.host, self.instance_name)

@@ -92,10 +92,9 @@ class SQLCatalog(VolumeCatalog):
         :raises VolumeExists: if there is one of that id.
         :raises VolumeAttached: if a deleted volume of that id still has attachments, in whatever state.
         """
-        values = {f"new_{column.name}": getattr(volume, column.name) for column in _columns}
         try:
             with self._database.transaction() as connection:
-                connection.change(_insert, values)
+                connection.change(_insert, volume)
                 server_id = _attached_to(connection, volume.id)
                 if server_id is not None:
                     raise VolumeAttached(

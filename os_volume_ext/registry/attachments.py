@@ -24,7 +24,7 @@ from ..models import ATTACHED, Attachment, AttachmentSummary, Projection
 from . import statements
 from .database import Database, retry_on_deadlock
 from .execution import Connection, Row
-from .statements import as_new, as_seen, attachment, attachments, lock_of
+from .statements import as_seen, attachment, attachments, lock_of
 
 LOG = logging.getLogger(__name__)
 
@@ -163,11 +163,11 @@ class Registry:
         """
         try:
             if limit is None:
-                self._database.change(statements.INSERT, as_new(row))
+                self._database.change(statements.INSERT, row)
                 return
             with self._database.transaction() as connection:
                 self._check_limit(connection, row.server_id, limit)
-                connection.change(statements.INSERT, as_new(row))
+                connection.change(statements.INSERT, row)
         except ConstraintViolated as error:
             raise AlreadyReserved from error
         except TransactionAborted as error:
@@ -190,7 +190,7 @@ class Registry:
                 self._check_limit(connection, row.server_id, limit)
                 if not connection.change(statements.REMOVE, as_seen(seen)):
                     return False
-                connection.change(statements.INSERT, as_new(row))
+                connection.change(statements.INSERT, row)
                 return True
         except ConstraintViolated as error:
             raise AlreadyReserved from error
@@ -288,5 +288,5 @@ def _differing(row: Attachment, seen: Attachment) -> dict[str, Any]:
     both = zip(_REQUESTED, _requested(row), _requested(seen), strict=True)
     differing = {name: new for name, new, old in both if new != old}
     if differing.pop("exclusive", None) is not None:
-        differing["exclusive_volume_id"] = row.volume_id if row.exclusive else None
+        differing["exclusive_volume_id"] = row.exclusive_volume_id
     return differing

@@ -88,7 +88,7 @@ class Database:
         """Return the rows of a query, each as a sequence of its columns.
 
         :param statement: a constant, since what it is compiled to is kept.
-        :param parameters: the statement's, by name.
+        :param parameters: the statement's.
         :raises RegistryUnavailable: if the database is or becomes unavailable.
         :raises TransactionAborted: if the statement was aborted because of a concurrent one.
         """
@@ -99,7 +99,7 @@ class Database:
         """Change rows, commit, and return how many were changed.
 
         :param statement: a constant, since what it is compiled to is kept.
-        :param parameters: the statement's, by name.
+        :param parameters: the statement's.
         :raises RegistryUnavailable: if the database is or becomes unavailable.
         :raises TransactionAborted: if the statement was aborted because of a concurrent one.
         :raises ConstraintViolated: if a constraint does not allow the change.

@@ -10,9 +10,22 @@ from dataclasses import fields
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Update, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
-from ..models import ATTACHING, Attachment, AttachmentDetail, AttachmentSummary, Projection, values_of
+from ..models import ATTACHING, Attachment, AttachmentDetail, AttachmentSummary, Projection
 from .execution import Row
 from .tables import PENDING, SERVER_LOCKS, server_locks, utc_now
 from .tables import attachments as table
@@ -23,7 +36,6 @@ _computed: dict[str, ColumnElement[Any]] = {
     "age": utc_now(),
 }
 _fields = [each.name for each in fields(Attachment)]
-_new_names = [f"new_{name}" for name in _fields]
 _UPDATED_AT = _fields.index("updated_at")
 _rows = select(*[_computed[name] if name in _computed else table.c[name] for name in _fields])
 ONE = _rows.where(table.c.volume_id == bindparam("volume_id"), table.c.server_id == bindparam("server_id"))
@@ -53,7 +65,7 @@ PENDING_PAGE = _page(*PENDING_ORDER).where(PENDING)
 
 def _visible(columns: Sequence[str]) -> Select[Any]:
     return select(*[table.c[name] for name in columns]).where(
-        table.c.server_id == bindparam("server_id"), table.c.state != ATTACHING
+        table.c.server_id == bindparam("server_id"), table.c.state != literal_column(f"'{ATTACHING}'")
     )
 
 
@@ -166,10 +178,3 @@ def as_seen(row: Attachment) -> dict[str, Any]:
         "seen_state": row.state,
         "seen_claim_id": row.claim_id,
     }
-
-
-def as_new(row: Attachment) -> dict[str, Any]:
-    """Return the parameters of ``INSERT``."""
-    values = dict(zip(_new_names, values_of(row), strict=True))
-    values["new_exclusive_volume_id"] = row.volume_id if row.exclusive else None
-    return values
