@@ -33,6 +33,7 @@ operations = st.one_of(
     st.tuples(st.just("attach"), volumes, servers, devices, st.booleans()),
     st.tuples(st.just("attach"), volumes, servers, devices, st.booleans()),
     st.tuples(st.just("detach"), volumes, servers, st.sampled_from(("row", "server"))),
+    st.tuples(st.just("force_detach"), volumes, servers),
     st.tuples(st.just("reconcile"), st.booleans()),
 )
 deletions = st.tuples(
@@ -54,6 +55,7 @@ events = st.one_of(
     st.tuples(st.just("pass_time"), seconds),
     deletions,
     st.tuples(st.just("lose"), volumes, servers),
+    st.tuples(st.sampled_from(("lose_host", "come_back")), servers),
     st.tuples(st.just("swap"), servers),
     st.sampled_from((("die",), ("die",), ("crowd",))),
 )
@@ -134,6 +136,19 @@ class Protocol(RuleBasedStateMachine):
     def a_server_is_deleted(self, deletion):
         self.model.happen(deletion)
 
+    @rule(server_id=servers)
+    def a_host_is_lost(self, server_id):
+        self.model.do_lose_host(server_id)
+
+    @rule(server_id=servers)
+    def a_host_comes_back(self, server_id):
+        self.model.do_come_back(server_id)
+
+    @rule(volume_id=volumes, server_id=servers, overlaps=overlaps)
+    def a_host_is_lost_and_a_volume_is_freed(self, volume_id, server_id, overlaps):
+        self.model.do_lose_host(server_id)
+        self.model.run(("force_detach", volume_id, server_id), overlaps, {})
+
     @rule(server_id=servers, project_id=projects)
     def a_server_id_is_used_again(self, server_id, project_id):
         self.model.do_use_again(server_id, project_id)
@@ -205,6 +220,7 @@ REQUESTED = [
     ("attach", EXCLUSIVE, "1134", None, False),
     ("attach", EXCLUSIVE, "1135", None, True),
     ("detach", EXCLUSIVE, "1134", "row"),
+    ("force_detach", EXCLUSIVE, "1134"),
     ("reconcile", True),
 ]
 LEFT = [
@@ -223,6 +239,8 @@ happens = st.one_of(
             ("delete_from_compute", "1134"),
             ("delete", "1134"),
             ("lose", EXCLUSIVE, "1134"),
+            ("lose_host", "1134"),
+            ("come_back", "1134"),
             ("die",),
         ]
     ),
@@ -287,6 +305,8 @@ EVENTS = [
     ("hide", "1134"),
     ("set_clock_back", LONG),
     ("crowd",),
+    ("lose_host", "1134"),
+    ("come_back", "1134"),
 ]
 
 
@@ -315,6 +335,7 @@ BEFORE = {
     "deleted": (("delete", "1134"),),
     "used-again": (("delete", "1134"), ("use_again", "1134", "other")),
     "clock-set-back": (("set_clock_back", LONG),),
+    "host-lost": (("lose_host", "1134"),),
 }
 
 

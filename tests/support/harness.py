@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, select, update
 from os_volume_ext.attachments import claims as claims_module
 from os_volume_ext.attachments.claims import Claims
 from os_volume_ext.attachments.executor import BackendExecutor
+from os_volume_ext.attachments.force_detach import ForceDetacher
 from os_volume_ext.attachments.gone import GoneServers
 from os_volume_ext.attachments.manager import AttachmentManager
 from os_volume_ext.attachments.reconcile import Reconciler
@@ -75,6 +76,13 @@ class Harness:
         self.requests = itertools.count(1)
         self.constraints = Constraints(STATES, PASSING_STATES, multiattach=True)
         self.manager = self.make_manager()
+        self.force_detacher = ForceDetacher(
+            registry=self.registry,
+            claims=self.claims,
+            executor=self.executor,
+            compute=self.compute.remote,
+            observers=self.observers,
+        )
         self.reconciler = self.make_reconciler(self.compute.remote)
         for server_id, project_id in (("1134", "demo"), ("1135", "demo"), ("2001", "other")):
             self.compute.add(Server(server_id, project_id, "ACTIVE"))

@@ -29,6 +29,7 @@ from os_volume_ext.catalog.base import CatalogUnavailable, VolumeAttached, Volum
 from os_volume_ext.errors import (
     AttachmentMissing,
     Conflict,
+    NotForceDetached,
     OperationIncomplete,
     Overloaded,
     RegistryUnavailable,
@@ -59,6 +60,7 @@ CERTAIN = (
     Conflict,
     ServerMissing,
     AttachmentMissing,
+    NotForceDetached,
     Overloaded,
 )
 OUTCOMES = (*UNCERTAIN, *CERTAIN, Died)
@@ -88,7 +90,13 @@ class Operation:
 
     @property
     def is_callers(self) -> bool:
+        """Whether somebody has requested it, and so wants no volume to be deleted."""
         return self.name != "reconcile"
+
+    @property
+    def is_operators(self) -> bool:
+        """Whether it is for whom no server is hidden."""
+        return self.name in ("reconcile", "force_detach")
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,7 @@ class Model:
         harness = self.harness = Harness(database, monkeypatch)
         harness.compute.known.clear()
         harness.backend.disks.clear()
+        harness.backend.clients = {server_id: ["192.0.2.5:0/11"] for server_id in SERVERS}
         for server_id in SERVERS:
             self.make_server(server_id, "demo")
         harness.catalog.known.clear()
@@ -186,7 +195,7 @@ class Model:
 
     def note_detach(self, here, operation):
         self.check_not_hidden(here, operation)
-        if operation.name != "detach" and here in self.promised:
+        if operation.name not in ("detach", "force_detach") and here in self.promised:
             self.broken.append(f"I2: {operation} detaches {here}, which nobody asked for")
         self.promised.discard(here)
         if operation.is_callers:
@@ -205,7 +214,8 @@ class Model:
 
     def note_remove(self, seen):
         here = (seen.volume_id, seen.server_id)
-        if seen.volume_id in self.harness.backend.devices(seen.server_id):
+        is_cut_off = here[::-1] in self.harness.backend.cut
+        if seen.volume_id in self.harness.backend.devices(seen.server_id) and not is_cut_off:
             self.broken.append(f"I4: the row of {here} was removed, and the disk is there")
         del self.notes[here]
 
@@ -242,10 +252,11 @@ class Model:
         def noted(method, effect, server, *arguments):
             if method == "disk_size":  # the catalog of the model has no sizes to compare it with
                 return call(method, effect, server, *arguments)
-            fault = self.fault("look" if method == "attached" else "change")
+            is_look = method in ("attached", "find_clients")
+            fault = self.fault("look" if is_look else "change")
             if fault:
                 self.harness.backend.fail(method, self.failing(fault))
-            if method != "attached":
+            if not is_look:
                 self.check_change(method, (arguments[0].id, server.id))
             with self.in_call():
                 return call(method, effect, server, *arguments)
@@ -308,7 +319,7 @@ class Model:
             raise VolumeNotFound(volume_id)
         if any(row.server_id != server_id for row in Registry(self.database).of_volume(volume_id)):
             raise VolumeAttached(volume_id)
-        if any(volume_id in disks for disks in self.harness.backend.disks.values()):
+        if self.servers_with(volume_id):
             self.broken.append(f"R16, R21: volume {volume_id} was deleted, and its disk is in a server")
         del known[volume_id]
 
@@ -331,9 +342,9 @@ class Model:
             self.broken.append(f"R3: {method} of {here} without a row")
             return
         server = self.harness.compute.known.get(server_id)
-        if server is not None and server.project_id != note.project_id:
+        if server is not None and server.project_id != note.project_id and method != "cut_off":
             self.broken.append(f"R26: {method} of {here} for {note}, but the server belongs to {server.project_id}")
-        if method == "detach":
+        if method in ("detach", "cut_off"):
             self.check_not_hidden(here, self.operations[-1])
             return
         volume = self.harness.catalog.known.get(volume_id)
@@ -346,9 +357,15 @@ class Model:
             self.broken.append(f"R25: {operation} detaches {here}, which its caller can not see")
 
     def check_i1(self, volume_id):
-        where = [server_id for server_id, disks in self.harness.backend.disks.items() if volume_id in disks]
+        where = self.servers_with(volume_id)
         if len(where) > 1 and not all(self.modes[volume_id, server_id] for server_id in where):
             self.broken.append(f"I1: {volume_id} is in {where}")
+
+    def servers_with(self, volume_id):
+        """Return the servers that have a volume's disk, and are not cut off from it."""
+        backend = self.harness.backend
+        having = [each for each, disks in backend.disks.items() if volume_id in disks]
+        return [each for each in having if (each, volume_id) not in backend.cut]
 
     def check_left_nothing(self, operation):
         """Check that an operation that succeeded, or failed for certain, has left no claim on its server."""
@@ -367,7 +384,7 @@ class Model:
     @contextmanager
     def operation(self, name, server_id=None, project_id="demo", flag=False):
         operation = Operation(name, server_id, flag)
-        if operation.is_callers:
+        if not operation.is_operators:
             operation.hidden = {each for each in SERVERS if self.exists(each) and self.is_hidden(each, project_id)}
         self.operations.append(operation)
         try:
@@ -403,6 +420,11 @@ class Model:
         project_id = note.project_id if note and by == "row" else self.project_of(server_id)
         with self.operation("detach", server_id, project_id):
             self.harness.detach(volume_id, server_id, project_id=project_id)
+
+    def do_force_detach(self, volume_id, server_id):
+        with self.operation("force_detach", server_id):
+            plan = self.harness.force_detacher.plan(server_id, volume_id)
+            self.harness.force_detacher.carry_out(plan, plan.clients)
 
     def do_update(self, volume_id, server_id, flag):
         with self.operation("update", server_id, flag=flag):
@@ -478,8 +500,17 @@ class Model:
             self.forget(server_id)
 
     def do_delete_from_backend(self, server_id):
+        self.do_come_back(server_id)
         self.harness.backend.disks.pop(server_id, None)
         self.forget(server_id)
+
+    def do_lose_host(self, server_id):
+        """Let the host of a server not respond; not in the middle of a call, which would have an effect later."""
+        if not self.calling:
+            self.harness.backend.lost.add(server_id)
+
+    def do_come_back(self, server_id):
+        self.harness.backend.come_back(server_id)
 
     def do_hide(self, server_id):
         self.harness.compute.hidden.add(server_id)
@@ -554,7 +585,8 @@ class Model:
         """Add a row as a worker leaves it that died long ago."""
         harness = self.harness
         server, volume = harness.compute.known.get(server_id), harness.catalog.known.get(volume_id)
-        if not self.exists(server_id) or server_id not in harness.backend.disks or volume is None:
+        responding = harness.backend.disks.keys() - harness.backend.lost
+        if not self.exists(server_id) or server_id not in responding or volume is None:
             return
         if {server.project_id, volume.project_id} != {"demo"} or Registry(self.database).of_volume(volume_id):
             return
@@ -607,6 +639,8 @@ class Model:
         """Let late calls, deletions of servers and tasks come to their end, and show all servers to all callers."""
         harness = self.harness
         self.others.close()
+        for server_id in SERVERS:
+            self.do_come_back(server_id)
         for late in list(self.late):
             self.take_effect(late)
         self.show_all()

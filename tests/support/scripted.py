@@ -158,10 +158,19 @@ class ScriptedBackend(Backend):
                 self.violations.append(f"I1: {volume.id} is in {elsewhere} and {server.id}")
             free = (f"/dev/vd{letter}" for letter in "bcdefgh")
             disks[volume.id] = device or next(each for each in free if each not in disks.values())
+            self.cut.discard((server.id, volume.id))
         return disks[volume.id]
 
     def do_detach(self, server, volume):
         self._server(server).pop(volume.id, None)
+        self.cut.discard((server.id, volume.id))
+
+    def come_back(self, server_id):
+        """Let the host of a server respond again, after its operator has removed the disks of cut off volumes."""
+        self.lost.discard(server_id)
+        for each in [each for each in self.cut if each[0] == server_id]:
+            self.disks.get(server_id, {}).pop(each[1], None)
+            self.cut.discard(each)
 
     def _server(self, server):
         if server.id in self.lost:

@@ -214,8 +214,9 @@ def test_clients_in_another_format_are_an_error(new_fence, action, text):
         fence.find_clients(SERVER, VOLUME, None)
 
 
-def test_another_server_takes_the_fence_of_one_that_was_cut_off_and_the_mark_is_removed_last(new_fence, tmp_path):
-    fence = new_fence(info(("cut-off", {"clients": [CLIENT]}), ("one", {"image": IMAGE}), tag="there"))
+@pytest.mark.parametrize("tag", ["there", "here"])
+def test_an_attach_removes_the_fence_of_a_server_that_was_cut_off_and_its_mark_last(new_fence, tmp_path, tag):
+    fence = new_fence(info(("cut-off", {"clients": [CLIENT]}), ("one", {"image": IMAGE}), tag=tag))
     make(fence)
     actions = [call.partition(" lock ")[2].split()[0] for call in (tmp_path / "calls").read_text().splitlines()]
     assert actions == ["info", "break", "break", "get"]

@@ -38,7 +38,7 @@ _NO_OBJECT = "rados_lock_get_lock_info(): (2)"
 _NO_LOCKER = "failed breaking lock: (2)"
 _BUSY = "failed locking: (16)"
 _DENIED = "EACCES"
-_PAUSE = 0.2  # seconds between two looks
+_LOOK, _PAUSE = 1.0, 0.2  # seconds for a look at an image, and between two
 
 
 class Fence:
@@ -273,7 +273,7 @@ class RadosFence(Fence):
         same map of the cluster or a newer one; Ceph's own locks of images rely on that too.
         """
         while watchers := self._ceph.watchers(deadline, image):
-            if time.monotonic() >= deadline:
+            if time.monotonic() + _LOOK >= deadline:
                 raise BackendUnavailable(f"the image is still open at {', '.join(sorted(watchers))}")
             time.sleep(_PAUSE)
 

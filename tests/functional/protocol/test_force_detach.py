@@ -4,7 +4,6 @@ import logging
 
 import pytest
 
-from os_volume_ext.attachments.force_detach import ForceDetacher
 from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.backends.base import AttachRefused, Backend, BackendUnavailable, OutcomeUnknown
 from os_volume_ext.errors import AttachmentMissing, ComputeUnavailable, NotForceDetached, OperationIncomplete
@@ -28,13 +27,7 @@ def detacher(harness):
     """Give a force-detacher; the host of server 1134 is lost."""
     harness.backend.lost.add("1134")
     harness.backend.clients["1134"] = CLIENTS
-    return ForceDetacher(
-        registry=harness.registry,
-        claims=harness.claims,
-        executor=harness.executor,
-        compute=harness.compute.remote,
-        observers=harness.observers,
-    )
+    return harness.force_detacher
 
 
 @pytest.fixture
