@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from ... import plugins
 from ...errors import RequestFailed, RequestRefused
 from ...outbound.cinder import UUID, Cinder, Deadline
 from ..base import (
@@ -26,6 +25,7 @@ from ..base import (
     check_device,
 )
 from .attachments import RESERVED, CinderAttachment, CinderAttachments
+from .inner import inner_options, make_inner
 from .refusals import refused
 
 RPC_TIMEOUT = 60
@@ -56,7 +56,7 @@ class CinderBackend(Backend):
                 f"itself waits {RPC_TIMEOUT} seconds for its volume service (rpc_response_timeout)"
             )
         self._inner_timeout = (self._timeout - RPC_TIMEOUT) // 2
-        self._inner = _make_inner(options, self._inner_timeout)
+        self._inner = make_inner(options, self._inner_timeout)
         self.needs_host = self._inner.needs_host
         own = {name: value for name, value in options.items() if name != "inner" and not name.startswith("inner.")}
         own.pop("operation_timeout", None)
@@ -68,7 +68,7 @@ class CinderBackend(Backend):
 
         :raises ConfigurationError: if it can't be.
         """
-        with _inner_options():
+        with inner_options():
             self._inner.prepare()
 
     def attach(self, server: Server, volume: Volume, device: str | None) -> str | None:
@@ -288,28 +288,6 @@ class CinderBackend(Backend):
                 self._attachments.delete(each, deadline)
         except RequestFailed as error:
             raise OutcomeUnknown(f"volume {volume.id} may still be reserved: {error} ({cause})") from error
-
-
-def _make_inner(options: Mapping[str, str], timeout: int) -> Backend:
-    """Make the backend that ``inner`` names."""
-    name = options.get("inner", "")
-    if name in ("", "cinder"):
-        raise ConfigurationError(f"backend.inner is {name!r}: it must be another backend, such as libvirt")
-    prefix = "inner."
-    own = {each.removeprefix(prefix): options[each] for each in options if each.startswith(prefix)}
-    with _inner_options():
-        made: Backend = plugins.load("backend", name, Backend).make({**own, "operation_timeout": str(timeout)})
-    return made
-
-
-@contextmanager
-def _inner_options() -> Iterator[None]:
-    """Give the options of the other backend their full names in messages."""
-    try:
-        yield
-    except ConfigurationError as error:
-        message = str(error).replace("backend.", "backend.inner.")
-        raise ConfigurationError(message if "backend.inner" in message else f"backend.inner: {message}") from error
 
 
 def _has_ids(server: Server, volume: Volume) -> bool:
