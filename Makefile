@@ -130,15 +130,15 @@ clean:
 	@touch $@
 
 .venv/test: $(MADE)
-	$(INSTALL) 'serve,keystone,metrics,mysql,notifications,postgresql,docs,test$(LIBVIRT)'
+	$(INSTALL) 'serve,encryption,keystone,metrics,mysql,notifications,postgresql,docs,test$(LIBVIRT)'
 	@touch .venv/serve .venv/docs $@
 
 .venv/lint: $(MADE)
-	$(INSTALL) 'serve,keystone,metrics,mysql,notifications,postgresql,docs,test,lint$(LIBVIRT)'
+	$(INSTALL) 'serve,encryption,keystone,metrics,mysql,notifications,postgresql,docs,test,lint$(LIBVIRT)'
 	@touch .venv/serve .venv/docs .venv/test $@
 
 .venv/mutants: $(MADE)
-	$(INSTALL) 'serve,keystone,metrics,mysql,notifications,postgresql,docs,test,mutants$(LIBVIRT)'
+	$(INSTALL) 'serve,encryption,keystone,metrics,mysql,notifications,postgresql,docs,test,mutants$(LIBVIRT)'
 	@touch .venv/serve .venv/docs .venv/test $@
 
 $(MADE): setup.cfg pyproject.toml

@@ -14,7 +14,7 @@ from os_volume_ext.backends.base import (
     Server,
     Volume,
 )
-from os_volume_ext.backends.cinder import CinderBackend
+from os_volume_ext.backends.cinder import CinderBackend, keys
 from os_volume_ext.backends.directory import DirectoryBackend
 from tests.support import scripted_cinder
 
@@ -343,6 +343,28 @@ def test_ids_that_cinder_can_not_have_are_refused_and_have_nothing_attached(serv
 def test_an_invalid_option_is_named(services, changed, message):
     options = {**services.options, "inner": "directory", "operation_timeout": "80", **changed}
     with pytest.raises(ConfigurationError, match=message):
+        CinderBackend(options)
+
+
+def test_a_backend_that_can_not_decrypt_needs_no_key_manager(services):
+    options = {**services.options, "inner": "directory", "inner.root": "/srv", "operation_timeout": "80"}
+    with pytest.raises(ConfigurationError, match=r"backend\.key_manager_conf needs a backend\.inner that can decrypt"):
+        CinderBackend({**options, "key_manager_conf": "/etc/key-manager.conf"})
+
+
+@pytest.mark.parametrize("conf", ["", "key-manager.conf", "/etc/\n"])
+def test_the_configuration_of_a_key_manager_is_an_absolute_path(services, backend, inner, monkeypatch, conf):
+    monkeypatch.setattr(inner, "decrypts", True)
+    options = {**services.options, "inner": "recording", "operation_timeout": "80", "key_manager_conf": conf}
+    with pytest.raises(ConfigurationError, match=r"backend\.key_manager_conf is '.*': it must be an absolute path"):
+        CinderBackend(options)
+
+
+def test_without_castellan_the_extra_is_named(services, backend, inner, monkeypatch):
+    monkeypatch.setattr(inner, "decrypts", True)
+    monkeypatch.setattr(keys, "find_spec", lambda name: None)
+    options = {**services.options, "inner": "recording", "operation_timeout": "80", "key_manager_conf": "/etc/x.conf"}
+    with pytest.raises(ConfigurationError, match=r"install os-volume-ext\[encryption\]"):
         CinderBackend(options)
 
 

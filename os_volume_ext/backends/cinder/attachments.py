@@ -92,6 +92,16 @@ class CinderAttachments:
             if not is_missing(error):
                 raise
 
+    def encryption(self, volume: Volume, deadline: Deadline) -> tuple[str, str]:
+        """Return how a volume is encrypted, such as ``luks``, and the id of its key; empty where Cinder has none."""
+        document = self._cinder.request("GET", f"/volumes/{volume.id}/encryption", deadline)
+        with _valid():
+            at_host = document.get("control_location") == "front-end"
+            found = document["provider"] if at_host else "", document["encryption_key_id"]
+            if not all(isinstance(each, str | None) for each in found):
+                raise TypeError("the provider and the id of a key must be strings")
+            return found[0] or "", found[1] or ""
+
     def volume_status(self, volume: Volume, deadline: Deadline) -> str:
         """Return the status of a volume, such as ``in-use``."""
         document = self._cinder.request("GET", f"/volumes/{volume.id}", deadline)

@@ -25,6 +25,7 @@ from ..base import (
     check_device,
 )
 from .attachments import RESERVED, CinderAttachment, CinderAttachments
+from .encryption import Encryption
 from .inner import inner_options, make_inner
 from .refusals import refused
 
@@ -44,9 +45,9 @@ class CinderBackend(Backend):
     def __init__(self, options: Mapping[str, str]) -> None:
         """Read the options, and make the other backend.
 
-        :param options: ``inner``, the other backend's entry point, and ``inner.*``, its options; those of
-            :class:`Cinder`; ``operation_timeout``. The other backend gets half of what is left of that beside
-            ``RPC_TIMEOUT``.
+        :param options: ``inner``, the other backend's entry point, and ``inner.*``, its options; ``key_manager_conf``,
+            for encrypted volumes, see :class:`KeyManager`; those of :class:`Cinder`; ``operation_timeout``. The other
+            backend gets half of what is left of that beside ``RPC_TIMEOUT``.
         :raises ConfigurationError: if one is missing, unknown or invalid.
         """
         self._timeout = int(options.get("operation_timeout", 120))
@@ -60,8 +61,10 @@ class CinderBackend(Backend):
         self.needs_host = self._inner.needs_host
         own = {name: value for name, value in options.items() if name != "inner" and not name.startswith("inner.")}
         own.pop("operation_timeout", None)
+        key_manager_conf = own.pop("key_manager_conf", None)
         self._cinder = Cinder("backend.", own)
         self._attachments = CinderAttachments(self._cinder)
+        self._encryption = Encryption(key_manager_conf, self._inner, self._attachments)
 
     def prepare(self) -> None:
         """Prepare the other backend.
@@ -84,6 +87,7 @@ class CinderBackend(Backend):
         known = ours or self._reserve(server, volume, deadline)
         try:
             attachment, connection = self._connect(server, volume, device, deadline, known)
+            connection = self._encryption.with_passphrase(volume, connection, deadline, self._inner_timeout)
             found = self._attach_disk(server, volume, connection, device, deadline)
         except OutcomeUnknown:
             raise
@@ -167,12 +171,13 @@ class CinderBackend(Backend):
         self._inner.resize(server, volume)
 
     def check(self) -> None:
-        """Check Cinder, the service user's roles, and the other backend.
+        """Check Cinder, the service user's roles, the key manager's configuration, and the other backend.
 
         :raises BackendUnavailable: if one of them could not work.
         """
         with _unavailable():
             self._cinder.check(Deadline(self._timeout - self._inner_timeout))
+        self._encryption.check()
         self._inner.check()
 
     def _deadline(self) -> Deadline:
@@ -311,8 +316,6 @@ def _checked(volume: Volume, info: Mapping[str, object]) -> Mapping[str, object]
     """Check that there is a connection, and one that can be used."""
     if not info:
         raise BackendUnavailable(f"Cinder returned no connection for volume {volume.id}: see cinder-volume's log")
-    if info.get("encrypted"):
-        raise AttachRefused(f"Volume {volume.id} is encrypted; encrypted volumes can't be attached.")
     return info
 
 

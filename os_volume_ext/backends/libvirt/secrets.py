@@ -17,6 +17,7 @@ from lxml import etree
 
 from ..base import Server, Volume
 from . import connection_info
+from .disks import check_id
 from .errors import translate_write_errors
 
 LOGIN, PASSPHRASE = "iscsi", "volume"
@@ -45,10 +46,11 @@ class Secret:
 def needed(server: Server, volume: Volume) -> Sequence[Secret]:
     """Return the secrets that a volume needs on a server's host.
 
-    :raises AttachRefused: if what says so is malformed or not supported.
+    :raises AttachRefused: if the volume's id or what says so is malformed or not supported.
     """
     if volume.connection is None:
         return []
+    check_id(volume.id)
     found = connection_info.credentials(volume.id, volume.connection)
     login = found.login and _secret(LOGIN, server, volume, found.login.password, found.login.user)
     passphrase = found.passphrase and _secret(PASSPHRASE, server, volume, found.passphrase)
@@ -102,7 +104,8 @@ def _secret(kind: str, server: Server, volume: Volume, value: str, user: str = "
 
 
 def _uuid(kind: str, server: Server, volume: Volume) -> str:
-    return str(uuid.uuid5(_NAMESPACE, f"{kind} {_name(server, volume)}"))
+    # Also of ids that no secret was ever made for, and that have characters which can't be encoded.
+    return str(uuid.uuid5(_NAMESPACE, ascii(f"{kind} {_name(server, volume)}")))
 
 
 def _name(server: Server, volume: Volume) -> str:

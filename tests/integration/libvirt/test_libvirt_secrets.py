@@ -143,6 +143,16 @@ def test_only_a_persistent_machine_keeps_the_secret_on_the_hosts_disk(
     assert made(libvirtd) == {}
 
 
+@pytest.mark.parametrize("volume_id", ["\udcff", "a\0b", "a/../b"])
+def test_a_hostile_volume_id_makes_and_removes_no_secret(backend, libvirtd, two_guests, volume, volume_id):
+    server, hostile = two_guests[0].server, replace(volume, id=volume_id)
+    with pytest.raises(AttachRefused):
+        backend.attach(server, hostile, None)
+    backend.detach(server, hostile, None)
+    backend.forget(server, hostile)
+    assert made(libvirtd) == {}
+
+
 # Encrypted data
 
 
