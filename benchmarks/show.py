@@ -1,11 +1,10 @@
 """The cost of showing one attachment, against the same look-ups and the same response without a framework."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-from .harness import SERVER, Sides, WSGIApp, environ, harness, look_up_server, same_response, send_request
+from .harness import SERVER, Sides, WSGIApp, environ, harness, look_up_server, respond, same_response, send_request
 from .measure import Finding, compare
 from .rows import connect, fill, volume_ids
 
@@ -63,15 +62,6 @@ def floor(app: WSGIApp, connection: Any, dialect: str, select: str = SELECT) -> 
             "id": number,
             "volumeId": number,
         }
-        body = json.dumps({"volumeAttachment": shown}).encode()
-        headers = [
-            ("Content-Length", str(len(body))),
-            ("X-Openstack-Request-Id", environ["openstack.request_id"]),
-            ("Vary", "Accept, X-Auth-Token"),
-            ("Cache-Control", "no-cache, no-store, must-revalidate"),
-            ("Content-Type", "application/json; charset=UTF-8"),
-        ]
-        start_response("200 OK", headers)
-        return [body]
+        return respond(environ, start_response, dialect, "200 OK", {"volumeAttachment": shown})
 
     return show

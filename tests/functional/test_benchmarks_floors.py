@@ -56,11 +56,46 @@ def test_the_floors_of_attach_leave_no_row_like_the_filter():
         attach.add_volume(path)
         for both in (
             attach.commits(attach.committing(connection)),
-            attach.everything(connection, app, threads),
+            attach.pair(attach.complete(connection, app, threads)),
             attach.pair(filtered),
         ):
             both()
             assert connection.execute("SELECT count(*) FROM attachments").fetchone() == (0,)
+
+
+def responses(app, *requests):
+    """Return status, headers and body of each response."""
+    seen = []
+    bodies = [
+        b"".join(app(each, lambda status, headers, exc_info=None: seen.append((status, dict(headers)))))
+        for each in requests
+    ]
+    return list(zip(seen, bodies, strict=True))
+
+
+def test_the_complete_floor_of_attach_sends_the_responses_of_the_filter():
+    def requests():
+        body = b'{"volumeAttachment": {"volumeId": "%s"}}' % attach.VOLUME.encode()
+        return environ("POST", attach.PATH, body), environ("DELETE", f"{attach.PATH}/{attach.VOLUME}")
+
+    with (
+        harness(attach.DIALECT) as (filtered, app, path),
+        closing(connect(path)) as connection,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        attach.add_volume(path)
+        floor = attach.complete(connection, app, threads)
+        assert responses(floor, *requests()) == responses(filtered, *requests())
+
+
+@pytest.mark.parametrize("dialect", SERVER)
+def test_the_floor_of_show_sends_the_headers_of_the_filter(dialect):
+    with harness(dialect) as (filtered, app, path):
+        fill(path, ((volume, SERVER[dialect]) for volume in volume_ids(dialect, show.ROWS)))
+        with closing(connect(path)) as connection:
+            floor = show.floor(app, connection, dialect)
+            request = show.show_request(dialect)
+            assert responses(floor, dict(request)) == responses(filtered, dict(request))
 
 
 def test_the_listed_server_has_as_many_rows_in_a_table_of_any_size():
