@@ -1,8 +1,6 @@
 """Servers whose hosts are lost: a libvirtd and a QEMU that hang, cut off in Ceph, and what they can do later."""
 
 import contextlib
-import os
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -90,20 +88,14 @@ def image(volume):
 
 def lose(machine):
     """Stop a machine's QEMU and its libvirtd, as if the host had stopped."""
-    _signal_qemu(machine, signal.SIGSTOP)
+    machine.freeze()
     machine.libvirtd.freeze()
 
 
 def come_back(machine):
     """Let them go on."""
     machine.libvirtd.thaw()
-    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-        _signal_qemu(machine, signal.SIGCONT)
-
-
-def _signal_qemu(machine, number):
-    pid = machine.libvirtd.directory / "run" / "libvirt" / "qemu" / "run" / f"{machine.name}.pid"
-    os.kill(int(pid.read_text()), number)
+    machine.thaw()
 
 
 def write(machine, word):

@@ -94,9 +94,10 @@ def serve_ceph(
         port = free_port()
         paste, database = var / f"api-paste-{port}.ini", var / f"registry-{port}.db"
         write_paste(paste, database, uri=libvirtd.uri, ceph_conf=str(ceph_conf), **inner)
-        options = ("--paste", paste, "--var", var, "--port", str(port), "--set", f"keystone={keystone.url}")
-        start_lasting_server("env", f"PYTHONPATH={ROOT}", *CLI, "serve", *options, port=port)
-        return Served(f"http://127.0.0.1:{port}", people.tokens, database, command(run_command, *options))
+        options = ("--paste", paste, "--var", var, "--set", f"keystone={keystone.url}")
+        start_lasting_server("env", f"PYTHONPATH={ROOT}", *CLI, "serve", *options, "--port", str(port), port=port)
+        run = command(run_command, *options, port=port)
+        return Served(f"http://127.0.0.1:{port}", people.tokens, database, run)
 
     return serve
 

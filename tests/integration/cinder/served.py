@@ -90,13 +90,17 @@ def _attachments(server_id: str) -> str:
     return f"/{server_id}/os-volume_attachments"
 
 
-def command(run_command: Callable[..., str], *options: str | Path) -> Callable[..., str]:
-    """Return ``run(*words)``, which runs ``os-volume-ext`` with some options and returns what it printed."""
-    return partial(_run, run_command, options)
+def command(run_command: Callable[..., str], *options: str | Path, port: int) -> Callable[..., str]:
+    """Return ``run(*words)``, which runs ``os-volume-ext`` with some options and returns what it printed.
+
+    :param port: of the filter and of the compute API behind it.
+    """
+    return partial(_run, run_command, options, port)
 
 
-def _run(run_command: Callable[..., str], options: tuple[str | Path, ...], *words: str) -> str:
-    return run_command(*CLI, *words, *options, cwd=ROOT, PYTHONPATH=str(ROOT))
+def _run(run_command: Callable[..., str], options: tuple[str | Path, ...], port: int, *words: str) -> str:
+    environment = {"PYTHONPATH": str(ROOT), "OS_VOLUME_EXT_PORT": str(port)}
+    return run_command(*CLI, *words, *options, cwd=ROOT, **environment)
 
 
 def fault(response: requests.Response) -> tuple[int, str]:

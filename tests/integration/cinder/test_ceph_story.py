@@ -115,14 +115,43 @@ def test_a_fence_refuses_what_cinder_and_another_database_do_not_know(
     other = serve_ceph(fence=FENCE)
     volume, (here, there) = new_ceph_volume(), two_servers
     assert fenced.attach(here.id, volume).status_code == 200
-    assert holders(volume) == [here.id]
+    assert set(holders(volume)) == {here.id}
     assert fault(served.attach(there.id, volume))[0] == 409  # by Cinder
     delete_attachments(volume)
     status, message = fault(other.attach(there.id, volume))
     assert (status, there.blocks()) == (409, {})
     assert f"is fenced in the storage for server {here.id}" in message
-    assert (shown(volume), holders(volume), other.rows(volume)) == (AVAILABLE, [here.id], [])
+    assert (shown(volume), set(holders(volume)), other.rows(volume)) == (AVAILABLE, {here.id}, [])
     assert fenced.detach(here.id, volume).status_code == 202
     assert (holders(volume), here.blocks()) == ([], {})
     assert other.attach(there.id, volume).status_code == 200
     assert other.detach(there.id, volume).status_code == 202
+
+
+def test_a_volume_of_a_server_whose_host_is_lost_is_freed_in_ceph_and_in_cinder(
+    fenced, new_ceph_volume, two_servers, libvirtd, ceph, shown, watchers
+):
+    volume, (here, there) = new_ceph_volume(), two_servers
+    assert fenced.attach(here.id, volume).status_code == 200
+    here.console.wait_for("/dev/vda")
+    here.console.run("echo first >/dev/vda && sync")
+    [address] = watchers(volume)
+    here.freeze()
+    libvirtd.freeze()
+    try:
+        assert fenced.detach(here.id, volume).status_code == 503
+        fenced.run("attachment", "force-detach", here.id, volume, "--dry-run")
+        assert shown(volume) == ("in-use", [(here.id, "/dev/vda")])
+        printed = fenced.run("attachment", "force-detach", here.id, volume, "--yes")
+    finally:
+        libvirtd.thaw()
+    assert f"Client {address}: it will be cut off from the storage" in printed
+    assert (shown(volume), fenced.rows(volume), watchers(volume)) == (AVAILABLE, [], [])
+    assert fenced.attach(there.id, volume).status_code == 200
+    there.console.wait_for("/dev/vda")
+    assert there.console.run("head -c 5 /dev/vda") == "first"
+    there.console.run("echo second >/dev/vda && sync")
+    here.thaw()
+    assert here.console.run("(echo third >/dev/vda && sync) || echo failed").endswith("failed")
+    assert ceph.read(f"volume-{volume}", 7) == b"second\n"
+    assert fenced.detach(there.id, volume).status_code == 202

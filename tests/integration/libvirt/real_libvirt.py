@@ -260,9 +260,20 @@ class Machine:
 
     def kill(self) -> None:
         """Kill its QEMU."""
+        self._signal(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Let its QEMU stop, for now."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
         pid = self.libvirtd.directory / "run" / "libvirt" / "qemu" / "run" / f"{self.name}.pid"
         with suppress(FileNotFoundError, ProcessLookupError):
-            os.kill(int(pid.read_text()), signal.SIGKILL)
+            os.kill(int(pid.read_text()), number)
 
     def hang_up(self) -> None:
         """Let go of the guest's serial line."""
