@@ -64,14 +64,13 @@ class LibvirtBackend(Backend):
         view = domain.inspect()
         if view.has(volume.id):
             return view.volumes[volume.id]
-        needed = secrets.needed(server, volume)
-        image = image_of(volume)
-        with (
-            _half_attached(view, volume),
-            self._options.fence.held(server, volume, image),
-            _secrets_held(domain, view, server, volume, needed),
-        ):
-            found = self._add(domain, view, server, volume, device, needed)
+        with _half_attached(view, volume):
+            needed, image = secrets.needed(server, volume), image_of(volume)
+            with (
+                self._options.fence.held(server, volume, image),
+                _secrets_held(domain, view, server, volume, needed),
+            ):
+                found = self._add(domain, view, server, volume, device, needed)
         self._options.fence.add_clients(server, volume, image)
         return found
 

@@ -219,6 +219,15 @@ def test_a_disk_that_is_half_there_is_completed(backend, libvirtd, machine):
     assert half.disks() == half.disks(inactive=True) == {volume.id: "sdc"}
 
 
+def test_a_disk_that_is_half_there_and_has_an_invalid_source_is_an_unknown_outcome(backend, libvirtd, machine):
+    half, volume = machine("scsi"), libvirtd.volume()
+    backend.attach(half.server, volume, "/dev/sdc")
+    libvirtd.virsh("detach-disk", half.name, "sdc", "--config")
+    with pytest.raises(OutcomeUnknown):
+        backend.attach(half.server, replace(volume, source="nowhere"), None)
+    assert half.disks() == {volume.id: "sdc"}
+
+
 def test_a_disk_attached_by_others_is_recognized_by_its_serial_number(backend, libvirtd, machine):
     theirs, volume = machine("scsi"), libvirtd.volume()
     libvirtd.virsh("attach-disk", theirs.name, volume.source, "sdd", "--serial", volume.id, "--persistent")
