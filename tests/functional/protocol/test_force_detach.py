@@ -63,6 +63,29 @@ def test_a_plan_says_why_the_server_is_lost_and_changes_nothing(harness, detache
     assert harness.backend.made("cut_off") == []
 
 
+def test_the_server_is_looked_for_at_the_host_where_it_is_now(harness, detacher):
+    harness.put(ATTACHED, disk=True, host="node-1")
+    harness.set_server(host="node-2")
+    assert detacher.plan("1134", "9").server.host == "node-2"
+
+
+@pytest.mark.parametrize("state", [ATTACHED, DETACHING])
+def test_a_server_that_the_compute_api_no_longer_has_is_cut_off_too(harness, force_detach, state):
+    harness.put(state, disk=True, stale=True, host="node-1", delete_on_termination=state == ATTACHED)
+    harness.compute.delete("1134")
+    force_detach()
+    assert harness.row() is None
+    assert harness.backend.cut == {("1134", "9")}
+    assert harness.catalog.deleted == []
+
+
+def test_a_server_with_a_pending_task_or_of_another_project_is_cut_off_too(harness, force_detach):
+    harness.put(ATTACHED, disk=True)
+    harness.set_server(status="ERROR", task_state="powering-off", project_id="other")
+    force_detach()
+    assert harness.row() is None
+
+
 def test_clients_that_only_the_operator_knows_are_cut_off_too(harness, detacher):
     harness.put(ATTACHED, disk=True)
     seen = []
