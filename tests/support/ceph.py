@@ -129,6 +129,14 @@ class Ceph:
         self.rbd("create", "--size", size, f"{POOL}/{name}")
         return name
 
+    def encrypted_image(self, passphrase: str, size: str = "4M") -> str:
+        """Make an image in LUKS format, of so many plain bytes; return its name."""
+        name = f"volume-{uuid.uuid4()}"
+        key = ("--object", f"secret,id=key,data={passphrase}", "-o", "key-secret=key,iter-time=10")
+        target = f"rbd:{POOL}/{name}:id=admin:conf={self.conf}"
+        self._as_user("qemu-img", "create", "-q", "-f", "luks", *key, target, size)
+        return name
+
     def read(self, image: str, length: int) -> bytes:
         """Return the first bytes of an image."""
         command = as_user(USER, *self._command("rbd", "export", "--no-progress", f"{POOL}/{image}", "-"))

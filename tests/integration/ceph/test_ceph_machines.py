@@ -70,6 +70,20 @@ def test_a_guest_sees_the_new_size_of_an_image_that_was_extended(backend, ceph, 
     backend.detach(machine.server, volume, None)
 
 
+def test_a_guest_sees_the_plain_bytes_of_an_encrypted_image(backend, ceph, secret, two_guests):
+    name = ceph.encrypted_image("hush-hush")
+    info = ceph.connection_info(name, secret, encrypted=True, encryption_passphrase="hush-hush")
+    volume, machine = Volume(name.removeprefix("volume-"), "demo", connection=info), two_guests[0]
+    backend.attach(machine.server, volume, None)
+    machine.console.wait_for("/dev/vda")
+    assert machine.console.run("cat /sys/block/vda/size") == str(4 * 2048)
+    machine.console.run("echo precious >/dev/vda && sync && echo 3 >/proc/sys/vm/drop_caches")
+    assert machine.console.run("head -c 8 /dev/vda") == "precious"
+    assert ceph.read(name, 4) == b"LUKS"
+    assert b"precious" not in ceph.read(name, 2**23)
+    backend.detach(machine.server, replace(volume, connection=None), None)
+
+
 @pytest.mark.parametrize("mode", ["access_mode", "attach_mode"])
 def test_a_guest_can_not_write_to_a_read_only_volume(backend, new_volume, two_guests, mode):
     volume, machine = new_volume(**{mode: "ro"}), two_guests[0]
