@@ -13,7 +13,7 @@ from ..outbound.documents import MALFORMED
 from .base import TIME_LIMIT, CatalogUnavailable, Database, VolumeAttached, VolumeCatalog, VolumeNotFound
 
 _TIMEOUT = TIME_LIMIT - 2  # seconds
-_POLL = 0.2  # seconds
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 1.0  # seconds between two requests that look whether a volume is deleted
 GIB = 2**30
 """The unit of Cinder's sizes, in bytes."""
 _PROJECT = "os-vol-tenant-attr:tenant_id"
@@ -70,8 +70,10 @@ class CinderCatalog(VolumeCatalog):
             if document["status"] != "available":
                 self._delete_attachments(volume_id, server_id, deadline)
             self._delete(volume_id, deadline)
+        pause = _FIRST_PAUSE
         while self._exists(volume_id, deadline):
-            time.sleep(_POLL)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)  # Cinder deletes one volume after the other, and all of them ask
 
     def _show(self, volume_id: str, deadline: Deadline, context: RequestContext | None = None) -> Mapping[str, Any]:
         document = self._document(volume_id, deadline, context)
