@@ -1,12 +1,13 @@
 """A worker is killed at each step of attach and detach; then registry, Cinder and the other backend agree again.
 
-The steps are the requests to Cinder and the calls of the other backend: the worker dies before and after each.
+The steps are the requests to Cinder, the calls of the other backend, and what libvirt does for it: the worker dies
+before and after each.
 """
 
 import os
 import signal
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,12 +22,26 @@ from os_volume_ext.filter import Filter, make_filter
 from os_volume_ext.outbound.cinder import Cinder as CinderClient
 from os_volume_ext.settings import Settings
 from tests.integration.cinder.real_cinder import Cinder
+from tests.integration.libvirt.real_libvirt import Libvirtd, Machine, backend_class
+from tests.support.ceph import FENCE, Ceph
 from tests.support.databases import age_rows, direct_connection
 from tests.support.inprocess import collection, compute_api, get_response
 from tests.support.real_keystone import People
 
 LONG = timedelta(hours=1)  # after which any row is stale
-SEAMS = ((CinderClient, "request"), (DirectoryBackend, "attach"), (DirectoryBackend, "detach"))
+Seams = Sequence[tuple[type, str]]
+
+
+@dataclass(frozen=True)
+class Inner:
+    """The other backend, with a server and volumes for it."""
+
+    server: str
+    options: Mapping[str, str]
+    seams: Seams
+    """Classes and the methods that are steps."""
+    new_volume: Callable[[], str]
+    has_disk: Callable[[str], bool]
 
 
 @dataclass
@@ -38,6 +53,7 @@ class Worker:
     project_id: str
     token: str
     server: str
+    seams: Seams
 
     def request(self, method: str, volume: str, die_at: int = 0) -> tuple[int, int]:
         """Send a request in a forked process; return the status, 0 if the process died, and the number of steps.
@@ -47,7 +63,7 @@ class Worker:
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            steps = _count_steps(die_at)
+            steps = _count_steps((*self.seams, (CinderClient, "request")), die_at)
             status = self.send(method, volume)
             os.write(writing, f"{status} {len(steps)}".encode())
             os._exit(0)
@@ -67,7 +83,7 @@ class Worker:
         return get_response(self.app, method, path, document, headers).status
 
 
-def _count_steps(die_at: int) -> list[None]:
+def _count_steps(seams: Seams, die_at: int) -> list[None]:
     """Record the steps of this process, and die at one."""
     steps: list[None] = []
 
@@ -85,18 +101,68 @@ def _count_steps(die_at: int) -> list[None]:
 
         return call
 
-    for owner, name in SEAMS:
+    for owner, name in seams:
         setattr(owner, name, wrapped(getattr(owner, name)))
     return steps
 
 
 @pytest.fixture
+def directory(volume_ids: Callable[[], str], tmp_path: Path) -> Inner:
+    """Give directories for servers, and files for volumes."""
+    server = str(uuid.uuid4())
+    links = tmp_path / "root/servers" / server
+    links.mkdir(parents=True)
+    return Inner(
+        server,
+        {"inner": "directory", "inner.root": str(tmp_path / "root")},
+        ((DirectoryBackend, "attach"), (DirectoryBackend, "detach")),
+        volume_ids,
+        lambda volume: volume in [path.readlink().name for path in links.iterdir()],
+    )
+
+
+@pytest.fixture
+def libvirt(
+    libvirtd: Libvirtd, machine: Callable[..., Machine], ceph: Ceph, ceph_conf: Path, new_ceph_volume: Any
+) -> Inner:
+    """Give a virtual machine, and images of Ceph that are fenced."""
+    backend = backend_class()
+    from os_volume_ext.backends.libvirt.domain import Domain
+    from os_volume_ext.backends.libvirt.fence import RadosFence
+
+    server = machine("scsi")
+    calls = [(backend, name) for name in ("attach", "detach")]
+    in_domain = [(Domain, name) for name in ("attach_device", "remove_from_config", "detach_device")]
+    in_ceph = [(RadosFence, "clear")]
+    own = {"uri": libvirtd.uri, "bus": "scsi", "ceph_conf": str(ceph_conf), "fence": FENCE}
+
+    def has_disk(volume: str) -> bool:
+        live, config = volume in server.disks(), volume in server.disks(inactive=True)
+        is_open, holders = bool(ceph.watchers(f"volume-{volume}")), ceph.holders(f"os-volume-ext.{volume}")
+        assert live == config == is_open
+        assert holders == [server.id] * live
+        return live
+
+    return Inner(
+        server.id,
+        {"inner": "libvirt", **{f"inner.{name}": value for name, value in own.items()}},
+        (*calls, *in_domain, *in_ceph),
+        new_ceph_volume,
+        has_disk,
+    )
+
+
+@pytest.fixture(params=["directory", "libvirt"])
+def inner(request: pytest.FixtureRequest) -> Inner:
+    """Give each of the other backends."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
 def worker(
-    options: Mapping[str, str], cinder: Cinder, people: People, volume_ids: Callable[[], str], tmp_path: Path
+    options: Mapping[str, str], cinder: Cinder, people: People, inner: Inner, tmp_path: Path
 ) -> Iterator[Worker]:
     """Give a worker of a server of the project ``here``."""
-    server = str(uuid.uuid4())
-    (tmp_path / "root/servers" / server).mkdir(parents=True)
     own = {**options, "endpoint": f"{cinder.url}/v3"}
     settings = {
         "dialect": "openstack",
@@ -105,15 +171,14 @@ def worker(
         "stale_after": "300",
         "catalog": "cinder",
         "backend": "cinder",
-        "backend.inner": "directory",
-        "backend.inner.root": str(tmp_path / "root"),
+        **{f"backend.{name}": value for name, value in inner.options.items()},
         **{f"{plugin}.{name}": value for plugin in ("catalog", "backend") for name, value in own.items()},
     }
     project_id = people.projects["here"]
     assembly = assemble_current(Settings.parse(settings))
-    app = make_filter(compute_api([server], project_id), **settings)
-    worker = Worker(app, assembly, project_id, people.tokens["member"], server)
-    volume = volume_ids()
+    app = make_filter(compute_api([inner.server], project_id), **settings)
+    worker = Worker(app, assembly, project_id, people.tokens["member"], inner.server, inner.seams)
+    volume = inner.new_volume()
     assert [worker.send(method, volume) for method in ("POST", "DELETE")] == [200, 202]  # gets the tokens
     yield worker
     assembly.close()
@@ -121,13 +186,12 @@ def worker(
 
 
 @pytest.fixture
-def state(worker: Worker, attachments_of: Callable[[str], Any], tmp_path: Path) -> Callable[[str], Any]:
+def state(worker: Worker, inner: Inner, attachments_of: Callable[[str], Any]) -> Callable[[str], Any]:
     """Give ``state(volume)``: whether registry, Cinder and the other backend have the volume attached."""
 
     def state(volume: str) -> tuple[list[str], list[str], bool]:
         rows = [row.state for row in worker.assembly.registry.find(server_id=worker.server)]
-        links = [path.readlink().name for path in (tmp_path / "root/servers" / worker.server).iterdir()]
-        return rows, [each["status"] for each in attachments_of(volume)], volume in links
+        return rows, [each["status"] for each in attachments_of(volume)], inner.has_disk(volume)
 
     return state
 
@@ -146,8 +210,8 @@ def reconcile(worker: Worker) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_worker_that_dies_in_an_attach_leaves_nothing_after_reconcile(worker, volume_ids, state):
-    volume = volume_ids()
+def test_a_worker_that_dies_in_an_attach_leaves_nothing_after_reconcile(worker, inner, state):
+    volume = inner.new_volume()
     status, steps = worker.request("POST", volume)
     assert (status, state(volume)) == (200, ATTACHED)
     assert worker.request("DELETE", volume)[0] == 202
@@ -155,14 +219,15 @@ def test_a_worker_that_dies_in_an_attach_leaves_nothing_after_reconcile(worker, 
         assert worker.request("POST", volume, die_at=step)[0] == 0
         reconcile(worker)
         # The row is attached where the disk was complete, and gone otherwise; never anything in between.
-        assert state(volume) in (DETACHED, ATTACHED), f"after step {step} of {steps}"
-        if state(volume) == ATTACHED:
+        found = state(volume)
+        assert found in (DETACHED, ATTACHED), f"after step {step} of {steps}"
+        if found == ATTACHED:
             assert worker.request("DELETE", volume)[0] == 202
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_worker_that_dies_in_a_detach_is_completed_by_reconcile(worker, volume_ids, state):
-    volume = volume_ids()
+def test_a_worker_that_dies_in_a_detach_is_completed_by_reconcile(worker, inner, state):
+    volume = inner.new_volume()
     assert worker.request("POST", volume)[0] == 200
     status, steps = worker.request("DELETE", volume)
     assert (status, state(volume)) == (202, DETACHED)
@@ -173,9 +238,9 @@ def test_a_worker_that_dies_in_a_detach_is_completed_by_reconcile(worker, volume
         assert state(volume) == DETACHED, f"after step {step} of {steps}"
 
 
-def test_an_attachment_without_a_row_is_named_by_reconcile(worker, volume_ids, reserve):
+def test_an_attachment_without_a_row_is_named_by_reconcile(worker, inner, reserve):
     """The server is known by the row of another volume."""
-    volume, left = volume_ids(), volume_ids()
+    volume, left = inner.new_volume(), inner.new_volume()
     assert worker.send("POST", volume) == 200
     reserve(worker.server, left)
     findings = {each.volume_id: each for each in worker.assembly.reconciler().reconcile_all()}
