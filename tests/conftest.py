@@ -39,9 +39,9 @@ SERVICES = {
 }
 # Those whose tests share something slow, so that one worker of xdist runs all of them.
 GROUPS = {
-    directory: directory
-    for directory in ("ceph", "databases", "docs", "libvirt", "monitoring", "notifications", "packaging")
-} | dict.fromkeys(("cinder", "clients", "keystone", "nova"), "openstack")
+    directory: directory for directory in ("databases", "docs", "libvirt", "monitoring", "notifications", "packaging")
+}
+GROUPS |= dict.fromkeys(("clients", "keystone", "nova"), "openstack") | dict.fromkeys(("ceph", "cinder"), "storage")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -98,16 +98,14 @@ class Ceph:
         self.manager.start()
 
     def restart(self) -> None:
-        """Start monitor and OSD again; return when images can be opened again."""
-        self.osd.kill()
-        self.monitor.kill()
+        """Start what was killed; return when images can be opened again."""
+        self.kill()
         self.monitor.start()
         self.osd.start()
         assert wait_until(lambda: self._succeeds("rbd", "info", f"{POOL}/first")), self.osd.log
 
     def kill(self) -> None:
-        """End the daemons as ``kill -9`` does."""
-        self.manager.kill()
+        """End monitor and OSD as ``kill -9`` does."""
         self.osd.kill()
         self.monitor.kill()
 
@@ -242,4 +240,5 @@ def running() -> Iterator[Ceph]:
             cluster.start()
             yield cluster
         finally:
+            cluster.manager.kill()
             cluster.kill()

@@ -1,11 +1,11 @@
 """The filter served by ``os-volume-ext serve``, between a real Keystone, Cinder, Ceph and libvirt."""
 
 import sqlite3
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,10 @@ class Served:
     url: str
     tokens: Mapping[str, str]
     database: Path
-    run: Callable[..., str]
-    """Runs a command with the paste file's options."""
+    command: Sequence[str | Path]
+    """``os-volume-ext`` with the environment that it needs."""
+    options: Sequence[str | Path]
+    """Of each command: the paste file and what it needs."""
 
     def new_server(self) -> str:
         """Make a server of the project ``here``; return its id."""
@@ -70,10 +72,22 @@ class Served:
         """Return the server and the state of each row of a volume."""
         return self._execute("SELECT server_id, state FROM attachments WHERE volume_id = ?", volume_id)
 
-    def reconcile(self) -> list[str]:
-        """Let all rows be stale; return the outcome of each that is examined."""
+    def reconcile(self) -> bool:
+        """Let all rows be stale, and repair them; return whether nothing is left unresolved."""
         self._execute("UPDATE attachments SET updated_at = '2026-01-01 00:00:00.000000'")
-        return self.run("reconcile", "--all", "-f", "value", "-c", "outcome").split()
+        done = self._run("reconcile", "--all")
+        assert done.returncode in (0, 1), done.stderr
+        return done.returncode == 0
+
+    def run(self, *words: str) -> str:
+        """Run a command with the paste file's options; return what it printed."""
+        done = self._run(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = (*self.command, *words, *self.options)
+        return subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True)
 
     def _execute(self, statement: str, *values: str) -> list[Any]:
         with closing(sqlite3.connect(self.database)) as connection, connection:
@@ -88,19 +102,6 @@ class Served:
 
 def _attachments(server_id: str) -> str:
     return f"/{server_id}/os-volume_attachments"
-
-
-def command(run_command: Callable[..., str], *options: str | Path, port: int) -> Callable[..., str]:
-    """Return ``run(*words)``, which runs ``os-volume-ext`` with some options and returns what it printed.
-
-    :param port: of the filter and of the compute API behind it.
-    """
-    return partial(_run, run_command, options, port)
-
-
-def _run(run_command: Callable[..., str], options: tuple[str | Path, ...], port: int, *words: str) -> str:
-    environment = {"PYTHONPATH": str(ROOT), "OS_VOLUME_EXT_PORT": str(port)}
-    return run_command(*CLI, *words, *options, cwd=ROOT, **environment)
 
 
 def fault(response: requests.Response) -> tuple[int, str]:

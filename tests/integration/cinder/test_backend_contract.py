@@ -14,9 +14,6 @@ from os_volume_ext.testing import Absent, BackendContract
 from tests.integration.cinder.real_cinder import Cinder
 from tests.support.real_keystone import People
 
-# Its races wait for Cinder, and its time limits are 75 seconds and more.
-pytestmark = pytest.mark.long
-
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:

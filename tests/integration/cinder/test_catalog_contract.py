@@ -15,9 +15,6 @@ from tests.support.proxy import Proxy
 from tests.support.real_keystone import People
 from tests.support.waiting import wait_until
 
-# Its races wait for Cinder, which deletes volumes one after the other.
-pytestmark = pytest.mark.long
-
 
 @pytest.fixture
 def proxy(cinder: Cinder) -> Iterator[Proxy]:
