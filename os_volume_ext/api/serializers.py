@@ -6,7 +6,7 @@ and huge trees.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from lxml import etree
@@ -46,8 +46,12 @@ class JSONSerializer:
     content_type = "application/json; charset=UTF-8"
 
     def attachment(self, shown: Mapping[str, Any]) -> bytes:
-        """Write ``{"volumeAttachment": {...}}``."""
-        return _json({"volumeAttachment": shown})
+        """Write ``{"volumeAttachment": {...}}``.
+
+        For one object of few members, the encoder would take half as long again: it prepares itself for each document.
+        """
+        members = [f"{_quote(name)}: {_SCALARS.get(type(value), _encode)(value)}" for name, value in shown.items()]
+        return f'{{"volumeAttachment": {{{", ".join(members)}}}}}'.encode("ascii")
 
     def attachments(self, shown: Iterable[Mapping[str, Any]]) -> bytes:
         """Write ``{"volumeAttachments": [...]}``."""
@@ -102,6 +106,14 @@ class XMLSerializer:
         return _xml(root)
 
 
+_quote = json.encoder.encode_basestring_ascii
+_SCALARS: Mapping[type, Callable[[Any], str]] = {
+    str: _quote,
+    int: str,
+    bool: lambda value: "true" if value else "false",
+    type(None): lambda value: "null",
+}
+"""How the values that an attachment has are written."""
 # Without the search for circles, which takes an eighth of the time; there are none.
 _encode = json.JSONEncoder(check_circular=False).encode
 

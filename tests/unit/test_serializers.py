@@ -393,6 +393,14 @@ def test_what_is_written_as_an_attachment_in_xml_is_read_back_as_strings(shown):
     assert read_xml(XML.attachment(shown)) == {"volumeAttachment": {name: str(value) for name, value in shown.items()}}
 
 
-@given(st.dictionaries(st.text(), st.text() | st.integers(-(10**18), 10**18) | st.booleans() | st.none()))
+SCALARS = st.text() | st.integers(-(10**18), 10**18) | st.booleans() | st.none()
+
+
+@given(st.dictionaries(st.text(), SCALARS | st.floats() | st.lists(SCALARS)))
+def test_an_attachment_is_written_as_the_standard_library_writes_it(shown):
+    assert JSON.attachment(shown) == json.dumps({"volumeAttachment": shown}).encode()
+
+
+@given(st.dictionaries(st.text(), SCALARS))
 def test_what_is_written_as_an_attachment_in_json_is_read_back_equal(shown):
     assert read_json(JSON.attachment(shown)) == {"volumeAttachment": shown}
