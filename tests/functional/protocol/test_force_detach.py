@@ -1,6 +1,7 @@
 """Detaching a volume from a server whose host is lost, by the operator's command (docs/protocol.rst, R31)."""
 
 import logging
+import re
 
 import pytest
 
@@ -265,7 +266,9 @@ def test_a_force_detach_is_observed_as_a_detach_and_logged(harness, force_detach
         ("done", "detach", "9", "1134"),
     ]
     (message,) = [each for each in caplog.messages if "lost" in each]
-    assert message.partition(" ")[2] == (
+    request_id, _, rest = message.partition(" ")
+    assert re.fullmatch("req-[0-9a-f-]{36}", request_id)
+    assert rest == (
         "volume 9 was detached from server 1134, which is lost (the host of 1134 does not respond); "
         f"cut off: {', '.join(CLIENTS)}"
     )
