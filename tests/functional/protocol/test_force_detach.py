@@ -149,14 +149,15 @@ def test_a_server_whose_host_responds_is_refused(harness, force_detach, has_serv
     assert harness.backend.made("find_clients") == []
 
 
-def test_a_host_that_comes_back_before_the_confirmation_ends_it(harness, detacher):
-    harness.put(ATTACHED, disk=True, delete_on_termination=True)
+@pytest.mark.parametrize("state", [ATTACHING, ATTACHED, REATTACHING, DETACHING])
+def test_a_host_that_comes_back_before_the_confirmation_ends_it(harness, detacher, state):
+    harness.put(state, disk=True, stale=True, delete_on_termination=True)
     plan, before = detacher.plan("1134", "9"), harness.row()
     harness.backend.lost.clear()
     with pytest.raises(NotForceDetached, match="responds"):
         detacher.carry_out(plan, plan.clients)
     after = harness.row()
-    assert (after.state, after.delete_on_termination, after.updated_at) == (ATTACHED, True, before.updated_at)
+    assert (after.state, after.delete_on_termination, after.updated_at) == (state, True, before.updated_at)
     assert harness.backend.made("cut_off") == []
 
 
