@@ -30,7 +30,7 @@ from ..base import (
 )
 from . import reachability, secrets
 from .connections import Connections
-from .disks import View
+from .disks import Disk, View
 from .domain import Domain
 from .errors import outcome_unknown
 from .options import read
@@ -97,9 +97,11 @@ class LibvirtBackend(Backend):
     def detach(self, server: Server, volume: Volume, device: str | None) -> None:
         """Remove the disk from the server's domain, at whatever device it is; see :meth:`Backend.detach`."""
         domain = self._domain(server)
-        has_changed = self._remove(domain, volume)
-        with outcome_unknown() if has_changed else nullcontext():
-            secrets.remove(domain.connection, server, volume)
+        removed = self._remove(domain, volume)
+        with outcome_unknown() if removed else nullcontext():
+            # Without a disk, an attach that was killed may have left some.
+            if not removed or secrets.are_named(removed, server, volume):
+                secrets.remove(domain.connection, server, volume)
             self._options.fence.clear(server, volume)
 
     def forget(self, server: Server, volume: Volume) -> None:
@@ -115,8 +117,8 @@ class LibvirtBackend(Backend):
         """Let Ceph refuse what these clients write, and free the volume; see :meth:`Backend.cut_off`."""
         self._options.fence.cut_off(server, volume, image_of(volume), clients)
 
-    def _remove(self, domain: Domain, volume: Volume) -> bool:
-        """Remove the disk from the server's domain, and return whether the domain had it."""
+    def _remove(self, domain: Domain, volume: Volume) -> Sequence[Disk]:
+        """Remove the disk from the server's domain, and return what each definition had of it."""
         deadline = time.monotonic() + self._options.detach_timeout
         view = domain.inspect()
         if volume.id not in view.volumes:
@@ -124,7 +126,7 @@ class LibvirtBackend(Backend):
             view = domain.inspect()
         if volume.id not in view.volumes:
             view.check_not_unmarked(volume)
-            return False
+            return ()
         domain.check_modifiable()
         with ExitStack() as turn:
             turn.enter_context(self._turns().turn(domain.id, max(deadline - time.monotonic(), 0)))
@@ -133,7 +135,7 @@ class LibvirtBackend(Backend):
             with outcome_unknown():
                 domain.remove_from_config(volume.id)
                 domain.detach_device(volume.id, deadline, turn.close)
-        return True
+        return [disk for definition in view.definitions for disk in definition.of(volume.id)]
 
     def attached(self, server: Server) -> Mapping[str, str | None]:
         """Read the domain's live and persistent XML; see :meth:`Backend.attached`."""

@@ -8,7 +8,7 @@ process repeats or repairs a call finds what an earlier one left.
 
 import itertools
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ from lxml import etree
 
 from ..base import Server, Volume
 from . import connection_info
-from .disks import check_id
+from .disks import Disk, check_id
 from .errors import translate_write_errors
 
 LOGIN, PASSPHRASE = "iscsi", "volume"
@@ -66,6 +66,11 @@ def refer(disk: etree._Element, secrets: Sequence[Secret]) -> None:
         else:
             where = etree.SubElement(source, "encryption", format="luks")
             etree.SubElement(where, "secret", type="passphrase", uuid=each.uuid)
+
+
+def are_named(disks: Iterable[Disk], server: Server, volume: Volume) -> bool:
+    """Return whether disks refer to secrets of a volume on a server's host."""
+    return any(_uuid(kind, server, volume) in disk.xml for disk in disks for kind in _USAGE)
 
 
 def define(connection: libvirt.virConnect, secrets: Sequence[Secret], *, is_ephemeral: bool) -> None:

@@ -25,6 +25,7 @@ from .attached import Attached
 from .concurrency import Concurrency
 from .detach import Detach
 from .devices import Devices
+from .encryption import Encryption
 from .faults import Faults
 from .hostile import HostileInput
 from .limits import TimeLimits
@@ -46,6 +47,7 @@ class BackendContract(
     Attached,
     Devices,
     Resizing,
+    Encryption,
     Places,
     SeveralServers,
     Refusals,

@@ -25,6 +25,7 @@ class Declarations(CheckedDeclarations):
         "stubborn_server",
         "stopped_server",
         "extend_volume",
+        "encrypted_volume",
         "attach_by_hand",
         "attach_other_disk",
     )
@@ -107,6 +108,11 @@ class Declarations(CheckedDeclarations):
     @pytest.fixture
     def extend_volume(self) -> Callable[[Volume], Volume] | Absent:
         """Provide a function that makes a volume larger, attached or not, and returns it with the size it has then."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def encrypted_volume(self) -> Volume | Absent:
+        """Provide a volume whose data is in LUKS format, and whose ``connection`` has its passphrase."""
         raise NotImplementedError
 
     @pytest.fixture

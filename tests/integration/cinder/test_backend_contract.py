@@ -124,6 +124,10 @@ class TestCinderBackend(BackendContract):
         return Absent("the backend directory does not know the sizes of disks")
 
     @pytest.fixture
+    def encrypted_volume(self) -> Absent:
+        return Absent("the backend directory does not decrypt")
+
+    @pytest.fixture
     def attach_by_hand(self, root: Path, attach_in_cinder: Callable[..., None]) -> Callable[[Server, Volume], str]:
         def attach(server: Server, volume: Volume) -> str:
             (root / "servers" / server.id / "vdk").symlink_to(f"../../volumes/{volume.id}")

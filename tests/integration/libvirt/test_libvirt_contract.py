@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from os_volume_ext.backends.base import Server, Volume
+from os_volume_ext.backends.base import PASSPHRASE, Server, Volume
 from os_volume_ext.testing import Absent, BackendContract
 from tests.integration.libvirt.real_libvirt import ROOM, backend_class
 
@@ -85,6 +85,12 @@ class LibvirtContract(BackendContract):
             return replace(volume, size=size)
 
         return extend
+
+    @pytest.fixture
+    def encrypted_volume(self, libvirtd):
+        path = libvirtd.encrypted_image("of the volume")
+        info = {"driver_volume_type": "local", "device_path": str(path), "encrypted": True}
+        return Volume(str(uuid.uuid4()), "demo", connection={**info, PASSPHRASE: "of the volume"})
 
     @pytest.fixture
     def attach_by_hand(self, machines):

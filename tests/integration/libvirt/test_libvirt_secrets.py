@@ -1,7 +1,6 @@
 """Secrets of libvirt's that the backend makes for volumes: what guests see, what is left, and who can read them."""
 
 import logging
-import subprocess
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -159,10 +158,7 @@ def test_a_hostile_volume_id_makes_and_removes_no_secret(backend, libvirtd, two_
 @pytest.fixture
 def encrypted(libvirtd):
     """Give a volume that is a file in LUKS format."""
-    path = libvirtd.image()
-    key = f"secret,id=key,data={PASSWORD}"
-    options = "key-secret=key,iter-time=10"
-    subprocess.run(["qemu-img", "create", "-q", "-f", "luks", "--object", key, "-o", options, path, "4M"], check=True)
+    path = libvirtd.encrypted_image(PASSWORD)
     info = {"driver_volume_type": "local", "device_path": str(path), "encrypted": True}
     return Volume(str(uuid.uuid4()), "demo", connection={**info, "encryption_passphrase": PASSWORD})
 

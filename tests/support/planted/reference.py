@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from os_volume_ext.backends.base import (
+    PASSPHRASE,
     AttachRefused,
     Backend,
     BackendUnavailable,
@@ -47,6 +48,7 @@ class Reference(Backend):
     """The backend that each fault changes."""
 
     refuses_second_server = True
+    decrypts = True
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self.read_options(options)
@@ -147,6 +149,11 @@ class Reference(Backend):
         self.check_source(volume)
         if volume.format not in (None, "raw"):
             raise AttachRefused("The volume's format must be raw.")
+        self.check_passphrase(volume)
+
+    def check_passphrase(self, volume: Volume) -> None:
+        if (volume.connection or {}).get("encrypted") and not (volume.connection or {}).get(PASSPHRASE):
+            raise AttachRefused("The volume is encrypted, and its passphrase is not known.")
 
     def check_source(self, volume: Volume) -> None:
         if volume.source is not None and not is_file(volume.source):
@@ -259,6 +266,10 @@ class ReferenceContract(BackendContract):
     @pytest.fixture
     def extend_volume(self):
         return lambda volume: replace(volume, size=2 * SIZE)
+
+    @pytest.fixture
+    def encrypted_volume(self, new_volume):
+        return replace(new_volume(), connection={"encrypted": True, PASSPHRASE: "of the volume"})
 
     @pytest.fixture
     def attach_by_hand(self, tmp_path):

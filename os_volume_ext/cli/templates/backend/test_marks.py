@@ -80,6 +80,10 @@ class TestMarksBackend(BackendContract):
         return Absent("a mark has no size")
 
     @pytest.fixture
+    def encrypted_volume(self):
+        return Absent("a mark has no data")
+
+    @pytest.fixture
     def attach_by_hand(self, tmp_path):
         return lambda server, volume: (tmp_path / server.id / volume.id).touch()
 
