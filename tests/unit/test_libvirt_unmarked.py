@@ -199,14 +199,21 @@ def test_a_disk_of_another_source_is_no_obstacle(new_backend, disk):
 # Domains that are half changed, or change all the time
 
 
-def test_a_failure_is_an_unknown_outcome_while_one_definition_has_the_disk(new_backend):
+ENCRYPTED = {"driver_volume_type": "local", "device_path": "/srv/9", "encrypted": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"source": "gone:"}, "source of volume 9"), ({"connection": ENCRYPTED}, "passphrase is not known")],
+)
+def test_a_failure_is_an_unknown_outcome_while_one_definition_has_the_disk(new_backend, changes, message):
     domain = Domain()
     backend = new_backend(domain)
     backend.attach(SERVER, VOLUME, None)
     config = domain.definitions[libvirt.VIR_DOMAIN_AFFECT_CONFIG].find("devices")
     config.remove(config.find("disk"))
-    with pytest.raises(OutcomeUnknown, match="source of volume 9"):
-        backend.attach(SERVER, replace(VOLUME, source="gone:"), None)
+    with pytest.raises(OutcomeUnknown, match=message):
+        backend.attach(SERVER, replace(VOLUME, **changes), None)
 
 
 def test_an_attach_to_a_domain_that_always_changes_ends(new_backend):
