@@ -131,9 +131,14 @@ def libvirt(
     from os_volume_ext.backends.libvirt.fence import RadosFence
 
     server = machine("scsi")
-    calls = [(backend, name) for name in ("attach", "detach")]
-    in_domain = [(Domain, name) for name in ("attach_device", "remove_from_config", "detach_device")]
-    in_ceph = [(RadosFence, "clear")]
+    seams = (
+        (backend, "attach"),
+        (backend, "detach"),
+        (Domain, "attach_device"),
+        (Domain, "remove_from_config"),
+        (Domain, "detach_device"),
+        (RadosFence, "clear"),
+    )
     own = {"uri": libvirtd.uri, "bus": "scsi", "ceph_conf": str(ceph_conf), "fence": FENCE}
 
     def has_disk(volume: str) -> bool:
@@ -146,7 +151,7 @@ def libvirt(
     return Inner(
         server.id,
         {"inner": "libvirt", **{f"inner.{name}": value for name, value in own.items()}},
-        (*calls, *in_domain, *in_ceph),
+        seams,
         new_ceph_volume,
         has_disk,
     )
