@@ -37,9 +37,9 @@ def authorize_by_rows(
     :raises Forbidden: as ``authorize`` does.
     :raises ServerMissing: as ``authorize`` does.
     """
-    seen = [row for row in rows if context.can(action, project_id or row[PROJECT_AT])]
+    seen = [row for row in rows if context.can(action, row[PROJECT_AT] if project_id is None else project_id)]
     if not seen:
-        first = rows[0][PROJECT_AT] if rows and not project_id else context.project_id
+        first = rows[0][PROJECT_AT] if rows and project_id is None else context.project_id
         authorize(context, action, server_id, first, None)
     return seen
 
