@@ -206,6 +206,31 @@ def test_a_volume_is_not_free_before_all_is_done(new_fence, more, reason):
         fence.cut_off(SERVER, VOLUME, None, [CLIENT])
 
 
+def test_a_volume_is_free_once_the_storage_has_closed_its_image(new_fence, tmp_path):
+    looks = tmp_path / "looks"
+    closed_later = f"echo >>{looks}; if [ $(wc -l <{looks}) -gt 3 ]; then {status()}; else {status(CLIENT)}; fi"
+    fence = new_fence(FENCED, ls="echo '[]'", status=closed_later)
+    fence.cut_off(SERVER, VOLUME, None, [CLIENT])
+    assert len(looks.read_text()) == 4
+    last = (tmp_path / "calls").read_text().splitlines()[-1]
+    assert "lock get" in last
+    assert "--lock-cookie=cut-off" in last
+
+
+@pytest.mark.parametrize("cookie", ["one", "", "cut-off-not"])
+def test_another_server_does_not_take_the_fence_of_one_that_was_not_cut_off(new_fence, tmp_path, cookie):
+    fence = new_fence(info((cookie, {"image": IMAGE}), tag="there"))
+    with pytest.raises(AttachRefused, match="Volume 9 is fenced in the storage for server there"):
+        make(fence)
+    assert_unchanged(tmp_path)
+
+
+def test_a_fence_that_was_made_by_hand_names_no_image(new_fence):
+    found = {"tag": "here", "lockers": [{"name": "client.1", "cookie": "mine", "description": "by hand"}]}
+    with pytest.raises(AttachRefused, match="neither its fence nor the catalog"):
+        new_fence(f"echo '{json.dumps(found)}'", **NOBODY).find_clients(SERVER, VOLUME, None)
+
+
 @pytest.mark.parametrize("action", ["status", "ls"])
 @pytest.mark.parametrize("text", ["", '{"a": 1}', "1", '[{"address": "nowhere"}]', '{"watchers": [{"address": 1}]}'])
 def test_clients_in_another_format_are_an_error(new_fence, action, text):
