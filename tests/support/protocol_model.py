@@ -47,7 +47,7 @@ _DELETE_ALL = delete(table)
 
 SERVERS = ("1134", "1135")
 EXCLUSIVE, MULTIATTACH = "9", "77"
-VOLUMES = (Volume(EXCLUSIVE, "demo"), Volume(MULTIATTACH, "demo", multiattach=True))
+VOLUMES = (Volume(EXCLUSIVE, "demo", size=1), Volume(MULTIATTACH, "demo", multiattach=True, size=1))
 # After these a row may stay as the operation claimed it.
 UNCERTAIN = (OutcomeUnknown, OperationIncomplete, RegistryUnavailable)
 # After these the operation has left nothing.
@@ -250,9 +250,7 @@ class Model:
 
     def backend_call(self, call):
         def noted(method, effect, server, *arguments):
-            if method == "disk_size":  # the catalog of the model has no sizes to compare it with
-                return call(method, effect, server, *arguments)
-            is_look = method in ("attached", "find_clients")
+            is_look = method in ("attached", "disk_size", "find_clients")
             fault = self.fault("look" if is_look else "change")
             if fault:
                 self.harness.backend.fail(method, self.failing(fault))
@@ -563,12 +561,17 @@ class Model:
             raise VolumeExists(volume_id)
         if Registry(self.database).of_volume(volume_id):
             raise VolumeAttached(volume_id)
-        self.harness.catalog.add(Volume(volume_id, project_id, multiattach=multiattach))
+        self.harness.catalog.add(Volume(volume_id, project_id, multiattach=multiattach, size=1))
         self.serials[volume_id] += 1
 
     def do_make_volume_anew(self, volume_id, project_id, multiattach):
         self.do_delete_volume(volume_id)
         self.do_make_volume(volume_id, project_id, multiattach)
+
+    def do_extend(self, volume_id):
+        known = self.harness.catalog.known
+        if volume_id in known:
+            known[volume_id] = replace(known[volume_id], size=known[volume_id].size + 1)
 
     def do_switch(self, volume_id):
         """Let a volume be attached to several servers from now on, or no longer."""
@@ -629,6 +632,7 @@ class Model:
         self.lost.clear()
         if not harness.is_consistent():
             self.broken.append(f"I3: {harness.snapshot()}, {harness.findings}")
+        self.check_sizes()
         kept = to_be_deleted & harness.catalog.known.keys()
         if kept:
             self.broken.append(f"R16: {kept} were not deleted with their servers")
@@ -682,6 +686,15 @@ class Model:
             self.broken.append(f"I5: {before} became {harness.snapshot()}, {differing}")
         if {call[0] for call in harness.backend.calls[calls:]} - {"attached", "disk_size"}:
             self.broken.append(f"I5: {harness.backend.calls[calls:]}")
+
+    def check_sizes(self):
+        """Check that each disk has at least the size of its volume (docs/protocol.rst, R30)."""
+        known, sizes = self.harness.catalog.known, self.harness.backend.sizes
+        for row in self.rows():
+            volume, size = known.get(row.volume_id), sizes.get((row.server_id, row.volume_id))
+            is_same = volume is not None and volume.project_id == row.project_id
+            if is_same and size is not None and size < volume.size:
+                self.broken.append(f"R30: {row} has {size} of {volume.size}")
 
     def begin_anew(self):
         """Replace the servers and volumes that are gone or another project's, and have no attachments."""

@@ -127,13 +127,16 @@ class ScriptedBackend(Backend):
         return self.call("attached", lambda: dict(self._server(server)), server)
 
     def disk_size(self, server, volume):
-        return self.call("disk_size", lambda: self.sizes.get((server.id, volume.id)), server, volume)
+        return self.call("disk_size", lambda: self.do_look(server, volume), server, volume)
 
     def resize(self, server, volume):
         return self.call("resize", lambda: self.do_resize(server, volume), server, volume)
 
+    def do_look(self, server, volume):
+        return self.sizes.get((server.id, volume.id)) if volume.id in self._server(server) else None
+
     def do_resize(self, server, volume):
-        if volume.id in self._server(server):
+        if volume.id in self._server(server) and volume.size > (self.sizes.get((server.id, volume.id)) or 0):
             self.sizes[server.id, volume.id] = volume.size
 
     def find_clients(self, server, volume):
@@ -158,6 +161,7 @@ class ScriptedBackend(Backend):
                 self.violations.append(f"I1: {volume.id} is in {elsewhere} and {server.id}")
             free = (f"/dev/vd{letter}" for letter in "bcdefgh")
             disks[volume.id] = device or next(each for each in free if each not in disks.values())
+            self.sizes[server.id, volume.id] = volume.size
             self.cut.discard((server.id, volume.id))
         return disks[volume.id]
 

@@ -123,7 +123,8 @@ class Reconciler:
             if server is not None and server.status in self._constraints.offloaded_states:
                 server = row.with_host(server)
             case = Case(slot, row, server, dry_run)
-            return self._repair_attached(case) if row.is_attached else self._repair_stale(case)
+            repaired = self._repair_attached(case) if row.is_attached else self._repair_stale(case)
+            return self._repair_size(case, repaired)
 
     def _restamp(self, row: Attachment, dry_run: bool) -> Result:
         """Let a row age from now on whose claim is later than the database's clock, because that was set back."""
@@ -168,7 +169,7 @@ class Reconciler:
         if server is None:
             return self._remove(case)
         if has_disk and row.state == ATTACHED:
-            return self._repair_disk(case, disks)
+            return self._repair_device(case, disks)
         if has_disk and server.task_state is not None:  # docs/protocol.rst, R24
             return self._unresolved(row, _incomplete(server.task_state))
         if has_disk:
@@ -259,19 +260,25 @@ class Reconciler:
         with self._observers.claimed(DETACH, claim.row):
             self._claims.detach(claim, case.slot, case.known_server, is_gone)
 
-    def _repair_disk(self, case: Case, disks: Mapping[str, str | None]) -> Result:
-        """Correct the device of a row whose disk is there, and resize the disk of a volume that was extended."""
-        outcome, detail = repaired = self._repair_device(case, disks)
-        if repaired == MODIFIED or outcome is Outcome.UNRESOLVED:
+    def _repair_size(self, case: Case, repaired: Result) -> Result:
+        """Resize the disk of a volume that was extended, if the row is ``attached`` now (docs/protocol.rst, R30).
+
+        :param repaired: what was found before, and what became of it.
+        """
+        outcome, detail = repaired
+        if case.server is None or repaired == MODIFIED or outcome is Outcome.UNRESOLVED:
+            return repaired
+        row = case.row
+        now = self._registry.get(row.server_id, row.volume_id) if outcome is Outcome.REPAIRED else row
+        if now is None or now.state != ATTACHED:
             return repaired
         resized = resize_if_extended(
-            case,
-            disks[case.row.volume_id] or case.row.device,
+            case._replace(row=now),
             catalog=self._catalog,
             claims=self._claims,
             constraints=self._constraints if self._compute else None,
         )
-        if resized is None or outcome is Outcome.CONSISTENT:
+        if resized in (None, MODIFIED) or outcome is Outcome.CONSISTENT:
             return resized or repaired
         return resized[0], f"{detail}; {resized[1]}"
 

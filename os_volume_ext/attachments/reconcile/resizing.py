@@ -1,6 +1,7 @@
 """Volumes that were extended while they were attached: their disks are resized (docs/protocol.rst, R30)."""
 
 from ...catalog.base import VolumeCatalog
+from ...errors import ServerNotFound
 from ...models import REATTACHING, Constraints
 from ..claims import Claims
 from .case import Case
@@ -8,11 +9,10 @@ from .findings import MODIFIED, Outcome, Result
 
 
 def resize_if_extended(
-    case: Case, device: str | None, *, catalog: VolumeCatalog, claims: Claims, constraints: Constraints | None
+    case: Case, *, catalog: VolumeCatalog, claims: Claims, constraints: Constraints | None
 ) -> Result | None:
     """Let the backend resize the disk of an ``attached`` row if the volume is larger.
 
-    :param device: the disk's device.
     :param constraints: None where the server's status is not known.
     :returns: None if the disk is not smaller than the volume, or one of the sizes is not known.
     :raises BackendError: if the backend fails.
@@ -20,7 +20,10 @@ def resize_if_extended(
     :raises OperationIncomplete: if the claim is lost.
     """
     server = case.known_server
-    had = case.slot.disk_size(server, case.row.volume)
+    try:
+        had = case.slot.disk_size(server, case.row.volume)
+    except ServerNotFound:  # so it has no disk
+        return None
     volume = None if had is None else case.find_volume(catalog)
     if had is None or volume is None or volume.size is None or had >= volume.size:
         return None
@@ -33,5 +36,5 @@ def resize_if_extended(
     claim = claims.acquire(case.row, REATTACHING, case.slot.request_id)
     if claim is None:
         return MODIFIED
-    claims.resize(claim, case.slot, server, volume, device)
+    claims.resize(claim, case.slot, server, volume, case.row.device)
     return Outcome.REPAIRED, f"the disk had {had} bytes: resized to {volume.size}"

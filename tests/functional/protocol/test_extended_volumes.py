@@ -9,7 +9,7 @@ from os_volume_ext.attachments.reconcile import Outcome
 from os_volume_ext.backends.base import AttachRefused, Backend, BackendUnavailable, Volume
 from os_volume_ext.catalog.base import CatalogUnavailable
 from os_volume_ext.errors import Conflict
-from os_volume_ext.models import ATTACHED, REATTACHING
+from os_volume_ext.models import ATTACHED, ATTACHING, REATTACHING
 from tests.functional.protocol.cases import unknown
 from tests.support.harness import STALE_AFTER
 from tests.support.scripted import Died, die, refuse, succeed_and_raise
@@ -147,8 +147,7 @@ def test_an_unknown_outcome_leaves_the_claim_until_it_is_stale(extended, error, 
     assert extended.state() == (REATTACHING, True)
     assert extended.get().volume_id == "9"
     extended.pass_time(STALE_AFTER + 1)
-    extended.reconcile(everything=True)
-    extended.reconcile(everything=True)
+    assert extended.reconcile(everything=True) == [(*DISK, Outcome.REPAIRED)]
     assert extended.state() == (ATTACHED, True)
     assert extended.backend.sizes[DISK] == NEW
 
@@ -160,8 +159,7 @@ def test_an_attachment_stays_attached_if_reconcile_dies_while_resizing(extended,
         extended.reconcile(everything=True)
     assert extended.get().device == "/dev/vdb"
     extended.pass_time(STALE_AFTER + 1)
-    extended.reconcile(everything=True)
-    extended.reconcile(everything=True)
+    assert extended.reconcile(everything=True) == [(*DISK, Outcome.REPAIRED)]
     assert extended.state() == (ATTACHED, True)
     assert extended.backend.sizes[DISK] == NEW
 
@@ -192,3 +190,20 @@ def test_an_extension_during_an_attach_does_not_refuse_it(harness):
     harness.catalog.add(Volume("9", "demo", size=OLD))
     harness.at("before recheck", lambda: extend(harness, NEW))
     assert harness.attach().device == "/dev/vdb"
+
+
+def test_an_attach_that_did_not_complete_and_the_size_are_repaired_in_one_run(harness):
+    harness.put(ATTACHING, disk=True, stale=True)
+    harness.backend.sizes[DISK] = OLD
+    extend(harness, NEW)
+    assert harness.reconcile() == [(*DISK, Outcome.REPAIRED)]
+    assert (
+        harness.findings[0].detail == f"the disk is there: marked attached; the disk had {OLD} bytes: resized to {NEW}"
+    )
+    assert harness.backend.sizes[DISK] == NEW
+
+
+def test_a_server_that_the_backend_lost_meanwhile_has_no_disk_to_resize(extended):
+    extended.at("before backend disk_size", lambda: extended.backend.disks.pop("1134"))
+    assert extended.reconcile(everything=True) == [(*DISK, Outcome.CONSISTENT)]
+    assert extended.backend.made("resize") == []
