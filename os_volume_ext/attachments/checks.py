@@ -7,7 +7,7 @@ from ..catalog.base import VolumeCatalog
 from ..context import RequestContext
 from ..errors import Conflict, Forbidden, MultiattachUnsupported, ServerMissing, Unsupported
 from ..models import PROJECT_AT, AttachRequest, Constraints, Server, Volume
-from ..registry.execution import Row
+from ..registry.compiled import Row
 
 
 def authorize(

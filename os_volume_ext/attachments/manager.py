@@ -39,7 +39,7 @@ from ..models import (
 )
 from ..observers.base import ATTACH, DETACH, NO_OBSERVERS, Observers, Operation
 from ..registry.attachments import Registry
-from ..registry.execution import Row
+from ..registry.compiled import Row
 from .checks import (
     authorize,
     authorize_by_rows,

@@ -10,8 +10,9 @@ from sqlalchemy import bindparam, delete, insert, select
 from ..context import RequestContext
 from ..errors import ConfigurationError, ConstraintViolated, VolumeExists
 from ..models import Volume
+from ..registry.compiled import Parameters, Row
 from ..registry.database import Database, retry_on_deadlock
-from ..registry.execution import Connection, Parameters, Row
+from ..registry.execution import Connection
 from ..registry.tables import attachments, utc_now, volumes
 from .base import VolumeAttached, VolumeCatalog, VolumeNotFound
 

@@ -22,8 +22,9 @@ from ..errors import (
 )
 from ..models import ATTACHED, Attachment, AttachmentSummary, Projection
 from . import statements
+from .compiled import Row
 from .database import Database, retry_on_deadlock
-from .execution import Connection, Row
+from .execution import Connection
 from .statements import as_seen, attachment, attachments, lock_of
 
 LOG = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from sqlalchemy.sql.elements import ClauseElement
 from ..errors import ConfigurationError, TransactionAborted
 from ..perprocess import PerProcess
 from . import mysql, sqlite
-from .execution import BEGIN, LEVELS, NONE, Connection, Parameters, Pool, Row
+from .compiled import NONE, Parameters, Row
+from .execution import BEGIN, LEVELS, Connection, Pool
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -6,22 +6,20 @@ then on only its parameters and the columns of its rows are converted.
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import attrgetter, itemgetter, methodcaller
+from operator import attrgetter, methodcaller
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sqlalchemy import Boolean, Engine, PoolProxiedConnection, Select
-from sqlalchemy.engine import Dialect
+from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.elements import ClauseElement
-from sqlalchemy.types import TypeEngine
 
 from ..errors import ConstraintViolated, RegistryUnavailable, TransactionAborted
-from ..models import Attachment, Volume
 from . import sqlite
+from .compiled import NONE, Compiled, Parameters, Row
 
 LOG = logging.getLogger(__name__)
 
@@ -49,71 +47,9 @@ _MAX_IDLE = 4
 
 T = TypeVar("T")
 
-Row = Sequence[Any]
-Parameters = dict[str, Any] | Attachment | Volume
-"""Values by the names of the parameters; or an object, whose attributes have these names without ``new_``.
-
-To make a mapping of a row with its 20 fields, and to read that, takes five times as long.
-"""
-_Processor = Callable[[Any], Any]
 # What a cursor is read by.
 _fetch_all: Callable[[Any], Sequence[Row]] = methodcaller("fetchall")
 _row_count: Callable[[Any], int] = attrgetter("rowcount")
-NONE: Parameters = {}
-
-
-class Compiled:
-    """A statement in the SQL of one dialect."""
-
-    def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
-        """Compile a statement.
-
-        :param dialect: of a driver whose parameters are positional.
-        """
-        compiled = dialect.statement_compiler(dialect, statement)
-        binds = compiled.binds
-        self.text = str(compiled)
-        names: Sequence[str] = compiled.positiontup or ()
-        self._items = _getter(itemgetter, names)
-        self._attributes = _getter(attrgetter, [name.removeprefix("new_") for name in names])
-        self._constants = {name: bind.value for name, bind in binds.items() if not bind.required}
-        self._bind = _by_place(_bind_processor(binds[name].type, dialect) for name in names)
-        columns = statement.selected_columns if isinstance(statement, Select) else ()
-        self._read = _by_place(_result_processor(column.type, dialect) for column in columns)
-
-    def values(self, parameters: Parameters) -> Sequence[Any]:
-        """Return the driver's parameters.
-
-        :param parameters: the statement's.
-        """
-        if isinstance(parameters, dict):
-            given = self._items({**self._constants, **parameters} if self._constants else parameters)
-        else:
-            given = self._attributes(parameters)
-        if not self._bind:
-            return given
-        values = list(given)
-        for place, process in self._bind:
-            values[place] = process(values[place])
-        return values
-
-    def rows(self, found: Sequence[Row]) -> Sequence[Row]:
-        """Convert the driver's rows."""
-        return [self._row(row) for row in found] if self._read else found
-
-    def _row(self, row: Row) -> Row:
-        values = list(row)
-        for place, process in self._read:
-            values[place] = process(values[place])
-        return values
-
-
-def _getter(read: Any, names: Sequence[str]) -> Callable[[Any], Sequence[Any]]:
-    """Return what reads several values at once: ``itemgetter`` or ``attrgetter``, also of one name or none."""
-    if len(names) > 1:
-        several: Callable[[Any], Sequence[Any]] = read(*names)
-        return several
-    return lambda given: [read(name)(given) for name in names]
 
 
 def _max_idle(engine: Engine) -> int:
@@ -121,20 +57,6 @@ def _max_idle(engine: Engine) -> int:
     if engine.dialect.name != "sqlite" or not isinstance(engine.pool, QueuePool):
         return 0
     return min(_MAX_IDLE, engine.pool.size() - 1)
-
-
-def _bind_processor(of: TypeEngine[Any], dialect: Dialect) -> _Processor | None:
-    if isinstance(of, Boolean):  # which each driver takes
-        return None
-    return of.dialect_impl(dialect).bind_processor(dialect)
-
-
-def _result_processor(of: TypeEngine[Any], dialect: Dialect) -> _Processor | None:
-    return of.dialect_impl(dialect).result_processor(dialect, None)
-
-
-def _by_place(processors: Iterable[_Processor | None]) -> Sequence[tuple[int, _Processor]]:
-    return [(place, process) for place, process in enumerate(processors) if process is not None]
 
 
 def execute(cursor: Any, text: str, values: Sequence[Any] = ()) -> None:

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from ..models import ATTACHING, Attachment, AttachmentDetail, AttachmentSummary, Projection
-from .execution import Row
+from .compiled import Row
 from .tables import PENDING, SERVER_LOCKS, server_locks, utc_now
 from .tables import attachments as table
 

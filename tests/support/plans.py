@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 from sqlalchemy.sql.elements import ClauseElement
 
-from os_volume_ext.registry.execution import Compiled
+from os_volume_ext.registry.compiled import Compiled
 
 
 class Plan(NamedTuple):
