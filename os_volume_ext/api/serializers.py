@@ -127,9 +127,9 @@ def _xml(root: etree._Element) -> bytes:
 
 
 def _to_attributes(shown: Mapping[str, Any]) -> dict[str, str]:
-    # XML Schema spells booleans in lowercase; null has no spelling and is left out. Most values are strings already.
+    # XML Schema spells booleans in lowercase; null has no spelling and is left out.
     return {
-        name: value if type(value) is str else str(value).lower() if type(value) is bool else str(value)
+        name: "true" if value is True else "false" if value is False else str(value)
         for name, value in shown.items()
         if value is not None
     }
