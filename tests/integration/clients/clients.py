@@ -21,11 +21,24 @@ class Refused(Exception):
 class PythonClient:
     """A client with a Python API, wrapped by the module ``with_NAME``; without a version it uses its default."""
 
-    def __init__(self, name: str, version: str | None, venv: Path, url: str, environment: Mapping[str, str]) -> None:
-        words = [f"with_{name}", url, *([version] if version else [])]
+    def __init__(
+        self,
+        name: str,
+        version: str | None,
+        venv: Path,
+        environment: Mapping[str, str],
+        password: str | None = None,
+    ) -> None:
+        """Start its process.
+
+        :param environment: with ``OS_AUTH_URL`` and ``OS_PROJECT_NAME``.
+        :param password: of each user; None: the user's name.
+        """
+        words = [f"with_{name}", *([version] if version else [])]
+        given = {"OS_PASSWORD": password or ""}
         self._process = subprocess.Popen(
             [venv / "bin/python", Path(__file__).with_name("exercise.py"), *words],
-            env=environment,
+            env={**environment, **given},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -52,12 +65,14 @@ class CommandLine:
     venv: Path
     environment: Mapping[str, str]
     options: tuple[str, ...] = ()
+    password: str | None = None
+    """Of each user; None: the user's name."""
 
     def run(self, *words: str, user: str = "demo") -> str:
         """Return what a command prints. :raises Refused: if it fails; the first word of the error is the name."""
         done = subprocess.run(
             [self.venv / "bin/openstack", *self.options, *words],
-            env={**self.environment, "OS_USERNAME": user, "OS_PASSWORD": user},
+            env={**self.environment, "OS_USERNAME": user, "OS_PASSWORD": self.password or user},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

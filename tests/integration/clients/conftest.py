@@ -61,12 +61,12 @@ def environment(url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 @pytest.fixture(scope="session")
-def python_client(venv: Path, url: str, environment: dict[str, str]) -> Iterator[Callable[..., PythonClient]]:
+def python_client(venv: Path, environment: dict[str, str]) -> Iterator[Callable[..., PythonClient]]:
     """Give ``python_client(name, version=None)``: a client with a Python API."""
     with ExitStack() as stack:
 
         def start(name: str, version: str | None = None) -> PythonClient:
-            return stack.enter_context(closing(PythonClient(name, version, venv, url, environment)))
+            return stack.enter_context(closing(PythonClient(name, version, venv, environment)))
 
         yield cache(start)
 

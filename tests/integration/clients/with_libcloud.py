@@ -10,14 +10,14 @@ from libcloud.compute.types import Provider
 class Client:
     """A user; a volume is kept as it was last read."""
 
-    def __init__(self, url: str, user: str) -> None:
+    def __init__(self, credentials: dict[str, str]) -> None:
         self._driver: OpenStackNodeDriver = get_driver(Provider.OPENSTACK)(
-            user,
-            user,
+            credentials["username"],
+            credentials["password"],
             api_version="2.2",
-            ex_force_auth_url=f"{url}/identity",
+            ex_force_auth_url=credentials["auth_url"].removesuffix("/v3"),
             ex_force_auth_version="3.x_password",
-            ex_tenant_name="demo",
+            ex_tenant_name=credentials["project_name"],
             ex_force_service_region="RegionOne",
         )
         self._volumes: dict[str, Any] = {}

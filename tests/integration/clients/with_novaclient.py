@@ -9,15 +9,8 @@ from novaclient import client
 class Client:
     """A user at a microversion."""
 
-    def __init__(self, url: str, user: str, version: str = "2.1") -> None:
-        auth = identity.Password(
-            auth_url=f"{url}/identity/v3",
-            username=user,
-            password=user,
-            project_name="demo",
-            user_domain_id="default",
-            project_domain_id="default",
-        )
+    def __init__(self, credentials: dict[str, str], version: str = "2.1") -> None:
+        auth = identity.Password(**credentials)
         self._volumes = client.Client(version, session=session.Session(auth)).volumes
 
     def attach(self, server: str, volume: str) -> dict[str, Any]:

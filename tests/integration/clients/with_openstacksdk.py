@@ -8,16 +8,8 @@ import openstack
 class Client:
     """A user at the microversion that the SDK and the compute API agree on."""
 
-    def __init__(self, url: str, user: str, version: str | None = None) -> None:
-        self._cloud = openstack.connect(
-            auth_url=f"{url}/identity/v3",
-            username=user,
-            password=user,
-            project_name="demo",
-            user_domain_id="default",
-            project_domain_id="default",
-            compute_default_microversion=version,
-        )
+    def __init__(self, credentials: dict[str, str], version: str | None = None) -> None:
+        self._cloud = openstack.connect(**credentials, compute_default_microversion=version)
         self._compute = self._cloud.compute
 
     def attach(self, server: str, volume: str) -> dict[str, Any]:

@@ -10,16 +10,10 @@ from tempest.lib.services.compute.servers_client import ServersClient
 class Client:
     """A user at a microversion."""
 
-    def __init__(self, url: str, user: str, version: str | None = None) -> None:
+    def __init__(self, credentials: dict[str, str], version: str | None = None) -> None:
         base_compute_client.COMPUTE_MICROVERSION = version
-        credentials = auth.KeystoneV3Credentials(
-            username=user,
-            password=user,
-            project_name="demo",
-            user_domain_id="default",
-            project_domain_id="default",
-        )
-        provider = auth.KeystoneV3AuthProvider(credentials, f"{url}/identity/v3")
+        user = {name: value for name, value in credentials.items() if name != "auth_url"}
+        provider = auth.KeystoneV3AuthProvider(auth.KeystoneV3Credentials(**user), credentials["auth_url"])
         self._servers = ServersClient(provider, "compute", "RegionOne")
 
     def attach(self, server: str, volume: str) -> dict[str, Any]:
