@@ -57,6 +57,7 @@ def paste(tmp_path, url):
 @pytest.fixture
 def plugin(tmp_path, monkeypatch):
     """Install a backend, all hosts of which are lost."""
+    sys.modules.pop("losing_plugin", None)  # of the test before
     (tmp_path / "losing_plugin.py").write_text(PLUGIN)
     information = tmp_path / "losing-1.dist-info"
     information.mkdir()
@@ -170,9 +171,7 @@ def test_what_is_refused_is_reported_without_a_question(error_message, cut_off, 
 
 
 def test_a_backend_that_can_not_cut_off_says_what_to_do(error_message, row, tmp_path):
-    plugin = tmp_path / "losing_plugin.py"
-    plugin.write_text(PLUGIN.partition("    def find_clients")[0])
-    sys.modules.pop("losing_plugin", None)
+    (tmp_path / "losing_plugin.py").write_text(PLUGIN.partition("    def find_clients")[0])
     message = error_message(*COMMAND, "--yes")
     assert "can't cut a lost server off from its volumes. If server 1134 runs on another host by now" in message
     assert row().state == ATTACHED

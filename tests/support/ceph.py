@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.support import luks
 from tests.support.daemons import Daemon, as_user, directory_of, give, run
 from tests.support.services import require_service
 from tests.support.waiting import wait_until
@@ -130,9 +131,10 @@ class Ceph:
     def encrypted_image(self, passphrase: str, size: str = "4M") -> str:
         """Make an image in LUKS format, of so many plain bytes; return its name."""
         name = f"volume-{uuid.uuid4()}"
-        key = ("--object", f"secret,id=key,data={passphrase}", "-o", "key-secret=key,iter-time=10")
-        target = f"rbd:{POOL}/{name}:id=admin:conf={self.conf}"
-        self._as_user("qemu-img", "create", "-q", "-f", "luks", *key, target, size)
+        path = self.directory / name
+        luks.create(path, passphrase, size)
+        give(USER, path)
+        self.rbd("import", "--no-progress", path, f"{POOL}/{name}")
         return name
 
     def read(self, image: str, length: int) -> bytes:

@@ -17,6 +17,7 @@ from pathlib import Path
 from lxml import etree
 
 from os_volume_ext.backends.base import Backend, Server, Volume
+from tests.support import luks
 from tests.support.paths import DOCS
 from tests.support.services import require_service
 from tests.support.waiting import TIMEOUT
@@ -173,8 +174,7 @@ class Libvirtd:
     def encrypted_image(self, passphrase: str) -> Path:
         """Make an image in LUKS format, of 4 MiB of plain bytes."""
         path = self.directory / f"{uuid.uuid4()}.img"
-        key = ("--object", f"secret,id=key,data={passphrase}", "-o", "key-secret=key,iter-time=10")
-        subprocess.run(["qemu-img", "create", "-q", "-f", "luks", *key, path, "4M"], check=True)
+        luks.create(path, passphrase, "4M")
         return self.give(path)
 
     def volume(self, **values) -> Volume:
