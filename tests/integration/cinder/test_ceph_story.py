@@ -6,6 +6,7 @@ import pytest
 
 from tests.integration.cinder.served import fault
 from tests.support.ceph import FENCE
+from tests.support.waiting import wait_until
 
 AVAILABLE = ("available", [])
 
@@ -46,6 +47,22 @@ def test_a_volume_goes_from_one_guest_to_another_with_its_bytes(served, new_ceph
     assert there.console.run("head -c 8 /dev/vda") == "precious"
     assert served.detach(there.id, volume).status_code == 202
     assert (shown(volume), watchers(volume)) == (AVAILABLE, [])
+
+
+def test_a_guest_sees_the_new_size_of_a_volume_that_cinder_has_extended(
+    served, new_ceph_volume, two_servers, cinder, people, shown
+):
+    volume, (here, _) = new_ceph_volume(), two_servers
+    assert served.attach(here.id, volume).status_code == 200
+    here.console.wait_for("/dev/vda")
+    extend = {"os-extend": {"new_size": 2}}
+    where = people.tokens["member"], people.projects["here"]
+    assert cinder.send("POST", *where, f"/volumes/{volume}/action", extend).ok
+    assert wait_until(lambda: shown(volume)[0] == "in-use")
+    assert served.reconcile()
+    assert wait_until(lambda: here.console.run("cat /sys/block/vda/size") == str(2 * 2**30 // 512))
+    assert served.detach(here.id, volume).status_code == 202
+    assert shown(volume) == AVAILABLE
 
 
 def test_others_do_not_find_the_volume_and_readers_may_not_attach_it(served, new_ceph_volume, two_servers, shown):
