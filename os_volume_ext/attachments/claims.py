@@ -10,7 +10,7 @@ rules.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..errors import (
     AlreadyReserved,
@@ -28,6 +28,7 @@ from ..registry.attachments import Registry
 from .executor import BackendExecutor, Slot
 
 _MODIFIED = "the attachment was modified concurrently"
+T = TypeVar("T")
 
 
 class Claim(NamedTuple):
@@ -138,32 +139,19 @@ class Claims:
         :raises BackendError: nothing happened; the row is as it was before the claim.
         :raises OperationIncomplete: if the claim is lost or expired, or the prior state can't be restored.
         """
-        return self._change_disk(claim, lambda: slot.attach(server, volume, device))
+        self.check_deadline(claim)
+        device = self._call_or_restore(claim, lambda: slot.attach(server, volume, device))
+        self._confirm(claim, device)
+        return device
 
     def resize(self, claim: Claim, slot: Slot, server: Server, volume: Volume, device: str | None) -> None:
         """Resize the disk under a claim on an ``attached`` row, and mark the row ``attached`` again.
 
         :param device: the disk's device. Exceptions are those of ``attach``.
         """
-
-        def resize() -> str | None:
-            slot.resize(server, volume)
-            return device
-
-        self._change_disk(claim, resize)
-
-    def _change_disk(self, claim: Claim, change: Callable[[], str | None]) -> str | None:
         self.check_deadline(claim)
-        try:
-            device = change()
-        except OutcomeUnknown:
-            raise
-        except BackendError as error:
-            self._restore(claim, error)
-            raise
-        if not self._registry.confirm(claim.row, device):
-            raise OperationIncomplete(_MODIFIED)
-        return device
+        self._call_or_restore(claim, lambda: slot.resize(server, volume))
+        self._confirm(claim, device)
 
     def detach(self, claim: Claim, slot: Slot, server: Server, is_gone: Callable[[], bool]) -> None:
         """Detach under a claim and remove the row.
@@ -182,13 +170,7 @@ class Claims:
 
         :returns: whether the backend has the server.
         """
-        try:
-            return self.detach_disk(claim, slot, server, is_gone)
-        except OutcomeUnknown:
-            raise
-        except (BackendError, ComputeRefused, ComputeUnavailable) as error:
-            self._restore(claim, error)
-            raise
+        return self._call_or_restore(claim, lambda: self.detach_disk(claim, slot, server, is_gone))
 
     def cut_off(self, claim: Claim, slot: Slot, server: Server, clients: Sequence[str]) -> None:
         """Cut a server whose host is lost off from a volume under a claim, and remove the row.
@@ -199,13 +181,7 @@ class Claims:
         :raises OperationIncomplete: if the claim is lost or expired, or the prior state can't be restored.
         """
         self.check_deadline(claim)
-        try:
-            slot.cut_off(server, claim.row.volume, clients)
-        except OutcomeUnknown:
-            raise
-        except BackendError as error:
-            self._restore(claim, error)
-            raise
+        self._call_or_restore(claim, lambda: slot.cut_off(server, claim.row.volume, clients))
         self.remove(claim)
 
     def remove(self, claim: Claim) -> None:
@@ -245,6 +221,20 @@ class Claims:
     def _acquire(self, seen: Attachment, row: Attachment) -> Claim | None:
         deadline = self._deadline()
         return Claim(row, deadline, seen) if self._registry.claim(seen, row) else None
+
+    def _call_or_restore(self, claim: Claim, call: Callable[[], T]) -> T:
+        """Make backend calls under a claim; a certain failure undoes the claim."""
+        try:
+            return call()
+        except OutcomeUnknown:
+            raise
+        except (BackendError, ComputeRefused, ComputeUnavailable) as error:
+            self._restore(claim, error)
+            raise
+
+    def _confirm(self, claim: Claim, device: str | None) -> None:
+        if not self._registry.confirm(claim.row, device):
+            raise OperationIncomplete(_MODIFIED)
 
     def _restore(self, claim: Claim, error: Exception) -> None:
         """Undo a claim after a certain failure (docs/protocol.rst, R9)."""
