@@ -8,8 +8,9 @@ import sys
 import pytest
 from stevedore import ExtensionManager
 
-from os_volume_ext.models import ATTACHED, Attachment
+from os_volume_ext.models import ATTACHED
 from os_volume_ext.registry.attachments import Registry
+from tests.support.rows import attachment
 
 PASTE = """\
 [filter:volumes]
@@ -73,22 +74,7 @@ def plugin(tmp_path, monkeypatch):
 def row(database, plugin):
     """Give ``row()``, the row of volume 9 at server 1134, which is attached."""
     registry = Registry(database)
-    registry.reserve(
-        Attachment(
-            volume_id="9",
-            server_id="1134",
-            project_id="demo",
-            exclusive=True,
-            device="/dev/vdb",
-            root=False,
-            state=ATTACHED,
-            request_id="req-1",
-            host=None,
-            instance_name=None,
-            source=None,
-            format=None,
-        )
-    )
+    registry.reserve(attachment(device="/dev/vdb", state=ATTACHED))
     return lambda: registry.get("1134", "9")
 
 
