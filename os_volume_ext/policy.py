@@ -1,6 +1,7 @@
 """Policy: oslo.policy under Nova's rule names, so that an operator can use one policy.yaml for both."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from functools import lru_cache, partial
 from pathlib import Path
@@ -34,6 +35,8 @@ RULES = {
     "swap": "rule:service_or_admin",
     "delete": "rule:project_member_or_admin",
 }
+_ADMIN = "context_is_admin"
+_ASKED = (_ADMIN, *[ATTACHMENTS + action for action in RULES])
 
 _REMEDY = "correct the option, or let the user of the compute API read it"
 # How many decisions on a caller are kept: oslo.policy takes 60 microseconds for one.
@@ -46,10 +49,11 @@ class RuleSet:
     def __init__(self, enforcer: policy.Enforcer) -> None:
         """Take the rules in oslo.policy's form."""
         self._enforcer = enforcer
-        self.is_self_contained = all(map(_is_self_contained, enforcer.rules.values()))
+        self.is_self_contained = all(map(_is_self_contained, _used_checks(enforcer.rules)))
         """Whether decisions depend on caller and server only, so that what ``bind`` returns may be used again.
 
-        It is false if a rule calls another service, or a plugin of oslo.policy.
+        It is false if one of the rules that are asked for calls another service, or a plugin of oslo.policy. Nova
+        registers one, for rules of its own.
         """
 
     def bind(self, credentials: Mapping[str, Any]) -> tuple[Mapping[str, Any], Enforce]:
@@ -59,7 +63,7 @@ class RuleSet:
 
         :param credentials: the caller's, under the names of oslo.context.
         """
-        is_admin = bool(_enforce(self._enforcer, credentials, "context_is_admin", None, UNKNOWN_USER))
+        is_admin = bool(_enforce(self._enforcer, credentials, _ADMIN, None, UNKNOWN_USER))
         bound = {**credentials, "is_admin": is_admin}
         enforce = partial(_enforce, self._enforcer, deepcopy(bound))  # plugins get the other one
         return bound, lru_cache(maxsize=_MAX_DECISIONS)(enforce)
@@ -116,10 +120,23 @@ class Policy:
         return RuleSet(enforcer)
 
 
+def _used_checks(rules: policy.Rules) -> Iterator[Any]:
+    """Yield the checks of the rules that are asked for, with their parts and those of the rules that they refer to."""
+    known: set[str] = set()
+    pending: list[Any] = [policy.RuleCheck("rule", name) for name in _ASKED]
+    while pending:
+        check = pending.pop()
+        yield check
+        pending += [*getattr(check, "rules", ()), *([check.rule] if hasattr(check, "rule") else ())]
+        if isinstance(check, policy.RuleCheck) and check.match not in known:
+            known.add(check.match)
+            with suppress(KeyError):  # an unknown rule, for which there is no default
+                pending.append(rules[check.match])
+
+
 def _is_self_contained(check: Any) -> bool:
-    """Return whether a check, with its parts, is of oslo.policy's own kinds, other than ``http:``."""
-    parts = [*getattr(check, "rules", ()), *([check.rule] if hasattr(check, "rule") else ())]
-    return type(check).__module__ == policy.RuleCheck.__module__ and all(map(_is_self_contained, parts))
+    """Return whether a check is of oslo.policy's own kinds, other than ``http:``."""
+    return type(check).__module__ == policy.RuleCheck.__module__
 
 
 def _enforce(

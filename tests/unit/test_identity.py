@@ -1,5 +1,7 @@
 """The caller's credentials, from what the auth filter stored in the environ."""
 
+import json
+
 import pytest
 from oslo_context.context import RequestContext
 
@@ -106,14 +108,40 @@ def test_a_caller_is_remembered_until_the_policy_file_changes(tmp_path):
     assert callers.of(CONFIRMED) is changed
 
 
+SHOW = "os_compute_api:os-volumes-attachments:show"
+
+
 @pytest.mark.parametrize(
-    "rule", ["http://127.0.0.1:1/", "role:a and not http://127.0.0.1:1/", "role:a or (role:b and http://127.0.0.1:1/)"]
+    "rules",
+    [
+        {SHOW: "http://127.0.0.1:1/"},
+        {SHOW: "role:a and not http://127.0.0.1:1/"},
+        {SHOW: "role:a or (role:b and http://127.0.0.1:1/)"},
+        {SHOW: "rule:other", "other": "role:a or rule:loop", "loop": "rule:other or http://127.0.0.1:1/"},
+        {SHOW: "rule:nowhere", "default": "http://127.0.0.1:1/"},
+        {"context_is_admin": "role:a and http://127.0.0.1:1/"},
+    ],
 )
-def test_a_caller_is_not_remembered_if_a_rule_calls_another_service(tmp_path, rule):
-    path = tmp_path / "policy.yaml"
-    path.write_text(f'other: "{rule}"')
+def test_a_caller_is_not_remembered_if_a_rule_calls_another_service(tmp_path, rules):
+    assert not is_remembered(tmp_path, rules)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"os_compute_api:servers:show": "http://127.0.0.1:1/"},  # which only Nova asks for
+        {SHOW: "rule:nowhere", "other": "http://127.0.0.1:1/"},
+    ],
+)
+def test_rules_that_nobody_asks_for_do_not_keep_a_caller_from_being_remembered(tmp_path, rules):
+    assert is_remembered(tmp_path, rules)
+
+
+def is_remembered(directory, rules):
+    path = directory / "policy.yaml"
+    path.write_text(json.dumps(rules))
     callers = Callers(Policy(str(path)))
-    assert callers.of(CONFIRMED) is not callers.of(CONFIRMED)
+    return callers.of(CONFIRMED) is callers.of(CONFIRMED)
 
 
 @pytest.mark.parametrize("name", ["USER_ID", "PROJECT_ID", "USER_DOMAIN_ID", "PROJECT_DOMAIN_ID", "DOMAIN_ID", "ROLES"])
