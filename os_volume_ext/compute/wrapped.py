@@ -53,7 +53,7 @@ class ComputeAPI:
 
         :param app: the WSGI application.
         :param headers: sent with each request, such as a microversion.
-        :param read_path: a cheaper path that shows whether a server exists, such as ``/servers/{server_id}/metadata``.
+        :param read_path: a cheaper path that shows whether a server exists, such as ``/servers/{server_id}/ips``.
         :param privileged: used to look up the host if the backend needs it and the caller does not see it.
         """
         self._app = app

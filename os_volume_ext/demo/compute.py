@@ -92,7 +92,7 @@ class ComputeApplication(Application):
                 "/servers": {"GET": self._list_servers, "POST": self._create_server},
                 "/servers/detail": {"GET": self._list_servers_in_detail},
                 "/servers/{server_id}": {"GET": self._show_server, "DELETE": self._delete_server},
-                "/servers/{server_id}/metadata": {"GET": self._show_metadata},
+                "/servers/{server_id}/ips": {"GET": self._show_addresses},
                 "/flavors": {"GET": self._list_flavors},
                 "/flavors/detail": {"GET": self._list_flavors_in_detail},
                 "/flavors/{flavor_id}": {"GET": self._show_flavor},
@@ -181,9 +181,9 @@ class ComputeApplication(Application):
     def _show_server(self, query: "_Query", server_id: str) -> Response:
         return json_response({"server": self._views.server(query, self._visible(query, server_id))})
 
-    def _show_metadata(self, query: "_Query", server_id: str) -> Response:
+    def _show_addresses(self, query: "_Query", server_id: str) -> Response:
         self._visible(query, server_id)
-        return json_response({"metadata": {}})
+        return json_response({"addresses": {}})
 
     def _delete_server(self, query: "_Query", server_id: str) -> Response:
         _refuse_reader(query)

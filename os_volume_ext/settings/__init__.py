@@ -193,10 +193,10 @@ class Settings:
         "pending task can't in any status.",
     )
     server_read_path: str | None = option(
-        ServerPath("it must be a path such as /servers/{server_id}/metadata"),
+        ServerPath("it must be a path such as /servers/{server_id}/ips"),
         default=None,
         help="A path of the compute API that costs less than the server itself, such as "
-        "``/servers/{server_id}/metadata``. List and show request it to check that the caller may see the server.",
+        "``/servers/{server_id}/ips``. List and show request it to check that the caller may see the server.",
     )
     metrics: bool = option(
         BOOLEAN,

@@ -192,9 +192,9 @@ class TestServers:
     def test_a_server_of_another_project_looks_like_a_missing_one(self, nova, cyclades):
         nova_fault = nova.get(f"/servers/{ELSEWHERE}", headers=DEMO, status=404).json["itemNotFound"]
         assert nova_fault == {"code": 404, "message": f"Server {ELSEWHERE} could not be found."}
-        fault = cyclades.get("/servers/2001/metadata", headers=DEMO, status=404).json["itemNotFound"]
+        fault = cyclades.get("/servers/2001/ips", headers=DEMO, status=404).json["itemNotFound"]
         assert fault == {"code": 404, "message": "Server 2001 could not be found.", "details": ""}
-        assert nova.get(f"/servers/{ELSEWHERE}/metadata", headers=ADMIN).json == {"metadata": {}}
+        assert nova.get(f"/servers/{ELSEWHERE}/ips", headers=ADMIN).json == {"addresses": {}}
 
     def test_head_works_where_get_does(self, nova):
         assert nova.head(f"/servers/{WEB}", headers=DEMO).body == b""

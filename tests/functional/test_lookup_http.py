@@ -11,7 +11,7 @@ from os_volume_ext.filter import make_filter
 from tests.support.sample import backend_class
 
 pytestmark = pytest.mark.one_format
-READ_PATH = "/servers/{server_id}/metadata"
+READ_PATH = "/servers/{server_id}/ips"
 
 
 @pytest.fixture
@@ -30,14 +30,14 @@ def requested(monkeypatch):
 
 @pytest.fixture
 def reading(start, paste_file, client_of):
-    """Give a client of a sample that looks servers up by their metadata when it only reads."""
+    """Give a client of a sample that looks servers up by their addresses when it only reads."""
     return client_of(start(paste_file(server_read_path=READ_PATH)))
 
 
 def test_a_read_requests_server_read_path_only(reading, requested):
     reading.list()
     reading.show()
-    assert requested == [f"/servers/{reading.dialect.server}/metadata"] * 2
+    assert requested == [f"/servers/{reading.dialect.server}/ips"] * 2
 
 
 def test_a_write_requests_the_server_itself(reading, requested):

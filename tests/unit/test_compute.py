@@ -428,8 +428,8 @@ def test_without_a_cheaper_path_the_server_itself_is_returned():
 @pytest.mark.parametrize(("path_project", "prefix"), [(None, ""), ("demo", "/demo")])
 def test_a_cheaper_path_is_requested_and_shows_no_server(path_project, prefix):
     host = Host(body=b"anything at all")
-    assert find(host, "/servers/{server_id}/metadata", path_project=path_project) is None
-    assert host.environs[0]["PATH_INFO"] == f"{prefix}/servers/1134/metadata"
+    assert find(host, "/servers/{server_id}/ips", path_project=path_project) is None
+    assert host.environs[0]["PATH_INFO"] == f"{prefix}/servers/1134/ips"
     assert host.closed == 1
 
 
@@ -439,13 +439,13 @@ def test_a_cheaper_path_is_requested_and_shows_no_server(path_project, prefix):
 )
 def test_a_cheaper_path_refuses_as_the_dear_one_does(status, error):
     with pytest.raises(error):
-        find(Host(status=status), "/servers/{server_id}/metadata")
+        find(Host(status=status), "/servers/{server_id}/ips")
 
 
 def test_the_server_itself_is_never_requested_by_the_cheaper_path():
     host = Host()
     assert (
-        ComputeAPI(app=host, headers={}, read_path="/servers/{server_id}/metadata").server(context(), "1134").project_id
+        ComputeAPI(app=host, headers={}, read_path="/servers/{server_id}/ips").server(context(), "1134").project_id
         == "demo"
     )
     assert host.environs[0]["PATH_INFO"] == "/servers/1134"

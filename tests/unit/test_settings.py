@@ -386,13 +386,13 @@ def test_server_states_that_name_none_are_refused(value):
 
 
 def test_a_server_read_path_is_a_path_with_the_servers_id():
-    assert parse(server_read_path="/servers/{server_id}/metadata").server_read_path == "/servers/{server_id}/metadata"
+    assert parse(server_read_path="/servers/{server_id}/ips").server_read_path == "/servers/{server_id}/ips"
 
 
 @pytest.mark.parametrize("value", ["", "/servers/metadata", "servers/{server_id}", "http://x/{server_id}"])
 def test_another_server_read_path_is_refused(value):
     message = complaint(server_read_path=value)
-    assert message == f"server_read_path is {value!r}: it must be a path such as /servers/{{server_id}}/metadata"
+    assert message == f"server_read_path is {value!r}: it must be a path such as /servers/{{server_id}}/ips"
 
 
 @pytest.mark.parametrize(
