@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -184,12 +185,13 @@ def same_response(floor: Callable[[], T], here: Callable[[], T]) -> tuple[Callab
     return floor, here
 
 
-def run_python(*arguments: str) -> str:
+def run_python(*arguments: str, **variables: str) -> str:
     """Run a Python process, and return what it printed.
 
+    :param variables: of its environment, in addition to this process's.
     :raises RuntimeError: if it fails; the message has its standard error.
     """
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *arguments], env=os.environ | variables, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"python {' '.join(arguments)} exited {done.returncode}: {done.stderr}")
     return done.stdout

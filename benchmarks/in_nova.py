@@ -22,7 +22,7 @@ def main():
     plain = loadapp(f"config:{os.environ['OS_NOVA_CONFIG_DIR']}/nova-api-paste.ini", name="osapi_compute")
     path = f"/v2.1/servers/{server_id}/os-volume_attachments"
     findings = [
-        compare(what, asking(plain, path), asking(application, path), 1.0, rounds=100)
+        compare(what, asking(plain, path), asking(application, path), 1.0, rounds=400)
         for what, path in (("show, inside Nova", f"{path}/{volume_id}"), ("list of 10, inside Nova", path))
     ]
     print(json.dumps([dataclasses.asdict(finding) for finding in findings]))
