@@ -136,7 +136,7 @@ def _used_checks(rules: policy.Rules) -> Iterator[Any]:
 
 def _is_self_contained(check: Any) -> bool:
     """Return whether a check is of oslo.policy's own kinds, other than ``http:``."""
-    return type(check).__module__ == policy.RuleCheck.__module__
+    return bool(type(check).__module__ == policy.RuleCheck.__module__)
 
 
 def _enforce(

@@ -7,7 +7,7 @@ import multiprocessing
 import shutil
 import threading
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -1108,7 +1108,8 @@ class TestSQLite:
         assert registry.get("1134", "9").volume_id == "9"
 
     @pytest.fixture
-    def path(self, url):
+    def path(self, url, monkeypatch):
+        monkeypatch.setattr(sqlite, "CHECK_INTERVAL", 0)
         return Path(make_url(url).database)
 
     @pytest.mark.parametrize("size", ["1", "5"])  # with 1, no connection is kept outside of SQLAlchemy's pool
@@ -1134,6 +1135,14 @@ class TestSQLite:
             with pytest.raises(RegistryUnavailable, match=f"there is no file {path}"):
                 registry.get("1134", "9")
         assert not path.exists()
+
+    @pytest.mark.parametrize(("interval", "is_checked"), [(10**12, False), (0, True)])
+    def test_a_connection_is_checked_again_after_a_while(self, registry, path, interval, is_checked, monkeypatch):
+        registry.reserve(attachment())
+        monkeypatch.setattr(sqlite, "CHECK_INTERVAL", interval)
+        path.unlink()
+        with pytest.raises(RegistryUnavailable) if is_checked else nullcontext():
+            assert registry.get("1134", "9").volume_id == "9"
 
     def test_a_writer_that_waits_too_long_gets_registry_unavailable(self, url, database, monkeypatch, make_database):
         monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 1)
