@@ -4,6 +4,9 @@ The bare floor has the commits alone. The complete one also does what no impleme
 the attach, looks up the server for both requests and the volume for the first, reads the catalog and the volume's rows
 again once the volume is reserved (docs/protocol.rst, R21), reads the row before the detach, calls the backend in
 another thread, since a call that hangs must time out, and sends the responses.
+
+The floors are far apart. After an fsync, during which the processor is idle, a statement takes 2.5 times as long as
+without one, and so does all other code; the bare floor has none between its commits.
 """
 
 import json
