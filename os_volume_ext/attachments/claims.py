@@ -62,6 +62,10 @@ class Claims:
         """Return whether a row is pending for so long that other workers may take it over."""
         return row.state != ATTACHED and row.age > self._stale_after
 
+    def is_in_progress(self, row: Attachment) -> bool:
+        """Return whether a row is pending, and other workers may not take it over yet."""
+        return row.state != ATTACHED and not self.is_stale(row)
+
     def reserve(self, row: Attachment, limit: int | None) -> Claim:
         """Insert a row as ``attaching``.
 

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from ..compute.remote import RemoteComputeAPI
 from ..context import new_request_id
-from ..errors import AttachmentMissing, BackendUnavailable, NotForceDetached, ServerNotFound
-from ..models import ATTACHED, Attachment, Server
+from ..errors import BackendUnavailable, NotForceDetached, ServerNotFound
+from ..models import Attachment, Server
 from ..observers.base import DETACH, NO_OBSERVERS, Observers
 from ..registry.attachments import Registry
 from .claims import Claim, Claims
 from .executor import BackendExecutor, Slot
-from .remove import find_server
+from .remove import find_row, find_server
 
 LOG = logging.getLogger(__name__)
 
@@ -60,11 +60,7 @@ class ForceDetacher:
         :raises ComputeUnavailable: if the compute API fails.
         :raises Overloaded: if no slot is free.
         """
-        row = self._registry.get(server_id, volume_id)
-        if row is None:
-            raise AttachmentMissing(server_id, volume_id)
-        if row.state != ATTACHED and not self._claims.is_stale(row):
-            raise NotForceDetached(f"an operation on volume {volume_id} is in progress; retry later")
+        row = find_row(self._registry, self._claims, server_id, volume_id, NotForceDetached)
         server = find_server(self._compute, row)
         with self._executor.slot(new_request_id()) as slot:
             return Plan(row, server, _check_lost(slot, server), slot.find_clients(server, row.volume))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ..compute.remote import RemoteComputeAPI
 from ..context import new_request_id
 from ..errors import AttachmentMissing, BackendUnavailable, NotRemoved, ServerMissing
-from ..models import ATTACHED, Attachment, Server
+from ..models import Attachment, Server
 from ..registry.attachments import Registry
 from .claims import Claims
 from .executor import BackendExecutor, Slot
@@ -35,11 +35,7 @@ class Remover:
         :raises ComputeUnavailable: if the compute API fails.
         :raises Overloaded: if no slot is free.
         """
-        row = self._registry.get(server_id, volume_id)
-        if row is None:
-            raise AttachmentMissing(server_id, volume_id)
-        if row.state != ATTACHED and not self._claims.is_stale(row):
-            raise NotRemoved(f"an operation on volume {volume_id} is in progress; retry later")
+        row = find_row(self._registry, self._claims, server_id, volume_id, NotRemoved)
         with self._executor.slot(new_request_id()) as slot:
             disks = _disks(slot, find_server(self._compute, row))
         if volume_id in disks:
@@ -47,6 +43,22 @@ class Remover:
         # Without a claim: if this ends early, reconcile must not take it for a detach.
         if not self._registry.remove(row):
             raise NotRemoved("the attachment was modified concurrently; retry")
+
+
+def find_row(
+    registry: Registry, claims: Claims, server_id: str, volume_id: str, refusal: type[Exception]
+) -> Attachment:
+    """Return the row that an operator's command is about.
+
+    :param refusal: raised if an operation on the volume is in progress.
+    :raises AttachmentMissing: if there is no row.
+    """
+    row = registry.get(server_id, volume_id)
+    if row is None:
+        raise AttachmentMissing(server_id, volume_id)
+    if claims.is_in_progress(row):
+        raise refusal(f"an operation on volume {volume_id} is in progress; retry later")
+    return row
 
 
 def find_server(compute: RemoteComputeAPI | None, row: Attachment) -> Server:

@@ -141,7 +141,7 @@ class Reservations:
         :raises AttachmentMissing: if the volume has been detached meanwhile.
         """
         for _ in range(ATTEMPTS):
-            if row.state != ATTACHED and not self._claims.is_stale(row):
+            if self._claims.is_in_progress(row):
                 raise self._conflict(row, row.server_id)
             claim = self._claims.acquire_for_caller(row, context.request_id)
             if claim is not None:
@@ -173,7 +173,7 @@ class Reservations:
     def _take_over_elsewhere(self, context: RequestContext, row: Attachment, other: Attachment) -> Claim | None:
         """Free a volume of a server that is gone (docs/protocol.rst, R11)."""
         self._refuse_visible(context, other)
-        if other.state != ATTACHED and not self._claims.is_stale(other):
+        if self._claims.is_in_progress(other):
             raise self._conflict(other)
         try:
             if not self._gone.is_gone(context.request_id, other.server):

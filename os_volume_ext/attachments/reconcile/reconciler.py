@@ -109,7 +109,7 @@ class Reconciler:
         return Finding(row.server_id, row.volume_id, row.state, outcome, detail)
 
     def _repair(self, row: Attachment, dry_run: bool) -> Result:
-        if row.state != ATTACHED and not self._claims.is_stale(row):
+        if self._claims.is_in_progress(row):
             return self._restamp(row, dry_run) if row.age < -TOLERANCE else (Outcome.CONSISTENT, "in progress")
         server = self._look_up(row)
         if server is not None and server.project_id != row.project_id:  # docs/protocol.rst, R26
