@@ -131,6 +131,7 @@ def test_a_caller_is_not_remembered_if_a_rule_calls_another_service(tmp_path, ru
     [
         {"os_compute_api:servers:show": "http://127.0.0.1:1/"},  # which only Nova asks for
         {SHOW: "rule:nowhere", "other": "http://127.0.0.1:1/"},
+        {SHOW: "role:a or rule:loop", "loop": "role:a or rule:loop"},
     ],
 )
 def test_rules_that_nobody_asks_for_do_not_keep_a_caller_from_being_remembered(tmp_path, rules):
