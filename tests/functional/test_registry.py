@@ -7,7 +7,7 @@ import multiprocessing
 import shutil
 import threading
 import uuid
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -767,8 +767,9 @@ def test_a_rows_age_is_how_long_it_has_not_been_changed(registry, database):
 
 
 @pytest.mark.only_on("sqlite")
-def test_times_and_ages_are_by_the_databases_clock(url, monkeypatch, make_database):
-    now = [datetime.datetime(2031, 2, 3, 4, 5, 6, 123456, datetime.UTC)]
+@pytest.mark.parametrize("microsecond", [123456, 42])
+def test_times_and_ages_are_by_the_databases_clock(url, monkeypatch, make_database, microsecond):
+    now = [datetime.datetime(2031, 2, 3, 4, 5, 6, microsecond, datetime.UTC)]
     monkeypatch.setattr(sqlite, "time_ns", lambda: nanoseconds(now[0]))
     database = make_database(url)
     schema.ensure(database)
@@ -1118,8 +1119,9 @@ class TestSQLite:
         Registry(database).reserve(attachment())
         shutil.copy(path, tmp_path / "backup.db")  # the attachment is still in FILE-wal
         (tmp_path / "backup.db").replace(path)
+        remedy = f"stop all workers, remove {path}-wal and {path}-shm, then start them again"
         for _ in range(2):
-            with pytest.raises(RegistryUnavailable, match=f"{path} was replaced: stop all workers"):
+            with pytest.raises(RegistryUnavailable, match=f"^{path} was replaced: {remedy}$"):
                 Registry(database).get("1134", "9")
         database.dispose()
         for suffix in ("-wal", "-shm"):
@@ -1132,17 +1134,23 @@ class TestSQLite:
         registry.reserve(attachment())
         path.unlink()
         for _ in range(2):
-            with pytest.raises(RegistryUnavailable, match=f"there is no file {path}"):
+            with pytest.raises(RegistryUnavailable, match=f"^there is no file {path}"):
                 registry.get("1134", "9")
         assert not path.exists()
 
-    @pytest.mark.parametrize(("interval", "is_checked"), [(10**12, False), (0, True)])
-    def test_a_connection_is_checked_again_after_a_while(self, registry, path, interval, is_checked, monkeypatch):
+    def test_a_connection_is_checked_again_after_a_while(self, registry, path, monkeypatch):
+        now = [sqlite.monotonic_ns()]
+        monkeypatch.setattr(sqlite, "monotonic_ns", lambda: now[0])
         registry.reserve(attachment())
-        monkeypatch.setattr(sqlite, "CHECK_INTERVAL", interval)
+        monkeypatch.setattr(sqlite, "CHECK_INTERVAL", 10)
+        now[0] += 10
+        assert registry.get("1134", "9").volume_id == "9"
         path.unlink()
-        with pytest.raises(RegistryUnavailable) if is_checked else nullcontext():
-            assert registry.get("1134", "9").volume_id == "9"
+        now[0] += 9
+        assert registry.get("1134", "9").volume_id == "9"
+        now[0] += 1
+        with pytest.raises(RegistryUnavailable, match="there is no file"):
+            registry.get("1134", "9")
 
     def test_a_writer_that_waits_too_long_gets_registry_unavailable(self, url, database, monkeypatch, make_database):
         monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 1)

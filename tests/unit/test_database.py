@@ -133,6 +133,32 @@ def test_a_file_may_be_named_by_a_file_uri(tmp_path, query):
     database.dispose()
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        "cached_statements=9",
+        "check_same_thread=0",
+        "detect_types=0",
+        "isolation_level=DEFERRED",
+        "timeout=3",
+        "uri=true",
+    ],
+)
+def test_a_url_may_have_each_option_of_sqlites_driver(tmp_path, option):
+    (tmp_path / "registry.db").touch()
+    database = Database({"url": f"sqlite:///{tmp_path}/registry.db?{option}"})
+    assert database.query(text("SELECT 7")) == [(7,)]
+    database.dispose()
+
+
+def test_what_only_reads_can_not_change_a_file(tmp_path):
+    (tmp_path / "registry.db").touch()
+    database = Database({"url": f"sqlite:///{tmp_path}/registry.db"}, read_only=True)
+    with pytest.raises(RegistryUnavailable, match="attempt to write a readonly database"):
+        database.change(text("CREATE TABLE t (c)"))
+    database.dispose()
+
+
 def test_a_full_pool_is_reported_as_an_unavailable_registry(tmp_path):
     pool = {"pool_size": "1", "max_overflow": "0", "pool_timeout": "0"}
     (tmp_path / "registry.db").touch()
