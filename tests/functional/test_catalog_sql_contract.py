@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from os_volume_ext.catalog.base import RegistryUnavailable, Volume
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.models import ATTACHING, Attachment, new_id
+from os_volume_ext.registry import sqlite
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
 from os_volume_ext.registry.tables import volumes
@@ -122,8 +123,9 @@ class TestSQLCatalog(CatalogContract):
         return attach
 
     @pytest.fixture
-    def outage(self, target: URL, proxy: Proxy | None) -> Callable[[], Any]:
+    def outage(self, target: URL, proxy: Proxy | None, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
         if proxy is None:
+            monkeypatch.setattr(sqlite, "CHECK_INTERVAL", 0)
             return lambda: moved_away(Path(str(target.database)))
         return lambda: while_down(proxy, proxy.refuse)
 
