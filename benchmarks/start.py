@@ -26,7 +26,7 @@ database.url = sqlite:///%(here)s/registry.db
 backend = directory
 backend.root = %(here)s/root
 """
-ROUNDS = 12
+ROUNDS = 24
 
 
 def run() -> Iterator[Finding]:
