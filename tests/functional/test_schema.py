@@ -22,7 +22,8 @@ from os_volume_ext.backends.base import ConfigurationError
 from os_volume_ext.registry import schema, server
 from os_volume_ext.registry.attachments import Registry
 from os_volume_ext.registry.database import Database
-from os_volume_ext.registry.tables import SERVER_LOCKS, UTCDateTime, metadata, server_locks, utc_now
+from os_volume_ext.registry.migrations.target import metadata
+from os_volume_ext.registry.tables import SERVER_LOCKS, UTCDateTime, server_locks, utc_now
 from tests.support.databases import direct_connection
 from tests.support.migrations import alembic_config, upgrade_to
 from tests.support.waiting import TIMEOUT

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from os_volume_ext.registry.tables import metadata
+from os_volume_ext.registry.migrations.target import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
