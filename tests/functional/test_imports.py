@@ -45,7 +45,7 @@ def test_only_a_filter_whose_database_is_not_current_imports_alembic(run):
     first, second = (set(json.loads(run(FILTER)[0])) for _ in range(2))
     assert "alembic" in first
     assert "alembic" not in second
-    assert "os_volume_ext.outbound.client" not in second
+    assert not {"os_volume_ext.outbound.client", "sqlalchemy.dialects.postgresql"} & second
 
 
 def test_a_command_about_the_catalog_imports_neither_the_api_nor_the_policy(run, tmp_path):
@@ -54,4 +54,4 @@ def test_a_command_about_the_catalog_imports_neither_the_api_nor_the_policy(run,
     printed, modules = run(COMMAND)
     assert json.loads(printed) == []
     unused = {"alembic", "oslo_policy", "requests", "webob", "rich", "lxml", "os_volume_ext.assembly"}
-    assert not unused & set(json.loads(modules))
+    assert not (unused | {"sqlalchemy.dialects.postgresql"}) & set(json.loads(modules))
