@@ -21,7 +21,7 @@ from ..errors import ConfigurationError
 BUSY_TIMEOUT = 10_000
 """The milliseconds that SQLite waits for another writer."""
 # A file can be replaced between a check and the commit anyway. An attach and a detach use connections eight times, and
-# eight checks take a thirtieth of their time.
+# eight checks take a twentieth of their time.
 CHECK_INTERVAL = 1_000_000
 """The nanoseconds for which a connection is not checked again."""
 
@@ -84,14 +84,14 @@ class Connector:
         """
         path = _path(positional[0])
         # Before it is opened: should it be replaced in between, the connection is closed when it is used next.
-        checked_at, file = monotonic_ns(), _identity(path)
+        file = _identity(path)
         if file is None:
             raise sqlite3.OperationalError(f"there is no file {path}")
         if self._file not in (None, file):
             raise sqlite3.OperationalError(
                 f"{path} was replaced: stop all workers, remove {path}-wal and {path}-shm, then start them again"
             )
-        record.info.update(path=path, file=file, checked_at=checked_at)
+        record.info.update(path=path, file=file, next_check=0)
         connection = dialect.connect(*positional, **options)
         self._file = file
         return connection
@@ -119,9 +119,9 @@ def is_current(info: MutableMapping[Any, Any]) -> bool:
     :param info: the dictionary of the pool's record, which ``connect`` has filled.
     """
     now = monotonic_ns()
-    if now - info["checked_at"] < CHECK_INTERVAL:
+    if now < info["next_check"]:
         return True
-    info["checked_at"] = now
+    info["next_check"] = now + CHECK_INTERVAL
     return bool(info["file"] == _identity(info["path"]))
 
 

@@ -1138,6 +1138,18 @@ class TestSQLite:
                 registry.get("1134", "9")
         assert not path.exists()
 
+    def test_a_file_that_is_replaced_while_it_is_opened_is_not_used(
+        self, url, path, tmp_path, make_database, monkeypatch
+    ):
+        monkeypatch.setattr(sqlite, "CHECK_INTERVAL", 10**18)
+        shutil.copy(path, tmp_path / "backup.db")
+
+        def replace(connection):
+            (tmp_path / "backup.db").replace(path)
+
+        with connections_made(replace), pytest.raises(RegistryUnavailable, match=f"^{path} was replaced"):
+            Registry(make_database(url)).get("1134", "9")
+
     def test_a_connection_is_checked_again_after_a_while(self, registry, path, monkeypatch):
         now = [sqlite.monotonic_ns()]
         monkeypatch.setattr(sqlite, "monotonic_ns", lambda: now[0])
