@@ -1,6 +1,7 @@
 """The CPU time of starting the filter and a command, each in a new process, against importing dependencies."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,30 +36,23 @@ def run() -> Iterator[Finding]:
         paste = Path(directory, "api-paste.ini")
         paste.write_text(PASTE)
         # Installed packages are compiled, a checkout need not be. The first processes compile what they import.
-        compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(Path(directory, "compiled"))}
+        compiled = str(Path(directory, "compiled"))
+        run_compiled = partial(run_python, PYTHONDONTWRITEBYTECODE="", PYTHONPYCACHEPREFIX=compiled)
         for what, imports, target in ("all", ALL, 1.0), ("the needed", NEEDED, None):
             yield compare_processes(
                 f"start the filter, and (floor) import {what} dependencies",
-                ("-c", imports),
-                ("-c", FILTER, directory),
+                partial(run_compiled, "-c", imports),
+                partial(run_compiled, "-c", FILTER, directory),
                 target,
-                compiled,
             )
         yield compare_processes(
             "os-volume-ext volume list",
-            ("-c", COMMAND_DEPENDENCIES),
-            ("-m", "os_volume_ext.cli.main", "volume", "list", "--paste", str(paste)),
-            1.5,
-            compiled,
+            partial(run_compiled, "-c", COMMAND_DEPENDENCIES),
+            partial(run_compiled, "-m", "os_volume_ext.cli.main", "volume", "list", "--paste", str(paste)),
+            target=1.5,
         )
 
 
-def compare_processes(
-    what: str, floor: tuple[str, ...], here: tuple[str, ...], target: float | None, variables: dict[str, str]
-) -> Finding:
-    """Compare two Python processes, given by their arguments. The first pair, which creates files, does not count.
-
-    :param variables: of their environment.
-    """
-    sides = (lambda: run_python(*floor, **variables), lambda: run_python(*here, **variables))
-    return compare(what, *sides, target, clock=children_time, rounds=ROUNDS)
+def compare_processes(what: str, floor: Callable[[], str], here: Callable[[], str], target: float | None) -> Finding:
+    """Compare two functions that run a process each. The first pair, which creates files, does not count."""
+    return compare(what, floor, here, target, clock=children_time, rounds=ROUNDS)
