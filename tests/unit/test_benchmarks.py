@@ -116,7 +116,26 @@ def test_all_functions_run_for_the_same_time_per_round():
     clock = Clock()
     calls = clock.taking(0.001), clock.taking(0.004)
     assert measure(*calls, clock=clock, seconds=0.02, rounds=5) == pytest.approx([0.001, 0.004])
-    assert clock.calls[-25:] == [0.001] * 20 + [0.004] * 5
+    assert clock.calls[-27:] == [0.001] * 21 + [0.004] * 6
+
+
+def test_the_first_call_of_a_turn_is_not_measured():
+    clock = Clock()
+    usual = clock.taking(0.001)
+    other = clock.taking(0.002)
+    seen = []
+
+    def slow_after_the_other():
+        clock.factor = 1 if seen[-1:] == ["own"] else 10
+        seen.append("own")
+        usual()
+        clock.factor = 1
+
+    def emptying_the_caches():
+        seen.append("other")
+        other()
+
+    assert measure(slow_after_the_other, emptying_the_caches, clock=clock) == pytest.approx([0.001, 0.002])
 
 
 def test_disturbed_rounds_do_not_change_the_result():
