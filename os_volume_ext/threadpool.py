@@ -25,7 +25,6 @@ class PendingCall(Generic[T]):
     def __init__(self) -> None:
         self._running = threading.Lock()
         self._running.acquire()
-        self._guard = threading.Lock()
         self._callbacks: list[Callable[[PendingCall[T]], None]] = []
         self._is_done = False
         self._result: Any = None
@@ -64,23 +63,29 @@ class PendingCall(Generic[T]):
 
     def add_done_callback(self, callback: Callable[["PendingCall[T]"], None]) -> None:
         """Call a function with this call when it has ended: in its thread, or now."""
-        with self._guard:
-            if not self._is_done:
-                self._callbacks.append(callback)
-                return
-        callback(self)
+        self._callbacks.append(callback)
+        if self._is_done:
+            self._call_back()
 
     def end(self, result: Any, error: BaseException | None = None) -> None:
         """Note what the call returned or raised."""
         self._result, self._error = result, error
-        with self._guard:
-            self._is_done = True
+        self._is_done = True
         self._running.release()
-        for callback in self._callbacks:
-            try:
-                callback(self)
-            except Exception:
-                LOG.exception("the callback of a call failed")
+        if self._callbacks:
+            self._call_back()
+
+    def _call_back(self) -> None:
+        # The thread of the call and that of add_done_callback may both be here: each takes what it calls.
+        with suppress(IndexError):
+            while True:
+                self._notify(self._callbacks.pop(0))
+
+    def _notify(self, callback: Callable[["PendingCall[T]"], None]) -> None:
+        try:
+            callback(self)
+        except Exception:
+            LOG.exception("the callback of a call failed")
 
 
 Call = tuple[str, PendingCall[Any], Callable[..., Any], tuple[Any, ...]]
@@ -108,35 +113,25 @@ class DaemonThreadPool:
         return call
 
     def _work(self, calls: "SimpleQueue[Call]") -> None:
-        thread = threading.current_thread()  # asked for once, since a caller waits meanwhile
-        while (call := self._next(calls)) is not None:
-            thread.name = call[0]
-            self._run(calls, *call[1:])
-            del call  # a reference would keep the call's arguments and result alive
-            thread.name = IDLE
-
-    def _next(self, calls: "SimpleQueue[Call]") -> Call | None:
+        # All in one function: a caller waits for each step, and this processor's caches are empty, since it was idle.
+        thread = threading.current_thread()
+        result: Any
+        error: BaseException | None
         while True:
             try:
-                return calls.get(timeout=IDLE_TIMEOUT)
+                name, call, function, arguments = calls.get(timeout=IDLE_TIMEOUT)
             except Empty:
                 with suppress(ValueError):  # no longer idle: a call is about to arrive
                     self._idle.remove(calls)
-                    return None
-
-    def _run(
-        self,
-        calls: "SimpleQueue[Call]",
-        call: PendingCall[Any],
-        function: Callable[..., Any],
-        arguments: tuple[Any, ...],
-    ) -> None:
-        # Idle before the call ends: the caller may submit its next call at once.
-        try:
-            result = function(*arguments)
-        except BaseException as error:
-            self._idle.append(calls)
-            call.end(None, error)
-        else:
-            self._idle.append(calls)
-            call.end(result)
+                    return
+                continue
+            thread.name = name
+            result = error = None
+            try:
+                result = function(*arguments)
+            except BaseException as raised:
+                error = raised
+            self._idle.append(calls)  # before the call ends: the caller may submit its next call at once
+            call.end(result, error)
+            del call, function, arguments, result, error  # this frame would keep them alive
+            thread.name = IDLE

@@ -1,14 +1,16 @@
 import gc
 import itertools
+import sys
 import threading
 import time
 import weakref
+from functools import partial
 from queue import Empty, SimpleQueue
 
 import pytest
 
 from os_volume_ext import threadpool as module
-from os_volume_ext.threadpool import DaemonThreadPool
+from os_volume_ext.threadpool import DaemonThreadPool, PendingCall
 from tests.support.waiting import TIMEOUT, wait_until
 
 
@@ -23,6 +25,27 @@ def hang():
     free = threading.Event()
     yield free.wait
     free.set()
+
+
+def interrupt(function, line, other):
+    """Call a function of the module and, before its line of that number or at the end, another one."""
+    lines = itertools.count()
+
+    def trace(frame, event, argument):
+        if frame.f_code.co_filename != module.__file__:
+            return None
+        if event == "line" and next(lines) == line:
+            other()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+    if next(lines) <= line:
+        other()
 
 
 def result_of(call):
@@ -61,6 +84,41 @@ def test_a_thread_is_named_idle_after_the_callbacks_of_its_call(threads):
     assert called.wait(TIMEOUT)
     assert names == ["one"]
     assert wait_until(lambda: call.result().name == module.IDLE)
+
+
+@pytest.mark.parametrize("line", range(20))
+@pytest.mark.parametrize("is_end_interrupted", [True, False], ids=["end", "add_done_callback"])
+def test_a_callback_that_comes_while_its_call_ends_is_called_once(line, is_end_interrupted):
+    call, called = PendingCall(), []
+    steps = [partial(call.end, None), partial(call.add_done_callback, called.append)]
+    first, second = steps if is_end_interrupted else reversed(steps)
+    interrupt(first, line, second)
+    assert called == [call]
+
+
+def test_callbacks_are_called_in_order_even_if_one_fails(threads, caplog):
+    go_on, called = threading.Event(), SimpleQueue()
+    call = threads.submit("one", go_on.wait, TIMEOUT)
+    for callback in (lambda _: called.put("first"), lambda _: 1 / 0, lambda _: called.put("third")):
+        call.add_done_callback(callback)
+    go_on.set()
+    assert [called.get(timeout=TIMEOUT) for _ in range(2)] == ["first", "third"]
+    assert "the callback of a call failed" in caplog.text
+
+
+def test_an_exception_keeps_nothing_of_the_calls_after_it(threads):
+    class Argument:
+        pass
+
+    error = threads.submit("one", lambda: 1 / 0).exception()
+    argument = Argument()
+    gone = weakref.ref(argument)
+    result_of(threads.submit("two", id, argument))
+    del argument
+    result_of(threads.submit("three", int))
+    gc.collect()
+    assert gone() is None
+    assert isinstance(error, ZeroDivisionError)
 
 
 @pytest.mark.parametrize("function", [threading.get_ident, lambda: 1 / 0], ids=["responses", "raises"])
