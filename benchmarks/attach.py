@@ -9,6 +9,7 @@ The floors are far apart. After an fsync, during which the processor is idle, a 
 without one, and so does all other code; the bare floor has none between its commits.
 """
 
+import io
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -80,10 +81,11 @@ def add_volume(path: Path) -> None:
 def pair(app: WSGIApp) -> Callable[[], None]:
     """Return a function that requests an attach, and the detach after it."""
     body = b'{"volumeAttachment": {"volumeId": "%s"}}' % VOLUME.encode()
+    attach, detach = environ("POST", PATH, body), environ("DELETE", f"{PATH}/{VOLUME}")
 
     def both() -> None:
-        send_request(app, environ("POST", PATH, body), "200 OK")
-        send_request(app, environ("DELETE", f"{PATH}/{VOLUME}"), "202 Accepted")
+        send_request(app, {**attach, "wsgi.input": io.BytesIO(body)}, "200 OK")
+        send_request(app, dict(detach), "202 Accepted")
 
     return both
 
