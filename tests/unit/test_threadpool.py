@@ -86,6 +86,15 @@ def test_a_thread_is_named_idle_after_the_callbacks_of_its_call(threads):
     assert wait_until(lambda: call.result().name == module.IDLE)
 
 
+def test_all_who_wait_for_a_call_learn_of_its_end(threads):
+    free = threading.Event()
+    call = threads.submit("one", free.wait, TIMEOUT)
+    waiting = [threads.submit("waiting", call.is_done_within, 10 * TIMEOUT) for _ in range(3)]
+    time.sleep(0.05)  # so that they wait
+    free.set()
+    assert all(result_of(each) for each in waiting)
+
+
 @pytest.mark.parametrize("line", range(20))
 @pytest.mark.parametrize("is_end_interrupted", [True, False], ids=["end", "add_done_callback"])
 def test_a_callback_that_comes_while_its_call_ends_is_called_once(line, is_end_interrupted):
