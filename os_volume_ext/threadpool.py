@@ -116,8 +116,6 @@ class DaemonThreadPool:
         # All in one function, which takes 3 percent off an attach: a caller waits for each step, and the caches of a
         # processor that was idle are empty.
         thread = threading.current_thread()
-        result: Any
-        error: BaseException | None
         while True:
             try:
                 name, call, function, arguments = calls.get(timeout=IDLE_TIMEOUT)
@@ -127,7 +125,8 @@ class DaemonThreadPool:
                     return
                 continue
             thread.name = name
-            result = error = None
+            result: Any = None
+            error: BaseException | None = None
             try:
                 result = function(*arguments)
             except BaseException as raised:

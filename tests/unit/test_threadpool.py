@@ -20,6 +20,13 @@ def threads():
 
 
 @pytest.fixture
+def lasting_threads(threads, monkeypatch):
+    """Threads that do not end, and forget everything by that, before a test gives up."""
+    monkeypatch.setattr(module, "IDLE_TIMEOUT", 10 * TIMEOUT)
+    return threads
+
+
+@pytest.fixture
 def hang():
     """Give what hangs until the test has ended."""
     free = threading.Event()
@@ -51,6 +58,32 @@ def interrupt(function, line, other):
 def result_of(call):
     assert call.is_done_within(TIMEOUT)
     return call.result()
+
+
+class Argument(Exception):
+    """What a call gets, and returns or raises."""
+
+
+def give_back(argument):
+    return argument
+
+
+def give_back_by_raising(argument):
+    raise argument
+
+
+def is_forgotten(threads, function):
+    """Return whether nothing of a call is kept once it has ended."""
+    argument = Argument()
+    gone = weakref.ref(argument)
+    threads.submit("one", function, argument).exception()
+    del argument
+
+    def is_gone():
+        gc.collect()  # an exception and its traceback's frames refer to each other
+        return gone() is None
+
+    return wait_until(is_gone)
 
 
 def test_a_call_returns_or_raises_what_the_function_does(threads):
@@ -90,7 +123,8 @@ def test_all_who_wait_for_a_call_learn_of_its_end(threads):
     free = threading.Event()
     call = threads.submit("one", free.wait, TIMEOUT)
     waiting = [threads.submit("waiting", call.is_done_within, 10 * TIMEOUT) for _ in range(3)]
-    time.sleep(0.05)  # so that they wait
+    code = PendingCall.is_done_within.__code__
+    assert wait_until(lambda: sum(frame.f_code is code for frame in sys._current_frames().values()) >= len(waiting))
     free.set()
     assert all(result_of(each) for each in waiting)
 
@@ -115,18 +149,9 @@ def test_callbacks_are_called_in_order_even_if_one_fails(threads, caplog):
     assert "the callback of a call failed" in caplog.text
 
 
-def test_an_exception_keeps_nothing_of_the_calls_after_it(threads):
-    class Argument:
-        pass
-
-    error = threads.submit("one", lambda: 1 / 0).exception()
-    argument = Argument()
-    gone = weakref.ref(argument)
-    result_of(threads.submit("two", id, argument))
-    del argument
-    result_of(threads.submit("three", int))
-    gc.collect()
-    assert gone() is None
+def test_an_exception_keeps_nothing_of_the_calls_after_it(lasting_threads):
+    error = lasting_threads.submit("one", lambda: 1 / 0).exception()
+    assert is_forgotten(lasting_threads, give_back)
     assert isinstance(error, ZeroDivisionError)
 
 
@@ -167,17 +192,9 @@ def test_calls_at_once_have_a_thread_each(threads):
     assert len({result_of(call) for call in calls}) == 8
 
 
-def test_a_thread_that_is_free_keeps_nothing_of_its_last_call(threads):
-    class Argument:
-        pass
-
-    argument = Argument()
-    gone = weakref.ref(argument)
-    result_of(threads.submit("one", id, argument))
-    del argument
-    result_of(threads.submit("two", int))  # the thread has come back from the first
-    gc.collect()
-    assert gone() is None
+@pytest.mark.parametrize("function", [give_back, give_back_by_raising])
+def test_a_thread_that_is_free_keeps_nothing_of_its_last_call(lasting_threads, function):
+    assert is_forgotten(lasting_threads, function)
 
 
 def test_a_thread_that_is_free_for_long_ends(threads, monkeypatch):
