@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.libvirt.real_libvirt import COMMANDS, IDS, Libvirtd, Machine
 from tests.support import ceph as real_ceph
-from tests.support import real_keystone, wsgi_service
+from tests.support import ports, real_keystone, wsgi_service
 from tests.support.paths import DOCS, ROOT
 from tests.support.services import require_service
 
@@ -54,7 +54,7 @@ def run_command() -> Callable[..., str]:
 @pytest.fixture
 def free_port() -> int:
     """Give a free port of 127.0.0.1."""
-    return wsgi_service.free_port()
+    return ports.free_port()
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -97,6 +97,8 @@ def _ending_servers(directory: Path) -> Iterator[Callable[..., subprocess.Popen[
     for process in started:
         process.kill()
         process.wait()
+    for log in sorted(directory.glob("server-*.log")):
+        print(log.read_text(errors="replace"))  # part of the report if the test fails
 
 
 @pytest.fixture

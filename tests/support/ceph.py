@@ -11,9 +11,9 @@ from typing import Any
 
 from tests.support import luks
 from tests.support.daemons import Daemon, as_user, directory_of, give, run
+from tests.support.ports import free_port
 from tests.support.services import require_service
 from tests.support.waiting import wait_until
-from tests.support.wsgi_service import free_port
 
 USER = "ceph"
 COMMANDS = ("ceph", "ceph-authtool", "ceph-mon", "ceph-osd", "monmaptool", "rados", "rbd")

@@ -18,9 +18,9 @@ import pymysql
 import pytest
 
 from tests.support.daemons import Daemon, as_user, directory_of, run
+from tests.support.ports import free_port
 from tests.support.services import require_service
 from tests.support.waiting import wait_until
-from tests.support.wsgi_service import free_port
 
 USER = "mysql"
 SIZE = 3

@@ -11,9 +11,9 @@ import pymysql
 from tests.support import galera
 from tests.support.daemons import Daemon, directory_of
 from tests.support.paths import DOCS
+from tests.support.ports import free_port
 from tests.support.services import require_service
 from tests.support.waiting import wait_until
-from tests.support.wsgi_service import free_port
 
 USER = "nobody"
 ROUND_ROBIN, ONE_WRITER = "round robin", "one writer"

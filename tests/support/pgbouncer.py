@@ -13,9 +13,9 @@ from sqlalchemy.engine import make_url
 from tests.support.daemons import Daemon, directory_of, give
 from tests.support.databases import SERVERS
 from tests.support.paths import DOCS
+from tests.support.ports import free_port
 from tests.support.services import require_service
 from tests.support.waiting import wait_until
-from tests.support.wsgi_service import free_port
 
 USER = "postgres"
 POOL_SIZE = 4  # server connections for a database, fewer than clients, so that they share them

@@ -11,9 +11,9 @@ from typing import Any
 import psycopg
 
 from tests.support.daemons import Daemon, directory_of, has_small_disks, run
+from tests.support.ports import free_port
 from tests.support.services import require_service
 from tests.support.waiting import wait_until
-from tests.support.wsgi_service import free_port
 
 USER = "postgres"
 DATABASE = "volumes"

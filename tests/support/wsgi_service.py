@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 import requests
 
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 from tests.support.waiting import TIMEOUT, wait_until
 
 VENV_TIMEOUT = 900  # seconds in which a virtualenv has to be made
@@ -43,12 +43,6 @@ def venv(name: str) -> Path:
     if done.returncode:
         raise RuntimeError(done.stderr)
     return Path(done.stdout.strip())
-
-
-def free_port() -> int:
-    """Return a free port of 127.0.0.1."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 @dataclass

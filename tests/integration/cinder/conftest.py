@@ -16,10 +16,10 @@ from tests.support import ceph as real_ceph
 from tests.support import databases
 from tests.support.daemons import Daemon
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 from tests.support.real_keystone import PASSWORD, Keystone, People, project
 from tests.support.services import require_service
 from tests.support.waiting import wait_until
-from tests.support.wsgi_service import free_port
 
 # Parts of the names of those tests of the contracts that fill servers with volumes, or repeat races with Cinder for 15
 # seconds.

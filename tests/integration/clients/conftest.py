@@ -13,8 +13,8 @@ import requests
 
 from tests.integration.clients.clients import CommandLine, PythonClient
 from tests.support.paths import PASTE
+from tests.support.ports import free_port
 from tests.support.waiting import TIMEOUT
-from tests.support.wsgi_service import free_port
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from os_volume_ext.errors import ConfigurationError
 from os_volume_ext.registry import schema
 from os_volume_ext.registry.attachments import Registry
 from tests.support.command import error_message
+from tests.support.ports import free_port
 from tests.support.rows import attachment
-from tests.support.wsgi_service import free_port
 
 pytestmark = pytest.mark.only_on("postgresql", "mariadb")
 

@@ -36,9 +36,10 @@ from os_volume_ext.observers import metrics, notifications
 from os_volume_ext.observers.base import ATTACH, DETACH, Operation
 from os_volume_ext.registry.database import Database
 from os_volume_ext.settings import NAMES, PREFIXES, Settings
-from tests.support import openapi, transcripts, wsgi_service
+from tests.support import openapi, transcripts
 from tests.support.pages import as_texts, literals, table, tables
 from tests.support.paths import DOCS, ROOT
+from tests.support.ports import free_port
 
 OVERRIDES = ("attach_status", "detach_status", "server_states")
 STATE = "/var/lib/compute"  # where the pages' compute API keeps its state
@@ -383,7 +384,7 @@ def test_prometheus_reads_the_metrics_of_all_processes_beside_the_api(
     waitress = Path(sys.executable).with_name("waitress-serve")
     roots = []
     for _ in range(processes):
-        port = wsgi_service.free_port()
+        port = free_port()
         start_server(*environment, waitress, f"--listen=127.0.0.1:{port}", "wsgi:application", port=port)
         roots.append(f"http://127.0.0.1:{port}")
     database = Database({"url": f"sqlite:///{tmp_path}/volumes.db"})

@@ -18,9 +18,9 @@ from os_volume_ext.backends.base import Volume
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.filter import make_filter
 from os_volume_ext.registry.database import Database
-from tests.support import wsgi_service
 from tests.support.inprocess import collection, compute_api, send_request
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 from tests.support.services import require_service
 from tests.support.waiting import TIMEOUT, wait_until
 
@@ -81,7 +81,7 @@ def query(
     exporter, thread = prometheus_client.start_http_server(0, "127.0.0.1")
     config = directory / "prometheus.yml"
     config.write_text(CONFIG.format(rules=ETC / "prometheus" / "os-volume-ext.yaml", port=exporter.server_port))
-    port = wsgi_service.free_port()
+    port = free_port()
     start_lasting_server(
         "prometheus",
         f"--config.file={config}",

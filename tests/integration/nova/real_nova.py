@@ -12,8 +12,9 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 from tests.support.real_keystone import PASSWORD, Keystone
-from tests.support.wsgi_service import WSGIService, free_port
+from tests.support.wsgi_service import WSGIService
 
 DIFF = ROOT / "docs" / "nova" / "api-paste.diff"
 MAKE_SERVERS = Path(__file__).parent / "make_servers.py"

@@ -16,8 +16,8 @@ from os_volume_ext.api import bodies, queries
 from os_volume_ext.api.faults import BadRequest
 from os_volume_ext.api.microversions import CHANGES, MICROVERSIONS
 from tests.support.paths import PASTE
+from tests.support.ports import free_port
 from tests.support.waiting import TIMEOUT
-from tests.support.wsgi_service import free_port
 
 WEB, MAIL = "4335bab6-6086-4247-8274-8b8b048edaaa", "20f0cb44-7b00-4019-a612-364777cd2931"
 FIRST, SECOND = "a26887c6-c47b-4654-abb5-dfadf7d3f803", "a26887c6-c47b-4654-abb5-dfadf7d3f804"
