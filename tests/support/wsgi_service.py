@@ -76,8 +76,8 @@ class WSGIService:
     def _log(self) -> Path:
         return self.directory / f"{self.module}-{self.port}.log"
 
-    def run(self, command: str, *arguments: str | Path, input: str | None = None) -> str:
-        """Run a command of the virtualenv; return what it printed."""
+    def run(self, command: str, *arguments: str | Path, input: str | None = None, timeout: float = TIMEOUT) -> str:
+        """Run a command of the virtualenv; return what it printed. ``timeout`` is in seconds."""
         done = subprocess.run(
             [self.venv / "bin" / command, *arguments],
             cwd=self.directory,
@@ -85,7 +85,7 @@ class WSGIService:
             input=input or "",
             capture_output=True,
             text=True,
-            timeout=TIMEOUT,
+            timeout=timeout,
         )
         assert done.returncode == 0, f"{command} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
