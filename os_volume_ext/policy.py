@@ -1,6 +1,8 @@
 """Policy: oslo.policy under Nova's rule names, so that an operator can use one policy.yaml for both."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from functools import lru_cache, partial
@@ -41,6 +43,7 @@ _ASKED = (_ADMIN, *[ATTACHMENTS + action for action in RULES])
 _REMEDY = "correct the option, or let the user of the compute API read it"
 # How many decisions on a caller are kept: oslo.policy takes 60 microseconds for one.
 _MAX_DECISIONS = 64
+_annotations = threading.Lock()
 
 
 class RuleSet:
@@ -49,7 +52,9 @@ class RuleSet:
     def __init__(self, enforcer: policy.Enforcer) -> None:
         """Take the rules in oslo.policy's form."""
         self._enforcer = enforcer
-        self.is_self_contained = all(map(_is_self_contained, _used_checks(enforcer.rules)))
+        checks = tuple(_used_checks(enforcer.rules))
+        _complete_annotations(checks)
+        self.is_self_contained = all(map(_is_self_contained, checks))
         """Whether decisions depend on caller and server only, so that what ``bind`` returns may be used again.
 
         It is false if one of the rules that are asked for calls another service, or a plugin of oslo.policy. Nova
@@ -132,6 +137,18 @@ def _used_checks(rules: policy.Rules) -> Iterator[Any]:
             known.add(check.match)
             with suppress(KeyError):  # an unknown rule, for which there is no default
                 pending.append(rules[check.match])
+
+
+def _complete_annotations(checks: Iterable[Any]) -> None:
+    """Read the checks' annotations, as oslo.policy does in each decision, before several threads do so at once.
+
+    The first to read a function's makes a dictionary of them and frees the tuple that they were. Python 3.11 may run
+    another thread meanwhile, in a garbage collection; if that one reads them too, the first goes on with a freed tuple
+    and the process crashes (``func_get_annotation_dict`` of CPython). Python 3.12 collects at other times.
+    """
+    with _annotations:
+        for check in checks:
+            inspect.get_annotations(check.__call__)
 
 
 def _is_self_contained(check: Any) -> bool:

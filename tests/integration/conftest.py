@@ -22,8 +22,9 @@ TIMES = int(os.environ.get("TORTURE", "1"))
 
 
 def _environment(**more: str) -> dict[str, str]:
-    """Leave out what would let a command find this checkout by accident."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | more
+    """Leave out what would let a command find this checkout by accident; have one that crashes print its threads."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return kept | {"PYTHONFAULTHANDLER": "1"} | more
 
 
 @pytest.fixture(scope="session")
