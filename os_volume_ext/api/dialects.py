@@ -87,9 +87,8 @@ def _uuid_string(value: Any) -> str | None:
 
 
 def _show_integers(row: Any) -> dict[str, Any]:
-    volume_id, server_id = row[:2]
-    number = int(volume_id)
-    return {"device": "", "serverId": int(server_id), "id": number, "volumeId": number}
+    number = int(row[0])
+    return {"device": "", "serverId": int(row[1]), "id": number, "volumeId": number}
 
 
 def _show_strings(row: Any) -> dict[str, Any]:
