@@ -43,7 +43,7 @@ _ASKED = (_ADMIN, *[ATTACHMENTS + action for action in RULES])
 _REMEDY = "correct the option, or let the user of the compute API read it"
 # How many decisions on a caller are kept: oslo.policy takes 60 microseconds for one.
 _MAX_DECISIONS = 64
-_annotations = threading.Lock()
+_annotations_lock = threading.Lock()
 
 
 class RuleSet:
@@ -146,7 +146,7 @@ def _complete_annotations(checks: Iterable[Any]) -> None:
     another thread meanwhile, in a garbage collection; if that one reads them too, the first goes on with a freed tuple
     and the process crashes (``func_get_annotation_dict`` of CPython). Python 3.12 collects at other times.
     """
-    with _annotations:
+    with _annotations_lock:
         for check in checks:
             inspect.get_annotations(check.__call__)
 
