@@ -92,8 +92,8 @@ def _show_integers(row: Any) -> dict[str, Any]:
 
 
 def _show_strings(row: Any) -> dict[str, Any]:
-    volume_id, server_id, device = row[:3]
-    shown = {"device": device, "serverId": server_id, "id": volume_id, "volumeId": volume_id}
+    volume_id, device = row[0], row[2]
+    shown = {"device": device, "serverId": row[1], "id": volume_id, "volumeId": volume_id}
     if not device:
         del shown["device"]
     return shown
