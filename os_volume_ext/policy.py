@@ -14,6 +14,7 @@ from oslo_policy import policy
 
 from .context import ATTACHMENTS, UNKNOWN_USER, Enforce
 from .errors import ConfigurationError
+from .perprocess import PerProcess
 
 # Nova's base rules (nova/policies/base.py): an operator's rules may refer to them; an unknown one is never true.
 BASE_RULES = {
@@ -43,7 +44,7 @@ _ASKED = (_ADMIN, *[ATTACHMENTS + action for action in RULES])
 _REMEDY = "correct the option, or let the user of the compute API read it"
 # How many decisions on a caller are kept: oslo.policy takes 60 microseconds for one.
 _MAX_DECISIONS = 64
-_annotations_lock = threading.Lock()
+_annotations_lock = PerProcess(threading.Lock)  # a parent's may be held during the fork
 
 
 class RuleSet:
@@ -146,7 +147,7 @@ def _complete_annotations(checks: Iterable[Any]) -> None:
     another thread meanwhile, in a garbage collection; if that one reads them too, the first goes on with a freed tuple
     and the process crashes (``func_get_annotation_dict`` of CPython). Python 3.12 collects at other times.
     """
-    with _annotations_lock:
+    with _annotations_lock():
         for check in checks:
             inspect.get_annotations(check.__call__)
 

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from ..errors import ConfigurationError, SchemaChanged
+from ..perprocess import PerProcess
 from .database import TIMEOUT, Database
 from .execution import code
 
@@ -38,7 +39,7 @@ UPGRADE_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('os-volume-ext db 
 # upgrade gets from another one at the same time. It can't wait for it, since a lock of MariaDB is one node's only, and
 # some clusters refuse them. So it is tried again: each step of the migrations can be repeated.
 _INTERFERED = {1020, 1050, 1060, 1061, 1062, 1213, 1412, 1684}
-_LOCK = threading.Lock()
+_migrations_lock = PerProcess(threading.Lock)  # a parent's may be held during the fork
 _ATTEMPTS = 20  # each failure means that another upgrade has made a step
 _MAX_PAUSE = 0.5  # seconds between two attempts
 
@@ -144,7 +145,11 @@ def _upgrade(database: Database) -> None:
     from alembic.util import CommandError
 
     # Alembic keeps the migration that runs in global variables.
-    with _LOCK, _one_at_a_time(database, create=True), _connection(database, read_timeout=None) as connection:
+    with (
+        _migrations_lock(),
+        _one_at_a_time(database, create=True),
+        _connection(database, read_timeout=None) as connection,
+    ):
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(UPGRADE_LOCK)
         _refuse_later(database, _revision(connection))

@@ -1,11 +1,15 @@
 """A server that handles requests, forks, and handles more in the parent and in the children at once."""
 
+import fcntl
 import os
 import pickle
+import signal
 import threading
 import warnings
 
 import pytest
+from oslo_config import cfg
+from oslo_policy import policy
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -13,6 +17,8 @@ from os_volume_ext.backends.base import Volume
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.catalog.sql import SQLCatalog
 from os_volume_ext.filter import make_filter
+from os_volume_ext.policy import Policy, RuleSet
+from os_volume_ext.registry import schema
 from os_volume_ext.registry.database import Database
 from tests.support.inprocess import collection, compute_api, send_request
 from tests.support.waiting import TIMEOUT
@@ -211,3 +217,64 @@ def test_a_fork_during_a_request_does_not_block_the_child(app, monkeypatch):
         go_on.set()
         thread.join(TIMEOUT)
     assert responses == [[200] * 4]
+
+
+def test_a_fork_while_rules_are_read_does_not_keep_the_child_from_reading_some():
+    reading, go_on = threading.Event(), threading.Event()
+
+    class Slow(policy.Check):
+        @property
+        def __call__(self):
+            reading.set()
+            assert go_on.wait(TIMEOUT)
+            return len
+
+    def read():
+        signal.alarm(TIMEOUT)
+        return Policy().current().is_self_contained
+
+    rules = policy.Rules({"context_is_admin": Slow("slow", "")})
+    enforcer = policy.Enforcer(cfg.ConfigOpts(), rules=rules, use_conf=False)
+    thread = threading.Thread(target=RuleSet, args=(enforcer,))
+    thread.start()
+    try:
+        assert reading.wait(TIMEOUT)
+        children = Children()
+        children.fork(read)
+        children.go()
+        assert children.outcomes() == [True]
+    finally:
+        go_on.set()
+        thread.join(TIMEOUT)
+
+
+def test_a_fork_during_an_upgrade_does_not_keep_the_child_from_one(tmp_path, monkeypatch):
+    waiting, go_on = threading.Event(), threading.Event()
+    parent, flock = os.getpid(), fcntl.flock
+
+    def slow(*arguments):
+        if os.getpid() == parent:
+            waiting.set()
+            assert go_on.wait(TIMEOUT)
+        return flock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    first, second = [Database({"url": f"sqlite:///{tmp_path}/{name}.db"}) for name in ("first", "second")]
+
+    def upgrade():
+        signal.alarm(TIMEOUT)
+        schema.upgrade(second)
+        return schema.current(second)
+
+    thread = threading.Thread(target=schema.upgrade, args=(first,))
+    thread.start()
+    try:
+        assert waiting.wait(TIMEOUT)
+        children = Children()
+        children.fork(upgrade)
+        children.go()
+        assert children.outcomes() == [schema.HEAD]
+    finally:
+        go_on.set()
+        thread.join(TIMEOUT)
+    assert schema.current(first) == schema.HEAD

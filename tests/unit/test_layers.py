@@ -33,6 +33,7 @@ SIDEWAYS = {
     ("plugins", "errors"),
     ("policy", "context"),
     ("policy", "errors"),
+    ("policy", "perprocess"),
 }
 # Plugin authors import it, and nothing in the package does.
 TESTING = {"testing": {"backends", "catalog"} | LAYERS[-1]}
