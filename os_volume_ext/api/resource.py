@@ -59,10 +59,12 @@ class Resource:
             (dialect, endpoints, headers), version_fault = self._negotiate_version(environ)
             # A method that is not allowed takes precedence over both; all versions have the same methods.
             endpoint = _select(endpoints[match.resource], environ["REQUEST_METHOD"])
-            _raise(format_fault)
+            if format_fault is not None:
+                raise format_fault
             credentials, enforce = self._callers.of(environ)
             context = RequestContext(request_id, credentials, enforce, environ, match.project_id)
-            _raise(version_fault)
+            if version_fault is not None:
+                raise version_fault
             _authorize(context, endpoint, endpoint.other_volume)
             if endpoint.params is not None:
                 queries.check_known(query, endpoint.params)
@@ -103,11 +105,6 @@ def _negotiate_format(
         return query, negotiation.choose(query, match.suffix, accept), None
     except Fault as fault:
         return query, JSON, fault
-
-
-def _raise(fault: Fault | None) -> None:
-    if fault is not None:
-        raise fault
 
 
 def _select(endpoints: Mapping[str, Endpoint], method: str) -> Endpoint:

@@ -10,7 +10,7 @@ rules.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from ..errors import (
     AlreadyReserved,
@@ -28,6 +28,7 @@ from ..registry.attachments import Registry
 from .executor import BackendExecutor, Slot
 
 _MODIFIED = "the attachment was modified concurrently"
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -144,7 +145,7 @@ class Claims:
         :raises OperationIncomplete: if the claim is lost or expired, or the prior state can't be restored.
         """
         self.check_deadline(claim)
-        device = self._call_or_restore(claim, lambda: slot.attach(server, volume, device))
+        device = self._call_or_restore(claim, slot.attach, server, volume, device)
         self._confirm(claim, device)
         return device
 
@@ -154,7 +155,7 @@ class Claims:
         :param device: the disk's device. Exceptions are those of ``attach``.
         """
         self.check_deadline(claim)
-        self._call_or_restore(claim, lambda: slot.resize(server, volume))
+        self._call_or_restore(claim, slot.resize, server, volume)
         self._confirm(claim, device)
 
     def detach(self, claim: Claim, slot: Slot, server: Server, is_gone: Callable[[], bool]) -> None:
@@ -174,7 +175,7 @@ class Claims:
 
         :returns: whether the backend has the server.
         """
-        return self._call_or_restore(claim, lambda: self.detach_disk(claim, slot, server, is_gone))
+        return self._call_or_restore(claim, self.detach_disk, claim, slot, server, is_gone)
 
     def cut_off(self, claim: Claim, slot: Slot, server: Server, clients: Sequence[str]) -> None:
         """Cut a server whose host is lost off from a volume under a claim, and remove the row.
@@ -185,7 +186,7 @@ class Claims:
         :raises OperationIncomplete: if the claim is lost or expired, or the prior state can't be restored.
         """
         self.check_deadline(claim)
-        self._call_or_restore(claim, lambda: slot.cut_off(server, claim.row.volume, clients))
+        self._call_or_restore(claim, slot.cut_off, server, claim.row.volume, clients)
         self.remove(claim)
 
     def remove(self, claim: Claim) -> None:
@@ -226,10 +227,10 @@ class Claims:
         deadline = self._deadline()
         return Claim(row, deadline, seen) if self._registry.claim(seen, row) else None
 
-    def _call_or_restore(self, claim: Claim, call: Callable[[], T]) -> T:
+    def _call_or_restore(self, claim: Claim, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Make backend calls under a claim; a certain failure undoes the claim."""
         try:
-            return call()
+            return call(*arguments, **named)
         except OutcomeUnknown:
             raise
         except (BackendError, ComputeRefused, ComputeUnavailable) as error:

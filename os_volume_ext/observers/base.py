@@ -85,14 +85,14 @@ class Observers:
 
     def operation(self, action: str, context: RequestContext, server_id: str, volume_id: str) -> "_Timed[Operation]":
         """Observe what a caller requested, until it has finished; the code that carries it out calls ``start``."""
-        return self._timed(
-            Operation(action, context.request_id, server_id, volume_id, context.project_id, caller=context)
-        )
+        operation = Operation(action, context.request_id, server_id, volume_id, context.project_id, caller=context)
+        return _Timed(operation, self._finish)
 
     def claimed(self, action: str, row: Attachment) -> "_Timed[Operation]":
         """Observe an operation that no caller requested, which starts with the claim on a row."""
-        timed = self._timed(Operation(action, row.request_id, row.server_id, row.volume_id))
-        self.start(timed.subject, row)
+        operation = Operation(action, row.request_id, row.server_id, row.volume_id)
+        timed = _Timed(operation, self._finish)
+        self.start(operation, row)
         return timed
 
     def start(self, operation: Operation, row: Attachment) -> None:
@@ -124,9 +124,6 @@ class Observers:
     def close(self) -> None:
         """Close all observers."""
         self._notify("close")
-
-    def _timed(self, operation: Operation) -> "_Timed[Operation]":
-        return _Timed(operation, self._finish)
 
     def _finish(self, operation: Operation, seconds: float, error: BaseException | None) -> None:
         operation.seconds, operation.error = seconds, error

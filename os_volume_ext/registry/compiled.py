@@ -59,7 +59,7 @@ class Compiled:
 
     def rows(self, found: Sequence[Row]) -> Sequence[Row]:
         """Convert the driver's rows."""
-        return [self._row(row) for row in found] if self._read else found
+        return list(map(self._row, found)) if self._read else found
 
     def _row(self, row: Row) -> Row:
         values = list(row)
@@ -73,12 +73,16 @@ def _getter(read: Any, names: Sequence[str]) -> Callable[[Any], Sequence[Any]]:
     if len(names) > 1:
         several: Callable[[Any], Sequence[Any]] = read(*names)
         return several
-    return lambda given: [read(name)(given) for name in names]
+    if names:
+        one = read(*names)
+        return lambda given: (one(given),)
+    return lambda given: ()
 
 
 def _bind_processor(of: TypeEngine[Any], dialect: Dialect) -> _Processor | None:
-    if isinstance(of, Boolean):  # which each driver takes
-        return None
+    if isinstance(of, Boolean):
+        # Each driver takes a bool, but sqlite3 looks for an adapter of it, for 3 thousand instructions.
+        return int if dialect.name == "sqlite" else None
     return of.dialect_impl(dialect).bind_processor(dialect)
 
 
