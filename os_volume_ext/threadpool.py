@@ -52,7 +52,7 @@ class PendingCall(Generic[T]):
 
     def result(self) -> T:
         """Wait for the end of the call and return what it returned, or raise what it raised."""
-        error = self._error if self._is_done else self.exception()
+        error = self.exception()
         if error is None:
             result: T = self._result
             return result

@@ -148,9 +148,9 @@ def requested_version(environ: Mapping[str, Any]) -> str | None:
     :param environ: the WSGI environment.
     :raises BadRequest: if a header is too long to be parsed.
     """
-    if not any(map(environ.get, _KEYS)):
-        return None
     headers = {key: value for key in _KEYS if (value := environ.get(key))}
+    if not headers:
+        return None
     if any(len(value) > MAX_HEADER for value in headers.values()):
         raise BadRequest(f"{HEADER} and {LEGACY_HEADER} must each have at most {MAX_HEADER} characters.")
     return get_version(headers, "compute", [LEGACY_HEADER])

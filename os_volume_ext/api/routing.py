@@ -64,8 +64,8 @@ class Router:
         for resource, match in self._routes:
             found = match(path)
             if found is not None:
-                ids, text = found.groupdict(), str if path.isascii() else _text
-                server_id, volume_id = text(ids.get("server_id", "")), text(ids.get("volume_id", ""))
+                ids = found.groupdict()
+                server_id, volume_id = _text(ids.get("server_id", "")), _text(ids.get("volume_id", ""))
                 return Match(resource, suffix, ids.get("project_id"), server_id, volume_id)
         return None
 
@@ -79,4 +79,4 @@ def _strip_suffix(path: str) -> tuple[str, str | None]:
 
 
 def _text(raw: str) -> str:
-    return raw.encode("latin-1", "replace").decode("utf-8", "backslashreplace")
+    return raw if raw.isascii() else raw.encode("latin-1", "replace").decode("utf-8", "backslashreplace")

@@ -8,8 +8,6 @@ from ..errors import ComputeUnavailable
 from ..models import Server
 from ..outbound.documents import MALFORMED
 
-_parse = json.JSONDecoder().decode  # ``json.loads`` looks for options and for the encoding first
-
 
 def parse_server(body: bytes, server_id: str) -> Server:
     """Read the response to ``GET /servers/{server_id}``.
@@ -17,7 +15,7 @@ def parse_server(body: bytes, server_id: str) -> Server:
     :raises ComputeUnavailable: if it is not a server, or another one.
     """
     try:
-        server = read_server(_parse(body.decode())["server"])
+        server = read_server(json.loads(body.decode())["server"])  # of bytes, json would detect the encoding
     except MALFORMED as error:
         raise ComputeUnavailable(f"the compute API's response for server {server_id} is invalid") from error
     if server.id != server_id:

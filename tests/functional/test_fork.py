@@ -6,6 +6,7 @@ import pickle
 import signal
 import threading
 import warnings
+from contextlib import contextmanager
 
 import pytest
 from oslo_config import cfg
@@ -98,6 +99,28 @@ class Children:
         return found
 
 
+def in_child(function):
+    """Return what a function returns in a forked child."""
+    children = Children()
+    children.fork(function)
+    children.go()
+    (outcome,) = children.outcomes()
+    return outcome
+
+
+@contextmanager
+def in_thread(function, reached, go_on):
+    """Run a function beside the block: from an event that it sets until the end, where it gets the other event."""
+    thread = threading.Thread(target=function)
+    thread.start()
+    try:
+        assert reached.wait(TIMEOUT)
+        yield
+    finally:
+        go_on.set()
+        thread.join(TIMEOUT)
+
+
 @pytest.fixture
 def connected():
     """Give the processes in which connections were made, once for each."""
@@ -166,20 +189,14 @@ def test_a_child_makes_connections_and_threads_of_its_own(app, connected, called
         statuses = attach_and_detach(app, SERVERS[1], 2)
         return statuses, set(connected) == set(called) == {os.getpid()}
 
-    children = Children()
-    children.fork(child)
-    children.go()
-    assert children.outcomes() == [([200] * 4, True)]
+    assert in_child(child) == ([200] * 4, True)
 
 
 def test_the_parents_connection_works_on_after_its_children_have_ended(app, connected):
     attach_and_detach(app, SERVERS[0], 1)
     made = len(connected)
     for number in range(3):
-        children = Children()
-        children.fork(lambda number=number: attach_and_detach(app, SERVERS[1], number))
-        children.go()
-        assert children.outcomes() == [[200] * 4]
+        assert in_child(lambda number=number: attach_and_detach(app, SERVERS[1], number)) == [200] * 4
         assert attach_and_detach(app, SERVERS[0], 20 + number) == [200] * 4
     assert len(connected) == made
 
@@ -205,17 +222,8 @@ def test_a_fork_during_a_request_does_not_block_the_child(app, monkeypatch):
 
     monkeypatch.setattr(DirectoryBackend, "attach", slow)
     responses = []
-    thread = threading.Thread(target=lambda: responses.append(attach_and_detach(app, SERVERS[0], 1)))
-    thread.start()
-    try:
-        assert attaching.wait(TIMEOUT)
-        children = Children()
-        children.fork(lambda: attach_and_detach(app, SERVERS[1], 2))
-        children.go()
-        assert children.outcomes() == [[200] * 4]
-    finally:
-        go_on.set()
-        thread.join(TIMEOUT)
+    with in_thread(lambda: responses.append(attach_and_detach(app, SERVERS[0], 1)), attaching, go_on):
+        assert in_child(lambda: attach_and_detach(app, SERVERS[1], 2)) == [200] * 4
     assert responses == [[200] * 4]
 
 
@@ -235,17 +243,8 @@ def test_a_fork_while_rules_are_read_does_not_keep_the_child_from_reading_some()
 
     rules = policy.Rules({"context_is_admin": Slow("slow", "")})
     enforcer = policy.Enforcer(cfg.ConfigOpts(), rules=rules, use_conf=False)
-    thread = threading.Thread(target=RuleSet, args=(enforcer,))
-    thread.start()
-    try:
-        assert reading.wait(TIMEOUT)
-        children = Children()
-        children.fork(read)
-        children.go()
-        assert children.outcomes() == [True]
-    finally:
-        go_on.set()
-        thread.join(TIMEOUT)
+    with in_thread(lambda: RuleSet(enforcer), reading, go_on):
+        assert in_child(read) is True
 
 
 def test_a_fork_during_an_upgrade_does_not_keep_the_child_from_one(tmp_path, monkeypatch):
@@ -266,15 +265,6 @@ def test_a_fork_during_an_upgrade_does_not_keep_the_child_from_one(tmp_path, mon
         schema.upgrade(second)
         return schema.current(second)
 
-    thread = threading.Thread(target=schema.upgrade, args=(first,))
-    thread.start()
-    try:
-        assert waiting.wait(TIMEOUT)
-        children = Children()
-        children.fork(upgrade)
-        children.go()
-        assert children.outcomes() == [schema.HEAD]
-    finally:
-        go_on.set()
-        thread.join(TIMEOUT)
+    with in_thread(lambda: schema.upgrade(first), waiting, go_on):
+        assert in_child(upgrade) == schema.HEAD
     assert schema.current(first) == schema.HEAD
