@@ -75,7 +75,11 @@ class Declarations(CheckedDeclarations):
 
     @pytest.fixture
     def new_volume(self) -> Callable[[], Volume]:
-        """Provide a function that creates a volume at each call, which can be attached and is not attached."""
+        """Provide a function that creates a volume at each call, which can be attached and is not attached.
+
+        Do not return volumes of earlier tests: some kill a process in the middle of a call, and a storage service may
+        carry out what it was asked for later.
+        """
         raise NotImplementedError
 
     # Absent("reason") for one that does not exist. Provide a real failure, not a fake, if possible.
