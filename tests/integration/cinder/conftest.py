@@ -81,8 +81,7 @@ def ceph_volume_service(
     service.start()
     admin, where = people.tokens["volumes"], people.projects["service"]
     try:
-        known = wait_until(lambda: any("@ceph#" in pool for pool in cinder.pools(admin, where)))
-        assert known, service.log
+        assert wait_until(lambda: cinder.has_pools("ceph", admin, where)), service.log
         yield service
     finally:
         service.kill()

@@ -138,8 +138,11 @@ class Cinder(WSGIService):
         """
         try:
             self.scheduler.start()
-            self.volume_service.start()
             with self.serving():
+                # A scheduler that misses the first report of a volume service gets the next one after a minute or two,
+                # and puts all new volumes in error until then.
+                assert wait_until(lambda: self._get_pools(token, project).ok), self.scheduler.log
+                self.volume_service.start()
                 assert wait_until(lambda: self._is_up(token, project)), self.scheduler.log + self.volume_service.log
                 yield
         finally:
@@ -151,7 +154,7 @@ class Cinder(WSGIService):
         self.volume_service.assert_running()
         response = self.send("GET", token, project, "/os-services")
         states = {each["binary"]: each["state"] for each in response.json()["services"]} if response.ok else {}
-        return states == {"cinder-scheduler": "up", "cinder-volume": "up"}
+        return states == {"cinder-scheduler": "up", "cinder-volume": "up"} and self.has_pools("files", token, project)
 
     def _daemon(self, name: str, *arguments: str | Path, log: str = "", path: str = str(ROOT)) -> Daemon:
         command = [self.venv / "bin" / f"cinder-{name}", *self.arguments, *arguments]
@@ -190,10 +193,13 @@ class Cinder(WSGIService):
             assert wait_until(lambda id_=volume_id: self.status(token, project, id_) == "available")
         return ids
 
-    def pools(self, token: str, project: str) -> list[str]:
-        """Return the names of the pools that the scheduler knows, to an administrator."""
-        response = self.send("GET", token, project, "/scheduler-stats/get_pools")
-        return [pool["name"] for pool in response.json()["pools"]] if response.ok else []
+    def has_pools(self, backend: str, token: str, project: str) -> bool:
+        """Return whether the scheduler knows pools of a back end, to an administrator."""
+        response = self._get_pools(token, project)
+        return response.ok and any(f"@{backend}#" in pool["name"] for pool in response.json()["pools"])
+
+    def _get_pools(self, token: str, project: str) -> requests.Response:
+        return self.send("GET", token, project, "/scheduler-stats/get_pools")
 
     def status(self, token: str, project: str, volume_id: str) -> str | None:
         """Return the status of a volume; None if there is none."""
