@@ -1,6 +1,5 @@
-"""Run calls at once, in threads and in child processes, measure how long they take, and what they leave open."""
+"""Run calls at once, in threads and in child processes, and measure how long they take."""
 
-import gc
 import math
 import multiprocessing
 import os
@@ -14,7 +13,6 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pytest
@@ -23,8 +21,6 @@ T = TypeVar("T")
 
 TIMEOUT = 60
 """Seconds to wait for threads and child processes before the test fails."""
-
-_DESCRIPTORS = Path("/proc/self/fd")
 
 
 class Call(Generic[T]):
@@ -131,21 +127,6 @@ def stopped(child: BaseProcess) -> Iterator[None]:
         yield
     finally:
         os.kill(child.pid, signal.SIGCONT)
-
-
-def open_descriptors() -> set[str]:
-    """Return the descriptors that this process has open, each with what it is; skip the test where none are listed."""
-    if not _DESCRIPTORS.is_dir():
-        pytest.skip(f"{_DESCRIPTORS} does not exist: open files and connections can't be counted")
-    gc.collect()  # what is closed by its finalizer, such as a file that the traceback of an exception refers to
-    return {f"{each.name} -> {path}" for each in _DESCRIPTORS.iterdir() if (path := _target(each))}
-
-
-def _target(descriptor: Path) -> str | None:
-    try:
-        return str(descriptor.readlink())
-    except FileNotFoundError:  # the one that listed the directory
-        return None
 
 
 def start_child(function: Callable[[], object]) -> BaseProcess:

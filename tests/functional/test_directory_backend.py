@@ -29,6 +29,7 @@ from os_volume_ext.backends.base import (
 )
 from os_volume_ext.backends.directory import DirectoryBackend
 from os_volume_ext.testing import Absent, BackendContract
+from os_volume_ext.testing.leftovers import open_descriptors, opened_since
 
 SERVER = Server("1134", "demo", "ACTIVE")
 VOLUME = Volume("9", "demo")
@@ -851,12 +852,12 @@ def test_the_server_is_unlocked_even_where_a_forked_process_has_its_descriptor(b
 
 @pytest.mark.parametrize("way", ["well", "refused"])
 def test_no_descriptor_is_left_open(backend, way):
-    before = len(names("/proc/self/fd"))
+    before = open_descriptors()
     backend.attach(SERVER, VOLUME, None)
     if way == "refused":
         with pytest.raises(DeviceInUse):
             backend.attach(SERVER, Volume("99", "demo"), "/dev/vdb")
-    assert len(names("/proc/self/fd")) == before
+    assert opened_since(before) == []
 
 
 ATTACH_TWELVE = """

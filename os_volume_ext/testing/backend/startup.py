@@ -7,7 +7,8 @@ import pytest
 
 from ...backends.base import Backend, ConfigurationError
 from ..expectations import must_succeed
-from ..running import open_descriptors, run_at_once, run_in_children
+from ..leftovers import open_descriptors, opened_since
+from ..running import run_at_once, run_in_children
 from .checks import assert_has, must_attach, must_detach
 from .declarations import Declarations
 
@@ -51,7 +52,7 @@ class StartUp(Declarations):
     def test_making_a_backend_opens_no_descriptor(self, options):
         before = open_descriptors()
         backend = self.make_backend(options)
-        opened = open_descriptors() - before
+        opened = opened_since(before)
         assert not opened, f"__init__ of {backend} opened {opened}: connections do not survive a fork"
 
     def test_making_and_checking_a_backend_creates_no_file(self, options, tmp_path):

@@ -8,7 +8,8 @@ from types import MappingProxyType
 
 from ...catalog.base import ConfigurationError, Database, Volume, VolumeCatalog
 from ..expectations import must_raise, must_succeed
-from ..running import open_descriptors, repeated_in_child, run_in_children
+from ..leftovers import open_descriptors, opened_since
+from ..running import repeated_in_child, run_in_children
 from .fixtures import CatalogFixtures, assert_found, assert_not_found, must_delete, must_pass_check
 
 FORKED_ROUNDS = 200
@@ -56,7 +57,8 @@ class Making(CatalogFixtures):
     def test_making_a_catalog_opens_nothing(self, new_catalog):
         before = open_descriptors()
         made = new_catalog()
-        assert open_descriptors() <= before, f"{made} opened a file or a connection, which would be shared after a fork"
+        opened = opened_since(before)
+        assert not opened, f"{made} opened {opened}: a file or a connection would be shared after a fork"
 
     # Checks.
 
