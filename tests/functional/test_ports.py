@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.ports import END, FIRST, free_port, ports_of_worker
+from tests.support.ports import END, FIRST, free_port, ports_of_worker, ports_to_choose_from, split
 
 
 def test_ports_are_not_among_those_that_linux_gives_to_others():
@@ -12,6 +12,19 @@ def test_ports_are_not_among_those_that_linux_gives_to_others():
 def test_no_port_is_given_twice():
     given = [free_port() for _ in range(50)]
     assert len(set(given)) == len(given)
+
+
+@pytest.mark.parametrize("count", [1, 3, 8, 64])
+def test_no_server_chooses_a_port_that_another_is_given(count):
+    own = ports_of_worker(count - 1, count)
+    single, ranges = split(own)
+    given = [*single, *(port for each in ranges for port in each)]
+    assert ranges
+    assert sorted(given) == list(own)
+
+
+def test_two_servers_choose_from_different_ports():
+    assert not set(ports_to_choose_from()) & set(ports_to_choose_from())
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])

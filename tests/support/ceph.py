@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.support import luks
 from tests.support.daemons import Daemon, as_user, directory_of, give, run
-from tests.support.ports import free_port
+from tests.support.ports import free_port, ports_to_choose_from
 from tests.support.services import require_service
 from tests.support.waiting import wait_until
 
@@ -62,7 +62,7 @@ class Ceph:
         self.directory = directory
         self.port, self._msgr2_port = free_port(), free_port()
         self.conf = directory / "ceph.conf"
-        first_port = free_port()
+        ports = ports_to_choose_from()
         self._fsid = str(uuid.uuid4())
         self.conf.write_text(
             CONFIG.format(
@@ -70,8 +70,8 @@ class Ceph:
                 directory=directory,
                 port=self.port,
                 msgr2_port=self._msgr2_port,
-                first_port=first_port,
-                last_port=first_port + 50,
+                first_port=ports[0],
+                last_port=ports[-1],
             )
         )
         self.monitor = self._daemon("ceph-mon", "a")

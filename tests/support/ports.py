@@ -8,7 +8,9 @@ import socket
 # Linux gives those from 32768 on to whoever asks for any port. Until the server has started, that can be a listener or
 # a client of another test, or the one who waits for the server and then connects to itself.
 FIRST, END = 20_000, 32_768
-"""The ports that :func:`free_port` gives."""
+"""The ports that are given."""
+LENGTH = 32
+"""How many ports a server may choose from."""
 
 
 def ports_of_worker(number: int, count: int) -> range:
@@ -22,19 +24,34 @@ def ports_of_worker(number: int, count: int) -> range:
     return range(first, first + size)
 
 
-def _own_ports() -> list[int]:
-    """Return this worker's ports in any order, so that two runs of the tests at once hardly ever use the same."""
-    number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    ports = ports_of_worker(int(number), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
-    return random.sample(ports, len(ports))
-
-
-_ports = itertools.cycle(_own_ports())  # so none is given twice, although it is free until its server has started
-
-
 def free_port() -> int:
     """Return a free port of 127.0.0.1."""
-    return next(filter(_is_free, _ports))
+    return next(filter(_is_free, _single))
+
+
+def ports_to_choose_from() -> range:
+    """Return ports for a server that binds any of them, now and later; ``free_port`` gives none of these."""
+    return next(_ranges)
+
+
+def split(ports: range) -> tuple[list[int], list[range]]:
+    """Return the ports to give one by one, and those to give as ranges, in any order.
+
+    So two runs of the tests at once hardly ever use the same.
+    """
+    *firsts, end = range(ports.start, ports.start + len(ports) // 4, LENGTH)
+    ranges = [range(first, first + LENGTH) for first in firsts]
+    single = range(end, ports.stop)
+    return random.sample(single, len(single)), random.sample(ranges, len(ranges))
+
+
+def _own_ports() -> range:
+    number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return ports_of_worker(int(number), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+# None is given twice, although it is free until its server has started.
+_single, _ranges = map(itertools.cycle, split(_own_ports()))
 
 
 def _is_free(port: int) -> bool:
