@@ -15,7 +15,7 @@ from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 
 POOLED = 5  # connections that the pool keeps by default
-SHORT = {"connect_timeout": "2", "read_timeout": "1"}  # libpq takes 1 for 2
+SHORT = {"connect_timeout": "2", "read_timeout": "2"}  # libpq takes 1 for 2
 
 
 @pytest.fixture
