@@ -26,7 +26,7 @@ from tests.support.waiting import TIMEOUT
 pytestmark = [pytest.mark.only_on("postgresql", "mariadb"), pytest.mark.one_format]
 
 QUERY = {"connect_timeout": "2", "read_timeout": "2"}  # libpq takes 1 for 2
-BOUND = 5  # seconds that a response may take, of which one is for a place in the pool
+BOUND = 4.5  # seconds that a response may take, of which one is for a place in the pool
 
 
 @pytest.fixture
