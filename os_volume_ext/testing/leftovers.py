@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROUNDS = 15
-"""How often a call is repeated."""
+"""How often a call is repeated, and how many things left behind are then too many."""
 
 SETTLE_TIMEOUT = 2
 """The seconds in which what a call has left behind may still be closed, such as by a server in this process."""
@@ -20,31 +20,35 @@ Descriptor = tuple[str, int, int]
 """The number of an open file or connection, and the device and inode of what is open."""
 
 
-def assert_leaves_nothing(call: Callable[[], object], what: str, rounds: int = ROUNDS, calls: int = 1) -> None:
-    """Check that there are not as many new files and connections, or new threads, as there were calls.
+def assert_leaves_nothing(call: Callable[[], object], what: str, rounds: int = ROUNDS) -> None:
+    """Check that the number of open files, connections and threads does not grow with the number of calls.
 
-    Numbers of before and after do not tell: what earlier tests have left, such as a thread that waits for its next
-    call, may end meanwhile.
+    What was there before the first call is not counted: of what earlier tests have left, such as a thread that waits
+    for its next call, some may end meanwhile.
 
     :param call: what to repeat.
     :param what: what it does, for the message.
     :param rounds: how often to repeat it.
-    :param calls: how many calls it makes, at once.
     """
-    for _ in range(2):
-        call()  # opens the connections that later calls use again
     descriptors, threads = open_descriptors(), set(threading.enumerate())
 
-    def left() -> list[str]:
-        new = {"files or connections": opened_since(descriptors), "threads": set(threading.enumerate()) - threads}
-        return [f"{len(each)} new {kind}" for kind, each in new.items() if len(each) >= rounds * calls]
+    def count() -> Mapping[str, int]:
+        new_threads = set(threading.enumerate()) - threads
+        return {"files or connections": len(opened_since(descriptors)), "threads": len(new_threads)}
 
+    for _ in range(2):
+        call()  # opens the connections that later calls use again
+    before = count()
     for _ in range(rounds):
         call()
     deadline = time.monotonic() + SETTLE_TIMEOUT
-    while (found := left()) and time.monotonic() < deadline:
+    while (left := _growth(before, count(), rounds)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not found, f"after {rounds} rounds of {what} there are {' and '.join(found)}"
+    assert not left, f"after {rounds} rounds of {what} there are {' and '.join(left)} more than before"
+
+
+def _growth(before: Mapping[str, int], now: Mapping[str, int], rounds: int) -> list[str]:
+    return [f"{now[kind] - before[kind]} {kind}" for kind in before if now[kind] - before[kind] >= rounds]
 
 
 def open_descriptors() -> Mapping[Descriptor, str]:

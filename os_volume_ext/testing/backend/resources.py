@@ -12,9 +12,6 @@ from .declarations import Declarations
 SLOW_ROUNDS = 3
 """How many rounds of calls that last for their whole time limit."""
 
-SLOW_CALLS = 4
-"""How many of these a round makes at once."""
-
 
 class Resources(Declarations):
     """Calls that succeed, and calls that raise; see ``Refusals`` for refused attaches."""
@@ -49,7 +46,8 @@ class Resources(Declarations):
                 with must_raise(BackendUnavailable, "a call while the backend can't be reached"):
                     each()
 
-        _assert_slow_calls_leave_nothing(call, "calls while the backend can't be reached")
+        calls = [call] * 4  # at once, because each may last for its whole time limit
+        assert_leaves_nothing(lambda: run_at_once(calls), "calls while the backend can't be reached", SLOW_ROUNDS)
 
     def test_detaches_that_time_out_leave_nothing_behind(self, hasty_backend, stubborn_server, volume):
         device = must_attach(hasty_backend, stubborn_server, volume)
@@ -58,11 +56,7 @@ class Resources(Declarations):
             with must_raise((OutcomeUnknown, BackendUnavailable), "detach of a disk that is not released"):
                 hasty_backend.detach(stubborn_server, volume, device)
 
-        _assert_slow_calls_leave_nothing(detach, "detaches of a disk that is not released")
-
-
-def _assert_slow_calls_leave_nothing(call, what):
-    assert_leaves_nothing(lambda: run_at_once([call] * SLOW_CALLS), what, SLOW_ROUNDS, SLOW_CALLS)
+        assert_leaves_nothing(lambda: run_at_once([detach] * 4), "detaches of a disk that is not released", SLOW_ROUNDS)
 
 
 def _calls(backend, server, volume):
